@@ -1,0 +1,76 @@
+// A bounded queue from one thread to one other, without locks: how shards talk.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <utility>
+
+#include "base/alloc.h"
+#include "base/assert.h"
+
+namespace mqttq {
+
+// Single producer, single consumer. Capacity is fixed at the start, any number from 1. The producer learns that it is
+// full from push(), and never waits.
+template <class T>
+class Mailbox {
+ public:
+  // Throws std::bad_alloc: mailboxes are made before a shard runs.
+  explicit Mailbox(uint32_t capacity)
+      : capacity_(capacity), slots_(static_cast<T*>(allocate(sizeof(T) * capacity))) {
+    if (!slots_) throw std::bad_alloc();
+  }
+  Mailbox(const Mailbox&) = delete;
+  Mailbox& operator=(const Mailbox&) = delete;
+  ~Mailbox() {
+    while (front()) pop();
+    release(slots_);
+  }
+
+  // Producer only. False when full; `item` is then untouched.
+  bool push(T&& item) noexcept {
+    const uint64_t head = head_.load(std::memory_order_relaxed);
+    if (head - tail_seen_ >= capacity_) {
+      tail_seen_ = tail_.load(std::memory_order_acquire);
+      if (head - tail_seen_ >= capacity_) return false;
+    }
+    new (&slots_[head % capacity_]) T(std::move(item));
+    head_.store(head + 1, std::memory_order_release);
+    return true;
+  }
+  // Producer only: how many more push() takes now, at least.
+  uint32_t room() noexcept {
+    tail_seen_ = tail_.load(std::memory_order_acquire);
+    return capacity_ - static_cast<uint32_t>(head_.load(std::memory_order_relaxed) - tail_seen_);
+  }
+
+  // Consumer only. The oldest item, which stays, or nullptr when empty.
+  T* front() noexcept {
+    const uint64_t tail = tail_.load(std::memory_order_relaxed);
+    if (tail == head_seen_) {
+      head_seen_ = head_.load(std::memory_order_acquire);
+      if (tail == head_seen_) return nullptr;
+    }
+    return &slots_[tail % capacity_];
+  }
+  // Consumer only. Ends what front() gave.
+  void pop() noexcept {
+    const uint64_t tail = tail_.load(std::memory_order_relaxed);
+    slots_[tail % capacity_].~T();
+    tail_.store(tail + 1, std::memory_order_release);
+  }
+  // Consumer only.
+  bool empty() const noexcept {
+    return tail_.load(std::memory_order_relaxed) == head_.load(std::memory_order_acquire);
+  }
+
+ private:
+  const uint32_t capacity_;
+  T* const slots_;
+  alignas(64) std::atomic<uint64_t> head_{0};
+  uint64_t tail_seen_ = 0;  // the producer's last look at tail_
+  alignas(64) std::atomic<uint64_t> tail_{0};
+  uint64_t head_seen_ = 0;  // the consumer's last look at head_
+};
+
+}  // namespace mqttq

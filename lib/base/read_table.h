@@ -1,0 +1,108 @@
+// A hash table of pointers that any number of threads read without locks while one writes.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include "base/epoch.h"
+
+namespace mqttq {
+
+// Open addressing, linear probing. T has `uint64_t hash`. Writers are serialised by the owner and hand in the Epoch by
+// which an outgrown array is ended; readers are online in it. Items are borrowed: who removes one retires it.
+template <class T>
+class ReadTable {
+ public:
+  ReadTable() noexcept = default;
+  ReadTable(const ReadTable&) = delete;
+  ReadTable& operator=(const ReadTable&) = delete;
+  ~ReadTable() { release(slots_.load(std::memory_order_relaxed)); }
+
+  // Any thread that is online. The item with this hash for which `is_it(const T&)` holds, or nullptr.
+  template <class Predicate>
+  T* find(uint64_t hash, Predicate&& is_it) const noexcept {
+    const Slots* slots = slots_.load(std::memory_order_acquire);
+    if (!slots) return nullptr;
+    for (uint64_t i = hash;; ++i) {
+      T* item = slots->at(i).load(std::memory_order_acquire);
+      if (!item) return nullptr;
+      if (item != removed() && item->hash == hash && is_it(static_cast<const T&>(*item))) return item;
+    }
+  }
+
+  // Writer. False when the allocator refuses.
+  [[nodiscard]] bool insert(T& item, Epoch& epoch) noexcept {
+    Slots* slots = slots_.load(std::memory_order_relaxed);
+    if ((!slots || (slots->used + 1) * 4 > slots->capacity * 3) && !(slots = rebuild(slots, epoch))) return false;
+    place(*slots, item);
+    ++slots->live;
+    return true;
+  }
+  // Writer. The item must be in the table.
+  void remove(T& item, Epoch& epoch) noexcept {
+    Slots* slots = slots_.load(std::memory_order_relaxed);
+    uint64_t i = item.hash;
+    while (slots->at(i).load(std::memory_order_relaxed) != &item) ++i;
+    slots->at(i).store(removed(), std::memory_order_release);
+    if (--slots->live == 0) {
+      slots_.store(nullptr, std::memory_order_release);
+      epoch.retire(*slots);
+    }
+  }
+  // Writer.
+  uint32_t count() const noexcept {
+    const Slots* slots = slots_.load(std::memory_order_relaxed);
+    return slots ? slots->live : 0;
+  }
+  // Writer. Calls visit(T&) for each.
+  template <class Visit>
+  void for_each(Visit&& visit) const noexcept {
+    const Slots* slots = slots_.load(std::memory_order_relaxed);
+    for (uint32_t i = 0; slots && i < slots->capacity; ++i) {
+      T* item = slots->at(i).load(std::memory_order_relaxed);
+      if (item && item != removed()) visit(*item);
+    }
+  }
+
+ private:
+  struct Slots : Epoch::Retired {
+    uint32_t capacity;  // a power of two
+    uint32_t used;      // live and removed
+    uint32_t live;
+    std::atomic<T*>* items() noexcept { return reinterpret_cast<std::atomic<T*>*>(this + 1); }
+    std::atomic<T*>& at(uint64_t index) const noexcept {
+      return const_cast<Slots*>(this)->items()[index & (capacity - 1)];
+    }
+  };
+  // Stands where an item was, so that probing goes on behind it.
+  static T* removed() noexcept { return reinterpret_cast<T*>(alignof(T)); }
+
+  static void place(Slots& slots, T& item) noexcept {
+    uint64_t i = item.hash;
+    while (slots.at(i).load(std::memory_order_relaxed)) ++i;
+    slots.at(i).store(&item, std::memory_order_release);
+    ++slots.used;
+  }
+  Slots* rebuild(Slots* old, Epoch& epoch) noexcept {
+    uint32_t capacity = 2;
+    while (old && (old->live + 1) * 8 > capacity * 4) capacity *= 2;
+    void* block = allocate(sizeof(Slots) + sizeof(std::atomic<T*>) * capacity);
+    if (!block) return nullptr;
+    auto* grown = new (block) Slots();
+    grown->end = [](Epoch::Retired& retired) noexcept { release(static_cast<Slots*>(&retired)); };
+    grown->capacity = capacity;
+    grown->used = grown->live = 0;
+    for (uint32_t i = 0; i < capacity; ++i) new (&grown->items()[i]) std::atomic<T*>(nullptr);
+    for_each([&](T& item) {
+      place(*grown, item);
+      ++grown->live;
+    });
+    slots_.store(grown, std::memory_order_release);
+    if (old) epoch.retire(*old);
+    return grown;
+  }
+
+  std::atomic<Slots*> slots_{nullptr};
+};
+
+}  // namespace mqttq
