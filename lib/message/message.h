@@ -1,0 +1,124 @@
+// The Application Message as it moves through the house.
+//
+// A MessageView points into the publisher's read buffer. What must outlive the turn becomes a Message, once: one
+// immutable counted block that every receiver shares, so that a fan-out to 10 000 sessions copies no payload.
+#pragma once
+
+#include <atomic>
+#include <string_view>
+
+#include "base/bytes.h"
+#include "base/clock.h"
+#include "message/qos.h"
+
+namespace mqttq {
+
+// A tenant's separate topics. It is part of every key. 0 is the global namespace.
+using NamespaceId = uint32_t;
+inline constexpr NamespaceId kGlobalNamespace = 0;
+
+// Tells one session of a broker from all others it ever had, for No Local. 0 is nobody: the host, the broker itself.
+using PublisherId = uint64_t;
+
+// Borrowed text and bytes of one message.
+struct MessageView {
+  NamespaceId namespace_id = kGlobalNamespace;
+  Qos qos = Qos::AtMostOnce;
+  bool retain = false;
+  PublisherId publisher = 0;
+  Instant expires_at{INT64_MAX};  // INT64_MAX: never
+  std::string_view topic_name;
+  Bytes properties;  // as on the wire of version 5, without length, alias, expiry and subscription identifiers
+  Bytes payload;
+
+  bool expires() const noexcept { return expires_at.ns != INT64_MAX; }
+  bool expired(Instant now) const noexcept { return expires_at <= now; }
+  // Whole seconds left (MQTT5 3.3.2.3.3); only if expires() and not expired().
+  uint32_t expiry_left_s(Instant now) const noexcept {
+    return static_cast<uint32_t>((expires_at - now + kSecond - 1) / kSecond);
+  }
+};
+
+class MessageRef;
+
+// One block: this header, then topic, properties and payload. Made by Message::create, ended by its last MessageRef.
+class Message {
+ public:
+  Message(const Message&) = delete;
+  Message& operator=(const Message&) = delete;
+
+  // Copies everything in `view`. An empty reference when the allocator refuses.
+  static MessageRef create(const MessageView& view) noexcept;
+
+  MessageView view() const noexcept;
+  std::string_view topic_name() const noexcept { return {reinterpret_cast<const char*>(bytes()), topic_size_}; }
+  Bytes payload() const noexcept { return {bytes() + topic_size_ + properties_size_, payload_size_}; }
+  Qos qos() const noexcept { return qos_; }
+  NamespaceId namespace_id() const noexcept { return namespace_id_; }
+  bool expired(Instant now) const noexcept { return expires_at_ <= now; }
+  // Bytes of topic, properties and payload: what limits in bytes count.
+  uint32_t content_size() const noexcept { return topic_size_ + properties_size_ + payload_size_; }
+
+ private:
+  friend class MessageRef;
+  explicit Message(const MessageView& view) noexcept;
+  const std::byte* bytes() const noexcept { return reinterpret_cast<const std::byte*>(this + 1); }
+
+  std::atomic<uint32_t> references_{1};
+  const NamespaceId namespace_id_;
+  const PublisherId publisher_;
+  const Instant expires_at_;
+  const uint32_t properties_size_;
+  const uint32_t payload_size_;
+  const uint16_t topic_size_;
+  const Qos qos_;
+  const bool retain_;
+};
+
+// A share of a Message. May be passed between threads.
+class MessageRef {
+ public:
+  MessageRef() noexcept = default;
+  // Takes over one reference that was counted already.
+  explicit MessageRef(Message* counted) noexcept : message_(counted) {}
+  MessageRef(const MessageRef& other) noexcept : message_(other.message_) {
+    if (message_) message_->references_.fetch_add(1, std::memory_order_relaxed);
+  }
+  MessageRef(MessageRef&& other) noexcept : message_(other.message_) { other.message_ = nullptr; }
+  MessageRef& operator=(MessageRef other) noexcept {
+    Message* mine = message_;
+    message_ = other.message_;
+    other.message_ = mine;
+    return *this;
+  }
+  ~MessageRef();
+
+  explicit operator bool() const noexcept { return message_ != nullptr; }
+  const Message& operator*() const noexcept { return *message_; }
+  const Message* operator->() const noexcept { return message_; }
+  const Message* get() const noexcept { return message_; }
+
+ private:
+  Message* message_ = nullptr;
+};
+
+// A message on its way through one shard: a view, and the counted block once somebody asked for it.
+class MovingMessage {
+ public:
+  explicit MovingMessage(const MessageView& view) noexcept : view_(view) {}
+  explicit MovingMessage(const MessageRef& kept) noexcept : view_(kept->view()), kept_(kept) {}
+
+  const MessageView& view() const noexcept { return view_; }
+  // The counted block, made on the first call; empty when the allocator refuses.
+  const MessageRef& keep() noexcept {
+    if (!kept_ && (kept_ = Message::create(view_))) view_ = kept_->view();
+    return kept_;
+  }
+  bool kept() const noexcept { return static_cast<bool>(kept_); }
+
+ private:
+  MessageView view_;
+  MessageRef kept_;
+};
+
+}  // namespace mqttq
