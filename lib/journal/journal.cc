@@ -1,0 +1,122 @@
+#include "journal/journal.h"
+
+#include "base/alloc.h"
+#include "base/assert.h"
+
+namespace mqttq {
+
+// A run of entries, and the cursors that stand in it: the slowest readers are those of the first segment that has any.
+struct JournalSegment {
+  static constexpr uint32_t kEntries = 32;
+  JournalSegment* next = nullptr;
+  uint64_t first_index = 0;
+  uint32_t count = 0;
+  IntrusiveList<Cursor, SegmentTag> cursors;
+  JournalEntry entries[kEntries];
+
+  bool full() const noexcept { return count == kEntries; }
+};
+
+Journal::~Journal() {
+  MQTTQ_ASSERT(cursor_count_ == 0);
+  while (JournalSegment* ended = first_) {
+    first_ = ended->next;
+    destroy(ended);
+  }
+}
+
+bool Journal::append(uint64_t number, const MessageRef& message) noexcept {
+  if (cursor_count_ == 0) return true;
+  MQTTQ_ASSERT(last_);
+  if (last_->full()) {
+    auto* added = create<JournalSegment>();
+    if (!added) return false;
+    added->first_index = end_index_;
+    last_->next = added;
+    last_ = added;
+  }
+  JournalEntry& entry = last_->entries[last_->count++];
+  entry.number = number;
+  entry.bytes_before = bytes_end_;
+  entry.message = message;
+  bytes_end_ += message->content_size();
+  ++end_index_;
+  return true;
+}
+
+bool Journal::attach(Cursor& cursor) noexcept {
+  MQTTQ_ASSERT(!cursor.journal);
+  if (!last_) {
+    first_ = last_ = create<JournalSegment>();
+    if (!last_) return false;
+    last_->first_index = end_index_;
+  }
+  cursor.journal = this;
+  cursor.segment = last_;
+  cursor.index = end_index_;
+  last_->cursors.push_back(cursor);
+  ++cursor_count_;
+  return true;
+}
+
+void Journal::detach(Cursor& cursor) noexcept {
+  if (!cursor.journal) return;
+  cursor.stop_waiting();
+  cursor.ListLink<SegmentTag>::unlink();
+  cursor.journal = nullptr;
+  cursor.segment = nullptr;
+  --cursor_count_;
+  trim();
+}
+
+const JournalEntry* Journal::peek(const Cursor& cursor) const noexcept {
+  if (cursor.index == end_index_) return nullptr;
+  // A cursor that stood at the end of a full segment reads on in the one behind it.
+  const JournalSegment* segment = cursor.segment;
+  if (cursor.index - segment->first_index == JournalSegment::kEntries) segment = segment->next;
+  return &segment->entries[cursor.index - segment->first_index];
+}
+
+void Journal::advance(Cursor& cursor) noexcept {
+  MQTTQ_ASSERT(cursor.index < end_index_);
+  ++cursor.index;
+  while (cursor.segment->next && cursor.index >= cursor.segment->next->first_index) {
+    cursor.ListLink<SegmentTag>::unlink();
+    cursor.segment = cursor.segment->next;
+    cursor.segment->cursors.push_back(cursor);
+  }
+  trim();
+}
+
+uint64_t Journal::behind_bytes(const Cursor& cursor) const noexcept {
+  const JournalEntry* entry = peek(cursor);
+  return entry ? bytes_end_ - entry->bytes_before : 0;
+}
+
+uint64_t Journal::entry_count() const noexcept { return first_ ? end_index_ - first_->first_index : 0; }
+
+Cursor* Journal::slowest_over(uint64_t count_max, uint64_t bytes_max) noexcept {
+  if (!first_) return nullptr;
+  const bool over = end_index_ - first_->first_index > count_max ||
+                    (first_->count && bytes_end_ - first_->entries[0].bytes_before > bytes_max);
+  if (!over) return nullptr;
+  for (JournalSegment* segment = first_; segment; segment = segment->next) {
+    for (Cursor* at = segment->cursors.front(); at; at = segment->cursors.next(*at)) {
+      if (behind_count(*at) > count_max || behind_bytes(*at) > bytes_max) return at;
+    }
+    if (!segment->cursors.empty()) return nullptr;  // the slowest are within the limits
+  }
+  return nullptr;
+}
+
+// What no cursor will read is let go, whole segments at a time; without a cursor, everything.
+void Journal::trim() noexcept {
+  while (first_ && first_->cursors.empty() && (first_ != last_ || cursor_count_ == 0)) {
+    JournalSegment* ended = first_;
+    first_ = ended->next;
+    if (!first_) last_ = nullptr;
+    destroy(ended);
+  }
+}
+
+}  // namespace mqttq

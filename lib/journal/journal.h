@@ -1,0 +1,86 @@
+// The tail of a journal on one shard: the durable messages of one topic filter, in the order of their numbers, for the
+// sessions of this shard that read them.
+//
+// A message has one number for the whole broker (DESIGN 2), given by the committer, and every journal that takes it
+// knows it by that number. Entries are shared: a thousand readers hold a thousand cursors and one message.
+#pragma once
+
+#include "base/intrusive_list.h"
+#include "message/message.h"
+
+namespace mqttq {
+
+class Journal;
+struct JournalSegment;
+
+// Where one reader stands in one journal. Held by the reader; attached to at most one journal at a time. While it waits
+// for more it stands in the journal's list of waiting cursors.
+struct Cursor : ListLink<struct SegmentTag>, ListLink<struct WaitTag> {
+  Journal* journal = nullptr;
+  JournalSegment* segment = nullptr;
+  uint64_t index = 0;  // of the next entry to read, counted from the journal's first
+
+  bool waiting() const noexcept { return ListLink<WaitTag>::linked(); }
+  void stop_waiting() noexcept { ListLink<WaitTag>::unlink(); }
+};
+
+// One message of a journal.
+struct JournalEntry {
+  uint64_t number = 0;
+  uint64_t bytes_before = 0;  // content bytes of all entries before this one
+  MessageRef message;
+};
+
+// Owned by one shard and touched only there.
+class Journal {
+ public:
+  Journal() noexcept = default;
+  Journal(const Journal&) = delete;
+  Journal& operator=(const Journal&) = delete;
+  ~Journal();
+
+  // `number` is greater than that of every entry before. False when the allocator refuses: nothing changed.
+  // Nothing is kept while no cursor is attached.
+  [[nodiscard]] bool append(uint64_t number, const MessageRef& message) noexcept;
+
+  // Starts to read behind the last entry. False when the allocator refuses.
+  [[nodiscard]] bool attach(Cursor& cursor) noexcept;
+  void detach(Cursor& cursor) noexcept;
+  // Where `cursor` stands, or nullptr at the end. Borrowed until the cursor moves or is detached.
+  const JournalEntry* peek(const Cursor& cursor) const noexcept;
+  // Over the entry that peek() gave.
+  void advance(Cursor& cursor) noexcept;
+  // The cursor's next append puts it into `woken`, once.
+  void wait(Cursor& cursor) noexcept {
+    if (!cursor.waiting()) waiting_.push_back(cursor);
+  }
+  IntrusiveList<Cursor, WaitTag>& waiting() noexcept { return waiting_; }
+
+  // Entries and bytes between `cursor` and the end.
+  uint64_t behind_count(const Cursor& cursor) const noexcept { return end_index_ - cursor.index; }
+  uint64_t behind_bytes(const Cursor& cursor) const noexcept;
+  // Moves every cursor that is further behind than either limit on to where it is not. Calls moved(Cursor&, count).
+  template <class Moved>
+  void enforce(uint64_t count_max, uint64_t bytes_max, Moved&& moved) noexcept {
+    while (Cursor* slowest = slowest_over(count_max, bytes_max)) {
+      advance(*slowest);
+      moved(*slowest, 1u);
+    }
+  }
+
+  uint32_t cursor_count() const noexcept { return cursor_count_; }
+  uint64_t entry_count() const noexcept;
+
+ private:
+  Cursor* slowest_over(uint64_t count_max, uint64_t bytes_max) noexcept;
+  void trim() noexcept;
+
+  JournalSegment* first_ = nullptr;
+  JournalSegment* last_ = nullptr;
+  uint64_t end_index_ = 0;
+  uint64_t bytes_end_ = 0;
+  uint32_t cursor_count_ = 0;
+  IntrusiveList<Cursor, WaitTag> waiting_;
+};
+
+}  // namespace mqttq
