@@ -1,0 +1,131 @@
+#include "router/fan_out.h"
+
+#include <algorithm>
+
+namespace mqttq {
+
+Status FanOut::add(Subscription& subscription, NamespaceId namespace_id, std::string_view filter_text) noexcept {
+  Filter* filter = router_.join(namespace_id, filter_text);
+  if (!filter) return Status::NoMemory;
+  Filter::Local& local = filter->local(shard_);
+  if (!local.subscriptions.make_room() || (subscription.durable && make_journal(local) != Status::Ok)) {
+    router_.leave(*filter);
+    return Status::NoMemory;
+  }
+  subscription.filter = filter;
+  subscription.list_index = local.subscriptions.count();
+  static_cast<void>(local.subscriptions.push_back(&subscription));  // there is room
+  if (subscription.durable) ++local.durable_count;
+  publish_interest(*filter);
+  return Status::Ok;
+}
+
+void FanOut::remove(Subscription& subscription) noexcept {
+  Filter& filter = *subscription.filter;
+  Filter::Local& local = filter.local(shard_);
+  local.subscriptions.back()->list_index = subscription.list_index;
+  local.subscriptions.remove_unordered(subscription.list_index);
+  if (local.subscriptions.empty()) local.subscriptions.reset();
+  if (subscription.durable) --local.durable_count;
+  publish_interest(filter);
+  subscription.filter = nullptr;
+  router_.leave(filter);
+}
+
+Status FanOut::set_durable(Subscription& subscription, bool durable) noexcept {
+  if (subscription.durable == durable) return Status::Ok;
+  Filter::Local& local = subscription.filter->local(shard_);
+  if (durable) {
+    if (const Status status = make_journal(local); status != Status::Ok) return status;
+    ++local.durable_count;
+  } else {
+    --local.durable_count;
+  }
+  subscription.durable = durable;
+  publish_interest(*subscription.filter);
+  return Status::Ok;
+}
+
+// A journal is kept until its filter ends: readers of a message on its way may still look for it.
+Status FanOut::make_journal(Filter::Local& local) noexcept {
+  if (!local.journal) local.journal = create<Journal>();
+  return local.journal ? Status::Ok : Status::NoMemory;
+}
+
+void FanOut::publish_interest(Filter& filter) noexcept {
+  const Filter::Local& local = filter.local(shard_);
+  router_.set_interest(filter, shard_, !local.subscriptions.empty(), local.durable_count > 0);
+}
+
+uint32_t FanOut::deliver(MovingMessage& message, const Route& route, Instant now) noexcept {
+  Filter* only = nullptr;
+  for (Filter* filter : route.filters()) {
+    if (filter->local(shard_).subscriptions.empty()) continue;
+    if (only) return deliver_merged(message, route, now);
+    only = filter;
+  }
+  if (!only) return 0;
+  // One filter: no sink stands in its list twice.
+  const MessageView& view = message.view();
+  uint32_t taken = 0;
+  for (Subscription* subscription : only->local(shard_).subscriptions) {
+    if (view.qos != Qos::AtMostOnce && subscription->durable) continue;
+    if (subscription->no_local && subscription->sink->publisher_id() == view.publisher) continue;
+    const std::span<const uint32_t> identifiers(&subscription->identifier, subscription->identifier ? 1 : 0);
+    subscription->sink->deliver({message, std::min(view.qos, subscription->qos),
+                                 view.retain && subscription->retain_as_published, identifiers},
+                                now);
+    ++taken;
+  }
+  return taken;
+}
+
+uint32_t FanOut::deliver_merged(MovingMessage& message, const Route& route, Instant now) noexcept {
+  const MessageView& view = message.view();
+  ++run_;
+  merged_.clear();
+  identifiers_.clear();
+  for (Filter* filter : route.filters()) {
+    for (Subscription* subscription : filter->local(shard_).subscriptions) {
+      Sink& sink = *subscription->sink;
+      if (subscription->no_local && sink.publisher_id() == view.publisher) continue;
+      if (sink.fan_out_run != run_) {
+        // Without memory to merge, a sink behind here gets nothing: it is as if its outbox were full.
+        if (!merged_.push_back({&sink, Qos::AtMostOnce, false, false, 0, 0})) break;
+        sink.fan_out_run = run_;
+        sink.fan_out_index = merged_.count() - 1;
+      }
+      Merged& merged = merged_[sink.fan_out_index];
+      merged.qos = std::max(merged.qos, subscription->qos);
+      merged.retain_as_published |= subscription->retain_as_published;
+      merged.durable |= subscription->durable;
+      if (!subscription->identifier) continue;
+      if (merged.identifier_count == 0) {
+        merged.first_identifier = subscription->identifier;
+        merged.identifier_count = 1;
+      } else if (identifiers_.push_back({sink.fan_out_index, subscription->identifier})) {
+        ++merged.identifier_count;
+      }
+    }
+  }
+  std::sort(identifiers_.begin(), identifiers_.end(),
+            [](const MergedIdentifier& a, const MergedIdentifier& b) { return a.merged_index < b.merged_index; });
+  uint32_t taken = 0, at = 0;
+  for (uint32_t i = 0; i < merged_.count(); ++i) {
+    const Merged& merged = merged_[i];
+    gathered_.clear();
+    // An identifier for which there is no memory is left out; the message is not.
+    if (merged.identifier_count) static_cast<void>(gathered_.push_back(merged.first_identifier));
+    for (; at < identifiers_.count() && identifiers_[at].merged_index == i; ++at) {
+      static_cast<void>(gathered_.push_back(identifiers_[at].identifier));
+    }
+    if (merged.durable && view.qos != Qos::AtMostOnce) continue;
+    merged.sink->deliver({message, std::min(view.qos, merged.qos), view.retain && merged.retain_as_published,
+                          gathered_.span()},
+                         now);
+    ++taken;
+  }
+  return taken;
+}
+
+}  // namespace mqttq

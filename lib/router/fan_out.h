@@ -1,0 +1,84 @@
+// One shard's half of the router: the subscriber lists it owns, and the delivery of a routed message to them.
+#pragma once
+
+#include "router/router.h"
+
+namespace mqttq {
+
+// Owned by one shard.
+class FanOut {
+ public:
+  FanOut(Router& router, uint32_t shard) noexcept : router_(router), shard_(shard) {}
+
+  // Enters `subscription`, whose sink, options and durable are set, under `filter_text`. Its filter is set on return,
+  // and every shard sees it. Errors: NoMemory, and then nothing changed.
+  Status add(Subscription& subscription, NamespaceId namespace_id, std::string_view filter_text) noexcept;
+  // Takes it out again. `subscription.filter` is borrowed until return.
+  void remove(Subscription& subscription) noexcept;
+  // The subscription goes from live to durable delivery or back. Errors: NoMemory.
+  Status set_durable(Subscription& subscription, bool durable) noexcept;
+
+  // Hands the message to each sink of this shard that `route` names, once, with the highest QoS and all identifiers of
+  // its subscriptions that match (MQTT5 3.3.4). Returns how many took it. Sinks of which a matching subscription is
+  // durable are left out when the message is above QoS 0: they read it from the journal.
+  uint32_t deliver(MovingMessage& message, const Route& route, Instant now) noexcept;
+
+  // Appends a numbered message to this shard's journals of `route`. Calls woken(Cursor&) for each reader that waited.
+  // False if a journal had no memory for it.
+  template <class Woken>
+  bool append(uint64_t number, const MessageRef& message, const Route& route, Woken&& woken) noexcept {
+    bool complete = true;
+    for (Filter* filter : route.filters()) {
+      Journal* journal = filter->local(shard_).journal;
+      if (!journal) continue;
+      if (!journal->append(number, message)) {
+        complete = false;
+        continue;
+      }
+      while (Cursor* cursor = journal->waiting().front()) {
+        cursor->stop_waiting();
+        woken(*cursor);
+      }
+      limited_(*journal);
+    }
+    return complete;
+  }
+  // Called for every journal after an append, to hold its readers to their limits.
+  void set_limiter(void* user, void (*enforce)(void* user, Journal& journal) noexcept) noexcept {
+    limit_user_ = user;
+    limit_ = enforce;
+  }
+
+ private:
+  // What a sink is to get when several of its subscriptions match.
+  struct Merged {
+    Sink* sink;
+    Qos qos;
+    bool retain_as_published;
+    bool durable;
+    uint32_t identifier_count;
+    uint32_t first_identifier;  // the others stand in identifiers_ with the same sink index
+  };
+  struct MergedIdentifier {
+    uint32_t merged_index;
+    uint32_t identifier;
+  };
+
+  uint32_t deliver_merged(MovingMessage& message, const Route& route, Instant now) noexcept;
+  void limited_(Journal& journal) noexcept {
+    if (limit_) limit_(limit_user_, journal);
+  }
+  Status make_journal(Filter::Local& local) noexcept;
+  void publish_interest(Filter& filter) noexcept;
+
+  Router& router_;
+  const uint32_t shard_;
+  uint64_t run_ = 0;
+  Array<Merged> merged_;
+  Array<MergedIdentifier> identifiers_;
+  Array<uint32_t> gathered_;
+  void* limit_user_ = nullptr;
+  void (*limit_)(void* user, Journal& journal) noexcept = nullptr;
+};
+
+}  // namespace mqttq

@@ -1,0 +1,134 @@
+// What shards, and the committer, say to one another.
+#pragma once
+
+#include <memory>
+
+#include "base/mailbox.h"
+#include "base/ring.h"
+#include "base/slab.h"
+#include "router/filter.h"
+
+namespace mqttq {
+
+// What does not fit into a Mail's own fields; made by create<>().
+struct MailPayload {
+  virtual ~MailPayload() = default;
+};
+
+// Whom an answer is for: a publish of one connection of one session. It names nobody once they have ended.
+struct PublishOrigin {
+  SlabHandle session;
+  uint32_t connection_serial = 0;
+  uint16_t packet_id = 0;
+  uint8_t shard = 0;
+  bool wanted() const noexcept { return packet_id != 0; }
+};
+
+struct Mail {
+  enum class Kind : uint8_t {
+    None,
+    Deliver,         // message, route: to the sinks of the receiving shard
+    Propose,         // message, route, origin: to the committer, for the journals of the route
+    Append,          // number, message, route: from the committer, in the order of the numbers
+    Published,       // origin, reason: one taker of a publish has answered
+    RetainSet,       // message, origin: keep it, or clear its topic when its payload is empty
+    RetainQuery,     // session, token, payload RetainedQuery: what is retained under a filter?
+    RetainFound,     // session, token, payload RetainedBatch: all of one shard's answer
+    MoveConnection,  // payload MovedConnection: it lives on the receiving shard now
+    GroupJoin,       // session, payload GroupChange: a member of a shared group whose home is the receiving shard
+    GroupLeave,      // session, payload GroupChange
+    GroupJoined,     // session, reason, payload GroupChange: the home's answer to GroupJoin
+    GroupConnected,  // session, payload GroupChange: the member has a connection again
+    GroupAway,       // session, payload GroupChange: the member has none
+    GroupDeliver,    // session, message, token (group), number (identifier), qos: the group chose this member
+    GroupReturn,     // session, message, token (group): the member could not take it
+  };
+  Kind kind = Kind::None;
+  ReasonCode reason = ReasonCode::Success;
+  uint8_t from = 0;
+  Qos qos = Qos::AtMostOnce;
+  uint32_t token = 0;
+  PublishOrigin origin;
+  SlabHandle session;
+  uint64_t number = 0;
+  MessageRef message;
+  RouteRef route;
+  std::unique_ptr<MailPayload, Destroy> payload;
+};
+
+// The mailboxes of a broker: one from every party to every other. Parties 0 .. shard_count-1 are the shards, the last is
+// the committer.
+class PostOffice {
+ public:
+  // Throws std::bad_alloc. capacity: mails in each mailbox, at least 1.
+  PostOffice(uint32_t shard_count, uint32_t capacity) : party_count_(shard_count + 1) {
+    boxes_ = std::make_unique<std::unique_ptr<Mailbox<Mail>>[]>(size_t{party_count_} * party_count_);
+    for (uint32_t i = 0; i < party_count_ * party_count_; ++i) boxes_[i] = std::make_unique<Mailbox<Mail>>(capacity);
+  }
+  uint32_t party_count() const noexcept { return party_count_; }
+  uint32_t committer() const noexcept { return party_count_ - 1; }
+  Mailbox<Mail>& box(uint32_t from, uint32_t to) noexcept { return *boxes_[from * party_count_ + to]; }
+
+  // Something for `to` anywhere?
+  bool has_mail(uint32_t to) const noexcept {
+    for (uint32_t from = 0; from < party_count_; ++from) {
+      if (!boxes_[from * party_count_ + to]->empty()) return true;
+    }
+    return false;
+  }
+
+ private:
+  const uint32_t party_count_;
+  std::unique_ptr<std::unique_ptr<Mailbox<Mail>>[]> boxes_;
+};
+
+// One party's way of sending. What may be refused is asked for with post(); what may not (answers, subscription
+// changes, moves) with post_surely(), which keeps what does not fit, in order, until there is room: each such mail
+// answers a request or belongs to a connection, so that their number is bounded by the bounds of those.
+class Postman {
+ public:
+  Postman(PostOffice& office, uint32_t self) : office_(office), self_(self), waiting_(new Ring<Mail>[office.party_count()]) {}
+
+  // False when full, `mail` is then untouched.
+  bool post(uint32_t to, Mail&& mail) noexcept {
+    mail.from = static_cast<uint8_t>(self_);
+    if (!waiting_[to].empty() || !office_.box(self_, to).push(std::move(mail))) return false;
+    woken_ |= uint64_t{1} << to;
+    return true;
+  }
+  // False only when the allocator refuses, `mail` is then untouched.
+  bool post_surely(uint32_t to, Mail&& mail) noexcept {
+    if (post(to, std::move(mail))) return true;
+    return waiting_[to].push_back(std::move(mail));
+  }
+  // True if post(to, …) would succeed now.
+  bool has_room(uint32_t to) noexcept { return waiting_[to].empty() && office_.box(self_, to).room() > 0; }
+  // Sends what had to wait and now fits. True if something still waits.
+  bool flush() noexcept {
+    bool some_wait = false;
+    for (uint32_t to = 0; to < office_.party_count(); ++to) {
+      Ring<Mail>& waiting = waiting_[to];
+      while (!waiting.empty() && office_.box(self_, to).push(std::move(waiting.front()))) {
+        waiting.pop_front();
+        woken_ |= uint64_t{1} << to;
+      }
+      if (waiting.empty()) continue;
+      some_wait = true;
+    }
+    return some_wait;
+  }
+  // Bit n: party n was sent something since the last call. The bit of the committer is that of its number.
+  uint64_t take_woken() noexcept {
+    const uint64_t woken = woken_;
+    woken_ = 0;
+    return woken;
+  }
+
+ private:
+  PostOffice& office_;
+  const uint32_t self_;
+  std::unique_ptr<Ring<Mail>[]> waiting_;
+  uint64_t woken_ = 0;
+};
+
+}  // namespace mqttq

@@ -1,0 +1,148 @@
+#include "router/retained_store.h"
+
+#include "base/hash.h"
+
+namespace mqttq {
+
+namespace {
+
+// Cuts the first level off `rest`. False when it was the last: `more` says whether there is another.
+std::string_view cut_level(std::string_view& rest, bool& more) noexcept {
+  const size_t slash = rest.find('/');
+  const std::string_view level = rest.substr(0, slash);
+  more = slash != std::string_view::npos;
+  rest = more ? rest.substr(slash + 1) : std::string_view();
+  return level;
+}
+
+}  // namespace
+
+RetainedStore::~RetainedStore() { first_level_.for_each(end); }
+
+void RetainedStore::end(Node& node) noexcept {
+  node.children.for_each(end);
+  destroy(&node);
+}
+
+uint64_t RetainedStore::key(const Node* parent, NamespaceId namespace_id, std::string_view text) const noexcept {
+  return hash_text(text, parent ? parent->hash : hash_mix(seed_, namespace_id));
+}
+
+RetainedStore::Node* RetainedStore::child(Node* parent, NamespaceId namespace_id, std::string_view text,
+                                          bool add) noexcept {
+  HashTable<Node>& table = parent ? parent->children : first_level_;
+  const uint64_t hash = key(parent, namespace_id, text);
+  Node* found = table.find(hash, [&](const Node& node) {
+    return node.text() == text && (parent || node.namespace_id == namespace_id);
+  });
+  if (found || !add) return found;
+  void* block = allocate(sizeof(Node) + text.size());
+  if (!block) return nullptr;
+  auto* node = new (block) Node();
+  node->parent = parent;
+  node->namespace_id = namespace_id;
+  node->text_size = static_cast<uint16_t>(text.size());
+  if (!text.empty()) std::memcpy(static_cast<void*>(node + 1), text.data(), text.size());
+  table.insert(*node, hash);
+  return node;
+}
+
+RetainedStore::Node* RetainedStore::find(NamespaceId namespace_id, std::string_view topic_name) noexcept {
+  Node* node = nullptr;
+  for (bool more = true; more;) {
+    const std::string_view level = cut_level(topic_name, more);
+    node = child(node, namespace_id, level, false);
+    if (!node) return nullptr;
+  }
+  return node;
+}
+
+RetainedStore::Node* RetainedStore::find_or_add(NamespaceId namespace_id, std::string_view topic_name) noexcept {
+  Node* node = nullptr;
+  for (bool more = true; more;) {
+    const std::string_view level = cut_level(topic_name, more);
+    Node* below = child(node, namespace_id, level, true);
+    if (!below) {
+      if (node) remove_if_unused(node);
+      return nullptr;
+    }
+    node = below;
+  }
+  return node;
+}
+
+void RetainedStore::remove_if_unused(Node* node) noexcept {
+  while (node && !node->message && node->children.count() == 0) {
+    Node* parent = node->parent;
+    (parent ? parent->children : first_level_).remove(*node);
+    destroy(node);
+    node = parent;
+  }
+}
+
+Status RetainedStore::set(const MessageRef& message) noexcept {
+  const NamespaceId namespace_id = message->namespace_id();
+  const std::string_view topic_name = message->topic_name();
+  Node* node = find(namespace_id, topic_name);
+  const bool replaces = node && node->message;
+  const uint64_t old_bytes = replaces ? node->message->content_size() : 0;
+  if (message->payload().empty()) {
+    if (!replaces) return Status::Ok;
+    node->message = {};
+    --count_;
+    bytes_ -= old_bytes;
+    remove_if_unused(node);
+    return Status::Ok;
+  }
+  if (!replaces && count_ >= count_max_) return Status::Full;
+  if (bytes_ - old_bytes + message->content_size() > bytes_max_) return Status::Full;
+  if (!node && !(node = find_or_add(namespace_id, topic_name))) return Status::NoMemory;
+  node->message = message;
+  if (!replaces) ++count_;
+  bytes_ += message->content_size() - old_bytes;
+  return Status::Ok;
+}
+
+bool RetainedStore::collect(NamespaceId namespace_id, std::string_view topic_filter, Instant now,
+                            Ring<MessageRef>& out) noexcept {
+  bool more = false;
+  const std::string_view level = cut_level(topic_filter, more);
+  if (level != "+" && level != "#") {
+    Node* node = child(nullptr, namespace_id, level, false);
+    return !node || collect_node(*node, topic_filter, more, now, out);
+  }
+  bool complete = true;
+  first_level_.for_each([&](Node& node) {
+    if (!complete || node.namespace_id != namespace_id) return;
+    if (node.text_size && node.text().front() == '$') return;  // [MQTT-4.7.2-1]
+    complete = level == "#" ? collect_all(node, now, out) : collect_node(node, topic_filter, more, now, out);
+  });
+  return complete;
+}
+
+bool RetainedStore::collect_node(Node& node, std::string_view rest, bool more, Instant now,
+                                 Ring<MessageRef>& out) noexcept {
+  if (!more) return collect_own(node, now, out);
+  const std::string_view level = cut_level(rest, more);
+  if (level == "#") return collect_all(node, now, out);  // "a/#" is also "a"
+  if (level != "+") {
+    Node* below = child(&node, 0, level, false);
+    return !below || collect_node(*below, rest, more, now, out);
+  }
+  bool complete = true;
+  node.children.for_each([&](Node& below) { complete = complete && collect_node(below, rest, more, now, out); });
+  return complete;
+}
+
+bool RetainedStore::collect_all(Node& node, Instant now, Ring<MessageRef>& out) noexcept {
+  bool complete = collect_own(node, now, out);
+  node.children.for_each([&](Node& below) { complete = complete && collect_all(below, now, out); });
+  return complete;
+}
+
+bool RetainedStore::collect_own(Node& node, Instant now, Ring<MessageRef>& out) noexcept {
+  if (!node.message || node.message->expired(now)) return true;
+  return out.push_back(MessageRef(node.message));
+}
+
+}  // namespace mqttq

@@ -1,0 +1,74 @@
+// The retained messages whose home is one shard (MQTT5 3.3.1.3), by topic level, so that a wildcard finds them.
+#pragma once
+
+#include "base/hash_table.h"
+#include "base/ring.h"
+#include "base/status.h"
+#include "message/message.h"
+#include "router/mail.h"
+
+namespace mqttq {
+
+// What is asked of a shard that is home to retained messages.
+struct RetainedQuery final : MailPayload {
+  ~RetainedQuery() override { release(topic_filter); }
+  NamespaceId namespace_id = kGlobalNamespace;
+  char* topic_filter = nullptr;  // owned
+  uint16_t topic_filter_size = 0;
+  std::string_view text() const noexcept { return {topic_filter, topic_filter_size}; }
+};
+
+// What it answers: all that match, at one moment.
+struct RetainedBatch final : MailPayload {
+  ~RetainedBatch() override = default;
+  Ring<MessageRef> messages;
+};
+
+// Owned by one shard.
+class RetainedStore {
+ public:
+  // seed: secret. count_max, bytes_max: of all messages here.
+  RetainedStore(uint64_t seed, uint32_t count_max, uint64_t bytes_max) noexcept
+      : seed_(seed), count_max_(count_max), bytes_max_(bytes_max) {}
+  ~RetainedStore();
+
+  // Keeps `message` for its topic, in the place of an older one; an empty payload clears the topic [MQTT-3.3.1-6].
+  // Errors: Full at a limit, NoMemory; the older message is then kept.
+  Status set(const MessageRef& message) noexcept;
+
+  // Adds every message whose topic matches `topic_filter` and that has not expired. False when memory is refused.
+  [[nodiscard]] bool collect(NamespaceId namespace_id, std::string_view topic_filter, Instant now,
+                             Ring<MessageRef>& out) noexcept;
+
+  uint32_t count() const noexcept { return count_; }
+  uint64_t bytes() const noexcept { return bytes_; }
+
+ private:
+  struct Node : HashLink<Node> {
+    Node* parent = nullptr;
+    HashTable<Node> children;
+    MessageRef message;
+    NamespaceId namespace_id = kGlobalNamespace;  // of the first level
+    uint16_t text_size = 0;
+    std::string_view text() const noexcept { return {reinterpret_cast<const char*>(this + 1), text_size}; }
+  };
+
+  Node* find(NamespaceId namespace_id, std::string_view topic_name) noexcept;
+  Node* find_or_add(NamespaceId namespace_id, std::string_view topic_name) noexcept;
+  Node* child(Node* parent, NamespaceId namespace_id, std::string_view text, bool add) noexcept;
+  void remove_if_unused(Node* node) noexcept;
+  uint64_t key(const Node* parent, NamespaceId namespace_id, std::string_view text) const noexcept;
+  bool collect_node(Node& node, std::string_view rest, bool more, Instant now, Ring<MessageRef>& out) noexcept;
+  bool collect_all(Node& node, Instant now, Ring<MessageRef>& out) noexcept;
+  bool collect_own(Node& node, Instant now, Ring<MessageRef>& out) noexcept;
+  static void end(Node& node) noexcept;
+
+  const uint64_t seed_;
+  const uint32_t count_max_;
+  const uint64_t bytes_max_;
+  uint32_t count_ = 0;
+  uint64_t bytes_ = 0;
+  HashTable<Node> first_level_;
+};
+
+}  // namespace mqttq

@@ -1,0 +1,140 @@
+#include "router/router.h"
+
+#include "base/hash.h"
+
+namespace mqttq {
+
+namespace {
+
+// One reference more, unless the filter is already on its way out. The caller is online, so that the memory is there.
+bool try_share(std::atomic<uint32_t>& references) noexcept {
+  uint32_t count = references.load(std::memory_order_relaxed);
+  while (count) {
+    if (references.compare_exchange_weak(count, count + 1, std::memory_order_acquire)) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+RouteRef::~RouteRef() {
+  if (route_ && route_->references_.fetch_sub(1, std::memory_order_acq_rel) == 1) route_->router_->end(*route_);
+}
+
+Router::Router(uint32_t shard_count, uint64_t seed)
+    : shard_count_(shard_count),
+      epoch_(shard_count),
+      tree_(shard_count, seed, epoch_),
+      versions_(new std::atomic<uint32_t>[kNamespaceVersions + kLevelVersions + kExactVersions]()) {
+  MQTTQ_ASSERT(shard_count >= 1 && shard_count <= kShardCountMax);
+}
+
+uint64_t Router::topic_hash(NamespaceId namespace_id, std::string_view topic_name) const noexcept {
+  return hash_text(topic_name, hash_mix(seed(), namespace_id));
+}
+
+std::atomic<uint32_t>& Router::level_version(NamespaceId id, std::string_view text) const noexcept {
+  return versions_[kNamespaceVersions + topic_hash(id, text.substr(0, text.find('/'))) % kLevelVersions];
+}
+
+// The counters only grow, so that their sum changes whenever one of them does.
+uint64_t Router::version(NamespaceId namespace_id, std::string_view topic_name, uint64_t topic_hash) const noexcept {
+  return uint64_t{namespace_version(namespace_id).load(std::memory_order_acquire)} +
+         level_version(namespace_id, topic_name).load(std::memory_order_acquire) +
+         exact_version(topic_hash).load(std::memory_order_acquire);
+}
+
+void Router::outdate(const Filter& filter) noexcept {
+  const std::string_view text = filter.text();
+  if (!filter.node_) {
+    exact_version(filter.hash).fetch_add(1, std::memory_order_release);
+  } else if (text.front() == '+' || text.front() == '#') {
+    namespace_version(filter.namespace_id()).fetch_add(1, std::memory_order_release);
+  } else {
+    level_version(filter.namespace_id(), text).fetch_add(1, std::memory_order_release);
+  }
+}
+
+RouteRef Router::build(NamespaceId namespace_id, std::string_view topic_name, Array<Filter*>& filters) noexcept {
+  uint64_t shards = 0, durable_shards = 0;
+  bool complete = true;
+  tree_.match(namespace_id, topic_name, [&](Filter& filter) {
+    const uint64_t interested = filter.shards();
+    if (!interested || !(complete = complete && filters.make_room()) || !try_share(filter.references_)) return;
+    static_cast<void>(filters.push_back(&filter));  // there is room
+    shards |= interested;
+    durable_shards |= filter.durable_shards();
+  });
+  void* block = complete ? allocate(sizeof(Route) + sizeof(Filter*) * filters.count()) : nullptr;
+  if (!block) return {};
+  auto* route = new (block) Route();
+  route->router_ = this;
+  route->shards_ = shards;
+  route->durable_shards_ = durable_shards;
+  route->filter_count_ = filters.count();
+  if (!filters.empty()) std::memcpy(static_cast<void*>(route + 1), filters.begin(), filters.span().size_bytes());
+  return RouteRef(route);
+}
+
+RouteRef Router::match(NamespaceId namespace_id, std::string_view topic_name) noexcept {
+  Array<Filter*> filters;
+  RouteRef route = build(namespace_id, topic_name, filters);
+  if (!route) {
+    const std::lock_guard lock(mutex_);
+    for (Filter* filter : filters) drop(*filter);
+  }
+  return route;
+}
+
+RouteRef Router::match_from_outside(NamespaceId namespace_id, std::string_view topic_name) noexcept {
+  Array<Filter*> filters;
+  const std::lock_guard lock(mutex_);  // nothing is reclaimed meanwhile
+  RouteRef route = build(namespace_id, topic_name, filters);
+  if (!route) {
+    for (Filter* filter : filters) drop(*filter);
+  }
+  return route;
+}
+
+void Router::end(Route& route) noexcept {
+  {
+    const std::lock_guard lock(mutex_);
+    for (Filter* filter : route.filters()) drop(*filter);
+    epoch_.reclaim();
+  }
+  destroy(&route);
+}
+
+void Router::drop(Filter& filter) noexcept {
+  if (filter.references_.fetch_sub(1, std::memory_order_acq_rel) == 1) epoch_.retire(filter);
+}
+
+Filter* Router::join(NamespaceId namespace_id, std::string_view filter_text) noexcept {
+  const std::lock_guard lock(mutex_);
+  Filter* filter = tree_.find_or_add(namespace_id, filter_text);
+  if (filter) ++filter->users_;
+  return filter;
+}
+
+void Router::leave(Filter& filter) noexcept {
+  const std::lock_guard lock(mutex_);
+  if (--filter.users_ == 0) {
+    tree_.remove(filter);
+    outdate(filter);
+    drop(filter);
+  }
+  epoch_.reclaim();
+}
+
+void Router::set_interest(Filter& filter, uint32_t shard, bool any, bool durable) noexcept {
+  const uint64_t bit = uint64_t{1} << shard;
+  const uint64_t shards = filter.shards_.load(std::memory_order_relaxed);
+  const uint64_t durable_shards = filter.durable_shards_.load(std::memory_order_relaxed);
+  if (((shards & bit) != 0) == any && ((durable_shards & bit) != 0) == durable) return;
+  const std::lock_guard lock(mutex_);
+  any ? filter.shards_.fetch_or(bit) : filter.shards_.fetch_and(~bit);
+  durable ? filter.durable_shards_.fetch_or(bit) : filter.durable_shards_.fetch_and(~bit);
+  outdate(filter);
+}
+
+}  // namespace mqttq

@@ -1,0 +1,73 @@
+// From a topic name to the filters that match it and the shards that care: one router per broker, read by every shard
+// without locks.
+#pragma once
+
+#include <mutex>
+
+#include "base/status.h"
+#include "router/topic_tree.h"
+
+namespace mqttq {
+
+class Router {
+ public:
+  static constexpr uint32_t kShardCountMax = 63;  // a bit each in a mask, and one for the committer
+
+  // Throws std::bad_alloc. shard_count: 1..63. seed: secret, for the hashes of what peers name.
+  Router(uint32_t shard_count, uint64_t seed);
+
+  // Shards are online while they run and offline while they wait; see Epoch.
+  Epoch& epoch() noexcept { return epoch_; }
+  uint32_t shard_count() const noexcept { return shard_count_; }
+  uint64_t seed() const noexcept { return tree_.seed(); }
+
+  // Changes whenever a route of this topic name may have: compare before a remembered route is used. Any thread.
+  uint64_t version(NamespaceId namespace_id, std::string_view topic_name, uint64_t topic_hash) const noexcept;
+  uint64_t topic_hash(NamespaceId namespace_id, std::string_view topic_name) const noexcept;
+
+  // What matches a valid topic name. The version is to be read before. Empty when the allocator refuses.
+  // Thread: a shard's, online.
+  RouteRef match(NamespaceId namespace_id, std::string_view topic_name) noexcept;
+  // The same for any other thread.
+  RouteRef match_from_outside(NamespaceId namespace_id, std::string_view topic_name) noexcept;
+
+  // The filter of this text, made if need be, with one user more. nullptr when the allocator refuses. Any thread.
+  Filter* join(NamespaceId namespace_id, std::string_view filter_text) noexcept;
+  // Undoes a join(). Any thread.
+  void leave(Filter& filter) noexcept;
+  // Says whether `shard` has subscriptions to `filter` now, and durable ones. On return every shard sees it.
+  // Thread: that shard's.
+  void set_interest(Filter& filter, uint32_t shard, bool any, bool durable) noexcept;
+
+  // Any thread; holds the router's lock meanwhile. visit(const Filter&).
+  template <class Visit>
+  void for_each_filter(Visit&& visit) {
+    const std::lock_guard lock(mutex_);
+    tree_.for_each([&](Filter& filter) { visit(static_cast<const Filter&>(filter)); });
+  }
+
+ private:
+  friend class RouteRef;
+  static constexpr uint32_t kNamespaceVersions = 64, kLevelVersions = 4096, kExactVersions = 16'384;
+
+  // The route, or nothing, with the filters found so far in `filters`, each shared once.
+  RouteRef build(NamespaceId namespace_id, std::string_view topic_name, Array<Filter*>& filters) noexcept;
+  void end(Route& route) noexcept;
+  // Under the lock.
+  void drop(Filter& filter) noexcept;
+  void outdate(const Filter& filter) noexcept;
+  std::atomic<uint32_t>& namespace_version(NamespaceId id) const noexcept { return versions_[id % kNamespaceVersions]; }
+  std::atomic<uint32_t>& level_version(NamespaceId id, std::string_view text) const noexcept;
+  std::atomic<uint32_t>& exact_version(uint64_t topic_hash) const noexcept {
+    return versions_[kNamespaceVersions + kLevelVersions + topic_hash % kExactVersions];
+  }
+
+  const uint32_t shard_count_;
+  Epoch epoch_;
+  TopicTree tree_;
+  std::mutex mutex_;
+  // Counters of change, several keys to one: a shared one costs a needless walk, never a stale route.
+  std::unique_ptr<std::atomic<uint32_t>[]> versions_;
+};
+
+}  // namespace mqttq

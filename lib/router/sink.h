@@ -1,0 +1,57 @@
+// What messages are routed to: sessions, shared groups, subscribers of the host, and later queues, streams and bridges.
+#pragma once
+
+#include <span>
+
+#include "message/message.h"
+#include "message/reason_code.h"
+
+namespace mqttq {
+
+class Filter;
+class Sink;
+
+// One sink's interest in one topic filter. Owned by the sink; stands in the filter's list on the sink's shard.
+// 48 bytes: it is counted in millions.
+struct Subscription {
+  Subscription* hash_next = nullptr;  // in the sink's own table, by filter
+  uint64_t hash = 0;
+  Sink* sink = nullptr;
+  Filter* filter = nullptr;      // one counted reference
+  uint32_t list_index = 0;       // in the filter's list
+  uint32_t identifier = 0;       // Subscription Identifier (MQTT5 3.8.2.1.2), 0 = none
+  Qos qos = Qos::AtMostOnce;     // granted
+  bool no_local = false;
+  bool retain_as_published = false;
+  // Messages above QoS 0 come through the filter's journal and not by deliver().
+  bool durable = false;
+};
+
+// A message for one sink, whatever the number of its subscriptions that match.
+struct Delivery {
+  MovingMessage& message;
+  Qos qos = Qos::AtMostOnce;  // the lower of the message's and the highest granted (MQTT5 3.8.4)
+  bool retain = false;        // the RETAIN flag to send
+  std::span<const uint32_t> identifiers;
+};
+
+// Lives on one shard. Nothing in deliver() subscribes, unsubscribes or ends a sink: that is put off to the turn's end.
+class Sink {
+ public:
+  Sink() noexcept = default;
+  Sink(const Sink&) = delete;
+  Sink& operator=(const Sink&) = delete;
+
+  virtual void deliver(const Delivery& delivery, Instant now) noexcept = 0;
+  // The publisher that this sink is, for No Local; 0 if it never publishes.
+  virtual PublisherId publisher_id() const noexcept { return 0; }
+
+  // Scratch of the fan-out that is running: which run, and where in its table.
+  uint64_t fan_out_run = 0;
+  uint32_t fan_out_index = 0;
+
+ protected:
+  ~Sink() = default;
+};
+
+}  // namespace mqttq
