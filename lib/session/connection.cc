@@ -1,0 +1,406 @@
+// Bytes in, bytes out, and the ends of a connection. What each packet does stands in handle_….cc.
+#include "session/connection.h"
+
+#include <algorithm>
+
+#include "session/connection_parts.h"
+#include "session/publish_encoder.h"
+#include "session/shard_core.h"
+
+namespace mqttq {
+
+namespace {
+constexpr size_t kFlushEarly = 128 * 1024;  // bytes gathered at which a turn does not wait for its end
+}
+
+MovedConnection::~MovedConnection() {
+  if (link) link->close(true);
+}
+
+Connection::Connection(ShardCore& shard, Link& link, const ListenerInfo& listener, Instant now) noexcept
+    : shard_(shard), link_(&link), listener_(listener), namespace_id_(listener.namespace_id), last_read_(now) {
+  on_due = on_timer;
+  const uint32_t timeout_ms =
+      listener.connect_timeout_ms ? listener.connect_timeout_ms : shard.limits().connect_timeout_ms;
+  connect_due_ = now + int64_t{timeout_ms} * kMillisecond;
+  shard_.timers().arm(*this, connect_due_);
+}
+
+Connection::~Connection() {
+  MQTTQ_ASSERT(!session_ && !link_);
+  cancel();
+  shard_.outputs().give_back(output_);
+  for (const Alias& alias : aliases_) release(alias.text);
+  destroy(slow_);
+}
+
+uint32_t Connection::packet_size_max() const noexcept {
+  return listener_.packet_size_max ? listener_.packet_size_max : shard_.limits().packet_size_max;
+}
+
+// --- bytes in
+
+void Connection::on_read(Bytes bytes, Instant now) noexcept {
+  if (state_ == State::Closing) return;
+  last_read_ = now;
+  shard_.counters().bytes_received.add(bytes.size());
+  if (stall_ != Stall::None) {
+    keep_tail(bytes, now);
+    return;
+  }
+  if (!tail_.empty()) {
+    bytes = bytes.subspan(fill_tail(bytes, now));
+    if (!tail_.empty()) {
+      keep_tail(bytes, now);
+      return;
+    }
+  }
+  keep_tail(bytes.subspan(process(bytes, now)), now);
+}
+
+size_t Connection::process(Bytes bytes, Instant now) noexcept {
+  size_t done = 0;
+  while (state_ != State::Closing && state_ != State::Moved && stall_ == Stall::None) {
+    const Bytes rest = bytes.subspan(done);
+    const codec::Frame frame = codec::scan_frame(rest);
+    if (frame.kind == codec::Frame::Kind::Incomplete) break;
+    if (frame.kind == codec::Frame::Kind::Malformed) {
+      protocol_error(ReasonCode::MalformedPacket, now);
+      break;
+    }
+    if (frame.size > packet_size_max()) {
+      protocol_error(ReasonCode::PacketTooLarge, now);  // [MQTT-3.2.2-15]
+      break;
+    }
+    if (state_ == State::AwaitConnect && frame.type != codec::PacketType::Connect) {
+      protocol_error(ReasonCode::ProtocolError, now);  // [MQTT-3.1.0-1]
+      break;
+    }
+    if (frame.kind == codec::Frame::Kind::Partial) break;
+    if (outbox_full() && !flush(now) && outbox_full()) {
+      stall(Stall::OutputFull, now);  // it does not read what it is sent: we do not read either
+      break;
+    }
+    if (!take_rate_tokens(frame, now)) break;
+    if (handle(frame, rest.first(frame.size), now) == Handled::Stalled) break;
+    shard_.counters().packets_received.add();
+    done += frame.size;
+  }
+  return state_ == State::Closing ? bytes.size() : done;
+}
+
+size_t Connection::fill_tail(Bytes bytes, Instant now) noexcept {
+  size_t taken = 0;
+  for (;;) {
+    const codec::Frame frame = codec::scan_frame(tail_.span());
+    if (frame.kind == codec::Frame::Kind::Complete || frame.kind == codec::Frame::Kind::Malformed) break;
+    const size_t missing = frame.kind == codec::Frame::Kind::Partial ? frame.size - tail_.count() : 1;
+    const size_t step = std::min(missing, bytes.size() - taken);
+    if (step == 0) break;
+    if (!tail_.append(bytes.subspan(taken, step))) {
+      close(ReasonCode::ServerBusy, now);
+      return bytes.size();
+    }
+    taken += step;
+  }
+  process_tail(now);
+  return state_ == State::Closing ? bytes.size() : taken;
+}
+
+void Connection::process_tail(Instant now) noexcept {
+  const size_t done = process(tail_.span().subspan(tail_start_), now);
+  tail_start_ += static_cast<uint32_t>(done);
+  if (state_ != State::Moved && (state_ == State::Closing || tail_start_ == tail_.count())) {
+    tail_.reset();
+    tail_start_ = 0;
+  }
+}
+
+void Connection::keep_tail(Bytes bytes, Instant now) noexcept {
+  if (bytes.empty() || state_ == State::Closing) return;
+  if (tail_start_) {
+    tail_.remove_front(tail_start_);
+    tail_start_ = 0;
+  }
+  // A packet that is still to come is given its whole room at once.
+  const codec::Frame frame = codec::scan_frame(bytes);
+  const bool part = tail_.empty() && frame.kind == codec::Frame::Kind::Partial;
+  if ((part && !tail_.reserve(frame.size)) || !tail_.append(bytes)) close(ReasonCode::ServerBusy, now);
+}
+
+Connection::Handled Connection::handle(const codec::Frame& frame, Bytes packet, Instant now) noexcept {
+  using codec::PacketType;
+  switch (frame.type) {
+    case PacketType::Publish: return handle_publish(packet, now);
+    case PacketType::Puback:
+    case PacketType::Pubrec:
+    case PacketType::Pubrel:
+    case PacketType::Pubcomp: return handle_ack(packet, now);
+    case PacketType::Connect: return handle_connect(packet, now);
+    case PacketType::Subscribe: return handle_subscribe(packet, now);
+    case PacketType::Unsubscribe: return handle_unsubscribe(packet, now);
+    case PacketType::Disconnect: return handle_disconnect(packet, now);
+    case PacketType::Auth: return handle_auth(packet, now);
+    case PacketType::Pingreq:
+      if (const ReasonCode reason = codec::check_ping(packet); reason != ReasonCode::Success) {
+        protocol_error(reason, now);
+        return Handled::Yes;
+      }
+      if (std::byte* out = output_bytes(2)) {  // PINGRESP [MQTT-3.12.4-1]
+        out[0] = std::byte{0xD0};
+        out[1] = std::byte{0};
+      }
+      return Handled::Yes;
+    case PacketType::Connack:
+    case PacketType::Suback:
+    case PacketType::Unsuback:
+    case PacketType::Pingresp: break;  // a server's packets
+  }
+  protocol_error(ReasonCode::ProtocolError, now);
+  return Handled::Yes;
+}
+
+// --- waiting
+
+Connection::Slow* Connection::slow() noexcept {
+  if (!slow_ && (slow_ = create<Slow>())) {
+    slow_->connection = this;
+    slow_->rate_timer.connection = this;
+  }
+  return slow_;
+}
+
+Connection::Handled Connection::stall(Stall why, Instant now) noexcept {
+  stall_ = why;
+  if (!reading_paused_) {
+    reading_paused_ = true;
+    link_->pause_reading(true);
+  }
+  if (why == Stall::MailboxFull) shard_.mark_stalled(*this);
+  last_read_ = now;  // it is we who do not read: that is not held against the peer
+  return Handled::Stalled;
+}
+
+bool Connection::resume(Instant now) noexcept {
+  if (state_ == State::Closing || stall_ == Stall::None) return false;
+  if (stall_ == Stall::OutputFull && outbox_full()) return false;
+  stall_ = Stall::None;
+  last_read_ = now;
+  process_tail(now);
+  if (stall_ == Stall::None && reading_paused_ && state_ != State::Closing && state_ != State::Moved) {
+    reading_paused_ = false;
+    link_->pause_reading(false);
+  }
+  return stall_ == Stall::MailboxFull;
+}
+
+bool Connection::take_rate_tokens(const codec::Frame& frame, Instant now) noexcept {
+  const Limits& limits = shard_.limits();
+  if ((!limits.message_rate && !limits.byte_rate) || state_ != State::Connected) return true;
+  Slow* slow = this->slow();
+  if (!slow) return true;
+  // Thousandths of messages and bytes; a bucket holds one second's worth, or one packet.
+  const int64_t elapsed_ms = (now - slow->tokens_at) / kMillisecond;
+  if (slow->tokens_at.ns == 0) {
+    slow->message_tokens = int64_t{limits.message_rate} * 1000;
+    slow->byte_tokens = int64_t{limits.byte_rate} * 1000;
+    slow->tokens_at = now;
+  } else if (elapsed_ms > 0) {
+    slow->message_tokens = std::min(slow->message_tokens + elapsed_ms * limits.message_rate, int64_t{limits.message_rate} * 1000);
+    slow->byte_tokens = std::min(slow->byte_tokens + elapsed_ms * limits.byte_rate, int64_t{limits.byte_rate} * 1000);
+    slow->tokens_at = slow->tokens_at + elapsed_ms * kMillisecond;
+  }
+  const bool is_message = frame.type == codec::PacketType::Publish;
+  int64_t wait_ms = 0;
+  if (limits.message_rate && is_message && slow->message_tokens <= 0) {
+    wait_ms = -slow->message_tokens / limits.message_rate + 1;
+  }
+  if (limits.byte_rate && slow->byte_tokens <= 0) {
+    wait_ms = std::max(wait_ms, -slow->byte_tokens / limits.byte_rate + 1);
+  }
+  if (wait_ms) {
+    stall(Stall::Rate, now);
+    slow->rate_timer.on_due = [](Timer& timer, Instant at) noexcept {
+      Connection& connection = *static_cast<Slow::RateTimer&>(timer).connection;
+      if (connection.stall_ == Stall::Rate) connection.resume(at);
+    };
+    shard_.timers().arm(slow->rate_timer, now + wait_ms * kMillisecond);
+    return false;
+  }
+  if (is_message) slow->message_tokens -= 1000;
+  slow->byte_tokens -= int64_t{frame.size} * 1000;
+  return true;
+}
+
+// --- bytes out
+
+bool Connection::outbox_full() const noexcept { return output_ && output_->size() >= shard_.limits().outbox_bytes_max; }
+
+std::byte* Connection::output_bytes(size_t size) noexcept {
+  if (output_ && output_->size() > kFlushEarly && !link_full_) link_full_ = !output_->flush(*link_);
+  if (!output_ && !(output_ = shard_.outputs().take())) {
+    shard_.mark_closing(*this);
+    state_ = State::Closing;
+    return nullptr;
+  }
+  std::byte* out = output_->write(size);
+  if (!out) {  // half a packet must never be sent: nothing more is
+    state_ = State::Closing;
+    shard_.mark_closing(*this);
+    return nullptr;
+  }
+  if (!dirty) shard_.mark_dirty(*this);
+  return out;
+}
+
+void Connection::send_ack(codec::PacketType type, uint16_t packet_id, ReasonCode reason) noexcept {
+  if (state_ == State::Closing) return;
+  if (reason == ReasonCode::Success || version_ != ProtocolVersion::V5) {
+    std::byte* out = output_bytes(4);
+    if (!out) return;
+    const uint8_t flags = type == codec::PacketType::Pubrel ? 2 : 0;
+    out[0] = static_cast<std::byte>(static_cast<uint8_t>(type) << 4 | flags);
+    out[1] = std::byte{2};
+    out[2] = static_cast<std::byte>(packet_id >> 8);
+    out[3] = static_cast<std::byte>(packet_id);
+    return;
+  }
+  codec::AckView ack;
+  ack.type = type;
+  ack.packet_id = packet_id;
+  ack.reason_code = reason;
+  send(ack, version_);
+}
+
+bool Connection::send_publish(MovingMessage& message, const codec::PublishView& fields, Instant now) noexcept {
+  if (state_ != State::Connected) return false;
+  const MessageView& view = message.view();
+  Counters& counters = shard_.counters();
+  const PublishEncoder encoder(view, fields, version_, now);
+  if (packet_size_out_ && encoder.packet_size() > packet_size_out_) {  // [MQTT-3.1.2-24] [MQTT-3.1.2-25]
+    counters.messages_dropped.add();
+    counters.dropped_too_large.add();
+    return false;
+  }
+  const bool by_reference = view.payload.size() > (message.kept() ? PublishEncoder::kCopyMaxKept : PublishEncoder::kCopyMax);
+  if (by_reference && !message.keep()) {
+    counters.messages_dropped.add();
+    counters.dropped_no_memory.add();
+    return false;
+  }
+  std::byte* out = output_bytes(by_reference ? encoder.head_size() : encoder.packet_size());
+  if (!out) return false;
+  std::byte* end = encoder.write_head(out);
+  if (by_reference) {
+    if (!output_->write_reference(message.view().payload, message.keep())) {
+      state_ = State::Closing;
+      shard_.mark_closing(*this);
+      return false;
+    }
+  } else if (!view.payload.empty()) {
+    std::memcpy(end, view.payload.data(), view.payload.size());
+  }
+  counters.messages_sent.add();
+  return true;
+}
+
+bool Connection::flush(Instant) noexcept {
+  if (!output_ || !link_) return true;
+  const size_t before = output_->size();
+  const bool done = output_->flush(*link_);
+  shard_.counters().bytes_sent.add(before - output_->size());
+  link_full_ = !done;
+  if (done) {
+    shard_.outputs().give_back(output_);
+    output_ = nullptr;
+  }
+  return done;
+}
+
+void Connection::on_writable(Instant now) noexcept {
+  if (state_ == State::Closing) return;
+  flush(now);
+  if (session_) session_->pump(now);
+  if (stall_ == Stall::OutputFull) resume(now);
+}
+
+// --- the end
+
+void Connection::close(ReasonCode reason, Instant) noexcept {
+  if (state_ == State::Closing) return;
+  if (state_ == State::Connected && version_ == ProtocolVersion::V5) {
+    codec::DisconnectView disconnect;
+    disconnect.reason_code = reason;
+    send(disconnect, version_);
+  }
+  if (state_ == State::AwaitConnect || state_ == State::Authenticating) shard_.counters().connections_refused.add();
+  close_reason_ = reason;
+  state_ = State::Closing;
+  shard_.mark_closing(*this);
+}
+
+void Connection::protocol_error(ReasonCode reason, Instant now) noexcept {
+  if (state_ == State::Closing) return;
+  shard_.counters().protocol_errors.add();
+  shard_.log_peer("protocol error", *this, reason, now);
+  close(reason, now);
+}
+
+void Connection::on_peer_closed(Instant) noexcept {
+  peer_gone_ = true;
+  if (state_ == State::Closing) return;
+  if (state_ == State::AwaitConnect) shard_.counters().connections_refused.add();
+  state_ = State::Closing;
+  shard_.mark_closing(*this);
+}
+
+void Connection::finish(Instant now) noexcept {
+  if (!peer_gone_) flush(now);
+  if (Session* session = session_) {
+    session_ = nullptr;
+    if (SessionObserver* observer = shard_.observer()) {
+      observer->on_session_event(SessionEvent::Disconnected, session->namespace_id(), session->client_id(),
+                                 close_reason_, link_->peer_address());
+    }
+    if (session->detach(now, publish_will_)) shard_.end_session(*session, now);
+  }
+  shard_.counters().connections_closed.add();
+  link_->close(peer_gone_);
+  link_ = nullptr;
+}
+
+// --- time
+
+void Connection::arm_keep_alive(Instant now) noexcept {
+  if (keep_alive_s_ == 0) {
+    cancel();
+    return;
+  }
+  shard_.timers().arm(*this, now + int64_t{keep_alive_s_} * 1500 * kMillisecond);  // [MQTT-3.1.2-22]
+}
+
+void Connection::on_timer(Timer& timer, Instant now) noexcept {
+  auto& connection = static_cast<Connection&>(timer);
+  switch (connection.state_) {
+    case State::AwaitConnect:
+      connection.shard_.log_peer("no CONNECT in time", connection, ReasonCode::Success, now);
+      connection.close(ReasonCode::MaximumConnectTime, now);
+      return;
+    case State::Authenticating:  // the host did not answer: that is a denial
+      connection.refuse(ReasonCode::NotAuthorized, now);
+      return;
+    case State::Moved:
+    case State::Closing: return;
+    case State::Connected: break;
+  }
+  // The wheel is not touched for every packet: the timer looks when the last came.
+  const Instant due = connection.last_read_ + int64_t{connection.keep_alive_s_} * 1500 * kMillisecond;
+  if (connection.stall_ == Stall::None && due <= now) {
+    connection.shard_.counters().keep_alive_timeouts.add();
+    connection.close(ReasonCode::KeepAliveTimeout, now);
+  } else {
+    connection.shard_.timers().arm(connection, std::max(due, now + kSecond));
+  }
+}
+
+}  // namespace mqttq

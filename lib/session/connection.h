@@ -1,0 +1,196 @@
+// One Network Connection and its protocol state: from bytes to packets, and what each packet does.
+//
+// It ends with the socket; the Session may not. Everything that a peer can do wrong ends in protocol_error(): the reason
+// on the wire where the version has one, this one connection closed, a counter and a log line.
+#pragma once
+
+#include <memory>
+
+#include "auth/access_control.h"
+#include "base/link.h"
+#include "base/slab.h"
+#include "base/timer_wheel.h"
+#include "codec/codec.h"
+#include "router/mail.h"
+#include "session/output.h"
+
+namespace mqttq {
+
+class Session;
+class ShardCore;
+class Connection;
+struct OpenPublish;
+struct PublishOperation;
+
+// What a listener says of the connections that come through it.
+struct ListenerInfo {
+  NamespaceId namespace_id = kGlobalNamespace;
+  uint32_t packet_size_max = 0;     // 0 = the broker's
+  uint32_t connect_timeout_ms = 0;  // 0 = the broker's
+};
+
+// A connection on its way to the shard of its session: everything but the place it lived in.
+struct MovedConnection final : MailPayload {
+  ~MovedConnection() override;
+  Link* link = nullptr;  // closed if it never arrives
+  ListenerInfo listener;
+  NamespaceId namespace_id = kGlobalNamespace;
+  Instant connect_due{};
+  Array<std::byte> bytes;  // from bytes_start on: the CONNECT packet, and what was read behind it
+  uint32_t bytes_start = 0;
+};
+
+class Connection final : private Timer {
+ public:
+  Connection(ShardCore& shard, Link& link, const ListenerInfo& listener, Instant now) noexcept;
+  ~Connection();
+  Connection(const Connection&) = delete;
+  Connection& operator=(const Connection&) = delete;
+
+  // --- from the transport
+  void on_read(Bytes bytes, Instant now) noexcept;
+  void on_writable(Instant now) noexcept;
+  void on_peer_closed(Instant now) noexcept;
+
+  // --- from the session
+  // Room in the outbox for a message that would have to wait in memory?
+  bool outbox_full() const noexcept;
+  // False: dropped because it is larger than the client takes, or without memory (the connection is then closed).
+  bool send_publish(MovingMessage& message, const codec::PublishView& fields, Instant now) noexcept;
+  void send_ack(codec::PacketType type, uint16_t packet_id, ReasonCode reason) noexcept;
+
+  // PUBACK or PUBREC for a publish whose takers have all answered.
+  void answer_open_publish(const OpenPublish& done, Instant now) noexcept;
+
+  // Sends DISCONNECT where the version has it, and closes at the end of the turn.
+  void close(ReasonCode reason, Instant now) noexcept;
+  // As close(), for a peer that broke the protocol: counted and logged.
+  void protocol_error(ReasonCode reason, Instant now) noexcept;
+  // The session is another connection's now, or gone.
+  void release_session() noexcept { session_ = nullptr; }
+
+  // --- from the shard
+  // Tries again what had to wait. True if it still waits.
+  bool resume(Instant now) noexcept;
+  bool flush(Instant now) noexcept;  // false: the link took only a part
+  void finish(Instant now) noexcept;  // the last call: session detached, link closed
+  void on_access_answer(uint32_t question, Verdict verdict, ReasonCode reason, Instant now) noexcept;
+  void take_over_moved(MovedConnection& moved, Instant now) noexcept;
+  // What goes to another shard; this place is then empty, and is given back by the caller. nullptr without memory.
+  std::unique_ptr<MovedConnection, Destroy> pack() noexcept;
+
+  ProtocolVersion version() const noexcept { return version_; }
+  uint32_t serial() const noexcept { return serial_; }
+  uint16_t client_receive_maximum() const noexcept { return receive_maximum_; }
+  bool connected() const noexcept { return state_ == State::Connected; }
+  bool closing() const noexcept { return state_ == State::Closing; }
+  Session* session() const noexcept { return session_; }
+  Link& link() const noexcept { return *link_; }
+  SlabHandle handle() const noexcept { return Slab<Connection>::handle(*this); }
+  std::string_view user_name() const noexcept { return {user_name_.begin(), user_name_.count()}; }
+
+  bool dirty = false;    // stands in the shard's list of connections with output
+  bool to_close = false; // stands in the shard's list of connections to be ended
+  bool stalled = false;  // stands in the shard's list of connections that wait
+
+ private:
+  friend class ShardCore;
+  enum class State : uint8_t { AwaitConnect, Authenticating, Moved, Connected, Closing };
+  // Why a packet has to wait; it stays unread at the front of tail_.
+  enum class Stall : uint8_t { None, MailboxFull, AccessAnswer, GroupAnswer, OutputFull, Rate };
+  enum class Handled : uint8_t { Yes, Stalled };
+
+  // What is remembered of the client's permissions, by action and topic.
+  struct Permission {
+    uint64_t key = 0;
+    uint32_t question = 0;
+    Verdict verdict = Verdict::Pending;
+  };
+
+  // Handles whole packets from the front of `bytes`; returns how many bytes that were.
+  size_t process(Bytes bytes, Instant now) noexcept;
+  // Completes the packet that tail_ holds a part of; returns how many of `bytes` that took.
+  size_t fill_tail(Bytes bytes, Instant now) noexcept;
+  void process_tail(Instant now) noexcept;
+  void keep_tail(Bytes bytes, Instant now) noexcept;
+  Handled handle(const codec::Frame& frame, Bytes packet, Instant now) noexcept;
+  Handled handle_connect(Bytes packet, Instant now) noexcept;
+  Handled authenticate(const codec::ConnectView& connect, std::string_view client_id, Instant now) noexcept;
+  Handled go_home(uint32_t home) noexcept;
+  void attach_session(const codec::ConnectView& connect, std::string_view client_id, Instant now) noexcept;
+  void accept(const codec::ConnectView& connect, bool session_present, Instant now) noexcept;
+  bool prepare_will(const codec::ConnectView& connect) noexcept;
+  void refuse(ReasonCode reason, Instant now) noexcept;
+  // Success, or why this CONNECT is refused, from the packet and the limits alone.
+  ReasonCode judge_connect(const codec::ConnectView& connect, Instant now) noexcept;
+  Handled handle_publish(Bytes packet, Instant now) noexcept;
+  ReasonCode resolve_alias(codec::PublishView& publish) noexcept;
+  ReasonCode judge_publish(const codec::PublishView& publish) noexcept;
+  // The properties to forward; false when the allocator refuses.
+  bool forwardable_properties(const codec::PublishView& publish, Bytes& out) noexcept;
+  void acknowledge(Qos qos, uint16_t packet_id, ReasonCode reason, uint8_t takers, Instant now) noexcept;
+  Handled handle_ack(Bytes packet, Instant now) noexcept;
+  Handled handle_subscribe(Bytes packet, Instant now) noexcept;
+  Handled handle_unsubscribe(Bytes packet, Instant now) noexcept;
+  Handled handle_disconnect(Bytes packet, Instant now) noexcept;
+  Handled handle_auth(Bytes packet, Instant now) noexcept;
+  ReasonCode subscribe_one(const codec::SubscribeEntry& entry, uint32_t identifier) noexcept;
+  ReasonCode judge_filter(const codec::SubscribeEntry& entry) noexcept;
+  // What has to be known before any entry takes effect: permissions, and the answers of groups' homes.
+  Stall prepare_subscribe(const codec::SubscribeEntry& entry, uint32_t identifier) noexcept;
+  // Pending: the host was asked and the packet is to wait.
+  Verdict authorize(Action action, std::string_view topic, Qos qos, bool retain) noexcept;
+  Handled stall(Stall why, Instant now) noexcept;
+  // False: over the rate; the connection is then stalled until it may go on.
+  bool take_rate_tokens(const codec::Frame& frame, Instant now) noexcept;
+
+  // One packet through the codec: counted, room taken, written.
+  template <class... Packet>
+  void send(const Packet&... packet) noexcept;
+  std::byte* output_bytes(size_t size) noexcept;
+
+  void arm_keep_alive(Instant now) noexcept;
+  static void on_timer(Timer& timer, Instant now) noexcept;
+
+  uint32_t packet_size_max() const noexcept;
+
+  ShardCore& shard_;
+  Link* link_;
+  Session* session_ = nullptr;
+  Output* output_ = nullptr;
+  Array<std::byte> tail_;  // from tail_start_ on: read, not handled: a part of a packet, or what waits behind one that is stalled
+  uint32_t tail_start_ = 0;
+  ListenerInfo listener_;
+  NamespaceId namespace_id_;
+  State state_ = State::AwaitConnect;
+  Stall stall_ = Stall::None;
+  ProtocolVersion version_ = ProtocolVersion::V5;
+  ReasonCode close_reason_ = ReasonCode::Success;
+  bool reading_paused_ = false;
+  bool peer_gone_ = false;
+  bool publish_will_ = true;  // no DISCONNECT took it back
+  bool assigned_client_id_ = false;
+  bool authenticated_ = false;
+  bool problem_information_ = true;
+  bool link_full_ = false;
+  uint16_t keep_alive_s_ = 0;
+  uint16_t receive_maximum_ = kReceiveMaximumDefault;  // the client's
+  uint32_t packet_size_out_ = 0;                       // the client's Maximum Packet Size, 0 = none
+  uint32_t serial_ = 0;
+  uint32_t next_question_ = 1;
+  Instant last_read_{};
+  Instant connect_due_{};
+  struct Alias {
+    char* text;  // owned
+    uint32_t size;
+  };
+  Array<Alias> aliases_;  // by alias - 1
+  Array<char> user_name_;
+  Array<Permission> permissions_;
+  // A publish handed over in part, and rate tokens: only while needed.
+  struct Slow;
+  Slow* slow_ = nullptr;
+  Slow* slow() noexcept;
+};
+
+}  // namespace mqttq

@@ -1,0 +1,273 @@
+// CONNECT (MQTT5 3.1): judged, authenticated, brought to the shard of its session, and answered.
+//
+// The packet stays at the front of tail_ while it waits or moves, and is decoded again where it arrives: one text of
+// the rules, wherever they run.
+#include <algorithm>
+
+#include "message/topic.h"
+#include "session/connection_parts.h"
+
+namespace mqttq {
+
+Connection::Handled Connection::handle_connect(Bytes packet, Instant now) noexcept {
+  if (state_ == State::Connected) {  // a second one [MQTT-3.1.0-2]
+    protocol_error(ReasonCode::ProtocolError, now);
+    return Handled::Yes;
+  }
+  const auto connect = codec::decode_connect(packet);
+  if (!connect.ok()) {
+    shard_.counters().protocol_errors.add();
+    shard_.log_peer("bad CONNECT", *this, connect.reason(), now);
+    // What cannot be told apart from another protocol is not answered; an unknown version is [MQTT-3.1.2-2].
+    if (connect.reason() == ReasonCode::UnsupportedProtocolVersion) {
+      version_ = ProtocolVersion::V311;  // return code 1, which every version understands as a refusal
+      if (packet.size() > 8 && std::to_integer<uint8_t>(packet[8]) > 5) version_ = ProtocolVersion::V5;
+      refuse(ReasonCode::UnsupportedProtocolVersion, now);
+    } else {
+      close(connect.reason(), now);
+    }
+    return Handled::Yes;
+  }
+  version_ = connect->version;
+  if (!authenticated_) {
+    if (const ReasonCode reason = judge_connect(*connect, now); reason != ReasonCode::Success) {
+      refuse(reason, now);
+      return Handled::Yes;
+    }
+  }
+  char assigned[32];
+  std::string_view client_id = connect->client_id;
+  if (client_id.empty()) {
+    const uint32_t size = shard_.assign_client_id(namespace_id_, assigned);
+    client_id = {assigned, size};
+    assigned_client_id_ = true;
+  }
+  if (!authenticated_ && shard_.access()) {
+    const Handled handled = authenticate(*connect, client_id, now);
+    if (!authenticated_) return handled;
+  }
+  authenticated_ = true;
+  if (const uint32_t home = shard_.home_of(namespace_id_, client_id); home != shard_.index()) return go_home(home);
+  attach_session(*connect, client_id, now);
+  return Handled::Yes;
+}
+
+ReasonCode Connection::judge_connect(const codec::ConnectView& connect, Instant now) noexcept {
+  if (!shard_.take_connect_token(now)) return ReasonCode::ConnectionRateExceeded;
+  if (connect.client_id.empty()) {
+    // Only a session that ends with its connection may go without a name in 3.x [MQTT311-3.1.3-8].
+    if (connect.version == ProtocolVersion::V31) return ReasonCode::ClientIdentifierNotValid;
+    if (connect.version == ProtocolVersion::V311 && !connect.clean_start) return ReasonCode::ClientIdentifierNotValid;
+  }
+  if (connect.authentication_method) return ReasonCode::BadAuthenticationMethod;  // [MQTT-4.12.0-1]
+  const Limits& limits = shard_.limits();
+  if (connect.has_will) {
+    const std::string_view topic = connect.will.topic_name;
+    if (topic.size() > limits.topic_size_max || topic_level_count(topic) > limits.topic_levels_max) {
+      return ReasonCode::TopicNameInvalid;
+    }
+    if (topic.front() == '$') return ReasonCode::TopicNameInvalid;  // what begins with '$' is the server's
+    if (static_cast<uint8_t>(connect.will.qos) > limits.maximum_qos) return ReasonCode::QosNotSupported;
+    if (connect.will.retain && !limits.retain_available) return ReasonCode::RetainNotSupported;
+  }
+  return ReasonCode::Success;
+}
+
+Connection::Handled Connection::authenticate(const codec::ConnectView& connect, std::string_view client_id,
+                                             Instant now) noexcept {
+  const ConnectQuestion question{{shard_.index(), handle(), next_question_++},
+                                 namespace_id_,
+                                 connect.version,
+                                 client_id,
+                                 connect.user_name,
+                                 connect.password,
+                                 link_->peer_address()};
+  state_ = State::Authenticating;
+  switch (shard_.access()->connect(question)) {
+    case Verdict::Allow: authenticated_ = true; return Handled::Yes;
+    case Verdict::Deny: refuse(ReasonCode::NotAuthorized, now); return Handled::Yes;
+    case Verdict::Pending: break;
+  }
+  return stall(Stall::AccessAnswer, now);
+}
+
+void Connection::on_access_answer(uint32_t question, Verdict verdict, ReasonCode reason, Instant now) noexcept {
+  if (state_ == State::Authenticating) {
+    if (question + 1 != next_question_ || stall_ != Stall::AccessAnswer) return;  // stale
+    if (verdict != Verdict::Allow) {
+      refuse(is_error(reason) ? reason : ReasonCode::NotAuthorized, now);
+      return;
+    }
+    authenticated_ = true;
+    resume(now);
+    return;
+  }
+  for (Permission& permission : permissions_) {
+    if (permission.question != question || permission.verdict != Verdict::Pending) continue;
+    permission.verdict = verdict == Verdict::Allow ? Verdict::Allow : Verdict::Deny;
+    if (stall_ == Stall::AccessAnswer) resume(now);
+    return;
+  }
+}
+
+void Connection::refuse(ReasonCode reason, Instant now) noexcept {
+  if (state_ == State::Closing) return;
+  codec::ConnackView connack;
+  connack.reason_code = reason;
+  send(connack, version_);
+  shard_.log_peer("connection refused", *this, reason, now);
+  close(reason, now);
+}
+
+// At the end of the turn, when all that was read behind the packet is in tail_ too.
+Connection::Handled Connection::go_home(uint32_t home) noexcept {
+  if (!reading_paused_) {
+    reading_paused_ = true;
+    link_->pause_reading(true);
+  }
+  state_ = State::Moved;
+  shard_.mark_moving(*this, home);
+  return Handled::Stalled;
+}
+
+std::unique_ptr<MovedConnection, Destroy> Connection::pack() noexcept {
+  std::unique_ptr<MovedConnection, Destroy> moved(create<MovedConnection>());
+  if (!moved) return moved;
+  moved->link = std::exchange(link_, nullptr);
+  moved->listener = listener_;
+  moved->namespace_id = namespace_id_;
+  moved->connect_due = connect_due_;
+  moved->bytes = std::move(tail_);
+  moved->bytes_start = tail_start_;
+  return moved;
+}
+
+void Connection::take_over_moved(MovedConnection& moved, Instant now) noexcept {
+  namespace_id_ = moved.namespace_id;
+  connect_due_ = moved.connect_due;
+  authenticated_ = true;
+  reading_paused_ = true;
+  stall_ = Stall::MailboxFull;
+  tail_ = std::move(moved.bytes);
+  tail_start_ = moved.bytes_start;
+  resume(now);
+}
+
+void Connection::attach_session(const codec::ConnectView& connect, std::string_view client_id, Instant now) noexcept {
+  Session* session = shard_.find_session(namespace_id_, client_id);
+  if (session && session->connection()) {
+    Connection& older = *session->connection();
+    shard_.counters().sessions_taken_over.add();
+    shard_.release_connection(older, ReasonCode::SessionTakenOver, now);  // [MQTT-3.1.4-3]
+    session = shard_.find_session(namespace_id_, client_id);              // it may have ended with its connection
+  }
+  if (session && connect.clean_start) {  // [MQTT-3.1.2-4]
+    shard_.end_session(*session, now);
+    session = nullptr;
+  }
+  const bool present = session != nullptr;
+  if (!session && !(session = shard_.make_session(namespace_id_, client_id))) {
+    refuse(ReasonCode::QuotaExceeded, now);
+    return;
+  }
+  session_ = session;
+  session->set_expiry_s(std::min(connect.session_expiry_s, shard_.limits().session_expiry_max_s));
+  session->clear_will();
+  if (connect.user_name && !user_name_.append({connect.user_name->data(), connect.user_name->size()})) {
+    session_ = nullptr;
+    if (!present) shard_.end_session(*session, now);
+    refuse(ReasonCode::ServerBusy, now);
+    return;
+  }
+  if (!prepare_will(connect)) {
+    session_ = nullptr;
+    if (!present) shard_.end_session(*session, now);
+    refuse(ReasonCode::ServerBusy, now);
+    return;
+  }
+  receive_maximum_ = connect.receive_maximum;
+  packet_size_out_ = connect.maximum_packet_size;
+  problem_information_ = connect.request_problem_information;
+  keep_alive_s_ = connect.keep_alive_s;
+  const uint16_t keep_alive_max_s = shard_.limits().keep_alive_max_s;
+  if (keep_alive_max_s && (keep_alive_s_ == 0 || keep_alive_s_ > keep_alive_max_s)) keep_alive_s_ = keep_alive_max_s;
+  accept(connect, present, now);
+}
+
+bool Connection::prepare_will(const codec::ConnectView& connect) noexcept {
+  if (!connect.has_will) return true;
+  MessageView view;
+  view.namespace_id = namespace_id_;
+  view.qos = connect.will.qos;
+  view.retain = connect.will.retain;
+  view.publisher = session_->publisher_id();
+  view.topic_name = connect.will.topic_name;
+  view.payload = connect.will.payload;
+  if (!forwardable_properties(connect.will, view.properties)) return false;
+  // Its expiry counts from the moment it is published (MQTT5 3.1.3.2.4): kept as a length until then.
+  Will will;
+  will.delay_s = connect.will_delay_s;
+  will.expiry_s = connect.will.has_message_expiry ? connect.will.message_expiry_s : 0;
+  will.expires = connect.will.has_message_expiry;
+  will.message = Message::create(view);
+  if (!will.message) return false;
+  session_->set_will(std::move(will));
+  return true;
+}
+
+void Connection::accept(const codec::ConnectView& connect, bool session_present, Instant now) noexcept {
+  const Limits& limits = shard_.limits();
+  state_ = State::Connected;
+  serial_ = shard_.next_connection_serial();
+  codec::ConnackView connack;
+  connack.session_present = session_present;  // [MQTT-3.2.2-2] [MQTT-3.2.2-3]
+  if (session_->expiry_s() != connect.session_expiry_s) connack.session_expiry_s = session_->expiry_s();
+  connack.receive_maximum = limits.receive_maximum;
+  connack.maximum_qos = static_cast<Qos>(limits.maximum_qos);
+  connack.retain_available = limits.retain_available;
+  connack.maximum_packet_size = packet_size_max();
+  if (assigned_client_id_) connack.assigned_client_id = session_->client_id();  // [MQTT-3.1.3-7]
+  connack.topic_alias_maximum = limits.topic_alias_maximum;
+  connack.wildcard_subscription_available = limits.wildcard_subscriptions_available;
+  connack.shared_subscription_available = limits.shared_subscriptions_available;
+  connack.subscription_identifiers_available = limits.subscription_identifiers_available;
+  if (keep_alive_s_ != connect.keep_alive_s) connack.server_keep_alive_s = keep_alive_s_;
+  send(connack, version_);
+  if (state_ == State::Closing) return;
+  arm_keep_alive(now);
+  session_->attach(*this, now);
+  if (SessionObserver* observer = shard_.observer()) {
+    observer->on_session_event(SessionEvent::Connected, namespace_id_, session_->client_id(), ReasonCode::Success,
+                               link_->peer_address());
+  }
+  if (session_present) session_->resend(now);
+}
+
+Connection::Handled Connection::handle_disconnect(Bytes packet, Instant now) noexcept {
+  const auto disconnect = codec::decode_disconnect(packet, version_);
+  if (!disconnect.ok()) {
+    protocol_error(disconnect.reason(), now);
+    return Handled::Yes;
+  }
+  if (disconnect->session_expiry_s) {
+    if (session_->expiry_s() == 0 && *disconnect->session_expiry_s != 0) {  // (MQTT5 3.14.2.2.2)
+      protocol_error(ReasonCode::ProtocolError, now);
+      return Handled::Yes;
+    }
+    session_->set_expiry_s(std::min(*disconnect->session_expiry_s, shard_.limits().session_expiry_max_s));
+  }
+  publish_will_ = disconnect->reason_code != ReasonCode::Success;  // [MQTT-3.14.4-3]
+  close_reason_ = disconnect->reason_code;
+  state_ = State::Closing;  // nothing behind it is looked at
+  shard_.mark_closing(*this);
+  return Handled::Yes;
+}
+
+// No authentication method is offered, so that AUTH is never in place [MQTT-4.12.0-6].
+Connection::Handled Connection::handle_auth(Bytes packet, Instant now) noexcept {
+  const auto auth = codec::decode_auth(packet);
+  protocol_error(version_ == ProtocolVersion::V5 && !auth.ok() ? auth.reason() : ReasonCode::ProtocolError, now);
+  return Handled::Yes;
+}
+
+}  // namespace mqttq

@@ -1,0 +1,227 @@
+// PUBLISH (MQTT5 3.3) from a client: checked, authorised, handed to everybody who takes it, answered.
+#include <algorithm>
+
+#include "base/hash.h"
+#include "message/topic.h"
+#include "session/connection_parts.h"
+
+namespace mqttq {
+
+Connection::Handled Connection::handle_publish(Bytes packet, Instant now) noexcept {
+  const auto decoded = codec::decode_publish(packet, version_);
+  if (!decoded.ok()) {
+    protocol_error(decoded.reason(), now);
+    return Handled::Yes;
+  }
+  codec::PublishView publish = *decoded;
+  const bool retried = slow_ && slow_->publishing;  // some of its takers have it already
+  if (!retried) {
+    if (publish.qos == Qos::ExactlyOnce) {
+      if (Receipt* receipt = session_->receipts().find(publish.packet_id)) {
+        // A repeat of what was taken: answered again, and not delivered again [MQTT-4.3.3-10]. While its takers have
+        // not all answered, the answer to the first is the answer to this one.
+        if (receipt->answered) send_ack(codec::PacketType::Pubrec, publish.packet_id, ReasonCode::Success);
+        return Handled::Yes;
+      }
+    }
+    ReasonCode reason = judge_publish(publish);
+    if (reason == ReasonCode::Success) reason = resolve_alias(publish);
+    if (reason != ReasonCode::Success) {
+      protocol_error(reason, now);
+      return Handled::Yes;
+    }
+  } else if (publish.topic_alias && publish.topic_name.empty()) {
+    static_cast<void>(resolve_alias(publish));  // it was good
+  }
+
+  const RouteRef* route = nullptr;
+  switch (shard_.routes().find(namespace_id_, publish.topic_name, shard_.limits().topic_levels_max, route)) {
+    case RouteCache::Outcome::Found: break;
+    case RouteCache::Outcome::InvalidTopic:  // [MQTT-3.3.2-1] [MQTT-3.3.2-2]
+      protocol_error(is_valid_utf8(publish.topic_name) ? ReasonCode::TopicNameInvalid : ReasonCode::MalformedPacket,
+                     now);
+      return Handled::Yes;
+    case RouteCache::Outcome::NoMemory:
+      close(ReasonCode::ServerBusy, now);  // without an answer: the client sends it again
+      return Handled::Yes;
+  }
+
+  if (!retried) {
+    switch (authorize(Action::Publish, publish.topic_name, publish.qos, publish.retain)) {
+      case Verdict::Allow: break;
+      case Verdict::Pending: return stall(Stall::AccessAnswer, now);
+      case Verdict::Deny:
+        shard_.counters().publishes_refused.add();
+        if (publish.qos == Qos::AtMostOnce) return Handled::Yes;  // dropped (MQTT5 3.3.5)
+        if (publish.qos == Qos::ExactlyOnce && version_ != ProtocolVersion::V5 &&
+            !session_->receipts().insert(publish.packet_id, Receipt{now, false})) {
+          close(ReasonCode::ServerBusy, now);
+          return Handled::Yes;
+        }
+        // 3.x has no way to refuse: it is answered and dropped [MQTT311-3.3.5-2].
+        acknowledge(publish.qos, publish.packet_id,
+                    version_ == ProtocolVersion::V5 ? ReasonCode::NotAuthorized : ReasonCode::Success, 0, now);
+        return Handled::Yes;
+    }
+  }
+
+  MessageView view;
+  view.namespace_id = namespace_id_;
+  view.qos = publish.qos;
+  view.retain = publish.retain;
+  view.publisher = session_->publisher_id();
+  view.topic_name = publish.topic_name;
+  view.payload = publish.payload;
+  if (publish.has_message_expiry) view.expires_at = now + int64_t{publish.message_expiry_s} * kSecond;
+  if (!forwardable_properties(publish, view.properties)) {
+    close(ReasonCode::ServerBusy, now);
+    return Handled::Yes;
+  }
+
+  PublishOperation fresh;
+  PublishOperation& operation = retried ? slow_->operation : fresh;
+  if (!retried && publish.qos != Qos::AtMostOnce) {
+    operation.origin = {session_->handle(), serial_, publish.packet_id, static_cast<uint8_t>(shard_.index())};
+    if (publish.qos == Qos::ExactlyOnce && !session_->receipts().insert(publish.packet_id, Receipt{now, false})) {
+      close(ReasonCode::ServerBusy, now);
+      return Handled::Yes;
+    }
+  }
+  MovingMessage message(view);
+  const RouteRef taken = *route;  // the cache may forget it while the message is on its way
+  if (!shard_.publish(message, taken, operation, now)) {
+    Slow* slow = this->slow();
+    if (!slow) {
+      close(ReasonCode::ServerBusy, now);
+      return Handled::Yes;
+    }
+    if (!retried) slow->operation = operation;
+    slow->publishing = true;
+    return stall(Stall::MailboxFull, now);
+  }
+  if (retried) slow_->publishing = false;
+  shard_.counters().messages_received.add();
+  if (publish.qos != Qos::AtMostOnce) {
+    ReasonCode reason = operation.reason;
+    if (reason == ReasonCode::Success && operation.nobody_took() && version_ == ProtocolVersion::V5) {
+      reason = ReasonCode::NoMatchingSubscribers;
+    }
+    acknowledge(publish.qos, publish.packet_id, reason, operation.takers, now);
+  }
+  return Handled::Yes;
+}
+
+ReasonCode Connection::judge_publish(const codec::PublishView& publish) noexcept {
+  const Limits& limits = shard_.limits();
+  if (static_cast<uint8_t>(publish.qos) > limits.maximum_qos) return ReasonCode::QosNotSupported;  // [MQTT-3.2.2-12]
+  if (publish.retain && !limits.retain_available) return ReasonCode::RetainNotSupported;  // [MQTT-3.2.2-14]
+  if (publish.topic_name.size() > limits.topic_size_max) return ReasonCode::TopicNameInvalid;
+  if (publish.qos != Qos::AtMostOnce) {
+    const uint32_t open = session_->receipts().count() + session_->open_publishes().count();
+    if (open >= limits.receive_maximum && session_->open_count(serial_) >= limits.receive_maximum) {
+      return ReasonCode::ReceiveMaximumExceeded;  // [MQTT-3.3.4-9]
+    }
+  }
+  if (!publish.properties_forwardable) {
+    codec::PropertyReader reader(publish.properties);
+    for (codec::Property property; reader.next(property);) {
+      if (property.id == PropertyId::SubscriptionIdentifier) return ReasonCode::ProtocolError;  // [MQTT-3.3.4-6]
+    }
+  }
+  return ReasonCode::Success;
+}
+
+ReasonCode Connection::resolve_alias(codec::PublishView& publish) noexcept {
+  if (publish.topic_alias == 0) {
+    return publish.topic_name.empty() ? ReasonCode::ProtocolError : ReasonCode::Success;
+  }
+  if (publish.topic_alias > shard_.limits().topic_alias_maximum) return ReasonCode::TopicAliasInvalid;  // [MQTT-3.3.2-9]
+  const uint32_t index = publish.topic_alias - 1u;
+  if (publish.topic_name.empty()) {
+    if (index >= aliases_.count() || !aliases_[index].text) return ReasonCode::ProtocolError;
+    publish.topic_name = {aliases_[index].text, aliases_[index].size};
+    return ReasonCode::Success;
+  }
+  while (aliases_.count() <= index) {
+    if (!aliases_.push_back({nullptr, 0})) return ReasonCode::ServerBusy;
+  }
+  auto* text = static_cast<char*>(allocate(publish.topic_name.size()));
+  if (!text) return ReasonCode::ServerBusy;
+  std::memcpy(text, publish.topic_name.data(), publish.topic_name.size());
+  release(aliases_[index].text);
+  aliases_[index] = {text, static_cast<uint32_t>(publish.topic_name.size())};
+  return ReasonCode::Success;
+}
+
+bool Connection::forwardable_properties(const codec::PublishView& publish, Bytes& out) noexcept {
+  out = publish.properties;
+  if (publish.properties_forwardable || publish.properties.empty()) return true;
+  std::byte* copy = shard_.scratch(publish.properties.size());
+  if (!copy) return false;
+  size_t size = 0;
+  codec::PropertyReader reader(publish.properties);
+  for (codec::Property property; reader.next(property);) {
+    switch (property.id) {
+      case PropertyId::TopicAlias:
+      case PropertyId::MessageExpiryInterval:
+      case PropertyId::SubscriptionIdentifier:
+      case PropertyId::WillDelayInterval: continue;
+      default: break;
+    }
+    std::memcpy(copy + size, reader.raw().data(), reader.raw().size());
+    size += reader.raw().size();
+  }
+  out = {copy, size};
+  return true;
+}
+
+// takers: how many still have to answer before this publish is.
+void Connection::acknowledge(Qos qos, uint16_t packet_id, ReasonCode reason, uint8_t takers, Instant now) noexcept {
+  if (is_error(reason)) shard_.counters().publishes_refused.add();
+  const OpenPublish open{serial_, packet_id, takers, qos, reason};
+  Ring<OpenPublish>& waiting = session_->open_publishes();
+  if (takers == 0 && waiting.empty()) {
+    if (qos == Qos::ExactlyOnce) {
+      if (is_error(reason)) {
+        session_->receipts().remove(packet_id);
+      } else if (Receipt* receipt = session_->receipts().find(packet_id)) {
+        receipt->answered = true;
+      }
+    }
+    answer_open_publish(open, now);
+    return;
+  }
+  OpenPublish copy = open;
+  if (!waiting.push_back(std::move(copy))) close(ReasonCode::ServerBusy, now);
+}
+
+void Connection::answer_open_publish(const OpenPublish& done, Instant now) noexcept {
+  if (is_error(done.reason) && version_ != ProtocolVersion::V5) {
+    // 3.x cannot be told: no acknowledgement, and the connection ends, so that the client sends it again.
+    close(done.reason, now);
+    return;
+  }
+  send_ack(done.qos == Qos::AtLeastOnce ? codec::PacketType::Puback : codec::PacketType::Pubrec, done.packet_id,
+           done.reason);
+}
+
+// --- permissions
+
+Verdict Connection::authorize(Action action, std::string_view topic, Qos qos, bool retain) noexcept {
+  if (action == Action::Publish && topic.front() == '$' && topic.starts_with("$SYS")) return Verdict::Deny;
+  if (!shard_.access()) return Verdict::Allow;
+  const uint64_t key = hash_text(topic, hash_mix(shard_.router().seed(), static_cast<uint64_t>(action)));
+  for (Permission& known : permissions_) {
+    if (known.key == key) return known.verdict;
+  }
+  constexpr uint32_t kPermissionsMax = 256;
+  // A SUBSCRIBE needs all of its answers at once: only what a publish adds makes others go.
+  if (action == Action::Publish && permissions_.count() >= kPermissionsMax) permissions_.remove_front(kPermissionsMax / 2);
+  if (!permissions_.push_back({key, next_question_, Verdict::Pending})) return Verdict::Deny;
+  const ActionQuestion question{{shard_.index(), handle(), next_question_++},
+                                action, qos, retain, namespace_id_, session_->client_id(), user_name(), topic};
+  permissions_.back().verdict = shard_.access()->act(question);
+  return permissions_.back().verdict;
+}
+
+}  // namespace mqttq

@@ -1,0 +1,64 @@
+// The QoS 1 and 2 messages sent to one client and not yet finished.
+#pragma once
+
+#include "message/message.h"
+#include "session/packet_id_map.h"
+
+namespace mqttq {
+
+// The Subscription Identifiers that go with one message: none or one in place, more in a block of their own.
+class Identifiers {
+ public:
+  Identifiers() noexcept = default;
+  Identifiers(Identifiers&& other) noexcept : count_(other.count_), one_(other.one_), many_(other.many_) {
+    other.count_ = 0;
+    other.many_ = nullptr;
+  }
+  Identifiers& operator=(Identifiers&& other) noexcept {
+    if (this != &other) {
+      this->~Identifiers();
+      new (this) Identifiers(std::move(other));
+    }
+    return *this;
+  }
+  ~Identifiers() { release(many_); }
+
+  // False when the allocator refuses; it is then empty.
+  [[nodiscard]] bool set(std::span<const uint32_t> identifiers) noexcept {
+    release(many_);
+    many_ = nullptr;
+    count_ = 0;
+    if (identifiers.size() > 1) {
+      many_ = static_cast<uint32_t*>(allocate(identifiers.size_bytes()));
+      if (!many_) return false;
+      std::memcpy(many_, identifiers.data(), identifiers.size_bytes());
+    } else if (!identifiers.empty()) {
+      one_ = identifiers.front();
+    }
+    count_ = static_cast<uint32_t>(identifiers.size());
+    return true;
+  }
+  std::span<const uint32_t> span() const noexcept { return {many_ ? many_ : &one_, count_}; }
+
+ private:
+  uint32_t count_ = 0;
+  uint32_t one_ = 0;
+  uint32_t* many_ = nullptr;
+};
+
+// One message on its way to a client.
+struct InflightEntry {
+  enum class State : uint8_t {
+    AwaitPuback,
+    AwaitPubrec,
+    AwaitPubcomp,  // PUBREL was sent; the message is let go
+  };
+  MessageRef message;
+  Identifiers identifiers;
+  uint32_t order = 0;  // counts up with each message sent: a resumed session resends in this order (MQTT5 4.4)
+  State state = State::AwaitPuback;
+  Qos qos = Qos::AtLeastOnce;
+  bool retain = false;
+};
+
+}  // namespace mqttq

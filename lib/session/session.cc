@@ -1,0 +1,618 @@
+#include "session/session.h"
+
+#include <algorithm>
+
+#include "base/hash.h"
+#include "message/topic.h"
+#include "session/shard_core.h"
+
+namespace mqttq {
+
+Session::~Session() {
+  MQTTQ_ASSERT(!connection_ && subscriptions_.count() == 0 && !readers_ && !memberships_ && !retained_flows_);
+  release(client_id_);
+}
+
+bool Session::set_client_id(std::string_view client_id) noexcept {
+  client_id_ = static_cast<char*>(allocate(client_id.size() + 1));
+  if (!client_id_) return false;
+  std::memcpy(client_id_, client_id.data(), client_id.size());
+  client_id_size_ = static_cast<uint16_t>(client_id.size());
+  return true;
+}
+
+void Session::attach(Connection& connection, Instant now) noexcept {
+  connection_ = &connection;
+  cancel();
+  will_due_ = expiry_due_ = Instant{INT64_MAX};
+  forget_old_receipts(now);
+  tell_groups(Mail::Kind::GroupConnected);
+}
+
+bool Session::detach(Instant now, bool publish_will) noexcept {
+  connection_ = nullptr;
+  end_retained_flows();
+  if (!publish_will) clear_will();
+  if (expiry_s_ == 0) return true;  // end_session() publishes the will
+  if (has_will()) {
+    // The will is due when its delay has passed or the session ends, whichever is first [MQTT-3.1.3-9].
+    will_due_ = now + int64_t{std::min(will_.delay_s, expiry_s_)} * kSecond;
+  }
+  if (expiry_s_ != kSessionExpiryNever) expiry_due_ = now + int64_t{expiry_s_} * kSecond;
+  tell_groups(Mail::Kind::GroupAway);
+  if (has_will() && will_due_ <= now) {
+    will_due_ = Instant{INT64_MAX};
+    shard_.publish_will(take_will(), now);
+  }
+  arm_timer(now);
+  return false;
+}
+
+void Session::arm_timer(Instant now) noexcept {
+  const Instant due = std::min(will_due_, expiry_due_);
+  if (due.ns == INT64_MAX) {
+    cancel();
+    return;
+  }
+  on_due = on_timer;
+  shard_.timers().arm(*this, std::max(due, now));
+}
+
+void Session::on_timer(Timer& timer, Instant now) noexcept {
+  auto& session = static_cast<Session&>(timer);
+  if (session.expiry_due_ <= now) {
+    session.shard_.end_session(session, now);
+    return;
+  }
+  if (session.will_due_ <= now) {
+    session.will_due_ = Instant{INT64_MAX};
+    session.shard_.publish_will(session.take_will(), now);
+  }
+  session.arm_timer(now);
+}
+
+// --- subscriptions
+
+Subscription* Session::find_subscription(std::string_view topic_filter) noexcept {
+  return subscriptions_.find(hash_text(topic_filter, shard_.router().seed()),
+                             [&](const Subscription& one) { return one.filter->text() == topic_filter; });
+}
+
+Session::Subscribed Session::subscribe(std::string_view topic_filter, const Subscription& options) noexcept {
+  const bool durable = this->durable() && options.qos != Qos::AtMostOnce;
+  if (Subscription* known = find_subscription(topic_filter)) {
+    // Replaced in place; nothing that is on its way is lost [MQTT-3.8.4-3].
+    const bool was_durable = known->durable;
+    if (shard_.fan_out().set_durable(*known, durable) != Status::Ok) return {Status::NoMemory, true};
+    if (durable && !was_durable && start_reading(*known) != Status::Ok) {
+      static_cast<void>(shard_.fan_out().set_durable(*known, false));
+      return {Status::NoMemory, true};
+    }
+    if (!durable && was_durable) stop_reading(*known->filter, true);
+    known->qos = options.qos;
+    known->no_local = options.no_local;
+    known->retain_as_published = options.retain_as_published;
+    known->identifier = options.identifier;
+    return {Status::Ok, true};
+  }
+  if (subscriptions_.count() + membership_count_ >= shard_.limits().subscriptions_max) return {Status::Full, false};
+  auto* added = create<Subscription>(options);
+  if (!added) return {Status::NoMemory, false};
+  added->sink = this;
+  added->durable = durable;
+  Status status = shard_.fan_out().add(*added, namespace_id_, topic_filter);
+  if (status == Status::Ok && durable && (status = start_reading(*added)) != Status::Ok) {
+    shard_.fan_out().remove(*added);
+  }
+  if (status != Status::Ok) {
+    destroy(added);
+    return {status, false};
+  }
+  subscriptions_.insert(*added, hash_text(topic_filter, shard_.router().seed()));
+  shard_.counters().subscriptions_added.add();
+  return {};
+}
+
+bool Session::unsubscribe(std::string_view topic_filter) noexcept {
+  Subscription* subscription = find_subscription(topic_filter);
+  if (!subscription) return false;
+  end_subscription(*subscription);
+  return true;
+}
+
+void Session::end_subscription(Subscription& subscription) noexcept {
+  subscriptions_.remove(subscription);
+  stop_reading(*subscription.filter, false);
+  shard_.fan_out().remove(subscription);
+  destroy(&subscription);
+  shard_.counters().subscriptions_removed.add();
+}
+
+void Session::unsubscribe_all() noexcept {
+  subscriptions_.for_each([this](Subscription& subscription) { end_subscription(subscription); });
+  while (readers_) end_reader(*readers_);  // those that were draining
+  while (memberships_) leave_group(memberships_->text());
+  end_retained_flows();
+}
+
+// --- journals
+
+Status Session::start_reading(Subscription& subscription) noexcept {
+  for (JournalReader* reader = readers_; reader; reader = reader->next) {
+    if (reader->filter == subscription.filter) {  // it was draining: goes on
+      reader->draining = false;
+      shard_.router().leave(*reader->filter);
+      return Status::Ok;
+    }
+  }
+  auto* reader = create<JournalReader>();
+  Journal* journal = subscription.filter->local(shard_.index()).journal;
+  if (!reader || !journal->attach(*reader)) {
+    destroy(reader);
+    return Status::NoMemory;
+  }
+  reader->session = this;
+  reader->filter = subscription.filter;
+  reader->next = readers_;
+  readers_ = reader;
+  journal->wait(*reader);
+  return Status::Ok;
+}
+
+// drain: what came before is still to be delivered, so the reader keeps the filter until it has read it.
+void Session::stop_reading(Filter& filter, bool drain) noexcept {
+  for (JournalReader* reader = readers_; reader; reader = reader->next) {
+    if (reader->filter != &filter || reader->draining) continue;
+    if (drain && reader->journal->peek(*reader) &&
+        shard_.router().join(filter.namespace_id(), filter.text()) == &filter) {
+      reader->draining = true;
+    } else {
+      end_reader(*reader);
+    }
+    return;
+  }
+}
+
+void Session::end_reader(JournalReader& reader) noexcept {
+  JournalReader** at = &readers_;
+  while (*at != &reader) at = &(*at)->next;
+  *at = reader.next;
+  reader.ListLink<ReadyTag>::unlink();
+  reader.journal->detach(reader);
+  if (reader.draining) shard_.router().leave(*reader.filter);
+  destroy(&reader);
+}
+
+void Session::on_journal(JournalReader& reader) noexcept {
+  if (!reader.ListLink<ReadyTag>::linked()) ready_.push_back(reader);
+  if (connection_) shard_.mark_pump(*this);
+}
+
+uint64_t Session::behind_count() noexcept {
+  uint64_t count = 0;
+  for (JournalReader* reader = readers_; reader; reader = reader->next) count += reader->journal->behind_count(*reader);
+  return count;
+}
+
+// --- messages to the client
+
+uint16_t Session::window() const noexcept {
+  return std::min(connection_->client_receive_maximum(), shard_.limits().inflight_max);
+}
+
+void Session::note_live(const MessageView& view) noexcept {
+  if (!view.retain) return;
+  for (RetainedFlow* flow = retained_flows_; flow; flow = flow->next) {
+    static_cast<void>(flow->overtaken.push_back(hash_text(view.topic_name, 0)));  // without memory: at worst an older copy
+  }
+}
+
+void Session::deliver(const Delivery& delivery, Instant now) noexcept {
+  MovingMessage& message = delivery.message;
+  if (retained_flows_) note_live(message.view());
+  if (!connection_) return;  // live messages are for those who are here
+  if (delivery.qos == Qos::AtMostOnce) {
+    if (connection_->outbox_full()) {
+      shard_.counters().messages_dropped.add();
+      shard_.counters().dropped_outbox_full.add();
+      return;
+    }
+    codec::PublishView fields;
+    fields.retain = delivery.retain;
+    fields.subscription_identifiers = delivery.identifiers;
+    connection_->send_publish(message, fields, now);
+    return;
+  }
+  if (waiting_.empty() && inflight_.count() < window() && !connection_->outbox_full()) {
+    Identifiers identifiers;
+    if (identifiers.set(delivery.identifiers)) {
+      send(message, delivery.qos, delivery.retain, std::move(identifiers), now);
+      return;
+    }
+  }
+  keep_waiting(delivery);
+}
+
+// The oldest makes way when the outbox is full: what is new is worth more (the documented policy).
+void Session::keep_waiting(const Delivery& delivery) noexcept {
+  Counters& counters = shard_.counters();
+  const MessageRef& kept = delivery.message.keep();
+  WaitingMessage waiting;
+  if (!kept || !waiting.identifiers.set(delivery.identifiers)) {
+    counters.messages_dropped.add();
+    counters.dropped_no_memory.add();
+    return;
+  }
+  waiting.message = kept;
+  waiting.qos = delivery.qos;
+  waiting.retain = delivery.retain;
+  const uint32_t size = kept->content_size();
+  while (!waiting_.empty() && (waiting_.count() >= shard_.limits().outbox_messages_max ||
+                               waiting_bytes_ + size > shard_.limits().outbox_bytes_max)) {
+    waiting_bytes_ -= waiting_.pop_front().message->content_size();
+    counters.messages_dropped.add();
+    counters.dropped_outbox_full.add();
+  }
+  if (shard_.limits().outbox_messages_max == 0 || !waiting_.push_back(std::move(waiting))) {
+    counters.messages_dropped.add();
+    counters.dropped_no_memory.add();
+    return;
+  }
+  waiting_bytes_ += size;
+}
+
+bool Session::take_shared(const MessageRef& message, Qos qos, uint32_t identifier, Instant now) noexcept {
+  if (!connection_) return false;
+  MovingMessage moving(message);
+  const std::span<const uint32_t> identifiers(&identifier, identifier ? 1 : 0);
+  deliver({moving, qos, false, identifiers}, now);
+  return true;
+}
+
+uint16_t Session::next_packet_id() noexcept {
+  do {
+    if (++last_packet_id_ == 0) last_packet_id_ = 1;
+  } while (inflight_.find(last_packet_id_));
+  return last_packet_id_;
+}
+
+// Only with room in the window and the outbox.
+Session::Sent Session::send(MovingMessage& message, Qos qos, bool retain, Identifiers&& identifiers,
+                            Instant now) noexcept {
+  Counters& counters = shard_.counters();
+  if (message.view().expired(now)) {
+    counters.messages_dropped.add();
+    counters.dropped_expired.add();
+    return Sent::Dropped;
+  }
+  codec::PublishView fields;
+  fields.retain = retain;
+  fields.qos = qos;
+  fields.subscription_identifiers = identifiers.span();
+  if (qos == Qos::AtMostOnce) return connection_->send_publish(message, fields, now) ? Sent::Yes : Sent::Dropped;
+  InflightEntry entry;
+  entry.message = message.keep();
+  entry.order = next_order_;
+  entry.state = qos == Qos::AtLeastOnce ? InflightEntry::State::AwaitPuback : InflightEntry::State::AwaitPubrec;
+  entry.qos = qos;
+  entry.retain = retain;
+  entry.identifiers = std::move(identifiers);
+  const uint16_t packet_id = next_packet_id();
+  InflightEntry* added = entry.message ? inflight_.insert(packet_id, std::move(entry)) : nullptr;
+  if (!added) {
+    counters.messages_dropped.add();
+    counters.dropped_no_memory.add();
+    return Sent::Dropped;
+  }
+  ++next_order_;
+  fields.packet_id = packet_id;
+  fields.subscription_identifiers = added->identifiers.span();
+  if (connection_->send_publish(message, fields, now)) return Sent::Yes;
+  if (!connection_->closing()) inflight_.remove(packet_id);  // too large for this client: as if it were delivered
+  return Sent::Dropped;
+}
+
+void Session::resend(Instant now) noexcept {
+  // In the order of the first sending; the window only shrinks if the client lowered its Receive Maximum.
+  Array<uint16_t> identifiers;
+  inflight_.for_each([&](uint16_t packet_id, InflightEntry&) { static_cast<void>(identifiers.push_back(packet_id)); });
+  if (identifiers.count() != inflight_.count()) {  // memory refused
+    connection_->close(ReasonCode::ServerBusy, now);
+    return;
+  }
+  std::sort(identifiers.begin(), identifiers.end(), [this](uint16_t a, uint16_t b) {
+    return static_cast<int32_t>(inflight_.find(a)->order - inflight_.find(b)->order) < 0;
+  });
+  for (const uint16_t packet_id : identifiers) {
+    InflightEntry& entry = *inflight_.find(packet_id);
+    if (entry.state == InflightEntry::State::AwaitPubcomp) {
+      connection_->send_ack(codec::PacketType::Pubrel, packet_id, ReasonCode::Success);
+      continue;
+    }
+    MovingMessage message(entry.message);
+    codec::PublishView fields;
+    fields.dup = true;  // [MQTT-3.3.1-1]
+    fields.retain = entry.retain;
+    fields.qos = entry.qos;
+    fields.packet_id = packet_id;
+    fields.subscription_identifiers = entry.identifiers.span();
+    if (!connection_->send_publish(message, fields, now) && !connection_->closing()) inflight_.remove(packet_id);
+  }
+  shard_.mark_pump(*this);
+}
+
+void Session::pump(Instant now) noexcept {
+  if (!connection_ || connection_->closing()) return;
+  if (pump_waiting(now) && pump_journals(now)) pump_retained(now);
+}
+
+// Each of these is false when there is no more room.
+bool Session::pump_waiting(Instant now) noexcept {
+  while (!waiting_.empty()) {
+    if (inflight_.count() >= window() || connection_->outbox_full() || connection_->closing()) return false;
+    WaitingMessage waiting = waiting_.pop_front();
+    waiting_bytes_ -= waiting.message->content_size();
+    MovingMessage message(waiting.message);
+    send(message, waiting.qos, waiting.retain, std::move(waiting.identifiers), now);
+  }
+  return true;
+}
+
+// Reads all journals merged by number, so that what several filters match is sent once, in order.
+bool Session::pump_journals(Instant now) noexcept {
+  Array<uint32_t> identifiers;
+  while (!ready_.empty()) {
+    if (inflight_.count() >= window() || connection_->outbox_full() || connection_->closing()) return false;
+    uint64_t lowest = UINT64_MAX;
+    const JournalEntry* entry = nullptr;
+    for (JournalReader* reader = ready_.front(); reader;) {
+      JournalReader* following = ready_.next(*reader);
+      const JournalEntry* candidate = reader->journal->peek(*reader);
+      if (!candidate) {  // at the end: waits there, or has drained
+        reader->ListLink<ReadyTag>::unlink();
+        if (reader->draining) {
+          end_reader(*reader);
+        } else {
+          reader->journal->wait(*reader);
+        }
+      } else if (candidate->number < lowest) {
+        lowest = candidate->number;
+        entry = candidate;
+      }
+      reader = following;
+    }
+    if (!entry) break;
+    const MessageRef kept = entry->message;
+    for (JournalReader* reader = ready_.front(); reader; reader = ready_.next(*reader)) {
+      const JournalEntry* same = reader->journal->peek(*reader);
+      if (same && same->number == lowest) reader->journal->advance(*reader);
+    }
+    MovingMessage message(kept);
+    const MessageView& view = message.view();
+    // All subscriptions that match count, the live ones too: they left this message to the journal.
+    Qos granted = Qos::AtMostOnce;
+    bool retain_as_published = false, matched = false;
+    identifiers.clear();
+    const auto consider = [&](Subscription& subscription) {
+      if (subscription.no_local && view.publisher == id_) return;
+      matched = true;
+      granted = std::max(granted, subscription.qos);
+      retain_as_published |= subscription.retain_as_published;
+      if (subscription.identifier) static_cast<void>(identifiers.push_back(subscription.identifier));
+    };
+    const RouteRef* route = nullptr;
+    if (subscriptions_.count() <= 8) {
+      subscriptions_.for_each([&](Subscription& one) {
+        if (topic_matches(one.filter->text(), view.topic_name)) consider(one);
+      });
+    } else if (shard_.routes().find(namespace_id_, view.topic_name, UINT32_MAX, route) == RouteCache::Outcome::Found) {
+      for (Filter* filter : (*route)->filters()) {
+        if (Subscription* one = find_subscription(filter->text())) consider(*one);
+      }
+    }
+    if (!matched) {
+      // Its subscription was ended or replaced after the message came: only a draining one still delivers.
+      if (view.publisher == id_) continue;
+      granted = view.qos;
+    }
+    if (retained_flows_) note_live(view);
+    Identifiers kept_identifiers;
+    if (!kept_identifiers.set(identifiers.span())) identifiers.clear();
+    send(message, std::min(view.qos, granted), view.retain && retain_as_published, std::move(kept_identifiers), now);
+  }
+  return true;
+}
+
+bool Session::pump_retained(Instant now) noexcept {
+  while (RetainedFlow* flow = retained_flows_) {
+    while (!flow->messages.empty()) {
+      const bool windowed = flow->qos != Qos::AtMostOnce && flow->messages.front()->qos() != Qos::AtMostOnce;
+      if ((windowed && inflight_.count() >= window()) || connection_->outbox_full() || connection_->closing()) {
+        return false;
+      }
+      const MessageRef kept = flow->messages.pop_front();
+      const uint64_t topic = hash_text(kept->topic_name(), 0);
+      if (std::find(flow->overtaken.begin(), flow->overtaken.end(), topic) != flow->overtaken.end()) continue;
+      MovingMessage message(kept);
+      Identifiers identifiers;
+      static_cast<void>(identifiers.set({&flow->identifier, flow->identifier ? 1u : 0u}));  // one needs no memory
+      send(message, std::min(flow->qos, kept->qos()), true, std::move(identifiers), now);
+    }
+    if (flow->shards_open) return true;  // its answers are still to come; the flows behind it wait their turn
+    retained_flows_ = flow->next;
+    destroy(flow);
+  }
+  return true;
+}
+
+RetainedFlow* Session::start_retained_flow(const Subscription& options, uint32_t shards) noexcept {
+  auto* flow = create<RetainedFlow>();
+  if (!flow) return nullptr;
+  flow->token = next_flow_token_++;
+  flow->shards_open = shards;
+  flow->identifier = options.identifier;
+  flow->qos = options.qos;
+  RetainedFlow** at = &retained_flows_;
+  while (*at) at = &(*at)->next;
+  *at = flow;
+  return flow;
+}
+
+void Session::on_retained(uint32_t token, Ring<MessageRef>& messages, Instant now) noexcept {
+  for (RetainedFlow* flow = retained_flows_; flow; flow = flow->next) {
+    if (flow->token != token) continue;
+    --flow->shards_open;
+    while (!messages.empty()) {
+      if (!flow->messages.push_back(messages.pop_front())) {
+        shard_.counters().messages_dropped.add();
+        shard_.counters().dropped_no_memory.add();
+      }
+    }
+    pump(now);
+    return;
+  }
+}
+
+void Session::end_retained_flows() noexcept {
+  while (RetainedFlow* flow = retained_flows_) {
+    retained_flows_ = flow->next;
+    destroy(flow);
+  }
+}
+
+// --- acknowledgements of the client
+
+bool Session::on_puback(uint16_t packet_id, Instant now) noexcept {
+  InflightEntry* entry = inflight_.find(packet_id);
+  if (!entry || entry->state != InflightEntry::State::AwaitPuback) return false;
+  inflight_.remove(packet_id);
+  pump(now);
+  return true;
+}
+
+Session::Pubrec Session::on_pubrec(uint16_t packet_id, bool failed, Instant now) noexcept {
+  InflightEntry* entry = inflight_.find(packet_id);
+  if (!entry || entry->state == InflightEntry::State::AwaitPuback) return Pubrec::NotFound;
+  if (failed) {  // the exchange is over, and its place in the window free (MQTT5 4.9)
+    inflight_.remove(packet_id);
+    pump(now);
+    return Pubrec::Ended;
+  }
+  entry->state = InflightEntry::State::AwaitPubcomp;
+  entry->message = {};  // [MQTT-4.3.3-4] it is not sent again
+  return Pubrec::Release;
+}
+
+bool Session::on_pubcomp(uint16_t packet_id, Instant now) noexcept {
+  InflightEntry* entry = inflight_.find(packet_id);
+  if (!entry || entry->state != InflightEntry::State::AwaitPubcomp) return false;
+  inflight_.remove(packet_id);
+  pump(now);
+  return true;
+}
+
+// --- publishes of the client
+
+void Session::on_published(const PublishOrigin& origin, ReasonCode reason, Instant now) noexcept {
+  for (uint32_t i = 0; i < open_publishes_.count(); ++i) {
+    OpenPublish& open = open_publishes_[i];
+    if (open.packet_id != origin.packet_id || open.connection_serial != origin.connection_serial) continue;
+    if (is_error(reason) && !is_error(open.reason)) open.reason = reason;
+    if (--open.takers_open == 0) answer_publishes(now);
+    return;
+  }
+}
+
+void Session::answer_publishes(Instant now) noexcept {
+  while (!open_publishes_.empty() && open_publishes_.front().takers_open == 0) {
+    const OpenPublish done = open_publishes_.pop_front();
+    const bool here = connection_ && connection_->serial() == done.connection_serial;
+    if (done.qos == Qos::ExactlyOnce) {
+      if (is_error(done.reason)) {
+        receipts_.remove(done.packet_id);
+      } else if (Receipt* receipt = receipts_.find(done.packet_id)) {
+        receipt->answered = true;
+      }
+    }
+    if (here) connection_->answer_open_publish(done, now);
+  }
+  if (open_publishes_.empty()) open_publishes_.reset();
+}
+
+void Session::forget_old_receipts(Instant now) noexcept {
+  const int64_t timeout = int64_t{shard_.limits().receipt_timeout_s} * kSecond;
+  if (!timeout) return;
+  for (bool again = true; again;) {
+    uint16_t old = 0;
+    receipts_.for_each([&](uint16_t packet_id, Receipt& receipt) {
+      if (receipt.answered && now - receipt.since > timeout) old = packet_id;
+    });
+    again = old != 0;
+    if (again) receipts_.remove(old);
+  }
+}
+
+uint32_t Session::open_count(uint32_t connection_serial) noexcept {
+  uint32_t count = receipts_.count();
+  for (uint32_t i = 0; i < open_publishes_.count(); ++i) {
+    const OpenPublish& open = open_publishes_[i];
+    if (open.qos == Qos::AtLeastOnce && open.connection_serial == connection_serial) ++count;
+  }
+  return count;
+}
+
+// --- shared groups
+
+GroupMembership* Session::find_membership(std::string_view shared_filter) noexcept {
+  GroupMembership* one = memberships_;
+  while (one && one->text() != shared_filter) one = one->next;
+  return one;
+}
+
+GroupMembership* Session::join_group(std::string_view shared_filter, Qos qos, uint32_t identifier) noexcept {
+  GroupMembership* known = find_membership(shared_filter);
+  if (known && known->qos == qos && known->identifier == identifier) return known;
+  if (!known) {
+    void* block = allocate(sizeof(GroupMembership) + shared_filter.size());
+    if (!block) return nullptr;
+    known = new (block) GroupMembership();
+    known->text_size = static_cast<uint16_t>(shared_filter.size());
+    std::memcpy(static_cast<void*>(known + 1), shared_filter.data(), shared_filter.size());
+    known->next = memberships_;
+    memberships_ = known;
+    ++membership_count_;
+  }
+  known->qos = qos;
+  known->identifier = identifier;
+  known->joined = known->failed = false;
+  if (shard_.send_group_change(Mail::Kind::GroupJoin, *this, *known)) return known;
+  leave_group(shared_filter);
+  return nullptr;
+}
+
+bool Session::leave_group(std::string_view shared_filter) noexcept {
+  for (GroupMembership** at = &memberships_; *at; at = &(*at)->next) {
+    if ((*at)->text() != shared_filter) continue;
+    GroupMembership* left = *at;
+    *at = left->next;
+    --membership_count_;
+    shard_.send_group_change(Mail::Kind::GroupLeave, *this, *left);
+    release(left);
+    return true;
+  }
+  return false;
+}
+
+void Session::on_group_joined(std::string_view shared_filter, bool ok) noexcept {
+  if (GroupMembership* one = find_membership(shared_filter)) {
+    one->joined = ok;
+    one->failed = !ok;
+  }
+  if (connection_) shard_.mark_stalled(*connection_);
+}
+
+void Session::tell_groups(Mail::Kind kind) noexcept {
+  for (GroupMembership* one = memberships_; one; one = one->next) shard_.send_group_change(kind, *this, *one);
+}
+
+}  // namespace mqttq

@@ -1,0 +1,223 @@
+// What outlives the Network Connection: subscriptions, messages on their way, receipts, the will (MQTT5 4.1).
+#pragma once
+
+#include "base/hash_table.h"
+#include "base/ring.h"
+#include "base/slab.h"
+#include "base/status.h"
+#include "base/timer_wheel.h"
+#include "journal/journal.h"
+#include "router/mail.h"
+#include "router/sink.h"
+#include "session/inflight.h"
+
+namespace mqttq {
+
+class Connection;
+class Session;
+class ShardCore;
+
+// A session's place in the journal of one of its durable subscriptions. The cursor waits at the journal's end, or the
+// reader stands in the session's list of those that have something to read.
+struct JournalReader : Cursor, ListLink<struct ReadyTag> {
+  Session* session = nullptr;
+  JournalReader* next = nullptr;
+  Filter* filter = nullptr;  // counted by the subscription, or by join() while draining
+  bool draining = false;     // the subscription is durable no longer; what came before is still delivered
+};
+
+// The message a client leaves for the case that it goes without a word (MQTT5 3.1.2.5).
+struct Will {
+  MessageRef message;
+  uint32_t delay_s = 0;
+  bool expires = false;
+  uint32_t expiry_s = 0;  // Message Expiry Interval, counted from when it is published
+};
+
+// A QoS 2 publish whose PUBREL has not come (MQTT5 4.3.3, method B: the identifier is what is stored).
+struct Receipt {
+  Instant since{};
+  bool answered = false;  // PUBREC was sent: everybody who takes the message has answered
+};
+
+// A publish of this session that waits for its takers, or for one before it: acknowledgements leave in the order in
+// which the publishes came [MQTT-4.6.0-2].
+struct OpenPublish {
+  uint32_t connection_serial = 0;
+  uint16_t packet_id = 0;
+  uint8_t takers_open = 0;
+  Qos qos = Qos::AtLeastOnce;
+  ReasonCode reason = ReasonCode::Success;
+};
+
+// A message above QoS 0 that waits for room in the client's window.
+struct WaitingMessage {
+  MessageRef message;
+  Identifiers identifiers;
+  Qos qos = Qos::AtLeastOnce;
+  bool retain = false;
+};
+
+// Retained messages that a new subscription is to get: asked for, or come and not sent yet.
+struct RetainedFlow {
+  RetainedFlow* next = nullptr;
+  uint32_t token = 0;
+  uint32_t shards_open = 0;     // that have not answered yet
+  uint32_t identifier = 0;      // of the subscription
+  Qos qos = Qos::AtMostOnce;    // granted
+  Ring<MessageRef> messages;
+  // Topics (their hashes) of which a live message came meanwhile: what is retained for them may be older than that.
+  Array<uint64_t> overtaken;
+};
+
+// A session's membership of a shared group (MQTT5 4.8.2), kept as a block with its text behind it.
+struct GroupMembership {
+  GroupMembership* next = nullptr;
+  uint32_t identifier = 0;
+  uint16_t text_size = 0;  // "$share/group/filter"
+  Qos qos = Qos::AtMostOnce;
+  bool joined = false;     // its home has said so
+  bool failed = false;     // its home had no memory for it
+  std::string_view text() const noexcept { return {reinterpret_cast<const char*>(this + 1), text_size}; }
+};
+
+// Owned by its home shard's slab and touched only there.
+class Session final : public Sink, public HashLink<Session>, public Timer {
+ public:
+  Session(ShardCore& shard, NamespaceId namespace_id, PublisherId id) noexcept
+      : shard_(shard), namespace_id_(namespace_id), id_(id) {}
+  ~Session();
+
+  // False when the allocator refuses.
+  [[nodiscard]] bool set_client_id(std::string_view client_id) noexcept;
+  std::string_view client_id() const noexcept { return {client_id_, client_id_size_}; }
+  NamespaceId namespace_id() const noexcept { return namespace_id_; }
+  PublisherId publisher_id() const noexcept override { return id_; }
+  Connection* connection() const noexcept { return connection_; }
+  uint32_t expiry_s() const noexcept { return expiry_s_; }
+  void set_expiry_s(uint32_t expiry_s) noexcept { expiry_s_ = expiry_s; }
+  // Messages above QoS 0 reach it through journals, so that they are kept while it is away.
+  bool durable() const noexcept { return expiry_s_ != 0; }
+
+  // A connection takes the session up: what was not finished is sent again, in order [MQTT-4.4.0-1], [MQTT-4.4.0-2].
+  void attach(Connection& connection, Instant now) noexcept;
+  void resend(Instant now) noexcept;
+  // The connection is ended without its session's doing.
+  void release_connection() noexcept { connection_ = nullptr; }
+  // Its connection is gone: the will is due (at once or later), the session expires (at once or later).
+  // True if the session has ended with it; the caller ends it.
+  bool detach(Instant now, bool publish_will) noexcept;
+
+  // Sink.
+  void deliver(const Delivery& delivery, Instant now) noexcept override;
+  // A member of a shared group was chosen: as deliver(), but false if it cannot be sent or kept.
+  bool take_shared(const MessageRef& message, Qos qos, uint32_t identifier, Instant now) noexcept;
+  // Sends what waits, as far as the window and the outbox have room.
+  void pump(Instant now) noexcept;
+  // The journal of a reader has gone on.
+  void on_journal(JournalReader& reader) noexcept;
+
+  // --- subscriptions
+  struct Subscribed {
+    Status status = Status::Ok;
+    bool existed = false;
+  };
+  Subscribed subscribe(std::string_view topic_filter, const Subscription& options) noexcept;
+  bool unsubscribe(std::string_view topic_filter) noexcept;
+  void unsubscribe_all() noexcept;
+  uint32_t subscription_count() const noexcept { return subscriptions_.count(); }
+  template <class Visit>
+  void for_each_subscription(Visit&& visit) noexcept {
+    subscriptions_.for_each(visit);
+  }
+
+  // --- messages to the client
+  uint32_t inflight_count() const noexcept { return inflight_.count(); }
+  uint32_t waiting_count() const noexcept { return waiting_.count(); }
+  uint64_t waiting_bytes() const noexcept { return waiting_bytes_; }
+  uint64_t behind_count() noexcept;
+  uint16_t window() const noexcept;
+  // False: no such identifier in that state.
+  bool on_puback(uint16_t packet_id, Instant now) noexcept;
+  enum class Pubrec : uint8_t { Release, Ended, NotFound };
+  Pubrec on_pubrec(uint16_t packet_id, bool failed, Instant now) noexcept;
+  bool on_pubcomp(uint16_t packet_id, Instant now) noexcept;
+
+  // --- messages from the client
+  PacketIdMap<Receipt>& receipts() noexcept { return receipts_; }
+  Ring<OpenPublish>& open_publishes() noexcept { return open_publishes_; }
+  void on_published(const PublishOrigin& origin, ReasonCode reason, Instant now) noexcept;
+  // Answers finished publishes from the front on.
+  void answer_publishes(Instant now) noexcept;
+  void forget_old_receipts(Instant now) noexcept;
+  // QoS 1 and 2 publishes that this connection has open: what its Receive Maximum counts.
+  uint32_t open_count(uint32_t connection_serial) noexcept;
+
+  // --- will
+  void set_will(Will will) noexcept { will_ = std::move(will); }
+  void clear_will() noexcept { will_ = {}; }
+  bool has_will() const noexcept { return static_cast<bool>(will_.message); }
+  Will take_will() noexcept { return std::exchange(will_, {}); }
+
+  // --- shared groups
+  GroupMembership* find_membership(std::string_view shared_filter) noexcept;
+  // Joins, or changes the options; `joined` is set when the home has answered. nullptr without memory.
+  GroupMembership* join_group(std::string_view shared_filter, Qos qos, uint32_t identifier) noexcept;
+  bool leave_group(std::string_view shared_filter) noexcept;
+  void on_group_joined(std::string_view shared_filter, bool ok) noexcept;
+  uint32_t membership_count() const noexcept { return membership_count_; }
+
+  // --- retained messages
+  RetainedFlow* start_retained_flow(const Subscription& options, uint32_t shards) noexcept;
+  // One shard's answer; `messages` is emptied.
+  void on_retained(uint32_t token, Ring<MessageRef>& messages, Instant now) noexcept;
+
+  SlabHandle handle() const noexcept { return Slab<Session>::handle(*this); }
+  bool pump_marked = false;  // stands in the shard's list of sessions to pump
+
+ private:
+  Subscription* find_subscription(std::string_view topic_filter) noexcept;
+  void end_subscription(Subscription& subscription) noexcept;
+  Status start_reading(Subscription& subscription) noexcept;
+  void stop_reading(Filter& filter, bool drain) noexcept;
+  void end_reader(JournalReader& reader) noexcept;
+  bool pump_waiting(Instant now) noexcept;
+  bool pump_journals(Instant now) noexcept;
+  bool pump_retained(Instant now) noexcept;
+  void note_live(const MessageView& view) noexcept;
+  void tell_groups(Mail::Kind kind) noexcept;
+  void end_retained_flows() noexcept;
+  enum class Sent : uint8_t { Yes, Dropped, NoRoom };
+  Sent send(MovingMessage& message, Qos qos, bool retain, Identifiers&& identifiers, Instant now) noexcept;
+  uint16_t next_packet_id() noexcept;
+  void keep_waiting(const Delivery& delivery) noexcept;
+  void arm_timer(Instant now) noexcept;
+  static void on_timer(Timer& timer, Instant now) noexcept;
+
+  ShardCore& shard_;
+  Connection* connection_ = nullptr;
+  char* client_id_ = nullptr;
+  uint16_t client_id_size_ = 0;
+  uint16_t last_packet_id_ = 0;
+  NamespaceId namespace_id_;
+  PublisherId id_;
+  uint32_t expiry_s_ = 0;
+  uint32_t next_order_ = 0;
+  HashTable<Subscription> subscriptions_;
+  JournalReader* readers_ = nullptr;
+  IntrusiveList<JournalReader, ReadyTag> ready_;
+  PacketIdMap<InflightEntry> inflight_;
+  PacketIdMap<Receipt> receipts_;
+  Ring<WaitingMessage> waiting_;
+  uint64_t waiting_bytes_ = 0;
+  Ring<OpenPublish> open_publishes_;
+  Will will_;
+  Instant will_due_{INT64_MAX};
+  Instant expiry_due_{INT64_MAX};
+  GroupMembership* memberships_ = nullptr;
+  RetainedFlow* retained_flows_ = nullptr;  // oldest first
+  uint32_t membership_count_ = 0;
+  uint32_t next_flow_token_ = 1;
+};
+
+}  // namespace mqttq

@@ -1,0 +1,655 @@
+#include "session/shard_core.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/hash.h"
+#include "session/connection_parts.h"
+
+namespace mqttq {
+
+ShardCore::ShardCore(const ShardWorld& world, uint32_t index, uint64_t seed, Instant now)
+    : world_(world),
+      index_(index),
+      random_(seed),
+      timers_(now),
+      postman_(world.office, index),
+      fan_out_(world.router, index),
+      routes_(world.router, 4096),
+      retained_(hash_mix(world.router.seed(), 1), std::max(1u, world.limits.retained_messages_max / world.router.shard_count()),
+                world.limits.retained_bytes_max / world.router.shard_count()),
+      groups_(fan_out_, *this, world.limits.outbox_messages_max, world.router.seed()),
+      connections_(world.limits.connections_max),
+      sessions_(world.limits.sessions_max),
+      connect_tokens_at_(now),
+      log_tokens_at_(now) {
+  fan_out_.set_limiter(this, [](void* user, Journal& journal) noexcept {
+    auto& shard = *static_cast<ShardCore*>(user);
+    journal.enforce(shard.limits().outbox_messages_max, shard.limits().outbox_bytes_max, [&](Cursor&, uint32_t count) {
+      shard.counters_.messages_dropped.add(count);
+      shard.counters_.dropped_limit.add(count);
+    });
+  });
+}
+
+ShardCore::~ShardCore() { abandon(); }
+
+void ShardCore::abandon() noexcept {
+  for (auto* list : {&dirty_, &stalled_, &closing_}) list->clear();
+  moving_.clear();
+  to_pump_.clear();
+  inside_.reset();
+  for (uint32_t i = 0; i < connections_.index_end(); ++i) {
+    Connection* connection = connections_.at(i);
+    if (!connection) continue;
+    if (connection->session_) connection->session_->release_connection();
+    connection->session_ = nullptr;
+    if (connection->link_) connection->link_->close(true);
+    connection->link_ = nullptr;
+    connections_.give_back(*connection);
+  }
+  for (uint32_t i = 0; i < sessions_.index_end(); ++i) {
+    Session* session = sessions_.at(i);
+    if (!session) continue;
+    session->clear_will();
+    session->pump_marked = false;
+    end_session(*session, now_);
+  }
+}
+
+// --- connections
+
+Connection* ShardCore::open(Link& link, const ListenerInfo& listener, Instant now) noexcept {
+  Connection* connection = connections_.take(*this, link, listener, now);
+  if (connection) counters_.connections_opened.add();
+  return connection;
+}
+
+void ShardCore::mark_dirty(Connection& connection) noexcept {
+  // Without memory for the list it is flushed at once.
+  connection.dirty = dirty_.push_back(&connection);
+  if (!connection.dirty) connection.flush({});
+}
+
+void ShardCore::mark_stalled(Connection& connection) noexcept {
+  if (connection.stalled) return;
+  connection.stalled = stalled_.push_back(&connection);
+  MQTTQ_ASSERT(connection.stalled || stalled_.count() < connections_.count());
+}
+
+void ShardCore::mark_closing(Connection& connection) noexcept {
+  if (connection.to_close) return;
+  connection.to_close = true;
+  // Without memory for the list the whole slab is looked through at the end of the turn.
+  if (!closing_.push_back(&connection)) look_for_closing_ = true;
+}
+
+void ShardCore::mark_moving(Connection& connection, uint32_t to) noexcept {
+  if (!moving_.push_back({&connection, to})) connection.close(ReasonCode::ServerBusy, {});
+}
+
+void ShardCore::mark_pump(Session& session) noexcept {
+  if (session.pump_marked) return;
+  session.pump_marked = to_pump_.push_back(&session);
+}
+
+void ShardCore::release_connection(Connection& connection, ReasonCode reason, Instant now) noexcept {
+  Session* session = connection.session_;
+  connection.close(reason, now);
+  if (!session) return;
+  connection.session_ = nullptr;
+  if (SessionObserver* observer = world_.observer) {
+    observer->on_session_event(SessionEvent::Disconnected, session->namespace_id(), session->client_id(), reason,
+                               connection.link_->peer_address());
+  }
+  if (session->detach(now, connection.publish_will_)) end_session(*session, now);
+}
+
+void ShardCore::on_access_answer(const AccessTicket& ticket, Verdict verdict, ReasonCode reason, Instant now) noexcept {
+  if (Connection* connection = connections_.find(ticket.connection)) {
+    connection->on_access_answer(ticket.question, verdict, reason, now);
+  }
+}
+
+bool ShardCore::disconnect(NamespaceId namespace_id, std::string_view client_id, ReasonCode reason, bool end,
+                           Instant now) noexcept {
+  Session* session = find_session(namespace_id, client_id);
+  if (!session) return false;
+  if (end) session->set_expiry_s(0);
+  if (session->connection()) {
+    release_connection(*session->connection(), reason, now);
+  } else if (end) {
+    end_session(*session, now);
+  }
+  return true;
+}
+
+void ShardCore::close_all(ReasonCode reason, Instant now) noexcept {
+  for (uint32_t i = 0; i < connections_.index_end(); ++i) {
+    if (Connection* connection = connections_.at(i)) connection->close(reason, now);
+  }
+}
+
+bool ShardCore::take_connect_token(Instant now) noexcept {
+  const int64_t rate = limits().connect_rate;
+  if (!rate) return true;
+  const int64_t elapsed_ms = (now - connect_tokens_at_) / kMillisecond;
+  connect_tokens_ = std::min(connect_tokens_ + elapsed_ms * rate, rate * 1000);
+  connect_tokens_at_ = connect_tokens_at_ + elapsed_ms * kMillisecond;
+  if (connect_tokens_ < 1000) return false;
+  connect_tokens_ -= 1000;
+  return true;
+}
+
+// --- sessions
+
+uint32_t ShardCore::home_of(NamespaceId namespace_id, std::string_view client_id) const noexcept {
+  const uint64_t hash = hash_text(client_id, hash_mix(world_.router.seed(), namespace_id + 0x1'0000'0000u));
+  return static_cast<uint32_t>(hash % world_.router.shard_count());
+}
+
+uint32_t ShardCore::retained_home_of(NamespaceId namespace_id, std::string_view topic_name) const noexcept {
+  return static_cast<uint32_t>((world_.router.topic_hash(namespace_id, topic_name) >> 17) % world_.router.shard_count());
+}
+
+Session* ShardCore::find_session(NamespaceId namespace_id, std::string_view client_id) noexcept {
+  const uint64_t hash = hash_text(client_id, hash_mix(world_.router.seed(), namespace_id));
+  return sessions_by_id_.find(hash, [&](const Session& session) {
+    return session.namespace_id() == namespace_id && session.client_id() == client_id;
+  });
+}
+
+Session* ShardCore::make_session(NamespaceId namespace_id, std::string_view client_id) noexcept {
+  const PublisherId id = uint64_t{index_ + 1} << 56 | next_publisher_++;
+  Session* session = sessions_.take(*this, namespace_id, id);
+  if (!session) return nullptr;
+  if (!session->set_client_id(client_id)) {
+    sessions_.give_back(*session);
+    return nullptr;
+  }
+  sessions_by_id_.insert(*session, hash_text(client_id, hash_mix(world_.router.seed(), namespace_id)));
+  counters_.sessions_opened.add();
+  return session;
+}
+
+void ShardCore::end_session(Session& session, Instant now) noexcept {
+  MQTTQ_ASSERT(!session.connection());
+  session.cancel();
+  if (session.has_will()) publish_will(session.take_will(), now);
+  session.unsubscribe_all();
+  if (SessionObserver* observer = world_.observer) {
+    observer->on_session_event(SessionEvent::SessionEnded, session.namespace_id(), session.client_id(),
+                               ReasonCode::Success, {});
+  }
+  if (session.pump_marked) *std::find(to_pump_.begin(), to_pump_.end(), &session) = nullptr;
+  sessions_by_id_.remove(session);
+  sessions_.give_back(session);
+  counters_.sessions_ended.add();
+}
+
+uint32_t ShardCore::assign_client_id(NamespaceId namespace_id, std::span<char> out) noexcept {
+  static constexpr char kAlphabet[] = "0123456789abcdefghijklmnopqrstuvwxyz";
+  constexpr std::string_view kPrefix = "auto-";
+  constexpr uint32_t kSize = kPrefix.size() + 20;
+  MQTTQ_ASSERT(out.size() >= kSize);
+  do {  // one in shard_count has its home here
+    std::copy(kPrefix.begin(), kPrefix.end(), out.begin());
+    for (uint32_t i = kPrefix.size(); i < kSize; ++i) out[i] = kAlphabet[random_.below(36)];
+  } while (home_of(namespace_id, {out.data(), kSize}) != index_ || find_session(namespace_id, {out.data(), kSize}));
+  return kSize;
+}
+
+void ShardCore::publish_will(Will will, Instant now) noexcept {
+  counters_.wills_published.add();
+  if (will.expires) {
+    MessageView view = will.message->view();
+    view.expires_at = now + int64_t{will.expiry_s} * kSecond;
+    will.message = Message::create(view);
+  }
+  if (!will.message || !publish_from_inside(will.message, now)) {
+    counters_.messages_dropped.add();
+    counters_.dropped_no_memory.add();
+  }
+}
+
+// --- publishing
+
+bool ShardCore::publish_from_inside(const MessageRef& message, Instant now) noexcept {
+  InsidePublish one{message, {}};
+  if (!inside_.push_back(std::move(one))) return false;
+  if (inside_.count() == 1 && !running_inside_) run_inside_publishes(now);
+  return true;
+}
+
+void ShardCore::run_inside_publishes(Instant now) noexcept {
+  if (running_inside_) return;
+  running_inside_ = true;
+  while (!inside_.empty()) {
+    InsidePublish& one = inside_.front();
+    const RouteRef* route = nullptr;
+    const auto outcome = routes_.find(one.message->namespace_id(), one.message->topic_name(), UINT32_MAX, route);
+    if (outcome == RouteCache::Outcome::NoMemory) break;  // next turn
+    if (outcome == RouteCache::Outcome::Found) {
+      MovingMessage message(one.message);
+      const RouteRef taken = *route;
+      if (!publish(message, taken, one.operation, now)) break;
+    }
+    inside_.pop_front();
+  }
+  if (inside_.empty()) inside_.reset();
+  running_inside_ = false;
+}
+
+bool ShardCore::publish(MovingMessage& message, const RouteRef& route, PublishOperation& operation,
+                        Instant now) noexcept {
+  const MessageView& view = message.view();
+  if (!operation.started) {
+    operation.started = true;
+    operation.retain_open = view.retain;
+    operation.propose_open = view.qos != Qos::AtMostOnce && route->durable_shards() != 0;
+    operation.shards_open = route->shards();
+  }
+  const uint64_t here = uint64_t{1} << index_;
+  const bool must_keep = operation.retain_open || operation.propose_open || (operation.shards_open & ~here);
+  if (must_keep && !message.keep()) {  // refused for all
+    operation.retain_open = operation.propose_open = false;
+    operation.shards_open = 0;
+    operation.reason = ReasonCode::QuotaExceeded;
+    return true;
+  }
+  if (operation.retain_open) {
+    const uint32_t home = retained_home_of(view.namespace_id, view.topic_name);
+    if (home == index_) {
+      operation.reason = store_retained(message.keep());
+    } else {
+      Mail mail;
+      mail.kind = Mail::Kind::RetainSet;
+      mail.message = message.keep();
+      mail.origin = operation.origin;
+      if (!postman_.post(home, std::move(mail))) return false;
+      if (operation.origin.wanted()) ++operation.takers;
+    }
+    operation.retained = true;
+    operation.retain_open = false;
+  }
+  if (operation.propose_open) {
+    Mail mail;
+    mail.kind = Mail::Kind::Propose;
+    mail.message = message.keep();
+    mail.route = route;
+    mail.origin = operation.origin;
+    if (!postman_.post(world_.office.committer(), std::move(mail))) return false;
+    if (operation.origin.wanted()) ++operation.takers;
+    ++operation.delivered;
+    operation.propose_open = false;
+  }
+  if (operation.shards_open & here) {
+    operation.delivered += fan_out_.deliver(message, *route, now);
+    operation.shards_open &= ~here;
+  }
+  for (uint32_t shard = 0; operation.shards_open; ++shard) {
+    const uint64_t bit = uint64_t{1} << shard;
+    if (!(operation.shards_open & bit)) continue;
+    Mail mail;
+    mail.kind = Mail::Kind::Deliver;
+    mail.message = message.keep();
+    mail.route = route;
+    if (!postman_.post(shard, std::move(mail))) return false;
+    ++operation.delivered;
+    operation.shards_open &= ~bit;
+  }
+  return true;
+}
+
+ReasonCode ShardCore::store_retained(const MessageRef& message) noexcept {
+  switch (retained_.set(message)) {
+    case Status::Ok: counters_.retained_set.add(); return ReasonCode::Success;
+    default: return ReasonCode::QuotaExceeded;
+  }
+}
+
+void ShardCore::append_here(const Mail& mail, Instant) noexcept {
+  const bool complete = fan_out_.append(mail.number, mail.message, *mail.route, [](Cursor& cursor) {
+    auto& reader = static_cast<JournalReader&>(cursor);
+    reader.session->on_journal(reader);
+  });
+  if (complete) return;
+  counters_.messages_dropped.add();
+  counters_.dropped_no_memory.add();
+}
+
+// --- retained messages
+
+bool ShardCore::query_retained(Session& session, std::string_view topic_filter, const Subscription& options) noexcept {
+  const uint32_t shard_count = world_.router.shard_count();
+  const bool exact = topic_filter.find_first_of("+#") == std::string_view::npos;
+  const uint32_t only = exact ? retained_home_of(session.namespace_id(), topic_filter) : 0;
+  RetainedFlow* flow = session.start_retained_flow(options, exact ? 1 : shard_count);
+  if (!flow) return false;
+  for (uint32_t shard = exact ? only : 0; shard < (exact ? only + 1 : shard_count); ++shard) {
+    if (shard == index_) {
+      static_cast<void>(retained_.collect(session.namespace_id(), topic_filter, now_, flow->messages));
+      --flow->shards_open;
+      continue;
+    }
+    std::unique_ptr<RetainedQuery, Destroy> query(create<RetainedQuery>());
+    if (query) query->topic_filter = static_cast<char*>(allocate(topic_filter.size()));
+    Mail mail;
+    if (query && query->topic_filter) {
+      std::memcpy(query->topic_filter, topic_filter.data(), topic_filter.size());
+      query->topic_filter_size = static_cast<uint16_t>(topic_filter.size());
+      query->namespace_id = session.namespace_id();
+      mail.kind = Mail::Kind::RetainQuery;
+      mail.session = session.handle();
+      mail.token = flow->token;
+      mail.payload.reset(query.release());
+    }
+    // Without memory this shard's share is missing: it is as if it had nothing.
+    if (mail.kind == Mail::Kind::None || !postman_.post_surely(shard, std::move(mail))) {
+      --flow->shards_open;
+      counters_.dropped_no_memory.add();
+    }
+  }
+  return true;
+}
+
+bool ShardCore::answer_retained_query(Mail& mail, Instant now) noexcept {
+  const auto& query = static_cast<const RetainedQuery&>(*mail.payload);
+  std::unique_ptr<RetainedBatch, Destroy> batch(create<RetainedBatch>());
+  if (!batch || !retained_.collect(query.namespace_id, query.text(), now, batch->messages)) return false;
+  Mail answer;
+  answer.kind = Mail::Kind::RetainFound;
+  answer.session = mail.session;
+  answer.token = mail.token;
+  answer.payload.reset(batch.release());
+  return postman_.post_surely(mail.from, std::move(answer));
+}
+
+// --- shared groups
+
+uint32_t ShardCore::group_home_of(NamespaceId namespace_id, std::string_view shared_filter) const noexcept {
+  return home_of(namespace_id, shared_filter);
+}
+
+bool ShardCore::send_group_change(Mail::Kind kind, Session& session, const GroupMembership& membership) noexcept {
+  std::unique_ptr<GroupChange, Destroy> change(create<GroupChange>());
+  const std::string_view text = membership.text();
+  if (!change || !(change->text = static_cast<char*>(allocate(text.size())))) return false;
+  std::memcpy(change->text, text.data(), text.size());
+  change->text_size = static_cast<uint16_t>(text.size());
+  change->namespace_id = session.namespace_id();
+  change->qos = membership.qos;
+  change->identifier = membership.identifier;
+  change->durable = session.durable();
+  Mail mail;
+  mail.kind = kind;
+  mail.from = static_cast<uint8_t>(index_);
+  mail.session = session.handle();
+  mail.payload.reset(change.release());
+  const uint32_t home = group_home_of(session.namespace_id(), text);
+  if (home != index_) return postman_.post_surely(home, std::move(mail));
+  return handle_mail(mail, now_);
+}
+
+bool ShardCore::answer_group_join(Mail& mail, Instant now) noexcept {
+  const auto& change = static_cast<const GroupChange&>(*mail.payload);
+  const Status status = groups_.join(change, mail.from, mail.session, now);
+  if (mail.from == index_) {
+    if (Session* session = sessions_.find(mail.session)) {
+      session->on_group_joined(change.shared_filter(), status == Status::Ok);
+    }
+    return true;
+  }
+  Mail answer;
+  answer.kind = Mail::Kind::GroupJoined;
+  answer.reason = status == Status::Ok ? ReasonCode::Success : ReasonCode::QuotaExceeded;
+  answer.session = mail.session;
+  answer.payload = std::move(mail.payload);
+  if (postman_.post_surely(mail.from, std::move(answer))) return true;
+  mail.payload = std::move(answer.payload);
+  return false;
+}
+
+bool ShardCore::hand_to_member(uint32_t shard, SlabHandle handle, const MessageRef& message, Qos qos,
+                               uint32_t identifier, uint32_t group, Instant now) noexcept {
+  if (shard == index_) {
+    Session* session = sessions_.find(handle);
+    return session && session->take_shared(message, qos, identifier, now);
+  }
+  Mail mail;
+  mail.kind = Mail::Kind::GroupDeliver;
+  mail.session = handle;
+  mail.message = message;
+  mail.token = group;
+  mail.number = identifier;
+  mail.qos = qos;
+  return postman_.post_surely(shard, std::move(mail));
+}
+
+void ShardCore::count_dropped() noexcept {
+  counters_.messages_dropped.add();
+  counters_.dropped_outbox_full.add();
+}
+
+// --- mail
+
+bool ShardCore::read_mail(Instant now) noexcept {
+  constexpr uint32_t kMailsPerTurn = 4096;  // from each party: a turn stays short
+  bool more = false;
+  for (uint32_t from = 0; from < world_.office.party_count(); ++from) {
+    Mailbox<Mail>& box = world_.office.box(from, index_);
+    uint32_t read = 0;
+    while (Mail* mail = box.front()) {
+      if (read++ == kMailsPerTurn || !handle_mail(*mail, now)) {
+        more = true;
+        break;
+      }
+      box.pop();
+    }
+  }
+  return more;
+}
+
+bool ShardCore::handle_mail(Mail& mail, Instant now) noexcept {
+  switch (mail.kind) {
+    case Mail::Kind::Deliver: {
+      MovingMessage message(mail.message);
+      fan_out_.deliver(message, *mail.route, now);
+      return true;
+    }
+    case Mail::Kind::Append: append_here(mail, now); return true;
+    case Mail::Kind::Published:
+      if (Session* session = sessions_.find(mail.origin.session)) session->on_published(mail.origin, mail.reason, now);
+      return true;
+    case Mail::Kind::RetainSet: {
+      if (!mail.origin.wanted()) {
+        store_retained(mail.message);
+        return true;
+      }
+      Mail answer;
+      answer.kind = Mail::Kind::Published;
+      answer.origin = mail.origin;
+      answer.reason = store_retained(mail.message);
+      return postman_.post_surely(mail.from, std::move(answer));  // storing it again changes nothing
+    }
+    case Mail::Kind::RetainQuery: return answer_retained_query(mail, now);
+    case Mail::Kind::RetainFound:
+      if (Session* session = sessions_.find(mail.session)) {
+        session->on_retained(mail.token, static_cast<RetainedBatch&>(*mail.payload).messages, now);
+      }
+      return true;
+    case Mail::Kind::MoveConnection: return accept_moved(mail, now);
+    case Mail::Kind::GroupJoin: return answer_group_join(mail, now);
+    case Mail::Kind::GroupLeave:
+      groups_.leave(static_cast<GroupChange&>(*mail.payload), mail.from, mail.session);
+      return true;
+    case Mail::Kind::GroupConnected:
+    case Mail::Kind::GroupAway:
+      groups_.set_connected(static_cast<GroupChange&>(*mail.payload), mail.from, mail.session,
+                            mail.kind == Mail::Kind::GroupConnected, now);
+      return true;
+    case Mail::Kind::GroupJoined:
+      if (Session* session = sessions_.find(mail.session)) {
+        session->on_group_joined(static_cast<GroupChange&>(*mail.payload).shared_filter(), !is_error(mail.reason));
+      }
+      return true;
+    case Mail::Kind::GroupDeliver: {
+      Session* session = sessions_.find(mail.session);
+      if (session && session->take_shared(mail.message, mail.qos, static_cast<uint32_t>(mail.number), now)) return true;
+      Mail answer;
+      answer.kind = Mail::Kind::GroupReturn;
+      answer.session = mail.session;
+      answer.message = mail.message;
+      answer.token = mail.token;
+      return postman_.post_surely(mail.from, std::move(answer));
+    }
+    case Mail::Kind::GroupReturn: groups_.give_back(mail.token, mail.message, mail.session, now); return true;
+    case Mail::Kind::Propose:
+    case Mail::Kind::None: break;
+  }
+  MQTTQ_ASSERT(false);
+  return true;
+}
+
+bool ShardCore::accept_moved(Mail& mail, Instant now) noexcept {
+  auto& moved = static_cast<MovedConnection&>(*mail.payload);
+  Connection* connection = connections_.take(*this, *moved.link, moved.listener, now);
+  if (!connection) return true;  // the mail's end closes the link
+  if (!world_.network->adopt(*moved.link, *connection)) {
+    connection->link_ = nullptr;
+    connections_.give_back(*connection);
+    return true;
+  }
+  moved.link = nullptr;
+  connection->take_over_moved(moved, now);
+  return true;
+}
+
+void ShardCore::run_moves(Instant) noexcept {
+  for (uint32_t i = 0; i < moving_.count(); ++i) {
+    const auto [connection, to] = moving_[i];
+    if (connection->closing()) continue;
+    Link& link = *connection->link_;
+    auto moved = connection->pack();
+    if (!moved) {
+      connection->state_ = Connection::State::Closing;
+      mark_closing(*connection);
+      continue;
+    }
+    world_.network->detach(link, to);
+    Mail mail;
+    mail.kind = Mail::Kind::MoveConnection;
+    mail.payload.reset(moved.release());
+    static_cast<void>(postman_.post_surely(to, std::move(mail)));  // without memory its end closes the link
+    connections_.give_back(*connection);
+    counters_.connections_moved.add();
+  }
+  moving_.clear();
+}
+
+// --- the turn
+
+bool ShardCore::turn(Instant now) noexcept {
+  now_ = now;
+  bool more = read_mail(now);
+  timers_.advance(now);
+  more |= postman_.flush();
+  run_inside_publishes(now);
+  run_stalled(now);
+  run_pumps(now);
+  run_moves(now);
+  flush_outputs(now);
+  run_closing(now);
+  // Ends publish wills and change groups: what that gathered goes out in this turn too.
+  run_pumps(now);
+  flush_outputs(now);
+  return more || !closing_.empty() || !dirty_.empty() || !to_pump_.empty();
+}
+
+void ShardCore::run_stalled(Instant now) noexcept {
+  const uint32_t count = stalled_.count();
+  for (uint32_t i = 0; i < count; ++i) {
+    Connection* connection = stalled_[i];
+    if (!connection) continue;
+    connection->stalled = false;
+    connection->resume(now);  // puts itself behind the others again if it still has to wait
+  }
+  stalled_.remove_front(count);
+}
+
+void ShardCore::run_pumps(Instant now) noexcept {
+  for (uint32_t i = 0; i < to_pump_.count(); ++i) {
+    Session* session = to_pump_[i];
+    if (!session) continue;
+    session->pump_marked = false;
+    session->pump(now);
+  }
+  to_pump_.clear();
+}
+
+void ShardCore::flush_outputs(Instant now) noexcept {
+  for (uint32_t i = 0; i < dirty_.count(); ++i) {
+    Connection* connection = dirty_[i];
+    if (!connection) continue;
+    connection->dirty = false;
+    connection->flush(now);
+  }
+  dirty_.clear();
+}
+
+void ShardCore::run_closing(Instant now) noexcept {
+  if (look_for_closing_) {
+    look_for_closing_ = false;
+    for (uint32_t i = 0; i < connections_.index_end(); ++i) {
+      Connection* connection = connections_.at(i);
+      if (connection && connection->to_close &&
+          std::find(closing_.begin(), closing_.end(), connection) == closing_.end()) {
+        end_connection(*connection, now);
+      }
+    }
+  }
+  for (uint32_t i = 0; i < closing_.count(); ++i) end_connection(*closing_[i], now);
+  closing_.clear();
+}
+
+void ShardCore::end_connection(Connection& connection, Instant now) noexcept {
+  connection.finish(now);
+  for (auto* list : {&dirty_, &stalled_}) {
+    for (Connection*& listed : *list) {
+      if (listed == &connection) listed = nullptr;
+    }
+  }
+  connections_.give_back(connection);
+}
+
+std::byte* ShardCore::scratch(size_t size) noexcept {
+  if (!scratch_.reserve(static_cast<uint32_t>(size))) return nullptr;
+  return scratch_.begin();
+}
+
+// --- words
+
+void ShardCore::log_peer(const char* what, const Connection& connection, ReasonCode reason, Instant now) noexcept {
+  if (!world_.log) return;
+  constexpr int64_t kLinesPerSecond = 10;
+  const int64_t elapsed = now - log_tokens_at_;
+  if (elapsed >= kSecond) {
+    log_tokens_ = kLinesPerSecond;
+    log_tokens_at_ = now;
+  }
+  if (log_tokens_ <= 0) {
+    ++log_suppressed_;
+    return;
+  }
+  --log_tokens_;
+  char text[512];
+  const std::string_view client_id = connection.session_ ? connection.session_->client_id() : std::string_view("-");
+  const auto end = fmt::format_to_n(text, sizeof text, "{}: {} (0x{:02x}) client={} address={} suppressed={}", what,
+                                    to_text(reason), static_cast<unsigned>(reason), client_id.substr(0, 128),
+                                    connection.link_->peer_address(), log_suppressed_);
+  log_suppressed_ = 0;
+  world_.log->write(LogLevel::Notice, {text, std::min(end.size, sizeof text)});
+}
+
+}  // namespace mqttq

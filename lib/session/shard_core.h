@@ -1,0 +1,213 @@
+// The middle of one shard: its connections, sessions, lists and timers, without any I/O.
+//
+// Bytes, mail, answers and the time come in as arguments; bytes go out through Links and mail through the Postman. So
+// the same code runs on a loop of libuv and in the simulation. Everything here is touched by one thread.
+#pragma once
+
+#include "auth/access_control.h"
+#include "base/link.h"
+#include "base/log.h"
+#include "base/random.h"
+#include "router/fan_out.h"
+#include "router/mail.h"
+#include "router/retained_store.h"
+#include "router/route_cache.h"
+#include "router/shared_group.h"
+#include "session/connection.h"
+#include "session/counters.h"
+#include "session/limits.h"
+#include "session/output.h"
+#include "session/session.h"
+#include "session/session_observer.h"
+
+namespace mqttq {
+
+// What the middle asks of whoever owns the links.
+class Network {
+ public:
+  // The link leaves this shard for `to`: nothing of it is watched here from now on.
+  virtual void detach(Link& link, uint32_t to) noexcept = 0;
+  // A link comes from another shard, and its bytes go to `connection`. False when it cannot be watched.
+  virtual bool adopt(Link& link, Connection& connection) noexcept = 0;
+
+ protected:
+  ~Network() = default;
+};
+
+// What all shards of a broker share. Borrowed by each; outlives them.
+struct ShardWorld {
+  const Limits& limits;
+  Router& router;
+  PostOffice& office;
+  LogSink* log = nullptr;             // may be null
+  AccessControl* access = nullptr;    // null: everybody may do everything but publish to `$SYS`
+  SessionObserver* observer = nullptr;  // null: nobody listens
+  Network* network = nullptr;         // this shard's
+};
+
+// A publish on its way to its takers. What could not be handed over yet is left in it: publish() again.
+struct PublishOperation {
+  PublishOrigin origin;        // not wanted(): nobody waits for an answer
+  bool started = false;
+  bool retain_open = false;    // still to be handed to the retained store
+  bool propose_open = false;   // still to be handed to the committer
+  uint64_t shards_open = 0;    // still to be told
+  uint8_t takers = 0;          // that will answer later
+  uint32_t delivered = 0;
+  bool retained = false;
+  ReasonCode reason = ReasonCode::Success;
+
+  bool nobody_took() const noexcept { return delivered == 0 && takers == 0 && !retained; }
+};
+
+class ShardCore final : private GroupCourier {
+ public:
+  // Throws std::bad_alloc. index: 0 .. shard_count-1. seed: for choices, assigned client ids among them.
+  ShardCore(const ShardWorld& world, uint32_t index, uint64_t seed, Instant now);
+  ~ShardCore();
+  ShardCore(const ShardCore&) = delete;
+  ShardCore& operator=(const ShardCore&) = delete;
+
+  // --- from the transport
+  // A new Network Connection. nullptr at connections_max or without memory: the caller closes the link.
+  Connection* open(Link& link, const ListenerInfo& listener, Instant now) noexcept;
+  void on_read(Connection& connection, Bytes bytes, Instant now) noexcept { connection.on_read(bytes, now); }
+  void on_writable(Connection& connection, Instant now) noexcept { connection.on_writable(now); }
+  // The peer is gone. The link is closed by the core.
+  void on_closed(Connection& connection, Instant now) noexcept { connection.on_peer_closed(now); }
+
+  // --- from the host, on this shard's thread
+  void on_access_answer(const AccessTicket& ticket, Verdict verdict, ReasonCode reason, Instant now) noexcept;
+  // Ends a client's connection, and its session when `end_session`. False if there is no such session here.
+  bool disconnect(NamespaceId namespace_id, std::string_view client_id, ReasonCode reason, bool end_session,
+                  Instant now) noexcept;
+  // A message of the host's or the broker's own. Waits by itself where there is no room. False without memory.
+  bool publish_from_inside(const MessageRef& message, Instant now) noexcept;
+  // The broker stops: connections are told 0x8B and closed.
+  void close_all(ReasonCode reason, Instant now) noexcept;
+  // Ends what is left without a word: close_all() said it, or there was no time.
+  void abandon() noexcept;
+  bool has_connections() const noexcept { return connections_.count() > 0; }
+
+  // --- the turn
+  // Mail, timers, what had to wait, and then everything gathered is written. Called after the events of a turn.
+  // Returns true if there is more to do without an event.
+  bool turn(Instant now) noexcept;
+  // How long turn() is not needed without an event, at most.
+  int64_t idle_ns(Instant now) noexcept { return timers_.idle_ns(now); }
+
+  // --- for the parts of the middle
+  const Limits& limits() const noexcept { return world_.limits; }
+  uint32_t index() const noexcept { return index_; }
+  Counters& counters() noexcept { return counters_; }
+  TimerWheel& timers() noexcept { return timers_; }
+  OutputPool& outputs() noexcept { return outputs_; }
+  FanOut& fan_out() noexcept { return fan_out_; }
+  RouteCache& routes() noexcept { return routes_; }
+  Router& router() noexcept { return world_.router; }
+  Postman& postman() noexcept { return postman_; }
+  AccessControl* access() noexcept { return world_.access; }
+  SessionObserver* observer() noexcept { return world_.observer; }
+  Network& network() noexcept { return *world_.network; }
+  SharedGroups& groups() noexcept { return groups_; }
+  Slab<Connection>& connections() noexcept { return connections_; }
+  Slab<Session>& sessions() noexcept { return sessions_; }
+  // Scratch for one packet's worth of bytes, valid until the next call; nullptr when the allocator refuses.
+  std::byte* scratch(size_t size) noexcept;
+
+  uint32_t home_of(NamespaceId namespace_id, std::string_view client_id) const noexcept;
+  uint32_t retained_home_of(NamespaceId namespace_id, std::string_view topic_name) const noexcept;
+  uint32_t group_home_of(NamespaceId namespace_id, std::string_view shared_filter) const noexcept;
+  Session* find_session(NamespaceId namespace_id, std::string_view client_id) noexcept;
+  // A new session without a connection; nullptr at sessions_max or without memory.
+  Session* make_session(NamespaceId namespace_id, std::string_view client_id) noexcept;
+  // The session's state is discarded. Not inside deliver().
+  void end_session(Session& session, Instant now) noexcept;
+  // A Will Message is due.
+  void publish_will(Will will, Instant now) noexcept;
+  // Its session is another connection's now.
+  void release_connection(Connection& connection, ReasonCode reason, Instant now) noexcept;
+  uint32_t next_connection_serial() noexcept { return ++connection_serial_; }
+  // An identifier of ours whose home is this shard: "auto-" and 20 letters and digits. Returns its size.
+  uint32_t assign_client_id(NamespaceId namespace_id, std::span<char> out) noexcept;
+  bool take_connect_token(Instant now) noexcept;
+
+  // Hands `message` to everybody who takes it. False if some have no room yet: call again with the same operation.
+  bool publish(MovingMessage& message, const RouteRef& route, PublishOperation& operation, Instant now) noexcept;
+  // Asks for what is retained under a new subscription. False if there is no room to ask: again later.
+  bool query_retained(Session& session, std::string_view topic_filter, const Subscription& options) noexcept;
+  // Tells the home of a shared group. False without memory.
+  bool send_group_change(Mail::Kind kind, Session& session, const GroupMembership& membership) noexcept;
+
+  // The connection has output, waits for room, is to be ended: seen to at the end of the turn.
+  void mark_dirty(Connection& connection) noexcept;
+  void mark_stalled(Connection& connection) noexcept;
+  void mark_closing(Connection& connection) noexcept;
+  void mark_pump(Session& session) noexcept;
+  // It goes to shard `to` at the end of the turn, with all that it has read.
+  void mark_moving(Connection& connection, uint32_t to) noexcept;
+
+  // Of which a peer can cause any number: at most a few a second are let through.
+  void log_peer(const char* what, const Connection& connection, ReasonCode reason, Instant now) noexcept;
+
+ private:
+  bool read_mail(Instant now) noexcept;
+  // False: it cannot be handled now and stays first in its mailbox.
+  bool handle_mail(Mail& mail, Instant now) noexcept;
+  bool accept_moved(Mail& mail, Instant now) noexcept;
+  ReasonCode store_retained(const MessageRef& message) noexcept;
+  void append_here(const Mail& mail, Instant now) noexcept;
+  bool answer_group_join(Mail& mail, Instant now) noexcept;
+  bool answer_retained_query(Mail& mail, Instant now) noexcept;
+  bool hand_to_member(uint32_t shard, SlabHandle session, const MessageRef& message, Qos qos, uint32_t identifier,
+                      uint32_t group, Instant now) noexcept override;
+  void count_dropped() noexcept override;
+  void run_inside_publishes(Instant now) noexcept;
+  void run_pumps(Instant now) noexcept;
+  void run_stalled(Instant now) noexcept;
+  void run_closing(Instant now) noexcept;
+  void run_moves(Instant now) noexcept;
+  void end_connection(Connection& connection, Instant now) noexcept;
+  void flush_outputs(Instant now) noexcept;
+
+  struct InsidePublish {
+    MessageRef message;
+    PublishOperation operation;
+  };
+
+  ShardWorld world_;
+  const uint32_t index_;
+  Random random_;
+  Counters counters_;
+  TimerWheel timers_;
+  OutputPool outputs_;
+  Postman postman_;
+  FanOut fan_out_;
+  RouteCache routes_;
+  RetainedStore retained_;
+  SharedGroups groups_;
+  Slab<Connection> connections_;
+  Slab<Session> sessions_;
+  HashTable<Session> sessions_by_id_;
+  uint64_t next_publisher_ = 1;
+  uint32_t connection_serial_ = 0;
+  struct Move {
+    Connection* connection;
+    uint32_t to;
+  };
+  Array<Connection*> dirty_, stalled_, closing_;
+  Array<Move> moving_;
+  Array<Session*> to_pump_;
+  Ring<InsidePublish> inside_;
+  Array<std::byte> scratch_;
+  int64_t connect_tokens_ = 0;  // thousandths
+  Instant connect_tokens_at_{};
+  int64_t log_tokens_ = 0;
+  Instant log_tokens_at_{};
+  uint64_t log_suppressed_ = 0;
+  Instant now_{};  // of the turn
+  bool look_for_closing_ = false;
+  bool running_inside_ = false;
+};
+
+}  // namespace mqttq
