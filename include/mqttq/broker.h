@@ -1,0 +1,119 @@
+/* mqttq/broker.h - a broker: everything else belongs to one.
+ *
+ * Any number of brokers live in one process and do not notice each other. A broker prints nothing, installs no signal
+ * handler, never exits, and runs only the threads that its configuration names. */
+#ifndef MQTTQ_BROKER_H
+#define MQTTQ_BROKER_H
+
+#include "mqttq/log.h"
+#include "mqttq/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct mqttq_broker mqttq_broker;
+
+/* Bounds. 0 always means the default; a value that must be able to say "none" says how. What a peer is told at each
+ * bound stands in docs/LIMITS.md. */
+typedef struct mqttq_limits {
+  size_t size;                      /* sizeof this struct as the host compiled it; set by mqttq_broker_config_init() */
+  uint32_t packet_size_max;         /* bytes of one packet from a client; 0 = 1 MiB */
+  uint32_t topic_size_max;          /* bytes, at most 65 535; 0 = 65 535 */
+  uint32_t topic_levels_max;        /* 0 = 128 */
+  uint32_t connect_timeout_ms;      /* from accept to a whole CONNECT, and for its authentication; 0 = 10 000 */
+  uint32_t connections_max;         /* 0 = 1 000 000 */
+  uint32_t sessions_max;            /* connected or not; 0 = 2 000 000 */
+  uint32_t connect_rate;            /* CONNECTs a second and shard; 0 = no bound */
+  uint32_t receive_maximum;         /* QoS 1 and 2 publishes a client may have open, 1..65 535; 0 = 1000 */
+  uint32_t receipt_timeout_s;       /* after which a QoS 2 publish without PUBREL is forgotten; 0 = 300 */
+  uint32_t inflight_max;            /* QoS 1 and 2 messages sent to a client and open, 1..65 535; 0 = 1000 */
+  uint32_t outbox_messages_max;     /* waiting for one client; 0 = 10 000 */
+  uint32_t outbox_bytes_max;        /* waiting for one client; 0 = 4 MiB */
+  uint32_t subscriptions_max;       /* per session; 0 = 100 000 */
+  uint32_t session_expiry_max_s;    /* 0 = no bound */
+  uint32_t keep_alive_max_s;        /* longer ones are answered with Server Keep Alive, at most 65 535; 0 = no bound */
+  uint32_t topic_alias_maximum;     /* aliases a client may use, at most 65 535; 0 = 64; UINT32_MAX = none */
+  uint32_t retained_messages_max;   /* 0 = 1 000 000 */
+  uint32_t retained_bytes_max;      /* 0 = 1 GiB */
+  uint32_t message_rate;            /* publishes a second and connection; 0 = no bound */
+  uint32_t byte_rate;               /* bytes a second and connection; 0 = no bound */
+} mqttq_limits;
+
+typedef struct mqttq_broker_config {
+  size_t size;                /* sizeof this struct as the host compiled it; set by _init */
+  uint32_t shards;            /* threads that serve connections, 1..63; 0 = one per core */
+  uint32_t host_loop;         /* 1: no threads; the host drives the only shard, see mqttq_broker_turn() */
+  uint32_t mailbox_capacity;  /* messages between each two shards, at least 1; 0 = 4096 */
+  mqttq_log_fn log;           /* nullable; copied */
+  void *log_user;             /* handed to log */
+  mqttq_limits limits;
+} mqttq_broker_config;
+
+/* Everything to its default. size: sizeof *config.
+ * Thread: any. Since 0.1. */
+MQTTQ_API void mqttq_broker_config_init(mqttq_broker_config *config, size_t size);
+
+/* Makes a broker, which does nothing until it is started.
+ *   config  nullable, borrowed until return; strings are copied.
+ *   out     on success the broker, owned by caller, ended by mqttq_broker_destroy(); untouched on failure.
+ *   error   nullable; filled on failure.
+ * Returns MQTTQ_OK, MQTTQ_EINVAL (which field and why is in the text), MQTTQ_ENOMEM, MQTTQ_ESYSTEM.
+ * Thread: any; not inside a callback. Since 0.1. */
+MQTTQ_API mqttq_status mqttq_broker_create(const mqttq_broker_config *config, mqttq_broker **out, mqttq_error *error);
+
+/* Starts the broker's threads, or makes it ready for mqttq_broker_turn(). A broker starts once.
+ * Returns MQTTQ_OK, MQTTQ_ESTATE (started before), MQTTQ_ESYSTEM (no thread to be had).
+ * Thread: any; not inside a callback. Since 0.1. */
+MQTTQ_API mqttq_status mqttq_broker_start(mqttq_broker *broker, mqttq_error *error);
+
+/* Closes the listeners, sends every client DISCONNECT with 0x8B (MQTT 5) and waits, at most 3 s, until it is read; then
+ * ends the threads. No callback begins after it has returned. A stopped broker does not start again. Twice is fine.
+ * Thread: any; not inside a callback; with host_loop the thread that drives it. Since 0.1. */
+MQTTQ_API void mqttq_broker_stop(mqttq_broker *broker);
+
+/* Stops it if need be, and ends it with all it owns. NULL is fine.
+ * Thread: as mqttq_broker_stop(). Since 0.1. */
+MQTTQ_API void mqttq_broker_destroy(mqttq_broker *broker);
+
+/* --- driven by the host's own loop (config.host_loop = 1)
+ *
+ * The host waits until mqttq_broker_fd() is readable or mqttq_broker_timeout_ms() have passed, then calls
+ * mqttq_broker_turn(), always from one thread. */
+
+/* A descriptor to be watched for reading with poll, epoll, kqueue or select. Borrowed from the broker until it is
+ * destroyed: never read from it, never close it. -1 if the broker has threads of its own.
+ * Thread: any. Since 0.1. */
+MQTTQ_API int mqttq_broker_fd(mqttq_broker *broker);
+
+/* Milliseconds after which a turn is due even if the descriptor stays quiet; 0 = now. To be asked after each turn, and
+ * after calls that give the broker something to do.
+ * Thread: the driving one. Since 0.1. */
+MQTTQ_API int mqttq_broker_timeout_ms(mqttq_broker *broker);
+
+/* Handles what is ready. Never blocks.
+ *   budget_us  after about so many microseconds it returns, and timeout_ms is then 0; 0 = until all is handled once.
+ * Returns MQTTQ_OK, MQTTQ_ESTATE (not started, stopped, or not the host's to drive).
+ * Thread: the driving one; not inside a callback. Since 0.1. */
+MQTTQ_API mqttq_status mqttq_broker_turn(mqttq_broker *broker, uint32_t budget_us);
+
+/* --- counters */
+
+/* One figure. */
+typedef struct mqttq_counter {
+  const char *name;  /* such as "messages_received"; static */
+  const char *text;  /* what it counts; static */
+  uint64_t value;    /* since the broker was made */
+} mqttq_counter;
+
+/* Reads all counters.
+ *   out    borrowed until return; room for `count` figures, filled in a fixed order. May be NULL when count is 0.
+ * Returns how many there are, which may be more than count.
+ * Thread: any. Since 0.1. */
+MQTTQ_API size_t mqttq_broker_counters(mqttq_broker *broker, mqttq_counter *out, size_t count);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

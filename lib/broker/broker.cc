@@ -1,0 +1,200 @@
+#include "broker/broker.h"
+
+#include <sys/random.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <stdexcept>
+#include <system_error>
+
+namespace mqttq {
+
+namespace {
+
+uint64_t secret() {
+  uint64_t value = 0;
+  if (::getrandom(&value, sizeof value, 0) != sizeof value) {
+    throw std::system_error(errno, std::generic_category(), "random numbers");
+  }
+  return value;
+}
+
+uint32_t shards_wanted(const BrokerSetup& setup) {
+  if (!setup.own_threads && setup.shard_count > 1) {
+    throw std::invalid_argument("a broker driven by the host has one shard");
+  }
+  if (setup.shard_count > Router::kShardCountMax) throw std::invalid_argument("more than 63 shards");
+  if (!setup.own_threads) return 1;
+  if (setup.shard_count) return setup.shard_count;
+  return std::clamp(std::thread::hardware_concurrency(), 1u, Router::kShardCountMax);
+}
+
+}  // namespace
+
+Broker::Broker(const BrokerSetup& setup)
+    : setup_(setup),
+      router_(shards_wanted(setup), secret()),
+      office_(router_.shard_count(), setup.mailbox_capacity),
+      committer_(office_, log_) {
+  ShardSetup shard;
+  shard.limits = &setup_.limits;
+  shard.router = &router_;
+  shard.office = &office_;
+  shard.log = setup.log;
+  shard.access = setup.access;
+  shard.observer = setup.observer;
+  // The only shard commits in its own turn: a publish is numbered and answered without leaving the thread.
+  shard.committer = router_.shard_count() == 1 ? &committer_ : nullptr;
+  if (router_.shard_count() > 1) shard.wake = [this](uint64_t parties) { wake(parties); };
+  for (uint32_t i = 0; i < router_.shard_count(); ++i) {
+    shard.seed = secret();
+    shards_.push_back(std::make_unique<Shard>(shard, i));
+  }
+}
+
+Broker::~Broker() { stop(); }
+
+void Broker::start() {
+  started_ = true;
+  if (!setup_.own_threads) return;
+  if (shards_.size() > 1) committer_thread_ = std::thread([this] { run_committer(); });
+  for (const auto& shard : shards_) shard->start_thread();
+}
+
+void Broker::stop() noexcept {
+  if (!started_) return;
+  started_ = false;
+  std::vector<uint32_t> open;
+  {
+    const std::lock_guard lock(listeners_mutex_);
+    for (const Listener& listener : listeners_) open.push_back(listener.id);
+  }
+  for (const uint32_t id : open) close_listener(id);
+  for (const auto& shard : shards_) {
+    if (setup_.own_threads) {
+      shard->stop_thread();
+    } else {
+      shard->stop_here();
+    }
+  }
+  if (committer_thread_.joinable()) {
+    {
+      const std::lock_guard lock(committer_mutex_);
+      committer_stops_ = true;
+    }
+    committer_wake_.notify_one();
+    committer_thread_.join();
+  }
+}
+
+void Broker::wake(uint64_t parties) noexcept {
+  for (uint32_t i = 0; i < shards_.size(); ++i) {
+    if (parties >> i & 1) shards_[i]->wake();
+  }
+  if (parties >> office_.committer() & 1) {
+    {
+      const std::lock_guard lock(committer_mutex_);
+      committer_called_ = true;
+    }
+    committer_wake_.notify_one();
+  }
+}
+
+void Broker::run_committer() noexcept {
+  for (;;) {
+    const bool more = committer_.turn();
+    wake(committer_.take_woken());
+    std::unique_lock lock(committer_mutex_);
+    // What waits for room in a mailbox is tried again soon: there is no word from a shard that it has emptied one.
+    if (more) {
+      committer_wake_.wait_for(lock, std::chrono::milliseconds(1), [this] { return committer_called_ || committer_stops_; });
+    } else {
+      committer_wake_.wait(lock, [this] { return committer_called_ || committer_stops_; });
+    }
+    if (committer_stops_) return;
+    committer_called_ = false;
+  }
+}
+
+Shard& Broker::home(NamespaceId namespace_id, std::string_view client_id) noexcept {
+  return *shards_[shards_[0]->core().home_of(namespace_id, client_id)];
+}
+
+uint64_t Broker::counter(Counter Counters::*which) noexcept {
+  uint64_t sum = 0;
+  for (const auto& shard : shards_) sum += (shard->counters().*which).value();
+  return sum;
+}
+
+// With the host's loop there is no other thread: it is done here and now.
+void Broker::on_shard(uint32_t index, std::function<void(ShardCore&, Instant)> task) {
+  if (setup_.own_threads) {
+    shards_[index]->run_and_wait(std::move(task));
+  } else {
+    task(shards_[index]->core(), clock_now());
+  }
+}
+
+Broker::Listening Broker::open_listener(std::string_view text, const ListenerInfo& info) {
+  Listening result;
+  sockaddr_storage address{};
+  socklen_t size = parse_address(text, address);
+  if (!size) {
+    result.error = EINVAL;
+    return result;
+  }
+  Listener listener{0, {}, {}};
+  const bool local = address.ss_family == AF_UNIX;
+  for (uint32_t i = 0; i < shards_.size(); ++i) {
+    if (local && i > 0) {
+      listener.descriptors.push_back(-1);
+      continue;
+    }
+    const ListenSocket socket = listen_on(address, size, i > 0);
+    if (socket.descriptor < 0) {
+      for (const int descriptor : listener.descriptors) ::close(descriptor);
+      result.error = socket.error;
+      return result;
+    }
+    listener.descriptors.push_back(socket.descriptor);
+    if (i == 0 && !local) {  // the others join at the port that was free
+      size = sizeof address;
+      ::getsockname(socket.descriptor, reinterpret_cast<sockaddr*>(&address), &size);
+    }
+  }
+  if (local) listener.socket_file = reinterpret_cast<const sockaddr_un&>(address).sun_path;
+  char name[sizeof(sockaddr_un)];
+  result.address.assign(name, format_address(address, name));
+  for (uint32_t i = 0; i < shards_.size(); ++i) {
+    if (listener.descriptors[i] < 0) continue;
+    auto acceptor = std::make_unique<Acceptor>(listener.descriptors[i], info);
+    Shard& shard = *shards_[i];
+    on_shard(i, [&](ShardCore&, Instant) { shard.add_acceptor(std::move(acceptor)); });
+  }
+  const std::lock_guard lock(listeners_mutex_);
+  result.id = listener.id = next_listener_++;
+  listeners_.push_back(std::move(listener));
+  return result;
+}
+
+bool Broker::close_listener(uint32_t id) {
+  Listener closed;
+  {
+    const std::lock_guard lock(listeners_mutex_);
+    const auto at = std::find_if(listeners_.begin(), listeners_.end(), [&](const Listener& one) { return one.id == id; });
+    if (at == listeners_.end()) return false;
+    closed = std::move(*at);
+    listeners_.erase(at);
+  }
+  for (uint32_t i = 0; i < shards_.size(); ++i) {
+    if (closed.descriptors[i] < 0) continue;
+    Shard& shard = *shards_[i];
+    on_shard(i, [&](ShardCore&, Instant) { shard.remove_acceptor(closed.descriptors[i]); });
+  }
+  if (!closed.socket_file.empty()) ::unlink(closed.socket_file.c_str());
+  return true;
+}
+
+}  // namespace mqttq

@@ -1,0 +1,78 @@
+// A broker: shards, the committer, and what they share. The wiring, and the only code that sees everything.
+#pragma once
+
+#include <string>
+
+#include "broker/shard.h"
+
+namespace mqttq {
+
+struct BrokerSetup {
+  Limits limits;
+  uint32_t shard_count = 0;         // 0 = one per core, at most 63
+  uint32_t mailbox_capacity = 4096; // mails between each two shards
+  bool own_threads = true;          // false: the host drives the only shard
+  LogSink* log = nullptr;           // borrowed, outlives the broker
+  AccessControl* access = nullptr;
+  SessionObserver* observer = nullptr;
+};
+
+class Broker {
+ public:
+  // Throws std::bad_alloc, std::system_error, std::invalid_argument.
+  explicit Broker(const BrokerSetup& setup);
+  ~Broker();
+  Broker(const Broker&) = delete;
+  Broker& operator=(const Broker&) = delete;
+
+  void start();
+  // Listeners close, clients are told 0x8B, threads end. May be called twice.
+  void stop() noexcept;
+
+  // An endpoint that accepts Network Connections. error: text for people, set on failure.
+  struct Listening {
+    uint32_t id = 0;  // 0 on failure
+    int error = 0;    // errno
+    std::string address;  // as bound: with the port that was free
+  };
+  Listening open_listener(std::string_view address, const ListenerInfo& info);
+  bool close_listener(uint32_t id);
+
+  uint32_t shard_count() const noexcept { return static_cast<uint32_t>(shards_.size()); }
+  Shard& shard(uint32_t index) noexcept { return *shards_[index]; }
+  Shard& home(NamespaceId namespace_id, std::string_view client_id) noexcept;
+  Router& router() noexcept { return router_; }
+  bool own_threads() const noexcept { return setup_.own_threads; }
+  // Sums over the shards.
+  uint64_t counter(Counter Counters::*which) noexcept;
+
+ private:
+  struct Listener {
+    uint32_t id;
+    std::vector<int> descriptors;  // by shard; -1 where it has none
+    std::string socket_file;       // removed when it closes
+  };
+
+  void wake(uint64_t parties) noexcept;
+  void run_committer() noexcept;
+  void on_shard(uint32_t index, std::function<void(ShardCore&, Instant)> task);
+
+  BrokerSetup setup_;
+  Router router_;
+  PostOffice office_;
+  VolatileLog log_;
+  Committer committer_;
+  std::vector<std::unique_ptr<Shard>> shards_;
+  std::mutex listeners_mutex_;
+  std::vector<Listener> listeners_;
+  uint32_t next_listener_ = 1;
+  bool started_ = false;
+
+  std::thread committer_thread_;
+  std::mutex committer_mutex_;
+  std::condition_variable committer_wake_;
+  bool committer_called_ = false;
+  bool committer_stops_ = false;
+};
+
+}  // namespace mqttq

@@ -1,0 +1,40 @@
+// Numbers what must be durable, has it logged in batches, and tells journals and publishers when it is.
+//
+// One per broker. Runs on a thread of its own, or in the turn of the only shard; either way it is called by one thread.
+#pragma once
+
+#include "router/mail.h"
+#include "store/log.h"
+
+namespace mqttq {
+
+class Committer {
+ public:
+  // Throws std::bad_alloc. log: borrowed, outlives it.
+  Committer(PostOffice& office, Log& log) : office_(office), log_(log), postman_(office, office.committer()) {}
+
+  // Takes proposals, appends them as one batch, and answers what has become durable. True if there is more to do
+  // without new mail: answers that had no room, or records that are not durable yet.
+  bool turn() noexcept;
+  uint64_t take_woken() noexcept { return postman_.take_woken(); }
+
+ private:
+  struct Open {
+    LogRecord record;
+    RouteRef route;
+    PublishOrigin origin;
+  };
+
+  void gather() noexcept;
+  void answer_durable() noexcept;
+  void answer(const Open& open) noexcept;
+  void tell(const PublishOrigin& origin, ReasonCode reason) noexcept;
+
+  PostOffice& office_;
+  Log& log_;
+  Postman postman_;
+  uint64_t last_number_ = 0;
+  Ring<Open> open_;  // appended, not durable yet; oldest first
+};
+
+}  // namespace mqttq

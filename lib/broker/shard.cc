@@ -1,0 +1,320 @@
+#include "broker/shard.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <system_error>
+
+namespace mqttq {
+
+namespace {
+constexpr int64_t kLingerMax = 2 * kSecond;   // for a peer to read what it was sent last
+constexpr int64_t kDrainMax = 3 * kSecond;    // for all peers, when the broker stops
+constexpr int64_t kAcceptRetry = 100 * kMillisecond;
+constexpr uint32_t kAcceptsPerEvent = 64;
+}  // namespace
+
+Instant clock_now() noexcept {
+  return {std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch())
+              .count()};
+}
+
+Shard::Shard(const ShardSetup& setup, uint32_t index)
+    : setup_(setup),
+      index_(index),
+      read_buffer_(new std::byte[kReadBuffer]),
+      now_(clock_now()),
+      core_(ShardWorld{*setup.limits, *setup.router, *setup.office, setup.log, setup.access, setup.observer, this},
+            index, setup.seed, now_) {
+  if (const int error = uv_loop_init(&loop_)) throw std::system_error(-error, std::generic_category(), "event loop");
+  loop_open_ = true;
+  uv_async_init(&loop_, &wake_, [](uv_async_t*) {});
+  uv_timer_init(&loop_, &timer_);
+  // The wake-up and the timer are there for whoever else keeps the loop busy.
+}
+
+Shard::~Shard() {
+  stop_thread();
+  shut_loop();
+}
+
+// --- from other threads
+
+bool Shard::run_soon(std::function<void(ShardCore&, Instant)> task) {
+  {
+    const std::lock_guard lock(tasks_mutex_);
+    if (ended_) return false;
+    tasks_.push_back(std::move(task));
+  }
+  uv_async_send(&wake_);
+  return true;
+}
+
+bool Shard::run_and_wait(std::function<void(ShardCore&, Instant)> task) {
+  std::mutex mutex;
+  std::condition_variable done;
+  bool ran = false;
+  const bool taken = run_soon([&](ShardCore& core, Instant now) {
+    task(core, now);
+    const std::lock_guard lock(mutex);
+    ran = true;
+    done.notify_one();
+  });
+  if (!taken) return false;
+  std::unique_lock lock(mutex);
+  done.wait(lock, [&] { return ran; });
+  return true;
+}
+
+void Shard::wake() noexcept {
+  if (sleeping_.exchange(false, std::memory_order_seq_cst)) uv_async_send(&wake_);
+}
+
+void Shard::run_tasks() noexcept {
+  std::vector<std::function<void(ShardCore&, Instant)>> tasks;
+  {
+    const std::lock_guard lock(tasks_mutex_);
+    tasks.swap(tasks_);
+  }
+  for (auto& task : tasks) task(core_, now_);
+}
+
+// --- the loop
+
+void Shard::start_thread() {
+  thread_ = std::thread([this] { run_thread(); });
+}
+
+void Shard::stop_thread() noexcept {
+  if (!thread_.joinable()) return;
+  {
+    const std::lock_guard lock(tasks_mutex_);
+    stopping_ = true;
+  }
+  uv_async_send(&wake_);
+  thread_.join();
+}
+
+void Shard::run_thread() noexcept {
+  for (;;) {
+    run_loop_once(true);
+    const std::lock_guard lock(tasks_mutex_);
+    if (stopping_) break;
+  }
+  drain();
+}
+
+void Shard::stop_here() noexcept { drain(); }
+
+// Everybody is told, and given a bounded time to read it.
+void Shard::drain() noexcept {
+  begin_turn();
+  while (!acceptors_.empty()) remove_acceptor(acceptors_.back()->descriptor_);
+  core_.close_all(ReasonCode::ServerShuttingDown, now_);
+  end_turn();
+  const Instant until = clock_now() + kDrainMax;
+  while ((core_.has_connections() || !lingering_.empty()) && clock_now() < until) run_loop_once(true);
+  run_tasks();
+  {
+    const std::lock_guard lock(tasks_mutex_);
+    ended_ = true;
+  }
+  run_tasks();  // those that came in between
+  end_all_links();
+  setup_.router->epoch().offline(index_);
+}
+
+void Shard::end_all_links() noexcept {
+  core_.abandon();
+  while (TcpLink* link = lingering_.front()) link->end();
+}
+
+void Shard::shut_loop() noexcept {
+  if (!loop_open_) return;
+  loop_open_ = false;
+  drain();
+  uv_close(reinterpret_cast<uv_handle_t*>(&wake_), nullptr);
+  uv_close(reinterpret_cast<uv_handle_t*>(&timer_), nullptr);
+  uv_run(&loop_, UV_RUN_DEFAULT);
+  uv_loop_close(&loop_);
+}
+
+void Shard::run_loop_once(bool may_block) noexcept {
+  bool block = may_block && !more_;
+  if (block) {
+    sleeping_.store(true, std::memory_order_seq_cst);
+    if (setup_.office->has_mail(index_)) block = false;  // came before the others could see that we sleep
+  }
+  uv_run(&loop_, block ? UV_RUN_ONCE : UV_RUN_NOWAIT);
+  sleeping_.store(false, std::memory_order_relaxed);
+  begin_turn();
+  end_turn();
+}
+
+int Shard::timeout_ms() noexcept {
+  if (more_ || setup_.office->has_mail(index_)) return 0;
+  return uv_backend_timeout(&loop_);
+}
+
+void Shard::turn() noexcept { run_loop_once(false); }
+
+void Shard::begin_turn() noexcept {
+  if (in_turn_) return;
+  in_turn_ = true;
+  now_ = clock_now();
+  setup_.router->epoch().online(index_);
+}
+
+void Shard::end_turn() noexcept {
+  run_tasks();
+  more_ = false;
+  if (setup_.committer) more_ |= setup_.committer->turn();
+  more_ |= core_.turn(now_);
+  // What the turn itself proposed and what was answered to it need no event.
+  if (setup_.committer) {
+    static_cast<void>(setup_.committer->take_woken());
+    more_ |= setup_.office->has_mail(setup_.office->committer()) || setup_.office->has_mail(index_);
+  }
+  const uint64_t woken = core_.postman().take_woken() & ~(uint64_t{1} << index_);
+  if (woken && setup_.wake) setup_.wake(woken);
+  for (TcpLink* link = lingering_.front(); link && link->linger_until <= now_; link = lingering_.front()) link->end();
+  if (!more_) {
+    const int64_t idle = core_.idle_ns(now_);
+    const auto idle_ms = static_cast<uint64_t>(std::max<int64_t>(1, (idle + kMillisecond - 1) / kMillisecond));
+    uv_update_time(&loop_);
+    uv_timer_start(&timer_, [](uv_timer_t*) {}, idle_ms, 0);
+  }
+  in_turn_ = false;
+  setup_.router->epoch().offline(index_);
+}
+
+// --- sockets
+
+void Shard::on_read(TcpLink& link, Bytes bytes) noexcept {
+  begin_turn();
+  if (link.user) core_.on_read(*static_cast<Connection*>(link.user), bytes, now_);
+}
+
+void Shard::on_writable(TcpLink& link) noexcept {
+  begin_turn();
+  if (link.user) core_.on_writable(*static_cast<Connection*>(link.user), now_);
+}
+
+void Shard::on_peer_closed(TcpLink& link) noexcept {
+  begin_turn();
+  if (!link.user) return;
+  auto& connection = *static_cast<Connection*>(link.user);
+  link.user = nullptr;
+  core_.on_closed(connection, now_);
+  link.pause_reading(true);  // it is closed at the end of the turn
+}
+
+void Shard::on_linger(TcpLink& link) noexcept {
+  link.unlink();
+  link.linger_until = now_ + kLingerMax;
+  lingering_.push_back(link);
+}
+
+void Shard::detach(Link& link, uint32_t) noexcept {
+  auto& tcp = static_cast<TcpLink&>(link);
+  tcp.user = nullptr;
+  tcp.unlink();
+  tcp.stop();
+}
+
+bool Shard::adopt(Link& link, Connection& connection) noexcept {
+  auto& tcp = static_cast<TcpLink&>(link);
+  tcp.user = &connection;
+  if (!tcp.start(*this)) return false;
+  links_.push_back(tcp);
+  return true;
+}
+
+// --- listening
+
+void Shard::add_acceptor(std::unique_ptr<Acceptor> acceptor) noexcept {
+  acceptor->shard_ = this;
+  acceptor->retry_.acceptor = acceptor.get();
+  acceptor->retry_.on_due = [](Timer& timer, Instant) noexcept {
+    Acceptor& paused = *static_cast<Acceptor::Retry&>(timer).acceptor;
+    paused.shard_->watch(paused);
+  };
+  uv_poll_init(&loop_, &acceptor->poll_, acceptor->descriptor_);
+  acceptor->poll_.data = acceptor.get();
+  watch(*acceptor);
+  acceptors_.push_back(std::move(acceptor));
+}
+
+void Shard::watch(Acceptor& acceptor) noexcept {
+  acceptor.watched_ = true;
+  uv_poll_start(&acceptor.poll_, UV_READABLE, [](uv_poll_t* poll, int, int) {
+    auto& ready = *static_cast<Acceptor*>(poll->data);
+    ready.shard_->accept_some(ready);
+  });
+}
+
+void Shard::remove_acceptor(int descriptor) noexcept {
+  const auto at = std::find_if(acceptors_.begin(), acceptors_.end(),
+                               [&](const auto& acceptor) { return acceptor->descriptor_ == descriptor; });
+  if (at == acceptors_.end()) return;
+  Acceptor* acceptor = at->release();
+  acceptors_.erase(at);
+  acceptor->retry_.cancel();
+  uv_poll_stop(&acceptor->poll_);
+  ::close(acceptor->descriptor_);
+  uv_close(reinterpret_cast<uv_handle_t*>(&acceptor->poll_), [](uv_handle_t* handle) {
+    delete static_cast<Acceptor*>(handle->data);
+  });
+}
+
+void Shard::accept_some(Acceptor& acceptor) noexcept {
+  begin_turn();
+  for (uint32_t i = 0; i < kAcceptsPerEvent; ++i) {
+    sockaddr_storage peer{};
+    socklen_t size = sizeof peer;
+    const int descriptor = ::accept4(acceptor.descriptor_, reinterpret_cast<sockaddr*>(&peer), &size,
+                                     SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (descriptor >= 0) {
+      accept_one(acceptor, descriptor, peer);
+      continue;
+    }
+    if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) stop_accepting(acceptor);
+    if (errno == EINTR || errno == ECONNABORTED) continue;
+    return;
+  }
+}
+
+void Shard::accept_one(Acceptor& acceptor, int descriptor, const sockaddr_storage& peer) noexcept {
+  auto* link = create<TcpLink>(descriptor, peer);
+  if (!link) {
+    ::close(descriptor);
+    return;
+  }
+  Connection* connection = link->start(*this) ? core_.open(*link, acceptor.info_, now_) : nullptr;
+  if (!connection) {
+    link->close(true);
+    return;
+  }
+  link->user = connection;
+  links_.push_back(*link);
+}
+
+// Those who are connected go on; those who knock wait in the system's queue until there are descriptors again.
+void Shard::stop_accepting(Acceptor& acceptor) noexcept {
+  const int error = errno;
+  if (acceptor.watched_) uv_poll_stop(&acceptor.poll_);
+  acceptor.watched_ = false;
+  core_.timers().arm(acceptor.retry_, now_ + kAcceptRetry);
+  if (setup_.log && now_ - accept_complaint_ > 10 * kSecond) {
+    accept_complaint_ = now_;
+    char text[160];
+    const auto end = fmt::format_to_n(text, sizeof text, "cannot accept connections: {}; accepting pauses",
+                                      std::generic_category().message(error));
+    setup_.log->write(LogLevel::Error, {text, std::min(end.size, sizeof text)});
+  }
+}
+
+}  // namespace mqttq

@@ -1,0 +1,138 @@
+// One thread, its loop, and all they own: a ShardCore with sockets under it.
+#pragma once
+
+#include <condition_variable>
+#include <functional>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "broker/committer.h"
+#include "session/shard_core.h"
+#include "transport/tcp.h"
+
+namespace mqttq {
+
+class Shard;
+
+// What a shard needs to know of its broker.
+struct ShardSetup {
+  const Limits* limits = nullptr;
+  Router* router = nullptr;
+  PostOffice* office = nullptr;
+  LogSink* log = nullptr;
+  AccessControl* access = nullptr;
+  SessionObserver* observer = nullptr;
+  Committer* committer = nullptr;  // run in this shard's turn; null when it has a thread of its own
+  // Wakes the parties whose bits are set.
+  std::function<void(uint64_t parties)> wake;
+  uint64_t seed = 0;
+};
+
+// A listening socket of one shard.
+class Acceptor {
+ public:
+  Acceptor(int descriptor, const ListenerInfo& info) noexcept : descriptor_(descriptor), info_(info) {}
+
+ private:
+  friend class Shard;
+  int descriptor_;
+  ListenerInfo info_;
+  Shard* shard_ = nullptr;
+  uv_poll_t poll_{};
+  struct Retry : Timer {
+    Acceptor* acceptor = nullptr;
+  } retry_;  // after the process ran out of descriptors
+  bool watched_ = false;
+};
+
+class Shard final : private TcpOwner, private Network {
+ public:
+  // Throws std::bad_alloc, std::system_error.
+  Shard(const ShardSetup& setup, uint32_t index);
+  ~Shard();
+  Shard(const Shard&) = delete;
+  Shard& operator=(const Shard&) = delete;
+
+  // --- any thread
+  // Runs `task` on the shard's thread, soon. False when the shard has ended.
+  bool run_soon(std::function<void(ShardCore&, Instant)> task);
+  // The same, and waits until it has run. Not on the shard's own thread.
+  bool run_and_wait(std::function<void(ShardCore&, Instant)> task);
+  void wake() noexcept;
+  const Counters& counters() noexcept { return core_.counters(); }
+
+  // --- threads of our own
+  void start_thread();
+  // Connections are told and closed; then the thread ends. May be called twice.
+  void stop_thread() noexcept;
+
+  // --- or the host's loop
+  int descriptor() noexcept { return uv_backend_fd(&loop_); }
+  int timeout_ms() noexcept;
+  // One turn; never blocks.
+  void turn() noexcept;
+  void stop_here() noexcept;
+
+  // --- on the shard's thread
+  void add_acceptor(std::unique_ptr<Acceptor> acceptor) noexcept;
+  // Closes the listening sockets with these descriptors.
+  void remove_acceptor(int descriptor) noexcept;
+  ShardCore& core() noexcept { return core_; }
+
+ private:
+  void run_thread() noexcept;
+  void begin_turn() noexcept;
+  void end_turn() noexcept;
+  void run_tasks() noexcept;
+  void run_loop_once(bool may_block) noexcept;
+  void end_all_links() noexcept;
+  void shut_loop() noexcept;
+  void drain() noexcept;
+
+  void watch(Acceptor& acceptor) noexcept;
+  void accept_some(Acceptor& acceptor) noexcept;
+  void accept_one(Acceptor& acceptor, int descriptor, const sockaddr_storage& peer) noexcept;
+  void stop_accepting(Acceptor& acceptor) noexcept;
+
+  // TcpOwner.
+  uv_loop_t& loop() noexcept override { return loop_; }
+  std::span<std::byte> read_buffer() noexcept override { return {read_buffer_.get(), kReadBuffer}; }
+  void on_read(TcpLink& link, Bytes bytes) noexcept override;
+  void on_writable(TcpLink& link) noexcept override;
+  void on_peer_closed(TcpLink& link) noexcept override;
+  void on_linger(TcpLink& link) noexcept override;
+  // Network.
+  void detach(Link& link, uint32_t to) noexcept override;
+  bool adopt(Link& link, Connection& connection) noexcept override;
+
+  static constexpr size_t kReadBuffer = 256 * 1024;  // bytes
+
+  ShardSetup setup_;
+  const uint32_t index_;
+  uv_loop_t loop_{};
+  uv_async_t wake_{};
+  uv_timer_t timer_{};
+  std::unique_ptr<std::byte[]> read_buffer_;
+  Instant now_{};
+  ShardCore core_;
+  bool in_turn_ = false;
+  bool more_ = false;  // to do without an event
+  bool loop_open_ = false;
+  std::atomic<bool> sleeping_{false};
+  IntrusiveList<TcpLink, TcpLinkTag> links_;
+  IntrusiveList<TcpLink, TcpLinkTag> lingering_;
+  std::vector<std::unique_ptr<Acceptor>> acceptors_;
+  Instant accept_complaint_{};
+
+  std::mutex tasks_mutex_;
+  std::vector<std::function<void(ShardCore&, Instant)>> tasks_;
+  bool ended_ = false;  // no more tasks are taken
+  bool stopping_ = false;
+  std::thread thread_;
+};
+
+// The clock of the shards: monotonic.
+Instant clock_now() noexcept;
+
+}  // namespace mqttq

@@ -1,0 +1,146 @@
+#include "capi/guard.h"
+#include "capi/handles.h"
+
+using namespace mqttq;
+using namespace mqttq::capi;
+
+namespace {
+
+// Takes a figure of the host's, 0 meaning the default, and holds it to what it can mean.
+template <class T>
+void take(T& limit, uint32_t given, const char* name, uint64_t max = std::numeric_limits<T>::max()) {
+  if (!given) return;
+  if (given > max) throw std::invalid_argument(fmt::format("limits.{}: {} is more than {}", name, given, max));
+  limit = static_cast<T>(given);
+}
+
+Limits limits_of(const mqttq_limits& given) {
+  Limits limits;
+#define MQTTQ_TAKE(name, ...) take(limits.name, given.name, #name __VA_OPT__(, ) __VA_ARGS__)
+  MQTTQ_TAKE(packet_size_max, kRemainingLengthMax);
+  MQTTQ_TAKE(topic_size_max, 65'535);
+  MQTTQ_TAKE(topic_levels_max);
+  MQTTQ_TAKE(connect_timeout_ms);
+  MQTTQ_TAKE(connections_max);
+  MQTTQ_TAKE(sessions_max);
+  MQTTQ_TAKE(connect_rate);
+  MQTTQ_TAKE(receive_maximum);
+  MQTTQ_TAKE(receipt_timeout_s);
+  MQTTQ_TAKE(inflight_max);
+  MQTTQ_TAKE(outbox_messages_max);
+  MQTTQ_TAKE(outbox_bytes_max);
+  MQTTQ_TAKE(subscriptions_max);
+  MQTTQ_TAKE(session_expiry_max_s);
+  MQTTQ_TAKE(keep_alive_max_s);
+  MQTTQ_TAKE(retained_messages_max);
+  MQTTQ_TAKE(retained_bytes_max);
+  MQTTQ_TAKE(message_rate);
+  MQTTQ_TAKE(byte_rate);
+#undef MQTTQ_TAKE
+  if (given.topic_alias_maximum == UINT32_MAX) {
+    limits.topic_alias_maximum = 0;
+  } else {
+    take(limits.topic_alias_maximum, given.topic_alias_maximum, "topic_alias_maximum");
+  }
+  return limits;
+}
+
+// The counters in the order of their table.
+struct CounterName {
+  const char* name;
+  const char* text;
+  Counter Counters::*member;
+};
+constexpr CounterName kCounters[] = {
+#define MQTTQ_X(name, text) {#name, text, &Counters::name},
+    MQTTQ_COUNTERS(MQTTQ_X)
+#undef MQTTQ_X
+};
+
+}  // namespace
+
+mqttq_broker::mqttq_broker(const mqttq_broker_config& config)
+    : host_loop(config.host_loop != 0), log_(config.log), log_user_(config.log_user) {
+  mqttq_limits limits;
+  const mqttq_limits* given = config.limits.size ? &config.limits : nullptr;
+  if (!read_struct(given, limits)) throw std::invalid_argument("limits: asks for more than this library has");
+  BrokerSetup setup;
+  setup.limits = limits_of(limits);
+  setup.shard_count = config.shards;
+  if (config.mailbox_capacity) setup.mailbox_capacity = config.mailbox_capacity;
+  setup.own_threads = !host_loop;
+  if (log_) setup.log = this;
+  broker = std::make_unique<Broker>(setup);
+}
+
+void mqttq_broker::write(LogLevel level, std::string_view text) noexcept {
+  char line[1024];
+  const size_t size = std::min(text.size(), sizeof line - 1);
+  std::memcpy(line, text.data(), size);
+  line[size] = '\0';
+  log_(log_user_, static_cast<mqttq_log_level>(level), line, size);
+}
+
+extern "C" {
+
+void mqttq_broker_config_init(mqttq_broker_config *config, size_t size) {
+  init_struct(config, size);
+  if (config && size >= sizeof *config) config->limits.size = sizeof config->limits;
+}
+
+mqttq_status mqttq_broker_create(const mqttq_broker_config *config, mqttq_broker **out, mqttq_error *error) {
+  return guard(error, [&]() -> mqttq_status {
+    if (!out) return fail(error, MQTTQ_EINVAL, "out: NULL");
+    mqttq_broker_config known;
+    if (!read_struct(config, known)) return fail(error, MQTTQ_EINVAL, "config: asks for more than this library has");
+    *out = new mqttq_broker(known);
+    return MQTTQ_OK;
+  });
+}
+
+mqttq_status mqttq_broker_start(mqttq_broker *broker, mqttq_error *error) {
+  return guard(error, [&]() -> mqttq_status {
+    if (broker->started) return fail(error, MQTTQ_ESTATE, "the broker was started before");
+    broker->broker->start();
+    broker->started = true;
+    return MQTTQ_OK;
+  });
+}
+
+void mqttq_broker_stop(mqttq_broker *broker) {
+  if (!broker || !broker->started) return;
+  broker->stopped = true;
+  broker->broker->stop();
+}
+
+void mqttq_broker_destroy(mqttq_broker *broker) {
+  mqttq_broker_stop(broker);
+  delete broker;
+}
+
+int mqttq_broker_fd(mqttq_broker *broker) { return broker->host_loop ? broker->broker->shard(0).descriptor() : -1; }
+
+int mqttq_broker_timeout_ms(mqttq_broker *broker) {
+  return broker->host_loop ? broker->broker->shard(0).timeout_ms() : -1;
+}
+
+mqttq_status mqttq_broker_turn(mqttq_broker *broker, uint32_t budget_us) {
+  return guard(nullptr, [&]() -> mqttq_status {
+    if (!broker->host_loop || !broker->started || broker->stopped) return MQTTQ_ESTATE;
+    Shard& shard = broker->broker->shard(0);
+    const Instant until = clock_now() + int64_t{budget_us} * kMicrosecond;
+    do {
+      shard.turn();
+    } while (budget_us && shard.timeout_ms() == 0 && clock_now() < until);
+    return MQTTQ_OK;
+  });
+}
+
+size_t mqttq_broker_counters(mqttq_broker *broker, mqttq_counter *out, size_t count) {
+  for (size_t i = 0; i < std::min(count, std::size(kCounters)); ++i) {
+    out[i] = {kCounters[i].name, kCounters[i].text, broker->broker->counter(kCounters[i].member)};
+  }
+  return std::size(kCounters);
+}
+
+}  // extern "C"

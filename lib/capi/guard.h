@@ -1,0 +1,86 @@
+// What every function of the C edge stands in: nothing throws across it, and failures get their text.
+#pragma once
+
+#include <fmt/format.h>
+
+#include <cerrno>
+#include <algorithm>
+#include <cstring>
+#include <limits>
+#include <string_view>
+#include <new>
+#include <stdexcept>
+#include <system_error>
+
+#include "mqttq/mqttq.h"
+
+namespace mqttq::capi {
+
+// Fills a nullable error of the caller's and returns its status.
+inline mqttq_status fail(mqttq_error* error, mqttq_status status, std::string_view text, int system_error = 0) noexcept {
+  if (!error || error->size < sizeof *error) return status;
+  error->status = status;
+  error->system_error = system_error;
+  const size_t size = std::min(text.size(), sizeof error->text - 1);
+  std::memcpy(error->text, text.data(), size);
+  error->text[size] = '\0';
+  return status;
+}
+
+inline mqttq_status status_of_errno(int number) noexcept {
+  switch (number) {
+    case EADDRINUSE: return MQTTQ_EADDRINUSE;
+    case EACCES:
+    case EPERM: return MQTTQ_EACCES;
+    case ENOMEM:
+    case ENOBUFS: return MQTTQ_ENOMEM;
+    case EINVAL: return MQTTQ_EINVAL;
+    default: return MQTTQ_ESYSTEM;
+  }
+}
+
+// Runs `body`, which returns a status, and turns exceptions into one.
+template <class Body>
+mqttq_status guard(mqttq_error* error, Body&& body) noexcept {
+  try {
+    return body();
+  } catch (const std::bad_alloc&) {
+    return fail(error, MQTTQ_ENOMEM, "out of memory");
+  } catch (const std::system_error& failure) {
+    const int number = failure.code().value();
+    return fail(error, status_of_errno(number), failure.what(), number);
+  } catch (const std::invalid_argument& failure) {
+    return fail(error, MQTTQ_EINVAL, failure.what());
+  } catch (const std::exception& failure) {
+    return fail(error, MQTTQ_EINTERNAL, failure.what());
+  } catch (...) {
+    return fail(error, MQTTQ_EINTERNAL, "unknown exception");
+  }
+}
+
+// Reads a struct of the host's, which may be shorter (older) or longer (newer) than ours: what it did not know reads as
+// 0, what we do not know must be 0. False: it is newer and asks for something that we do not have.
+template <class T>
+bool read_struct(const T* from, T& out) noexcept {
+  out = {};
+  out.size = sizeof out;
+  if (!from) return true;
+  if (from->size < sizeof(size_t)) return false;
+  const auto* bytes = reinterpret_cast<const unsigned char*>(from);
+  for (size_t i = sizeof out; i < from->size; ++i) {
+    if (bytes[i]) return false;
+  }
+  const size_t known = std::min(from->size, sizeof out);
+  std::memcpy(reinterpret_cast<unsigned char*>(&out) + sizeof(size_t), bytes + sizeof(size_t), known - sizeof(size_t));
+  return true;
+}
+
+// For _init functions: zeroes as much as the host has, and sets its size.
+template <class T>
+void init_struct(T* config, size_t size) noexcept {
+  if (!config || size < sizeof(size_t)) return;
+  std::memset(config, 0, size);
+  config->size = size;
+}
+
+}  // namespace mqttq::capi

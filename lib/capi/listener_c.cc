@@ -1,0 +1,51 @@
+#include "capi/guard.h"
+#include "capi/handles.h"
+
+using namespace mqttq;
+using namespace mqttq::capi;
+
+extern "C" {
+
+void mqttq_listener_config_init(mqttq_listener_config *config, size_t size) { init_struct(config, size); }
+
+mqttq_status mqttq_listener_open(mqttq_broker *broker, const mqttq_listener_config *config, mqttq_listener **out,
+                                 mqttq_error *error) {
+  return guard(error, [&]() -> mqttq_status {
+    mqttq_listener_config known;
+    if (!config || !out) return fail(error, MQTTQ_EINVAL, "config or out: NULL");
+    if (!read_struct(config, known)) return fail(error, MQTTQ_EINVAL, "config: asks for more than this library has");
+    if (!known.address) return fail(error, MQTTQ_EINVAL, "address: NULL");
+    if (!broker->started) return fail(error, MQTTQ_ESTATE, "the broker was not started");
+    if (broker->stopped) return fail(error, MQTTQ_ESHUTDOWN, "the broker has stopped");
+    ListenerInfo info;
+    info.packet_size_max = known.packet_size_max;
+    info.connect_timeout_ms = known.connect_timeout_ms;
+    auto listener = std::make_unique<mqttq_listener>();
+    const Broker::Listening listening = broker->broker->open_listener(known.address, info);
+    if (!listening.id) {
+      const auto text = listening.error == EINVAL
+                            ? fmt::format("address \"{}\": not HOST:PORT, [HOST]:PORT or /PATH", known.address)
+                            : fmt::format("address \"{}\": {}", known.address,
+                                          std::generic_category().message(listening.error));
+      return fail(error, status_of_errno(listening.error), text, listening.error);
+    }
+    listener->broker = broker;
+    listener->id = listening.id;
+    listener->address = listening.address;
+    *out = listener.release();
+    return MQTTQ_OK;
+  });
+}
+
+const char *mqttq_listener_address(const mqttq_listener *listener) { return listener->address.c_str(); }
+
+void mqttq_listener_close(mqttq_listener *listener) {
+  if (!listener) return;
+  static_cast<void>(guard(nullptr, [&]() -> mqttq_status {
+    listener->broker->broker->close_listener(listener->id);
+    return MQTTQ_OK;
+  }));
+  delete listener;
+}
+
+}  // extern "C"

@@ -1,0 +1,266 @@
+#include "transport/tcp.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+
+#include "base/alloc.h"
+#include "base/assert.h"
+
+namespace mqttq {
+
+TcpLink::TcpLink(int descriptor, const sockaddr_storage& peer) noexcept : descriptor_(descriptor) {
+  const size_t size = format_address(peer, {peer_, sizeof peer_ - 1});
+  peer_[size] = '\0';
+  const int on = 1;
+  if (peer.ss_family != AF_UNIX) ::setsockopt(descriptor_, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+}
+
+TcpLink::~TcpLink() {
+  MQTTQ_ASSERT(!poll_);
+  unlink();
+  if (descriptor_ >= 0) ::close(descriptor_);
+}
+
+bool TcpLink::start(TcpOwner& owner) noexcept {
+  MQTTQ_ASSERT(!poll_);
+  poll_ = create<uv_poll_t>();
+  if (!poll_) return false;
+  if (uv_poll_init(&owner.loop(), poll_, descriptor_) != 0) {
+    destroy(poll_);
+    poll_ = nullptr;
+    return false;
+  }
+  owner_ = &owner;
+  poll_->data = this;
+  watched_ = 0;
+  watch();
+  return true;
+}
+
+void TcpLink::stop() noexcept {
+  if (!poll_) return;
+  uv_poll_stop(poll_);
+  poll_->data = nullptr;
+  uv_close(reinterpret_cast<uv_handle_t*>(poll_), [](uv_handle_t* handle) {
+    destroy(reinterpret_cast<uv_poll_t*>(handle));
+  });
+  poll_ = nullptr;
+  owner_ = nullptr;
+}
+
+// Asks for what is wanted now; in steady state nothing changes, and nothing is called.
+void TcpLink::watch() noexcept {
+  if (!poll_) return;
+  const int wanted = (reading_paused_ && !lingering_ ? 0 : UV_READABLE) | (want_writable_ ? UV_WRITABLE : 0);
+  if (wanted == watched_) return;
+  watched_ = static_cast<uint8_t>(wanted);
+  if (!wanted) {
+    uv_poll_stop(poll_);
+    return;
+  }
+  uv_poll_start(poll_, wanted, [](uv_poll_t* poll, int status, int events) {
+    if (auto* link = static_cast<TcpLink*>(poll->data)) link->on_events(status, events);
+  });
+}
+
+void TcpLink::on_events(int status, int events) noexcept {
+  in_event_ = true;
+  if (lingering_) {
+    discard();
+  } else if (status < 0) {
+    owner_->on_peer_closed(*this);
+  } else {
+    if (events & UV_WRITABLE) {
+      want_writable_ = false;
+      owner_->on_writable(*this);
+    }
+    if ((events & UV_READABLE) && poll_ && !reading_paused_ && !lingering_) {
+      const std::span<std::byte> buffer = owner_->read_buffer();
+      const ssize_t got = ::recv(descriptor_, buffer.data(), buffer.size(), 0);
+      if (got > 0) {
+        owner_->on_read(*this, buffer.first(static_cast<size_t>(got)));
+      } else if (got == 0 || (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)) {
+        owner_->on_peer_closed(*this);
+      }
+    }
+    watch();
+  }
+  in_event_ = false;
+  if (ended_) destroy(this);
+}
+
+size_t TcpLink::write(std::span<const Bytes> pieces) noexcept {
+  iovec vector[64];
+  size_t count = std::min(pieces.size(), std::size(vector)), offered = 0;
+  for (size_t i = 0; i < count; ++i) {
+    vector[i] = {const_cast<std::byte*>(pieces[i].data()), pieces[i].size()};
+    offered += pieces[i].size();
+  }
+  msghdr message{};
+  message.msg_iov = vector;
+  message.msg_iovlen = count;
+  ssize_t sent;
+  do {
+    sent = ::sendmsg(descriptor_, &message, MSG_NOSIGNAL);
+  } while (sent < 0 && errno == EINTR);
+  if (sent < 0) {
+    if (errno != EAGAIN && errno != EWOULDBLOCK) {
+      // Broken: reading will tell. What was to be sent is of no use to anybody.
+      reading_paused_ = false;
+      watch();
+      return offered;
+    }
+    sent = 0;
+  }
+  if (static_cast<size_t>(sent) < offered && !want_writable_) {
+    want_writable_ = true;
+    if (!in_event_) watch();
+  }
+  return static_cast<size_t>(sent);
+}
+
+void TcpLink::pause_reading(bool paused) noexcept {
+  reading_paused_ = paused;
+  if (!in_event_) watch();
+}
+
+// A socket closed with bytes unread is reset, and the reset may overtake what we said last: so our side is shut, and
+// the rest is read away, until the peer closes or the owner's patience ends.
+void TcpLink::close(bool abort) noexcept {
+  user = nullptr;
+  if (abort || !poll_ || ::shutdown(descriptor_, SHUT_WR) != 0) {
+    end();
+    return;
+  }
+  lingering_ = true;
+  want_writable_ = false;
+  watch();
+  owner_->on_linger(*this);
+}
+
+void TcpLink::discard() noexcept {
+  const std::span<std::byte> buffer = owner_->read_buffer();
+  const ssize_t got = ::recv(descriptor_, buffer.data(), buffer.size(), 0);
+  if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR)) end();
+}
+
+void TcpLink::end() noexcept {
+  unlink();
+  stop();
+  if (in_event_) {
+    ended_ = true;
+  } else {
+    destroy(this);
+  }
+}
+
+// --- addresses
+
+namespace {
+
+int bind_and_listen(const sockaddr_storage& address, socklen_t size, bool shared_before, bool shared_after) noexcept {
+  const int descriptor = ::socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (descriptor < 0) return -1;
+  const int on = 1;
+  bool good = true;
+  if (address.ss_family != AF_UNIX) {
+    good = ::setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0;
+    if (address.ss_family == AF_INET6) ::setsockopt(descriptor, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
+    if (shared_before) good = good && ::setsockopt(descriptor, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) == 0;
+  }
+  good = good && ::bind(descriptor, reinterpret_cast<const sockaddr*>(&address), size) == 0;
+  if (shared_after) good = good && ::setsockopt(descriptor, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) == 0;
+  good = good && ::listen(descriptor, 4096) == 0;
+  if (good) return descriptor;
+  const int error = errno;
+  ::close(descriptor);
+  errno = error;
+  return -1;
+}
+
+// A socket file that nobody listens on any more is what a broker that was killed left behind.
+void remove_stale_socket(const sockaddr_storage& address, socklen_t size) noexcept {
+  const int probe = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (probe < 0) return;
+  if (::connect(probe, reinterpret_cast<const sockaddr*>(&address), size) != 0 && errno == ECONNREFUSED) {
+    ::unlink(reinterpret_cast<const sockaddr_un&>(address).sun_path);
+  }
+  ::close(probe);
+}
+
+}  // namespace
+
+ListenSocket listen_on(const sockaddr_storage& address, socklen_t size, bool shared) noexcept {
+  ListenSocket result;
+  const bool local = address.ss_family == AF_UNIX;
+  if (local) remove_stale_socket(address, size);
+  result.descriptor = bind_and_listen(address, size, shared && !local, !shared && !local);
+  if (result.descriptor < 0) result.error = errno;
+  return result;
+}
+
+socklen_t parse_address(std::string_view text, sockaddr_storage& out) noexcept {
+  out = {};
+  if (text.starts_with('/') || text.starts_with('.')) {
+    auto& local = reinterpret_cast<sockaddr_un&>(out);
+    if (text.size() >= sizeof local.sun_path) return 0;
+    local.sun_family = AF_UNIX;
+    std::copy(text.begin(), text.end(), local.sun_path);
+    return static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + text.size() + 1);
+  }
+  const size_t colon = text.rfind(':');
+  if (colon == std::string_view::npos || colon + 1 == text.size() || text.size() - colon > 6) return 0;
+  uint32_t port = 0;
+  for (const char digit : text.substr(colon + 1)) {
+    if (digit < '0' || digit > '9') return 0;
+    port = port * 10 + static_cast<uint32_t>(digit - '0');
+  }
+  if (port > 65'535) return 0;
+  std::string_view host = text.substr(0, colon);
+  char name[INET6_ADDRSTRLEN];
+  if (host.size() >= 2 && host.front() == '[' && host.back() == ']') {
+    host = host.substr(1, host.size() - 2);
+    if (host.size() >= sizeof name) return 0;
+    *std::copy(host.begin(), host.end(), name) = '\0';
+    auto& v6 = reinterpret_cast<sockaddr_in6&>(out);
+    v6.sin6_family = AF_INET6;
+    v6.sin6_port = htons(static_cast<uint16_t>(port));
+    return ::inet_pton(AF_INET6, name, &v6.sin6_addr) == 1 ? sizeof v6 : 0;
+  }
+  if (host == "localhost") host = "127.0.0.1";
+  if (host.size() >= sizeof name) return 0;
+  *std::copy(host.begin(), host.end(), name) = '\0';
+  auto& v4 = reinterpret_cast<sockaddr_in&>(out);
+  v4.sin_family = AF_INET;
+  v4.sin_port = htons(static_cast<uint16_t>(port));
+  return ::inet_pton(AF_INET, name, &v4.sin_addr) == 1 ? sizeof v4 : 0;
+}
+
+size_t format_address(const sockaddr_storage& address, std::span<char> out) noexcept {
+  char name[INET6_ADDRSTRLEN] = "unix";
+  int size = 0;
+  if (address.ss_family == AF_INET) {
+    const auto& v4 = reinterpret_cast<const sockaddr_in&>(address);
+    ::inet_ntop(AF_INET, &v4.sin_addr, name, sizeof name);
+    size = std::snprintf(out.data(), out.size(), "%s:%u", name, ntohs(v4.sin_port));
+  } else if (address.ss_family == AF_INET6) {
+    const auto& v6 = reinterpret_cast<const sockaddr_in6&>(address);
+    ::inet_ntop(AF_INET6, &v6.sin6_addr, name, sizeof name);
+    size = std::snprintf(out.data(), out.size(), "[%s]:%u", name, ntohs(v6.sin6_port));
+  } else {
+    const auto& local = reinterpret_cast<const sockaddr_un&>(address);
+    size = std::snprintf(out.data(), out.size(), "%s", local.sun_path[0] ? local.sun_path : "unix");
+  }
+  return std::min(static_cast<size_t>(std::max(size, 0)), out.size() - 1);
+}
+
+}  // namespace mqttq

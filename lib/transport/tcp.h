@@ -1,0 +1,87 @@
+// TCP and Unix-domain sockets under a shard's loop: libuv watches the descriptors, the bytes move by our own calls.
+#pragma once
+
+#include <sys/socket.h>
+#include <uv.h>
+
+#include "base/clock.h"
+#include "base/intrusive_list.h"
+#include "base/link.h"
+
+namespace mqttq {
+
+class TcpLink;
+
+// Who owns the links of one loop and hears of them. Everything happens on the loop's thread.
+class TcpOwner {
+ public:
+  virtual uv_loop_t& loop() noexcept = 0;
+  // The buffer into which every read of this loop goes: borrowed until on_read returns.
+  virtual std::span<std::byte> read_buffer() noexcept = 0;
+  virtual void on_read(TcpLink& link, Bytes bytes) noexcept = 0;
+  virtual void on_writable(TcpLink& link) noexcept = 0;
+  // The peer closed, or the connection broke. The owner closes the link.
+  virtual void on_peer_closed(TcpLink& link) noexcept = 0;
+  // The link was closed in good order and waits for the peer to read; the owner calls end() when that takes too long.
+  virtual void on_linger(TcpLink& link) noexcept = 0;
+
+ protected:
+  ~TcpOwner() = default;
+};
+
+// One accepted socket. Owns its descriptor, and ends itself after close(). An idle one is this object and its watcher.
+class TcpLink final : public Link, public ListLink<struct TcpLinkTag> {
+ public:
+  // descriptor: non-blocking; taken. `create<TcpLink>(…)`; ends itself after close().
+  TcpLink(int descriptor, const sockaddr_storage& peer) noexcept;
+  TcpLink(const TcpLink&) = delete;
+  TcpLink& operator=(const TcpLink&) = delete;
+  ~TcpLink();
+
+  // Is watched by `owner`'s loop from now on. False when it cannot be.
+  bool start(TcpOwner& owner) noexcept;
+  // Is watched no longer: for going to another loop.
+  void stop() noexcept;
+  // Ends a lingering link.
+  void end() noexcept;
+
+  // Link.
+  size_t write(std::span<const Bytes> pieces) noexcept override;
+  void pause_reading(bool paused) noexcept override;
+  void close(bool abort) noexcept override;
+  std::string_view peer_address() const noexcept override { return peer_; }
+
+  void* user = nullptr;   // the owner's: its connection
+  Instant linger_until{};  // the owner's
+
+ private:
+  void watch() noexcept;
+  void on_events(int status, int events) noexcept;
+  void discard() noexcept;
+
+  TcpOwner* owner_ = nullptr;
+  uv_poll_t* poll_ = nullptr;
+  int descriptor_;
+  uint8_t watched_ = 0;  // events asked for
+  bool reading_paused_ = false;
+  bool want_writable_ = false;
+  bool lingering_ = false;
+  bool in_event_ = false;  // on_events is running, and ends the object if it is to be
+  bool ended_ = false;
+  char peer_[48];
+};
+
+// Opens a listening socket, non-blocking, and gives its descriptor; of further ones for the same address too, when
+// `shared`: the first is bound without sharing, so that a port in use is seen.
+struct ListenSocket {
+  int descriptor = -1;
+  int error = 0;  // errno, when descriptor is -1
+};
+ListenSocket listen_on(const sockaddr_storage& address, socklen_t size, bool shared) noexcept;
+
+// "127.0.0.1:1883", "[::1]:0", or "/path" of a Unix-domain socket. Returns the address' size, 0 if not understood.
+socklen_t parse_address(std::string_view text, sockaddr_storage& out) noexcept;
+// The same text again; "unix" for a nameless Unix-domain socket. Returns its size.
+size_t format_address(const sockaddr_storage& address, std::span<char> out) noexcept;
+
+}  // namespace mqttq
