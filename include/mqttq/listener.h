@@ -2,14 +2,13 @@
 #ifndef MQTTQ_LISTENER_H
 #define MQTTQ_LISTENER_H
 
-#include "mqttq/broker.h"
+#include "mqttq/namespace.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
 typedef struct mqttq_listener mqttq_listener;
-typedef struct mqttq_namespace mqttq_namespace;
 
 typedef struct mqttq_listener_config {
   size_t size;                 /* sizeof this struct as the host compiled it; set by _init */

@@ -3,9 +3,14 @@
 #define MQTTQ_MQTTQ_H
 
 #include "mqttq/broker.h"
+#include "mqttq/client.h"
+#include "mqttq/events.h"
 #include "mqttq/export.h"
 #include "mqttq/listener.h"
 #include "mqttq/log.h"
+#include "mqttq/message.h"
+#include "mqttq/namespace.h"
+#include "mqttq/router.h"
 #include "mqttq/status.h"
 #include "mqttq/version.h"
 

@@ -10,7 +10,12 @@
 
 namespace mqttq {
 
-enum class Verdict : uint8_t { Deny, Allow, Pending };
+enum class Verdict : uint8_t {
+  Deny,
+  Allow,
+  Pending,  // the answer comes later
+  Busy,     // cannot be asked now: 0x89 for a CONNECT, else a denial
+};
 enum class Action : uint8_t { Publish, Subscribe };
 
 // Where an answer goes: a connection of a shard, and which of its questions. Stale ones are ignored, so that an answer
@@ -47,11 +52,9 @@ struct ActionQuestion {
 // (ShardCore::on_access_answer). Nothing waits but the one connection.
 class AccessControl {
  public:
+  virtual ~AccessControl() = default;
   virtual Verdict connect(const ConnectQuestion& question) noexcept = 0;
   virtual Verdict act(const ActionQuestion& question) noexcept = 0;
-
- protected:
-  ~AccessControl() = default;
 };
 
 }  // namespace mqttq

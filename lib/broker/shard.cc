@@ -57,8 +57,13 @@ bool Shard::run_and_wait(std::function<void(ShardCore&, Instant)> task) {
   std::mutex mutex;
   std::condition_variable done;
   bool ran = false;
+  std::exception_ptr failure;
   const bool taken = run_soon([&](ShardCore& core, Instant now) {
-    task(core, now);
+    try {
+      task(core, now);
+    } catch (...) {
+      failure = std::current_exception();
+    }
     const std::lock_guard lock(mutex);
     ran = true;
     done.notify_one();
@@ -66,6 +71,7 @@ bool Shard::run_and_wait(std::function<void(ShardCore&, Instant)> task) {
   if (!taken) return false;
   std::unique_lock lock(mutex);
   done.wait(lock, [&] { return ran; });
+  if (failure) std::rethrow_exception(failure);
   return true;
 }
 

@@ -57,7 +57,7 @@ class Shard final : private TcpOwner, private Network {
   // --- any thread
   // Runs `task` on the shard's thread, soon. False when the shard has ended.
   bool run_soon(std::function<void(ShardCore&, Instant)> task);
-  // The same, and waits until it has run. Not on the shard's own thread.
+  // The same, and waits until it has run; throws what it threw. Not on the shard's own thread.
   bool run_and_wait(std::function<void(ShardCore&, Instant)> task);
   void wake() noexcept;
   const Counters& counters() noexcept { return core_.counters(); }

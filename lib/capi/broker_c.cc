@@ -70,7 +70,37 @@ mqttq_broker::mqttq_broker(const mqttq_broker_config& config)
   if (config.mailbox_capacity) setup.mailbox_capacity = config.mailbox_capacity;
   setup.own_threads = !host_loop;
   if (log_) setup.log = this;
+  namespaces_.emplace_back();  // the global one
   broker = std::make_unique<Broker>(setup);
+}
+
+mqttq_status mqttq_broker::running(mqttq_error* error) const noexcept {
+  if (!started) return fail(error, MQTTQ_ESTATE, "the broker was not started");
+  if (stopped) return fail(error, MQTTQ_ESHUTDOWN, "the broker has stopped");
+  return MQTTQ_OK;
+}
+
+mqttq_namespace* mqttq_broker::open_namespace(std::string_view name) {
+  constexpr size_t kNamespacesMax = 65'536;
+  const std::lock_guard lock(namespaces_mutex_);
+  for (mqttq_namespace& one : namespaces_) {
+    if (one.name == name) return &one;
+  }
+  if (namespaces_.size() == kNamespacesMax) return nullptr;
+  return &namespaces_.emplace_back(mqttq_namespace{static_cast<NamespaceId>(namespaces_.size()), std::string(name)});
+}
+
+const char* mqttq_broker::namespace_name(NamespaceId id) noexcept {
+  const std::lock_guard lock(namespaces_mutex_);
+  return id < namespaces_.size() ? namespaces_[id].name.c_str() : "";
+}
+
+void mqttq_broker::on_shard(uint32_t shard, const std::function<void(ShardCore&, Instant)>& task) {
+  if (host_loop) {
+    task(broker->shard(shard).core(), clock_now());
+  } else {
+    broker->shard(shard).run_and_wait(task);
+  }
 }
 
 void mqttq_broker::write(LogLevel level, std::string_view text) noexcept {

@@ -1,25 +1,48 @@
 // What stands behind the opaque handles of the C edge.
 #pragma once
 
+#include <atomic>
+#include <deque>
 #include <memory>
+#include <mutex>
 #include <string>
 
 #include "broker/broker.h"
 #include "mqttq/mqttq.h"
 
+// A namespace lives as long as its broker, so that a name may be borrowed.
+struct mqttq_namespace {
+  mqttq::NamespaceId id = mqttq::kGlobalNamespace;
+  std::string name;
+};
+
 struct mqttq_broker final : private mqttq::LogSink {
   explicit mqttq_broker(const mqttq_broker_config& config);
 
+  // MQTTQ_OK if a call that needs a running broker may go on.
+  mqttq_status running(mqttq_error* error) const noexcept;
+  // Throws std::bad_alloc. nullptr when there are too many.
+  mqttq_namespace* open_namespace(std::string_view name);
+  // Static for as long as the broker lives. Any thread.
+  const char* namespace_name(mqttq::NamespaceId id) noexcept;
+  // Runs `task` on a shard and waits; with the host's loop it is the calling thread's.
+  void on_shard(uint32_t shard, const std::function<void(mqttq::ShardCore&, mqttq::Instant)>& task);
+
+  std::unique_ptr<mqttq::AccessControl> access;      // the host's, or none
+  std::unique_ptr<mqttq::SessionObserver> observer;  // the host's, or none
   std::unique_ptr<mqttq::Broker> broker;
   bool host_loop = false;
-  bool started = false;
-  bool stopped = false;
+  std::atomic<bool> started{false};
+  std::atomic<bool> stopped{false};
+  std::atomic<uint32_t> publishes_open{0};  // of the host's, not yet with their takers
 
  private:
   void write(mqttq::LogLevel level, std::string_view text) noexcept override;
 
   mqttq_log_fn log_ = nullptr;
   void* log_user_ = nullptr;
+  std::mutex namespaces_mutex_;
+  std::deque<mqttq_namespace> namespaces_;  // id is the place; never moved
 };
 
 struct mqttq_listener {
@@ -27,3 +50,9 @@ struct mqttq_listener {
   uint32_t id = 0;
   std::string address;
 };
+
+namespace mqttq::capi {
+
+inline NamespaceId id_of(const mqttq_namespace* ns) noexcept { return ns ? ns->id : kGlobalNamespace; }
+
+}  // namespace mqttq::capi

@@ -15,9 +15,9 @@ mqttq_status mqttq_listener_open(mqttq_broker *broker, const mqttq_listener_conf
     if (!config || !out) return fail(error, MQTTQ_EINVAL, "config or out: NULL");
     if (!read_struct(config, known)) return fail(error, MQTTQ_EINVAL, "config: asks for more than this library has");
     if (!known.address) return fail(error, MQTTQ_EINVAL, "address: NULL");
-    if (!broker->started) return fail(error, MQTTQ_ESTATE, "the broker was not started");
-    if (broker->stopped) return fail(error, MQTTQ_ESHUTDOWN, "the broker has stopped");
+    if (const mqttq_status status = broker->running(error); status != MQTTQ_OK) return status;
     ListenerInfo info;
+    info.namespace_id = id_of(known.ns);
     info.packet_size_max = known.packet_size_max;
     info.connect_timeout_ms = known.connect_timeout_ms;
     auto listener = std::make_unique<mqttq_listener>();

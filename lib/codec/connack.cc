@@ -121,7 +121,9 @@ Decoded<ConnackView> decode_connack(Bytes packet, ProtocolVersion version) noexc
 
 void encode(const ConnackView& packet, ProtocolVersion version, Writer& out) noexcept {
   write_packet(out, first_byte(PacketType::Connack), [&](Writer& body) {
-    body.u8(packet.session_present && version != ProtocolVersion::V31 ? 1 : 0);
+    // A refusal never says that there is a session [MQTT-3.2.2-6] [MQTT311-3.2.2-4], and 3.1 has no place to say so.
+    const bool session_present = packet.session_present && packet.reason_code == ReasonCode::Success;
+    body.u8(session_present && version != ProtocolVersion::V31 ? 1 : 0);
     if (version != ProtocolVersion::V5) {
       body.u8(return_code_of(packet.reason_code));
       return;

@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <string_view>
+#include <utility>
 
 #include "base/bytes.h"
 #include "base/clock.h"
@@ -92,6 +93,14 @@ class MessageRef {
     return *this;
   }
   ~MessageRef();
+
+  // One share more of a message that somebody else holds.
+  static MessageRef share(Message& message) noexcept {
+    message.references_.fetch_add(1, std::memory_order_relaxed);
+    return MessageRef(&message);
+  }
+  // Gives the share away uncounted: to be taken over by MessageRef(Message*) again.
+  Message* detach() noexcept { return std::exchange(message_, nullptr); }
 
   explicit operator bool() const noexcept { return message_ != nullptr; }
   const Message& operator*() const noexcept { return *message_; }

@@ -16,6 +16,7 @@ Status FanOut::add(Subscription& subscription, NamespaceId namespace_id, std::st
   subscription.list_index = local.subscriptions.count();
   static_cast<void>(local.subscriptions.push_back(&subscription));  // there is room
   if (subscription.durable) ++local.durable_count;
+  if (subscription.answers) ++local.answering_count;
   publish_interest(*filter);
   return Status::Ok;
 }
@@ -27,6 +28,7 @@ void FanOut::remove(Subscription& subscription) noexcept {
   local.subscriptions.remove_unordered(subscription.list_index);
   if (local.subscriptions.empty()) local.subscriptions.reset();
   if (subscription.durable) --local.durable_count;
+  if (subscription.answers) --local.answering_count;
   publish_interest(filter);
   subscription.filter = nullptr;
   router_.leave(filter);
@@ -54,14 +56,15 @@ Status FanOut::make_journal(Filter::Local& local) noexcept {
 
 void FanOut::publish_interest(Filter& filter) noexcept {
   const Filter::Local& local = filter.local(shard_);
-  router_.set_interest(filter, shard_, !local.subscriptions.empty(), local.durable_count > 0);
+  router_.set_interest(filter, shard_, !local.subscriptions.empty(), local.durable_count > 0,
+                       local.answering_count > 0);
 }
 
-uint32_t FanOut::deliver(MovingMessage& message, const Route& route, Instant now) noexcept {
+uint32_t FanOut::deliver(MovingMessage& message, const Route& route, SlabHandle answer, Instant now) noexcept {
   Filter* only = nullptr;
   for (Filter* filter : route.filters()) {
     if (filter->local(shard_).subscriptions.empty()) continue;
-    if (only) return deliver_merged(message, route, now);
+    if (only) return deliver_merged(message, route, answer, now);
     only = filter;
   }
   if (!only) return 0;
@@ -73,14 +76,14 @@ uint32_t FanOut::deliver(MovingMessage& message, const Route& route, Instant now
     if (subscription->no_local && subscription->sink->publisher_id() == view.publisher) continue;
     const std::span<const uint32_t> identifiers(&subscription->identifier, subscription->identifier ? 1 : 0);
     subscription->sink->deliver({message, std::min(view.qos, subscription->qos),
-                                 view.retain && subscription->retain_as_published, identifiers},
+                                 view.retain && subscription->retain_as_published, identifiers, answer},
                                 now);
     ++taken;
   }
   return taken;
 }
 
-uint32_t FanOut::deliver_merged(MovingMessage& message, const Route& route, Instant now) noexcept {
+uint32_t FanOut::deliver_merged(MovingMessage& message, const Route& route, SlabHandle answer, Instant now) noexcept {
   const MessageView& view = message.view();
   ++run_;
   merged_.clear();
@@ -121,7 +124,7 @@ uint32_t FanOut::deliver_merged(MovingMessage& message, const Route& route, Inst
     }
     if (merged.durable && view.qos != Qos::AtMostOnce) continue;
     merged.sink->deliver({message, std::min(view.qos, merged.qos), view.retain && merged.retain_as_published,
-                          gathered_.span()},
+                          gathered_.span(), answer},
                          now);
     ++taken;
   }

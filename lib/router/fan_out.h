@@ -21,7 +21,8 @@ class FanOut {
   // Hands the message to each sink of this shard that `route` names, once, with the highest QoS and all identifiers of
   // its subscriptions that match (MQTT5 3.3.4). Returns how many took it. Sinks of which a matching subscription is
   // durable are left out when the message is above QoS 0: they read it from the journal.
-  uint32_t deliver(MovingMessage& message, const Route& route, Instant now) noexcept;
+  // answer: where those who answer are to; names nothing when nobody waits.
+  uint32_t deliver(MovingMessage& message, const Route& route, SlabHandle answer, Instant now) noexcept;
 
   // Appends a numbered message to this shard's journals of `route`. Calls woken(Cursor&) for each reader that waited.
   // False if a journal had no memory for it.
@@ -64,7 +65,7 @@ class FanOut {
     uint32_t identifier;
   };
 
-  uint32_t deliver_merged(MovingMessage& message, const Route& route, Instant now) noexcept;
+  uint32_t deliver_merged(MovingMessage& message, const Route& route, SlabHandle answer, Instant now) noexcept;
   void limited_(Journal& journal) noexcept {
     if (limit_) limit_(limit_user_, journal);
   }

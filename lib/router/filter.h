@@ -20,6 +20,7 @@ class Filter : public Epoch::Retired {
     Array<Subscription*> subscriptions;
     Journal* journal = nullptr;    // there while a subscription is durable
     uint32_t durable_count = 0;
+    uint32_t answering_count = 0;
   };
 
   Filter(const Filter&) = delete;
@@ -29,9 +30,12 @@ class Filter : public Epoch::Retired {
   NamespaceId namespace_id() const noexcept { return namespace_id_; }
   std::string_view text() const noexcept;
   Local& local(uint32_t shard) noexcept { return locals()[shard]; }
-  // Bit n: shard n has a subscription here; has a durable one.
+  // Bit n: shard n has a subscription here; has a durable one; has one that answers.
   uint64_t shards() const noexcept { return shards_.load(std::memory_order_acquire); }
   uint64_t durable_shards() const noexcept { return durable_shards_.load(std::memory_order_acquire); }
+  uint64_t answering_shards() const noexcept { return answering_shards_.load(std::memory_order_acquire); }
+  // Subscriptions of all shards. Under the router's lock (Router::for_each_filter).
+  uint32_t user_count() const noexcept { return users_; }
 
   uint64_t hash = 0;
 
@@ -44,6 +48,7 @@ class Filter : public Epoch::Retired {
 
   std::atomic<uint64_t> shards_{0};
   std::atomic<uint64_t> durable_shards_{0};
+  std::atomic<uint64_t> answering_shards_{0};
   TopicNode* node_ = nullptr;  // nullptr: no wildcard, stands in the exact index
   std::atomic<uint32_t> references_{1};
   const NamespaceId namespace_id_;
@@ -65,6 +70,7 @@ class Route {
   }
   uint64_t shards() const noexcept { return shards_; }
   uint64_t durable_shards() const noexcept { return durable_shards_; }
+  uint64_t answering_shards() const noexcept { return answering_shards_; }
 
  private:
   friend class Router;
@@ -75,6 +81,7 @@ class Route {
   uint32_t filter_count_ = 0;
   uint64_t shards_ = 0;
   uint64_t durable_shards_ = 0;
+  uint64_t answering_shards_ = 0;
   Router* router_ = nullptr;
 };
 

@@ -56,7 +56,7 @@ void Router::outdate(const Filter& filter) noexcept {
 }
 
 RouteRef Router::build(NamespaceId namespace_id, std::string_view topic_name, Array<Filter*>& filters) noexcept {
-  uint64_t shards = 0, durable_shards = 0;
+  uint64_t shards = 0, durable_shards = 0, answering_shards = 0;
   bool complete = true;
   tree_.match(namespace_id, topic_name, [&](Filter& filter) {
     const uint64_t interested = filter.shards();
@@ -64,6 +64,7 @@ RouteRef Router::build(NamespaceId namespace_id, std::string_view topic_name, Ar
     static_cast<void>(filters.push_back(&filter));  // there is room
     shards |= interested;
     durable_shards |= filter.durable_shards();
+    answering_shards |= filter.answering_shards();
   });
   void* block = complete ? allocate(sizeof(Route) + sizeof(Filter*) * filters.count()) : nullptr;
   if (!block) return {};
@@ -71,6 +72,7 @@ RouteRef Router::build(NamespaceId namespace_id, std::string_view topic_name, Ar
   route->router_ = this;
   route->shards_ = shards;
   route->durable_shards_ = durable_shards;
+  route->answering_shards_ = answering_shards;
   route->filter_count_ = filters.count();
   if (!filters.empty()) std::memcpy(static_cast<void*>(route + 1), filters.begin(), filters.span().size_bytes());
   return RouteRef(route);
@@ -126,14 +128,19 @@ void Router::leave(Filter& filter) noexcept {
   epoch_.reclaim();
 }
 
-void Router::set_interest(Filter& filter, uint32_t shard, bool any, bool durable) noexcept {
+void Router::set_interest(Filter& filter, uint32_t shard, bool any, bool durable, bool answering) noexcept {
   const uint64_t bit = uint64_t{1} << shard;
   const uint64_t shards = filter.shards_.load(std::memory_order_relaxed);
   const uint64_t durable_shards = filter.durable_shards_.load(std::memory_order_relaxed);
-  if (((shards & bit) != 0) == any && ((durable_shards & bit) != 0) == durable) return;
+  const uint64_t answering_shards = filter.answering_shards_.load(std::memory_order_relaxed);
+  if (((shards & bit) != 0) == any && ((durable_shards & bit) != 0) == durable &&
+      ((answering_shards & bit) != 0) == answering) {
+    return;
+  }
   const std::lock_guard lock(mutex_);
   any ? filter.shards_.fetch_or(bit) : filter.shards_.fetch_and(~bit);
   durable ? filter.durable_shards_.fetch_or(bit) : filter.durable_shards_.fetch_and(~bit);
+  answering ? filter.answering_shards_.fetch_or(bit) : filter.answering_shards_.fetch_and(~bit);
   outdate(filter);
 }
 

@@ -35,9 +35,9 @@ class Router {
   Filter* join(NamespaceId namespace_id, std::string_view filter_text) noexcept;
   // Undoes a join(). Any thread.
   void leave(Filter& filter) noexcept;
-  // Says whether `shard` has subscriptions to `filter` now, and durable ones. On return every shard sees it.
-  // Thread: that shard's.
-  void set_interest(Filter& filter, uint32_t shard, bool any, bool durable) noexcept;
+  // Says whether `shard` has subscriptions to `filter` now, durable ones, and ones that answer. On return every shard
+  // sees it. Thread: that shard's.
+  void set_interest(Filter& filter, uint32_t shard, bool any, bool durable, bool answering = false) noexcept;
 
   // Any thread; holds the router's lock meanwhile. visit(const Filter&).
   template <class Visit>

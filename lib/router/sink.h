@@ -3,6 +3,7 @@
 
 #include <span>
 
+#include "base/slab.h"
 #include "message/message.h"
 #include "message/reason_code.h"
 
@@ -25,6 +26,8 @@ struct Subscription {
   bool retain_as_published = false;
   // Messages above QoS 0 come through the filter's journal and not by deliver().
   bool durable = false;
+  // The sink answers each message above QoS 0, later: the publisher's acknowledgement waits for it.
+  bool answers = false;
 };
 
 // A message for one sink, whatever the number of its subscriptions that match.
@@ -33,6 +36,7 @@ struct Delivery {
   Qos qos = Qos::AtMostOnce;  // the lower of the message's and the highest granted (MQTT5 3.8.4)
   bool retain = false;        // the RETAIN flag to send
   std::span<const uint32_t> identifiers;
+  SlabHandle answer;  // for a sink that answers: where to (ShardCore::hold_answer); else it names nothing
 };
 
 // Lives on one shard. Nothing in deliver() subscribes, unsubscribes or ends a sink: that is put off to the turn's end.

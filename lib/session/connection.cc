@@ -275,17 +275,14 @@ void Connection::send_ack(codec::PacketType type, uint16_t packet_id, ReasonCode
 bool Connection::send_publish(MovingMessage& message, const codec::PublishView& fields, Instant now) noexcept {
   if (state_ != State::Connected) return false;
   const MessageView& view = message.view();
-  Counters& counters = shard_.counters();
   const PublishEncoder encoder(view, fields, version_, now);
   if (packet_size_out_ && encoder.packet_size() > packet_size_out_) {  // [MQTT-3.1.2-24] [MQTT-3.1.2-25]
-    counters.messages_dropped.add();
-    counters.dropped_too_large.add();
+    shard_.dropped(&Counters::dropped_too_large, session_, view);
     return false;
   }
   const bool by_reference = view.payload.size() > (message.kept() ? PublishEncoder::kCopyMaxKept : PublishEncoder::kCopyMax);
   if (by_reference && !message.keep()) {
-    counters.messages_dropped.add();
-    counters.dropped_no_memory.add();
+    shard_.dropped(&Counters::dropped_no_memory, session_, view);
     return false;
   }
   std::byte* out = output_bytes(by_reference ? encoder.head_size() : encoder.packet_size());
@@ -300,7 +297,10 @@ bool Connection::send_publish(MovingMessage& message, const codec::PublishView& 
   } else if (!view.payload.empty()) {
     std::memcpy(end, view.payload.data(), view.payload.size());
   }
-  counters.messages_sent.add();
+  shard_.counters().messages_sent.add();
+  if (SessionObserver* observer = shard_.message_observer()) {
+    observer->on_message_event(shard_.index(), MessageEvent::Delivered, session_->client_id(), message.view());
+  }
   return true;
 }
 
@@ -359,7 +359,7 @@ void Connection::finish(Instant now) noexcept {
   if (Session* session = session_) {
     session_ = nullptr;
     if (SessionObserver* observer = shard_.observer()) {
-      observer->on_session_event(SessionEvent::Disconnected, session->namespace_id(), session->client_id(),
+      observer->on_session_event(shard_.index(), SessionEvent::Disconnected, session->namespace_id(), session->client_id(),
                                  close_reason_, link_->peer_address());
     }
     if (session->detach(now, publish_will_)) shard_.end_session(*session, now);

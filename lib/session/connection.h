@@ -81,6 +81,7 @@ class Connection final : private Timer {
 
   ProtocolVersion version() const noexcept { return version_; }
   uint32_t serial() const noexcept { return serial_; }
+  uint16_t keep_alive_s() const noexcept { return keep_alive_s_; }
   uint16_t client_receive_maximum() const noexcept { return receive_maximum_; }
   bool connected() const noexcept { return state_ == State::Connected; }
   bool closing() const noexcept { return state_ == State::Closing; }

@@ -86,6 +86,7 @@ Connection::Handled Connection::authenticate(const codec::ConnectView& connect, 
   switch (shard_.access()->connect(question)) {
     case Verdict::Allow: authenticated_ = true; return Handled::Yes;
     case Verdict::Deny: refuse(ReasonCode::NotAuthorized, now); return Handled::Yes;
+    case Verdict::Busy: refuse(ReasonCode::ServerBusy, now); return Handled::Yes;
     case Verdict::Pending: break;
   }
   return stall(Stall::AccessAnswer, now);
@@ -237,7 +238,7 @@ void Connection::accept(const codec::ConnectView& connect, bool session_present,
   arm_keep_alive(now);
   session_->attach(*this, now);
   if (SessionObserver* observer = shard_.observer()) {
-    observer->on_session_event(SessionEvent::Connected, namespace_id_, session_->client_id(), ReasonCode::Success,
+    observer->on_session_event(shard_.index(), SessionEvent::Connected, namespace_id_, session_->client_id(), ReasonCode::Success,
                                link_->peer_address());
   }
   if (session_present) session_->resend(now);

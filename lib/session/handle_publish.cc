@@ -50,6 +50,7 @@ Connection::Handled Connection::handle_publish(Bytes packet, Instant now) noexce
     switch (authorize(Action::Publish, publish.topic_name, publish.qos, publish.retain)) {
       case Verdict::Allow: break;
       case Verdict::Pending: return stall(Stall::AccessAnswer, now);
+      case Verdict::Busy:
       case Verdict::Deny:
         shard_.counters().publishes_refused.add();
         if (publish.qos == Qos::AtMostOnce) return Handled::Yes;  // dropped (MQTT5 3.3.5)
@@ -220,8 +221,13 @@ Verdict Connection::authorize(Action action, std::string_view topic, Qos qos, bo
   if (!permissions_.push_back({key, next_question_, Verdict::Pending})) return Verdict::Deny;
   const ActionQuestion question{{shard_.index(), handle(), next_question_++},
                                 action, qos, retain, namespace_id_, session_->client_id(), user_name(), topic};
-  permissions_.back().verdict = shard_.access()->act(question);
-  return permissions_.back().verdict;
+  const Verdict verdict = shard_.access()->act(question);
+  if (verdict == Verdict::Busy) {
+    permissions_.pop_back();  // asked again next time
+  } else {
+    permissions_.back().verdict = verdict;
+  }
+  return verdict;
 }
 
 }  // namespace mqttq

@@ -213,8 +213,7 @@ void Session::deliver(const Delivery& delivery, Instant now) noexcept {
   if (!connection_) return;  // live messages are for those who are here
   if (delivery.qos == Qos::AtMostOnce) {
     if (connection_->outbox_full()) {
-      shard_.counters().messages_dropped.add();
-      shard_.counters().dropped_outbox_full.add();
+      shard_.dropped(&Counters::dropped_outbox_full, this, message.view());
       return;
     }
     codec::PublishView fields;
@@ -235,12 +234,10 @@ void Session::deliver(const Delivery& delivery, Instant now) noexcept {
 
 // The oldest makes way when the outbox is full: what is new is worth more (the documented policy).
 void Session::keep_waiting(const Delivery& delivery) noexcept {
-  Counters& counters = shard_.counters();
   const MessageRef& kept = delivery.message.keep();
   WaitingMessage waiting;
   if (!kept || !waiting.identifiers.set(delivery.identifiers)) {
-    counters.messages_dropped.add();
-    counters.dropped_no_memory.add();
+    shard_.dropped(&Counters::dropped_no_memory, this, delivery.message.view());
     return;
   }
   waiting.message = kept;
@@ -249,13 +246,12 @@ void Session::keep_waiting(const Delivery& delivery) noexcept {
   const uint32_t size = kept->content_size();
   while (!waiting_.empty() && (waiting_.count() >= shard_.limits().outbox_messages_max ||
                                waiting_bytes_ + size > shard_.limits().outbox_bytes_max)) {
-    waiting_bytes_ -= waiting_.pop_front().message->content_size();
-    counters.messages_dropped.add();
-    counters.dropped_outbox_full.add();
+    const WaitingMessage oldest = waiting_.pop_front();
+    waiting_bytes_ -= oldest.message->content_size();
+    shard_.dropped(&Counters::dropped_outbox_full, this, oldest.message->view());
   }
-  if (shard_.limits().outbox_messages_max == 0 || !waiting_.push_back(std::move(waiting))) {
-    counters.messages_dropped.add();
-    counters.dropped_no_memory.add();
+  if (!waiting_.push_back(std::move(waiting))) {
+    shard_.dropped(&Counters::dropped_no_memory, this, delivery.message.view());
     return;
   }
   waiting_bytes_ += size;
@@ -265,7 +261,7 @@ bool Session::take_shared(const MessageRef& message, Qos qos, uint32_t identifie
   if (!connection_) return false;
   MovingMessage moving(message);
   const std::span<const uint32_t> identifiers(&identifier, identifier ? 1 : 0);
-  deliver({moving, qos, false, identifiers}, now);
+  deliver({moving, qos, false, identifiers, {}}, now);
   return true;
 }
 
@@ -279,10 +275,8 @@ uint16_t Session::next_packet_id() noexcept {
 // Only with room in the window and the outbox.
 Session::Sent Session::send(MovingMessage& message, Qos qos, bool retain, Identifiers&& identifiers,
                             Instant now) noexcept {
-  Counters& counters = shard_.counters();
   if (message.view().expired(now)) {
-    counters.messages_dropped.add();
-    counters.dropped_expired.add();
+    shard_.dropped(&Counters::dropped_expired, this, message.view());
     return Sent::Dropped;
   }
   codec::PublishView fields;
@@ -300,8 +294,7 @@ Session::Sent Session::send(MovingMessage& message, Qos qos, bool retain, Identi
   const uint16_t packet_id = next_packet_id();
   InflightEntry* added = entry.message ? inflight_.insert(packet_id, std::move(entry)) : nullptr;
   if (!added) {
-    counters.messages_dropped.add();
-    counters.dropped_no_memory.add();
+    shard_.dropped(&Counters::dropped_no_memory, this, message.view());
     return Sent::Dropped;
   }
   ++next_order_;
@@ -463,10 +456,9 @@ void Session::on_retained(uint32_t token, Ring<MessageRef>& messages, Instant no
     if (flow->token != token) continue;
     --flow->shards_open;
     while (!messages.empty()) {
-      if (!flow->messages.push_back(messages.pop_front())) {
-        shard_.counters().messages_dropped.add();
-        shard_.counters().dropped_no_memory.add();
-      }
+      MessageRef message = messages.pop_front();
+      const MessageView view = message->view();
+      if (!flow->messages.push_back(std::move(message))) shard_.dropped(&Counters::dropped_no_memory, this, view);
     }
     pump(now);
     return;

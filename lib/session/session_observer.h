@@ -13,15 +13,19 @@ enum class SessionEvent : uint8_t {
   SessionEnded,  // the session's state is discarded
 };
 
+enum class MessageEvent : uint8_t { Delivered, Dropped };
+
 // Called on the home shard's thread of the client, so that the events of one client are in order.
 class SessionObserver {
  public:
-  // `sequence` counts up by one with each event of the shard. Borrowed for the call.
-  virtual void on_session_event(SessionEvent event, NamespaceId namespace_id, std::string_view client_id,
+  virtual ~SessionObserver() = default;
+  // All borrowed for the call.
+  virtual void on_session_event(uint32_t shard, SessionEvent event, NamespaceId namespace_id, std::string_view client_id,
                                 ReasonCode reason, std::string_view peer_address) noexcept = 0;
-
- protected:
-  ~SessionObserver() = default;
+  // A message was written for this client, or dropped for it. Only if wants_messages().
+  virtual void on_message_event(uint32_t shard, MessageEvent event, std::string_view client_id,
+                                const MessageView& message) noexcept = 0;
+  virtual bool wants_messages() const noexcept = 0;
 };
 
 }  // namespace mqttq

@@ -24,6 +24,7 @@ ShardCore::ShardCore(const ShardWorld& world, uint32_t index, uint64_t seed, Ins
       sessions_(world.limits.sessions_max),
       connect_tokens_at_(now),
       log_tokens_at_(now) {
+  set_observer(world.observer);
   fan_out_.set_limiter(this, [](void* user, Journal& journal) noexcept {
     auto& shard = *static_cast<ShardCore*>(user);
     journal.enforce(shard.limits().outbox_messages_max, shard.limits().outbox_bytes_max, [&](Cursor&, uint32_t count) {
@@ -39,7 +40,13 @@ void ShardCore::abandon() noexcept {
   for (auto* list : {&dirty_, &stalled_, &closing_}) list->clear();
   moving_.clear();
   to_pump_.clear();
-  inside_.reset();
+  while (!inside_.empty()) {
+    const InsidePublish lost = inside_.pop_front();
+    if (lost.finished) lost.finished->fetch_sub(1, std::memory_order_relaxed);
+  }
+  for (uint32_t i = 0; i < answers_.index_end(); ++i) {
+    if (OpenAnswer* open = answers_.at(i)) answers_.give_back(*open);
+  }
   for (uint32_t i = 0; i < connections_.index_end(); ++i) {
     Connection* connection = connections_.at(i);
     if (!connection) continue;
@@ -100,7 +107,7 @@ void ShardCore::release_connection(Connection& connection, ReasonCode reason, In
   if (!session) return;
   connection.session_ = nullptr;
   if (SessionObserver* observer = world_.observer) {
-    observer->on_session_event(SessionEvent::Disconnected, session->namespace_id(), session->client_id(), reason,
+    observer->on_session_event(index_, SessionEvent::Disconnected, session->namespace_id(), session->client_id(), reason,
                                connection.link_->peer_address());
   }
   if (session->detach(now, connection.publish_will_)) end_session(*session, now);
@@ -179,7 +186,7 @@ void ShardCore::end_session(Session& session, Instant now) noexcept {
   if (session.has_will()) publish_will(session.take_will(), now);
   session.unsubscribe_all();
   if (SessionObserver* observer = world_.observer) {
-    observer->on_session_event(SessionEvent::SessionEnded, session.namespace_id(), session.client_id(),
+    observer->on_session_event(index_, SessionEvent::SessionEnded, session.namespace_id(), session.client_id(),
                                ReasonCode::Success, {});
   }
   if (session.pump_marked) *std::find(to_pump_.begin(), to_pump_.end(), &session) = nullptr;
@@ -213,10 +220,19 @@ void ShardCore::publish_will(Will will, Instant now) noexcept {
   }
 }
 
+void ShardCore::dropped(Counter Counters::*why, const Session* session, const MessageView& message) noexcept {
+  counters_.messages_dropped.add();
+  (counters_.*why).add();
+  if (SessionObserver* observer = message_observer()) {
+    observer->on_message_event(index_, MessageEvent::Dropped, session ? session->client_id() : std::string_view(), message);
+  }
+}
+
 // --- publishing
 
-bool ShardCore::publish_from_inside(const MessageRef& message, Instant now) noexcept {
-  InsidePublish one{message, {}};
+bool ShardCore::publish_from_inside(const MessageRef& message, Instant now,
+                                    std::atomic<uint32_t>* finished) noexcept {
+  InsidePublish one{message, {}, finished};
   if (!inside_.push_back(std::move(one))) return false;
   if (inside_.count() == 1 && !running_inside_) run_inside_publishes(now);
   return true;
@@ -235,6 +251,7 @@ void ShardCore::run_inside_publishes(Instant now) noexcept {
       const RouteRef taken = *route;
       if (!publish(message, taken, one.operation, now)) break;
     }
+    if (one.finished) one.finished->fetch_sub(1, std::memory_order_relaxed);
     inside_.pop_front();
   }
   if (inside_.empty()) inside_.reset();
@@ -285,7 +302,9 @@ bool ShardCore::publish(MovingMessage& message, const RouteRef& route, PublishOp
     operation.propose_open = false;
   }
   if (operation.shards_open & here) {
-    operation.delivered += fan_out_.deliver(message, *route, now);
+    const bool asked = operation.origin.wanted() && (route->answering_shards() & here);
+    if (asked) ++operation.takers;
+    operation.delivered += deliver_here(message, *route, asked ? operation.origin : PublishOrigin(), now);
     operation.shards_open &= ~here;
   }
   for (uint32_t shard = 0; operation.shards_open; ++shard) {
@@ -295,11 +314,52 @@ bool ShardCore::publish(MovingMessage& message, const RouteRef& route, PublishOp
     mail.kind = Mail::Kind::Deliver;
     mail.message = message.keep();
     mail.route = route;
+    const bool asked = operation.origin.wanted() && (route->answering_shards() & bit);
+    if (asked) mail.origin = operation.origin;
     if (!postman_.post(shard, std::move(mail))) return false;
+    if (asked) ++operation.takers;
     ++operation.delivered;
     operation.shards_open &= ~bit;
   }
   return true;
+}
+
+// An origin that is wanted is answered once every sink here that answers has.
+uint32_t ShardCore::deliver_here(MovingMessage& message, const Route& route, const PublishOrigin& origin,
+                                 Instant now) noexcept {
+  if (!origin.wanted()) return fan_out_.deliver(message, route, {}, now);
+  OpenAnswer* open = answers_.take();
+  if (!open) {  // refused: the publisher will send it again
+    Mail refusal;
+    refusal.kind = Mail::Kind::Published;
+    refusal.origin = origin;
+    refusal.reason = ReasonCode::QuotaExceeded;
+    static_cast<void>(postman_.post_surely(origin.shard, std::move(refusal)));
+    return 0;
+  }
+  open->origin = origin;
+  const SlabHandle handle = Slab<OpenAnswer>::handle(*open);
+  const uint32_t taken = fan_out_.deliver(message, route, handle, now);
+  answer(handle, ReasonCode::Success, now);
+  return taken;
+}
+
+void ShardCore::hold_answer(SlabHandle handle) noexcept {
+  if (OpenAnswer* open = answers_.find(handle)) ++open->open;
+}
+
+void ShardCore::answer(SlabHandle handle, ReasonCode reason, Instant) noexcept {
+  OpenAnswer* open = answers_.find(handle);
+  if (!open) return;
+  if (is_error(reason) && !is_error(open->reason)) open->reason = reason;
+  if (--open->open) return;
+  Mail mail;
+  mail.kind = Mail::Kind::Published;
+  mail.origin = open->origin;
+  mail.reason = open->reason;
+  answers_.give_back(*open);
+  // To ourselves too: the publish is entered among the open ones only when it has been handed to everybody.
+  static_cast<void>(postman_.post_surely(mail.origin.shard, std::move(mail)));
 }
 
 ReasonCode ShardCore::store_retained(const MessageRef& message) noexcept {
@@ -455,7 +515,7 @@ bool ShardCore::handle_mail(Mail& mail, Instant now) noexcept {
   switch (mail.kind) {
     case Mail::Kind::Deliver: {
       MovingMessage message(mail.message);
-      fan_out_.deliver(message, *mail.route, now);
+      deliver_here(message, *mail.route, mail.origin, now);
       return true;
     }
     case Mail::Kind::Append: append_here(mail, now); return true;

@@ -76,13 +76,28 @@ class ShardCore final : private GroupCourier {
   // The peer is gone. The link is closed by the core.
   void on_closed(Connection& connection, Instant now) noexcept { connection.on_peer_closed(now); }
 
+  // --- before it runs
+  void set_access(AccessControl* access) noexcept { world_.access = access; }
+  void set_observer(SessionObserver* observer) noexcept {
+    world_.observer = observer;
+    wants_messages_ = observer && observer->wants_messages();
+  }
+
   // --- from the host, on this shard's thread
   void on_access_answer(const AccessTicket& ticket, Verdict verdict, ReasonCode reason, Instant now) noexcept;
   // Ends a client's connection, and its session when `end_session`. False if there is no such session here.
   bool disconnect(NamespaceId namespace_id, std::string_view client_id, ReasonCode reason, bool end_session,
                   Instant now) noexcept;
+  // A subscriber of the host's had no room.
+  void count_host_drop() noexcept { count_dropped(); }
   // A message of the host's or the broker's own. Waits by itself where there is no room. False without memory.
-  bool publish_from_inside(const MessageRef& message, Instant now) noexcept;
+  // finished: nullable; counted down when all takers have it.
+  bool publish_from_inside(const MessageRef& message, Instant now, std::atomic<uint32_t>* finished = nullptr) noexcept;
+  // Adds what this shard retains under a filter. False when memory is refused.
+  [[nodiscard]] bool collect_retained(NamespaceId namespace_id, std::string_view topic_filter, Instant now,
+                                      Ring<MessageRef>& out) noexcept {
+    return retained_.collect(namespace_id, topic_filter, now, out);
+  }
   // The broker stops: connections are told 0x8B and closed.
   void close_all(ReasonCode reason, Instant now) noexcept;
   // Ends what is left without a word: close_all() said it, or there was no time.
@@ -100,6 +115,8 @@ class ShardCore final : private GroupCourier {
   const Limits& limits() const noexcept { return world_.limits; }
   uint32_t index() const noexcept { return index_; }
   Counters& counters() noexcept { return counters_; }
+  // Counts a message that a receiver does not get; `why` is one of the dropped_… counters. session: nullable.
+  void dropped(Counter Counters::*why, const Session* session, const MessageView& message) noexcept;
   TimerWheel& timers() noexcept { return timers_; }
   OutputPool& outputs() noexcept { return outputs_; }
   FanOut& fan_out() noexcept { return fan_out_; }
@@ -108,6 +125,8 @@ class ShardCore final : private GroupCourier {
   Postman& postman() noexcept { return postman_; }
   AccessControl* access() noexcept { return world_.access; }
   SessionObserver* observer() noexcept { return world_.observer; }
+  // The observer if it wants to hear of every message, else nullptr.
+  SessionObserver* message_observer() noexcept { return wants_messages_ ? world_.observer : nullptr; }
   Network& network() noexcept { return *world_.network; }
   SharedGroups& groups() noexcept { return groups_; }
   Slab<Connection>& connections() noexcept { return connections_; }
@@ -134,6 +153,9 @@ class ShardCore final : private GroupCourier {
 
   // Hands `message` to everybody who takes it. False if some have no room yet: call again with the same operation.
   bool publish(MovingMessage& message, const RouteRef& route, PublishOperation& operation, Instant now) noexcept;
+  // A sink takes a message and answers later, exactly once: hold, then answer.
+  void hold_answer(SlabHandle answer) noexcept;
+  void answer(SlabHandle answer, ReasonCode reason, Instant now) noexcept;
   // Asks for what is retained under a new subscription. False if there is no room to ask: again later.
   bool query_retained(Session& session, std::string_view topic_filter, const Subscription& options) noexcept;
   // Tells the home of a shared group. False without memory.
@@ -156,6 +178,7 @@ class ShardCore final : private GroupCourier {
   bool handle_mail(Mail& mail, Instant now) noexcept;
   bool accept_moved(Mail& mail, Instant now) noexcept;
   ReasonCode store_retained(const MessageRef& message) noexcept;
+  uint32_t deliver_here(MovingMessage& message, const Route& route, const PublishOrigin& origin, Instant now) noexcept;
   void append_here(const Mail& mail, Instant now) noexcept;
   bool answer_group_join(Mail& mail, Instant now) noexcept;
   bool answer_retained_query(Mail& mail, Instant now) noexcept;
@@ -173,6 +196,13 @@ class ShardCore final : private GroupCourier {
   struct InsidePublish {
     MessageRef message;
     PublishOperation operation;
+    std::atomic<uint32_t>* finished = nullptr;
+  };
+  // A publish that sinks of this shard answer later.
+  struct OpenAnswer {
+    PublishOrigin origin;
+    uint32_t open = 1;  // the fan-out itself
+    ReasonCode reason = ReasonCode::Success;
   };
 
   ShardWorld world_;
@@ -188,6 +218,7 @@ class ShardCore final : private GroupCourier {
   SharedGroups groups_;
   Slab<Connection> connections_;
   Slab<Session> sessions_;
+  Slab<OpenAnswer> answers_{UINT32_MAX};
   HashTable<Session> sessions_by_id_;
   uint64_t next_publisher_ = 1;
   uint32_t connection_serial_ = 0;
@@ -208,6 +239,7 @@ class ShardCore final : private GroupCourier {
   Instant now_{};  // of the turn
   bool look_for_closing_ = false;
   bool running_inside_ = false;
+  bool wants_messages_ = false;
 };
 
 }  // namespace mqttq

@@ -1,0 +1,133 @@
+/* mqttq/events.h - what the broker has to tell or to ask its host: authentication and authorisation requests,
+ * connections and sessions, messages for subscribers in the process.
+ *
+ * Events stand in a bounded ring. The host takes them in batches from its own thread, waiting on one descriptor; or it
+ * registers a callback, which runs on one thread of the library, or, if it says so, on the shard's own thread. */
+#ifndef MQTTQ_EVENTS_H
+#define MQTTQ_EVENTS_H
+
+#include "mqttq/message.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct mqttq_events mqttq_events;
+
+typedef uint32_t mqttq_event_type;
+
+#define MQTTQ_EVENT_AUTHENTICATE 1   /* a client wants to connect: answer with mqttq_reply_access() */
+#define MQTTQ_EVENT_AUTHORIZE 2      /* a client wants to publish or subscribe: answer with mqttq_reply_access() */
+#define MQTTQ_EVENT_CONNECTED 3      /* a client was accepted */
+#define MQTTQ_EVENT_DISCONNECTED 4   /* its connection is gone; reason_code says why */
+#define MQTTQ_EVENT_SESSION_ENDED 5  /* its session's state is discarded */
+#define MQTTQ_EVENT_MESSAGE 6        /* a message for a subscriber of the host's */
+#define MQTTQ_EVENT_DELIVERED 7      /* a message was written for a client */
+#define MQTTQ_EVENT_DROPPED 8        /* a message was dropped for a client */
+
+/* Sets of types, for mqttq_broker_observe(). */
+#define MQTTQ_OBSERVE_SESSIONS 1u /* CONNECTED, DISCONNECTED, SESSION_ENDED */
+#define MQTTQ_OBSERVE_MESSAGES 2u /* DELIVERED, DROPPED: one event a message, which costs */
+
+/* Names one request. Copied freely; an answer that comes late, twice or never is safe. */
+typedef struct mqttq_reply {
+  uint64_t words[3];
+} mqttq_reply;
+
+/* One event. All pointers are borrowed from the ring until the next mqttq_events_take(), or the callback's return. */
+typedef struct mqttq_event {
+  size_t size;                  /* sizeof this struct as the library compiled it */
+  mqttq_event_type type;
+  mqttq_reason_code reason_code; /* DISCONNECTED */
+  uint8_t action;               /* AUTHORIZE: 0 publish, 1 subscribe */
+  uint8_t qos;                  /* AUTHORIZE */
+  uint8_t retain;               /* AUTHORIZE */
+  uint8_t has_user_name;        /* AUTHENTICATE; a user name may be empty */
+  uint8_t has_password;         /* AUTHENTICATE */
+  uint8_t has_reply;            /* 1: `reply` is to be answered */
+  uint8_t protocol_version;     /* AUTHENTICATE: 3, 4 or 5 */
+  uint64_t sequence;            /* counts up by one with each event of one shard: in order for each client */
+  const char *namespace_name;   /* "" = global; ends in NUL */
+  mqttq_bytes client_id;        /* empty for MESSAGE */
+  mqttq_bytes user_name;        /* AUTHENTICATE, AUTHORIZE */
+  mqttq_bytes password;         /* AUTHENTICATE */
+  mqttq_bytes address;          /* of the peer: "127.0.0.1:50312" */
+  mqttq_bytes topic;            /* AUTHORIZE: a topic name or a topic filter; DELIVERED, DROPPED */
+  mqttq_message *message;       /* MESSAGE: hold it to keep it longer */
+  void *user;                   /* MESSAGE: the subscriber's */
+  mqttq_reply reply;
+} mqttq_event;
+
+/* Takes one event. user as given with the callback; event borrowed until return.
+ * Thread: by mode. May call the library, but nothing that waits for a shard (those functions say so). */
+typedef void (*mqttq_event_fn)(void *user, const mqttq_event *event);
+
+#define MQTTQ_PULL 0      /* the host takes events with mqttq_events_take() */
+#define MQTTQ_ON_WORKER 1 /* the callback runs on a thread of the library's, one for these events */
+#define MQTTQ_ON_SHARD 2  /* the callback runs on the shard's thread, and the host answers for its time */
+
+typedef struct mqttq_events_config {
+  size_t size;              /* sizeof this struct as the host compiled it; set by _init */
+  uint32_t capacity;        /* events waiting, from each shard; 0 = 1024 */
+  uint32_t mode;            /* MQTTQ_PULL, MQTTQ_ON_WORKER, MQTTQ_ON_SHARD */
+  mqttq_event_fn on_event;  /* not for MQTTQ_PULL */
+  void *user;               /* handed to on_event */
+} mqttq_events_config;
+
+/* Thread: any. Since 0.1. */
+MQTTQ_API void mqttq_events_config_init(mqttq_events_config *config, size_t size);
+
+/* Makes a ring. MQTTQ_ON_WORKER starts its thread now.
+ *   out  on success the ring, owned by caller, ended by mqttq_events_close(); untouched on failure.
+ * Returns MQTTQ_OK, MQTTQ_EINVAL, MQTTQ_ENOMEM, MQTTQ_ESYSTEM.
+ * Thread: any. Since 0.1. */
+MQTTQ_API mqttq_status mqttq_events_open(mqttq_broker *broker, const mqttq_events_config *config, mqttq_events **out,
+                                         mqttq_error *error);
+
+/* A descriptor that is readable while events wait (MQTTQ_PULL). Borrowed from the ring; never read from it.
+ * Thread: any. Since 0.1. */
+MQTTQ_API int mqttq_events_fd(mqttq_events *events);
+
+/* Takes up to `count` events, oldest first for each shard; never waits. What was taken before is ended.
+ *   out  borrowed until return; its pointers until the next take or close.
+ * Returns how many.
+ * Thread: one at a time, MQTTQ_PULL only. Since 0.1. */
+MQTTQ_API size_t mqttq_events_take(mqttq_events *events, mqttq_event *out, size_t count);
+
+/* Events that did not fit: connection, session, delivered and dropped ones only. A request that does not fit has its
+ * answer on the wire (authentication: 0x89 server busy; authorisation: denied); a message waits or is dropped by QoS.
+ * Thread: any. Since 0.1. */
+MQTTQ_API uint64_t mqttq_events_lost(mqttq_events *events);
+
+/* Ends the ring. Everything that feeds it was ended before: the broker is stopped, and its subscribers are closed.
+ * No callback begins after return. NULL is fine.
+ * Thread: any; not inside a callback. Since 0.1. */
+MQTTQ_API void mqttq_events_close(mqttq_events *events);
+
+/* --- who feeds it */
+
+/* Asks `events` before a client connects, and before it publishes or subscribes where `authorize` is 1; a permission is
+ * remembered while the connection lasts. Without an answer within the listener's connect time-out a client is refused.
+ *   events  borrowed until the broker is destroyed; NULL = everybody may do everything.
+ * Returns MQTTQ_OK, MQTTQ_ESTATE (the broker was started).
+ * Thread: any. Since 0.1. */
+MQTTQ_API mqttq_status mqttq_broker_set_access(mqttq_broker *broker, mqttq_events *events, int authenticate,
+                                               int authorize, mqttq_error *error);
+
+/* Tells `events` what happens; `what` is made of MQTTQ_OBSERVE_….
+ * Returns and thread: as mqttq_broker_set_access(). Since 0.1. */
+MQTTQ_API mqttq_status mqttq_broker_observe(mqttq_broker *broker, mqttq_events *events, uint32_t what,
+                                            mqttq_error *error);
+
+/* Answers an AUTHENTICATE or AUTHORIZE event.
+ *   allow        1 or 0.
+ *   reason_code  why not, for CONNACK (MQTT5 3.2.2.2): 0 = not authorized.
+ * Thread: any; also inside a callback. Since 0.1. */
+MQTTQ_API void mqttq_reply_access(mqttq_broker *broker, const mqttq_reply *reply, int allow,
+                                  mqttq_reason_code reason_code);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

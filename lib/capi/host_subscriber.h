@@ -1,0 +1,50 @@
+// A subscriber in the process: a sink of one shard whose messages become events.
+#pragma once
+
+#include "capi/handles.h"
+#include "capi/host_events.h"
+
+namespace mqttq::capi {
+
+// Everything but the constructor and dropped() happens on its shard.
+class HostSubscriber final : public Sink, private mqttq_events::Waiter {
+ public:
+  HostSubscriber(mqttq_events& events, void* user, Qos qos, bool answers) noexcept
+      : events_(events), user_(user) {
+    subscription_.sink = this;
+    subscription_.qos = qos;
+    subscription_.answers = answers;
+    subscription_.retain_as_published = true;
+  }
+
+  // Errors: NoMemory.
+  Status open(ShardCore& core, NamespaceId namespace_id, std::string_view topic_filter);
+  void close(ShardCore& core, Instant now) noexcept;
+  // What was retained before: in front of nothing that came live meanwhile for the same topic.
+  void take_retained(Ring<MessageRef>& messages) noexcept;
+
+  void deliver(const Delivery& delivery, Instant now) noexcept override;
+  uint64_t dropped() const noexcept { return dropped_.load(std::memory_order_relaxed); }
+
+ private:
+  struct Waiting {
+    MessageRef message;
+    SlabHandle answer;
+  };
+
+  void on_room(Instant now) noexcept override;
+  // False when the ring is full.
+  bool hand_over(const MessageRef& message, SlabHandle answer) noexcept;
+  void drop(SlabHandle answer, Instant now) noexcept;
+
+  mqttq_events& events_;
+  void* const user_;
+  ShardCore* core_ = nullptr;
+  Subscription subscription_;
+  Ring<Waiting> waiting_;
+  bool collecting_ = true;
+  Array<uint64_t> overtaken_;  // topics (their hashes) that came live while retained messages are collected
+  std::atomic<uint64_t> dropped_{0};
+};
+
+}  // namespace mqttq::capi
