@@ -91,6 +91,10 @@ size_t Connection::process(Bytes bytes, Instant now) noexcept {
 
 size_t Connection::fill_tail(Bytes bytes, Instant now) noexcept {
   size_t taken = 0;
+  if (tail_start_) {  // whole packets that were handled when a wait ended
+    tail_.remove_front(tail_start_);
+    tail_start_ = 0;
+  }
   for (;;) {
     const codec::Frame frame = codec::scan_frame(tail_.span());
     if (frame.kind == codec::Frame::Kind::Complete || frame.kind == codec::Frame::Kind::Malformed) break;
@@ -399,7 +403,7 @@ void Connection::on_timer(Timer& timer, Instant now) noexcept {
     connection.shard_.counters().keep_alive_timeouts.add();
     connection.close(ReasonCode::KeepAliveTimeout, now);
   } else {
-    connection.shard_.timers().arm(connection, std::max(due, now + kSecond));
+    connection.shard_.timers().arm(connection, due > now ? due : now + kSecond);
   }
 }
 

@@ -250,6 +250,10 @@ Connection::Handled Connection::handle_disconnect(Bytes packet, Instant now) noe
     protocol_error(disconnect.reason(), now);
     return Handled::Yes;
   }
+  if (!codec::is_client_disconnect_reason(disconnect->reason_code)) {  // [MQTT-3.14.2-1]
+    protocol_error(ReasonCode::ProtocolError, now);
+    return Handled::Yes;
+  }
   if (disconnect->session_expiry_s) {
     if (session_->expiry_s() == 0 && *disconnect->session_expiry_s != 0) {  // (MQTT5 3.14.2.2.2)
       protocol_error(ReasonCode::ProtocolError, now);
