@@ -9,6 +9,11 @@ pkg_check_modules(LIBUV REQUIRED IMPORTED_TARGET libuv>=1.42)
 # Used as headers, so that neither of our libraries makes its host link fmt.
 find_package(fmt 9 REQUIRED)
 
+# For the configuration file of mqttq-server.
+if(MQTTQ_BUILD_EXAMPLES)
+  find_package(simdjson 3 REQUIRED)
+endif()
+
 # For the tools that CTest runs: pytest, the guards and the ledger.
 find_package(Python3 3.11 COMPONENTS Interpreter)
 

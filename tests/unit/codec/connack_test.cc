@@ -19,7 +19,7 @@ uint8_t return_code_of(ReasonCode reason) {
 
 }  // namespace
 
-TEST_CASE("CONNACK has the reason codes of section 3.2.2.2 and no other", "[codec][MQTT-3.2.2-8]") {
+TEST_CASE("CONNACK has the reason codes of section 3.2.2.2 and no other", "[codec]") {
   check_reason_codes(
       {0x00, 0x80, 0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88, 0x89,
        0x8A, 0x8C, 0x90, 0x95, 0x97, 0x99, 0x9A, 0x9B, 0x9C, 0x9D, 0x9F},
@@ -63,6 +63,14 @@ TEST_CASE("3.1 is not told that there was a session", "[codec]") {
   CHECK(written([&](Writer& out) { encode(view, ProtocolVersion::V31, out); }) == hex("20 02 00 00"));
   CHECK(written([&](Writer& out) { encode(view, ProtocolVersion::V311, out); }) == hex("20 02 01 00"));
   CHECK(written([&](Writer& out) { encode(view, ProtocolVersion::V5, out); }) == hex("20 03 01 00 00"));
+}
+
+TEST_CASE("a refusal never says that there was a session", "[codec][MQTT-3.2.2-6][MQTT311-3.2.2-4]") {
+  ConnackView view;
+  view.session_present = true;
+  view.reason_code = ReasonCode::NotAuthorized;
+  CHECK(written([&](Writer& out) { encode(view, ProtocolVersion::V311, out); }) == hex("20 02 00 05"));
+  CHECK(written([&](Writer& out) { encode(view, ProtocolVersion::V5, out); }) == hex("20 03 00 87 00"));
 }
 
 TEST_CASE("a CONNACK writes what differs from the defaults, and user properties only of the rest", "[codec]") {

@@ -65,8 +65,7 @@ TEST_CASE("a topic name of 65 535 bytes decodes", "[codec][MQTT-4.7.3-3]") {
   CHECK(packet->topic_name == topic);
 }
 
-TEST_CASE("forwarding drops alias, expiry and identifiers of the sender and writes those of the receiver",
-          "[codec][MQTT-3.3.2-6]") {
+TEST_CASE("forwarding drops alias, expiry and identifiers of the sender and writes those of the receiver", "[codec]") {
   const auto bytes =
       hex("30 20 | 00 01 'a' | 1b | 23 00 07 | 26 00 01 'k' 00 01 'v' | 0b 05 | 02 00 00 00 3c | "
           "09 00 01 ff | 01 01 | 03 00 01 't' | 'x'");

@@ -54,12 +54,13 @@ TEST_CASE("a Variable Byte Integer takes the fewest bytes, and is read in those 
     uint32_t value;
     const char* bytes;
   };
-  for (const auto& [value, text] :
+  for (const auto& border :
        {Border{0, "00"}, Border{127, "7f"}, Border{128, "80 01"}, Border{16'383, "ff 7f"}, Border{16'384, "80 80 01"},
         Border{2'097'151, "ff ff 7f"}, Border{2'097'152, "80 80 80 01"}, Border{268'435'455, "ff ff ff 7f"}}) {
+    const uint32_t value = border.value;
     CAPTURE(value);
     const auto bytes = written([&](Writer& out) { out.varint(value); });
-    CHECK(bytes == hex(text));
+    CHECK(bytes == hex(border.bytes));
     CHECK(varint_size(value) == bytes.size());
     Reader in(bytes);
     uint32_t read = 0;

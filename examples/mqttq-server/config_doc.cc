@@ -1,0 +1,92 @@
+#include "config_doc.h"
+
+#include <fmt/format.h>
+
+#include "config_keys.h"
+
+namespace mqttq::server {
+
+namespace {
+
+std::string value_text(const Key& key) {
+  if (const auto* choice = std::get_if<Choice>(&key.value)) {
+    std::string text;
+    for (const std::string_view name : choice->names) text += fmt::format("{}`\"{}\"`", text.empty() ? "" : ", ", name);
+    return text;
+  }
+  if (std::holds_alternative<Switch>(key.value)) return "`true`, `false`";
+  if (std::holds_alternative<Url>(key.value)) return "string";
+  const auto& whole = std::get<Whole>(key.value);
+  return fmt::format("{} to {} {}", whole.min, whole.max, key.unit);
+}
+
+// A text of the table inside a JSON string: it has quotes and backslashes nowhere but around choices.
+std::string schema_of(const Key& key) {
+  std::string text = fmt::format("{{ \"description\": \"{}{}\"", key.text, key.unit.empty() ? "" : ", in ");
+  text.pop_back();
+  if (!key.unit.empty()) text += key.unit;
+  text += '"';
+  if (const auto* whole = std::get_if<Whole>(&key.value)) {
+    text += fmt::format(", \"type\": \"integer\", \"minimum\": {}, \"maximum\": {}", whole->min, whole->max);
+  } else if (const auto* choice = std::get_if<Choice>(&key.value)) {
+    text += ", \"enum\": [";
+    for (const std::string_view name : choice->names) {
+      text += fmt::format("{}\"{}\"", name == choice->names.front() ? "" : ", ", name);
+    }
+    text += ']';
+  } else if (std::holds_alternative<Switch>(key.value)) {
+    text += ", \"type\": \"boolean\"";
+  } else {
+    text += ", \"type\": \"string\", \"pattern\": \"^(tcp|unix)://\"";
+  }
+  if (!key.default_json.empty()) text += fmt::format(", \"default\": {}", key.default_json);
+  return text + " }";
+}
+
+// The members of the object whose keys begin with `path`, from "properties" on.
+std::string members_of(std::string_view path, size_t depth) {
+  const std::string margin(depth * 2, ' ');
+  std::string text = fmt::format("{}\"type\": \"object\",\n{}\"additionalProperties\": false,\n", margin, margin);
+  std::string required, properties;
+  for (const Child& child : children_of(path)) {
+    if (!properties.empty()) properties += ",\n";
+    properties += fmt::format("{}  \"{}\": ", margin, child.name);
+    switch (child.kind) {
+      case Child::Kind::Leaf:
+        properties += schema_of(*child.key);
+        if (child.key->required) required += fmt::format("{}\"{}\"", required.empty() ? "" : ", ", child.name);
+        break;
+      case Child::Kind::Object:
+        properties += fmt::format("{{\n{}{}  }}", members_of(child.path, depth + 2), margin);
+        break;
+      case Child::Kind::Array:
+        properties += fmt::format("{{\n{0}    \"type\": \"array\",\n{0}    \"minItems\": 1,\n{0}    \"items\": {{\n{1}{0}    }}\n{0}  }}",
+                                  margin, members_of(child.path, depth + 3));
+        break;
+    }
+  }
+  if (!required.empty()) text += fmt::format("{}\"required\": [{}],\n", margin, required);
+  return text + fmt::format("{}\"properties\": {{\n{}\n{}}}\n", margin, properties, margin);
+}
+
+}  // namespace
+
+std::string config_keys_markdown() {
+  std::string text = "| key | value | default | at SIGHUP | meaning |\n|---|---|---|---|---|\n";
+  for (const Key& key : config_keys()) {
+    text += fmt::format("| `{}` | {} | {} | {} | {} |\n", key.path, value_text(key),
+                        key.default_json.empty() ? std::string(key.required ? "to be given" : "that of `limits`")
+                                                 : fmt::format("`{}`", key.default_json),
+                        key.reloads ? "yes" : "no", key.text);
+  }
+  return text;
+}
+
+std::string config_schema() {
+  return fmt::format(
+      "{{\n  \"$schema\": \"https://json-schema.org/draft/2020-12/schema\",\n"
+      "  \"title\": \"Configuration of mqttq-server\",\n{}}}\n",
+      members_of("", 1));
+}
+
+}  // namespace mqttq::server

@@ -1,0 +1,125 @@
+#include "config_keys.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace mqttq::server {
+
+namespace {
+
+constexpr uint32_t kPacketSizeMax = 268'435'455;  // what four bytes of Remaining Length can say (MQTT5 2.1.4)
+constexpr uint32_t kAny = UINT32_MAX;
+
+// A key of `limits`, which has the name of its field in mqttq_limits.
+#define MQTTQ_LIMIT(name, min, max, unit, default_json, text, ...)                                              \
+  {                                                                                                             \
+    "limits." #name,                                                                                            \
+        Whole{min, max, [](const Target& to) -> uint32_t& { return to.options.limits.name; } __VA_OPT__(, )     \
+                  __VA_ARGS__},                                                                                 \
+        unit, default_json, text                                                                                \
+  }
+
+constexpr Key kKeys[] = {
+    {"listeners[].url", Url{[](const Target& to) -> std::string& { return to.listener->url; }}, "", "",
+     "Where to listen: `tcp://HOST:PORT` (an IPv4 address, `[IPv6]` or `localhost`; port 0 is any free one) or "
+     "`unix:///PATH`",
+     true, true},
+    {"listeners[].packet_size_max",
+     Whole{1, kPacketSizeMax, [](const Target& to) -> uint32_t& { return to.listener->packet_size_max; }}, "bytes", "",
+     "The same as `limits.packet_size_max`, for clients of this listener", true},
+    {"listeners[].connect_timeout_ms",
+     Whole{1, kAny, [](const Target& to) -> uint32_t& { return to.listener->connect_timeout_ms; }}, "ms", "",
+     "The same as `limits.connect_timeout_ms`, for clients of this listener", true},
+    {"allow_anonymous", Switch{[](const Target& to) -> bool& { return to.options.allow_anonymous; }}, "", "false",
+     "Whether clients without a user name may come in through listeners that other machines can reach", true},
+    {"shards", Whole{0, kShardsMax, [](const Target& to) -> uint32_t& { return to.options.shards; }}, "threads", "0",
+     "Threads that serve connections; 0: one per core"},
+    {"log.level", Choice{kLogLevels, [](const Target& to) -> uint8_t& { return to.options.log_level; }}, "",
+     "\"notice\"", "Which lines are written: those of this level and of the levels before it", true},
+    {"log.format", Choice{kLogFormats, [](const Target& to) -> uint8_t& { return to.options.log_format; }}, "",
+     "\"text\"", "How lines are written on stderr", true},
+
+    MQTTQ_LIMIT(packet_size_max, 1, kPacketSizeMax, "bytes", "1048576", "The longest packet from a client"),
+    MQTTQ_LIMIT(topic_size_max, 1, 65'535, "bytes", "65535", "The longest topic name and topic filter"),
+    MQTTQ_LIMIT(topic_levels_max, 1, kAny, "levels", "128", "The most levels of a topic name or topic filter"),
+    MQTTQ_LIMIT(connect_timeout_ms, 1, kAny, "ms", "10000",
+                "From accept to a whole CONNECT, and for its authentication"),
+    MQTTQ_LIMIT(connections_max, 1, kAny, "connections", "1000000", "Connected clients"),
+    MQTTQ_LIMIT(sessions_max, 1, kAny, "sessions", "2000000", "Sessions, connected or not"),
+    MQTTQ_LIMIT(connect_rate, 0, kAny, "packets/s", "0", "CONNECT packets a second and shard; 0: no bound"),
+    MQTTQ_LIMIT(receive_maximum, 1, 65'535, "messages", "1000",
+                "QoS 1 and 2 messages that a client may have sent and open (Receive Maximum)"),
+    MQTTQ_LIMIT(receipt_timeout_s, 1, kAny, "s", "300", "After which a QoS 2 message without PUBREL is forgotten"),
+    MQTTQ_LIMIT(inflight_max, 1, 65'535, "messages", "1000",
+                "QoS 1 and 2 messages sent to a client and open; the client's own Receive Maximum holds too"),
+    MQTTQ_LIMIT(outbox_messages_max, 1, kAny, "messages", "10000", "Messages that wait for one client"),
+    MQTTQ_LIMIT(outbox_bytes_max, 1, kAny, "bytes", "4194304", "Bytes that wait for one client"),
+    MQTTQ_LIMIT(subscriptions_max, 1, kAny, "subscriptions", "100000", "Subscriptions of one session"),
+    MQTTQ_LIMIT(session_expiry_max_s, 0, kAny, "s", "0",
+                "The longest Session Expiry Interval that is granted; 0: no bound"),
+    MQTTQ_LIMIT(keep_alive_max_s, 0, 65'535, "s", "0",
+                "The longest Keep Alive; a longer one, or none, is replaced by this; 0: the client's own"),
+    MQTTQ_LIMIT(topic_alias_maximum, 0, 65'535, "aliases", "64", "Topic aliases that a client may use; 0: none", kAny),
+    MQTTQ_LIMIT(retained_messages_max, 1, kAny, "messages", "1000000", "Retained messages"),
+    MQTTQ_LIMIT(retained_bytes_max, 1, kAny, "bytes", "1073741824", "Bytes of all retained messages"),
+    MQTTQ_LIMIT(message_rate, 0, kAny, "messages/s", "0", "PUBLISH packets a second and connection; 0: no bound"),
+    MQTTQ_LIMIT(byte_rate, 0, kAny, "bytes/s", "0", "Bytes a second and connection; 0: no bound"),
+};
+
+#undef MQTTQ_LIMIT
+
+}  // namespace
+
+std::span<const Key> config_keys() { return kKeys; }
+
+std::vector<Child> children_of(std::string_view path) {
+  std::vector<Child> children;
+  for (const Key& key : kKeys) {
+    std::string_view rest = key.path;
+    if (!path.empty()) {
+      if (!rest.starts_with(path) || rest.substr(path.size(), 1) != ".") continue;
+      rest.remove_prefix(path.size() + 1);
+    }
+    std::string_view name = rest.substr(0, rest.find('.'));
+    const size_t end = static_cast<size_t>(name.data() + name.size() - key.path.data());
+    Child child{name.size() == rest.size() ? Child::Kind::Leaf : Child::Kind::Object, name,
+                std::string(key.path.substr(0, end)), &key};
+    if (name.ends_with("[]")) {
+      child.kind = Child::Kind::Array;
+      child.name.remove_suffix(2);
+    }
+    const auto same = [&](const Child& one) { return one.name == child.name; };
+    if (std::none_of(children.begin(), children.end(), same)) children.push_back(std::move(child));
+  }
+  return children;
+}
+
+std::string choices_text(const std::string_view* names, size_t count) {
+  std::string text(names[0]);
+  for (size_t i = 1; i < count; ++i) text += fmt::format("{}{}", i + 1 == count ? " or " : ", ", names[i]);
+  return text;
+}
+
+std::string expected_text(const Key& key) {
+  if (const auto* whole = std::get_if<Whole>(&key.value)) {
+    return fmt::format("a whole number from {} to {}", whole->min, whole->max);
+  }
+  if (const auto* choice = std::get_if<Choice>(&key.value)) {
+    return choices_text(choice->names.data(), choice->names.size());
+  }
+  return std::holds_alternative<Switch>(key.value) ? "true or false" : "a URL in quotes";
+}
+
+std::vector<const Key*> changed_keys(Options one, Options other) {
+  std::vector<const Key*> changed;
+  const Target left{one, nullptr}, right{other, nullptr};
+  for (const Key& key : kKeys) {
+    if (key.path.starts_with("listeners[]")) continue;
+    const bool same = std::visit([&](const auto& value) { return value.of(left) == value.of(right); }, key.value);
+    if (!same) changed.push_back(&key);
+  }
+  return changed;
+}
+
+}  // namespace mqttq::server

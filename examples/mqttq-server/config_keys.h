@@ -1,0 +1,69 @@
+// The keys of the configuration: one table, from which come the parser, the schema and the page in docs/.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "options.h"
+
+namespace mqttq::server {
+
+inline constexpr uint32_t kShardsMax = 63;  // mqttq_broker_config.shards
+
+// What a value is written into. listener: the one whose keys are read, null outside `listeners`.
+struct Target {
+  Options& options;
+  ListenerOptions* listener;
+};
+
+struct Whole {
+  uint32_t min, max;
+  uint32_t& (*of)(const Target&);
+  uint32_t zero_is = 0;  // what the C ABI calls the value that is 0 in the file
+};
+struct Switch {
+  bool& (*of)(const Target&);
+};
+struct Choice {
+  std::span<const std::string_view> names;
+  uint8_t& (*of)(const Target&);
+};
+struct Url {
+  std::string& (*of)(const Target&);
+};
+
+struct Key {
+  std::string_view path;  // "limits.packet_size_max"; "listeners[].url" is a key of each element of an array
+  std::variant<Whole, Switch, Choice, Url> value;
+  std::string_view unit;          // of a number: "bytes", "ms"; may be empty
+  std::string_view default_json;  // as one would write it; empty if there is none to write
+  std::string_view text;          // a sentence without its full stop
+  bool reloads = false;           // takes effect at SIGHUP
+  bool required = false;
+};
+
+std::span<const Key> config_keys();
+
+// What stands below a path of the table: "" has "listeners", "shards", "limits"; "listeners[]" has "url".
+struct Child {
+  enum class Kind { Leaf, Object, Array } kind;
+  std::string_view name;
+  std::string path;  // of a leaf the key's; of an object what its keys begin with; of an array the same of its elements
+  const Key* key;    // of a leaf
+};
+std::vector<Child> children_of(std::string_view path);
+
+// "error, warning or notice".
+std::string choices_text(const std::string_view* names, size_t count);
+
+// What `key` expects: "a whole number from 1 to 63".
+std::string expected_text(const Key& key);
+
+// The keys outside `listeners` in which two sets of options differ.
+std::vector<const Key*> changed_keys(Options one, Options other);
+
+}  // namespace mqttq::server

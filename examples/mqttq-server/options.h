@@ -1,0 +1,75 @@
+// What mqttq-server is asked to do: by its flags, its configuration file, and the defaults, in this order.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "mqttq/mqttq.h"
+
+namespace mqttq::server {
+
+// The flags or the configuration are wrong. The text is the one message, with its place and what was expected.
+struct OptionError : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+// Names of choices, in the order of their values.
+inline constexpr std::string_view kLogLevels[] = {"error", "warning", "notice", "info", "debug"};  // MQTTQ_LOG_... - 1
+inline constexpr std::string_view kLogFormats[] = {"text", "json"};
+
+struct LogFormat {
+  static constexpr uint8_t kText = 0;
+  static constexpr uint8_t kJson = 1;
+};
+
+struct ListenerOptions {
+  std::string url;
+  uint32_t packet_size_max = 0;     // bytes; 0 = that of limits
+  uint32_t connect_timeout_ms = 0;  // 0 = that of limits
+  std::string origin;               // where it was asked for, for messages: "--listen", "mqttq.json:3: listeners[0].url"
+
+  bool operator==(const ListenerOptions& other) const {
+    return url == other.url && packet_size_max == other.packet_size_max &&
+           connect_timeout_ms == other.connect_timeout_ms;
+  }
+};
+
+struct Options {
+  std::vector<ListenerOptions> listeners;
+  bool allow_anonymous = false;
+  uint32_t shards = 0;    // 0 = one per core
+  uint8_t log_level = 2;  // index in kLogLevels
+  uint8_t log_format = LogFormat::kText;
+  mqttq_limits limits = {};
+};
+
+enum class Action { Serve, CheckConfig, PrintVersion, PrintHelp, PrintConfigSchema, PrintConfigKeys };
+
+struct Flags {
+  Action action = Action::Serve;
+  std::optional<std::string> config;
+  std::vector<std::string> listen;
+  bool allow_anonymous = false;
+  std::optional<uint32_t> shards;
+  std::optional<uint8_t> log_level;
+  std::optional<uint8_t> log_format;
+};
+
+// Reads the words after the program's name. Throws OptionError.
+Flags parse_flags(int argc, const char* const* argv);
+
+// Reads the file that the flags name, lays the flags over it, and checks what only the whole can show. Throws
+// OptionError; called again for each reload.
+Options resolve(const Flags& flags);
+
+// The text of --help.
+std::string help_text();
+
+// The one of `known` that `given` was probably meant to be; empty if none is near.
+std::string_view nearest(std::string_view given, const std::vector<std::string_view>& known);
+
+}  // namespace mqttq::server
