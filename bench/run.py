@@ -141,7 +141,9 @@ def table_rows(options, case, runs):
                 values = by_broker[broker.name]
                 if not values:
                     continue
-                numbers = [value for value, _quiet in values.values()]
+                undisturbed = [value for value, quiet in values.values() if quiet]
+                mostly = figure.needs_quiet and 2 * len(undisturbed) > len(values)
+                numbers = undisturbed if mostly else [value for value, _quiet in values.values()]
                 row = {"case": case.name, "scenario": scenario, "figure": figure.key, "unit": figure.unit,
                        "broker": broker.name, "median": statistics.median(numbers), "min": min(numbers),
                        "max": max(numbers), "quiet": sum(quiet for _value, quiet in values.values()),

@@ -40,8 +40,8 @@ class Report {
   void add(std::string_view key, double value, int decimals);
 
   // `count` messages between two readings: msgs, seconds, msgs_per_s, msgs_per_cpu_s, cpu_ns_per_msg, and the share of
-  // a core that the broker and this program used. Without --pid the
-  // figures that need the broker's CPU time are left out.
+  // a core that the broker and this program used. Without --pid the figures that need the broker's
+  // CPU time are left out.
   void add_throughput(uint64_t count, const Reading& from, const Reading& to);
 
   // p50_us, p99_us, p999_us, max_us and latency_count; nothing when no latency was recorded.

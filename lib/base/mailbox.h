@@ -11,7 +11,7 @@
 namespace mqttq {
 
 // Single producer, single consumer. Capacity is fixed at the start, any number from 1. The producer learns that it is
-// full from push(), and never waits.
+// full from push(), and never waits; the consumer learns that the producer has more from take_room_wanted().
 template <class T>
 class Mailbox {
  public:
@@ -30,10 +30,7 @@ class Mailbox {
   // Producer only. False when full; `item` is then untouched.
   bool push(T&& item) noexcept {
     const uint64_t head = head_.load(std::memory_order_relaxed);
-    if (head - tail_seen_ >= capacity_) {
-      tail_seen_ = tail_.load(std::memory_order_acquire);
-      if (head - tail_seen_ >= capacity_) return false;
-    }
+    if (head - tail_seen_ >= capacity_ && !look_for_room(head)) return false;
     new (&slots_[head % capacity_]) T(std::move(item));
     head_.store(head + 1, std::memory_order_release);
     return true;
@@ -59,18 +56,38 @@ class Mailbox {
     slots_[tail % capacity_].~T();
     tail_.store(tail + 1, std::memory_order_release);
   }
-  // Consumer only.
+  // Consumer only, after pop(): true if the producer was refused since the last time, and is to be told of the room.
+  bool take_room_wanted() noexcept {
+    std::atomic_thread_fence(std::memory_order_seq_cst);  // pop() is seen by a producer that asks later
+    return room_wanted_.load(std::memory_order_relaxed) && room_wanted_.exchange(false, std::memory_order_seq_cst);
+  }
+  // Consumer only: how many were popped since the start.
+  uint64_t popped() const noexcept { return tail_.load(std::memory_order_relaxed); }
+  // Any thread: how many were pushed since the start.
+  uint64_t pushed() const noexcept { return head_.load(std::memory_order_seq_cst); }
+  // Any thread.
   bool empty() const noexcept {
     return tail_.load(std::memory_order_relaxed) == head_.load(std::memory_order_acquire);
   }
 
  private:
+  // Looks again, and says that it wants to know, before it believes that it is full.
+  bool look_for_room(uint64_t head) noexcept {
+    tail_seen_ = tail_.load(std::memory_order_acquire);
+    if (head - tail_seen_ < capacity_) return true;
+    room_wanted_.store(true, std::memory_order_seq_cst);
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    tail_seen_ = tail_.load(std::memory_order_acquire);
+    return head - tail_seen_ < capacity_;
+  }
+
   const uint32_t capacity_;
   T* const slots_;
   alignas(64) std::atomic<uint64_t> head_{0};
   uint64_t tail_seen_ = 0;  // the producer's last look at tail_
   alignas(64) std::atomic<uint64_t> tail_{0};
   uint64_t head_seen_ = 0;  // the consumer's last look at head_
+  alignas(64) std::atomic<bool> room_wanted_{false};
 };
 
 }  // namespace mqttq

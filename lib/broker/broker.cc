@@ -107,8 +107,7 @@ void Broker::run_committer() noexcept {
     const bool more = committer_.turn();
     wake(committer_.take_woken());
     std::unique_lock lock(committer_mutex_);
-    // What waits for room in a mailbox is tried again soon: there is no word from a shard that it has emptied one.
-    if (more) {
+    if (more) {  // the log says when it is durable only when it is asked
       committer_wake_.wait_for(lock, std::chrono::milliseconds(1), [this] { return committer_called_ || committer_stops_; });
     } else {
       committer_wake_.wait(lock, [this] { return committer_called_ || committer_stops_; });

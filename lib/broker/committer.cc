@@ -10,7 +10,8 @@ bool Committer::turn() noexcept {
   // While answers wait for room nothing new is taken: what is open stays bounded by the mailboxes and one batch.
   if (!postman_.flush()) gather();
   answer_durable();
-  return postman_.flush() || !open_.empty();
+  postman_.flush();
+  return !open_.empty();
 }
 
 void Committer::gather() noexcept {
@@ -28,6 +29,7 @@ void Committer::gather() noexcept {
       batch[count++] = record;
       box.pop();
     }
+    if (box.take_room_wanted()) postman_.wake(from);
   }
   if (count == 0 || log_.append({batch, count}) == Status::Ok) return;
   // A failed write is answered negatively, for all it concerned. Its numbers are not used again.

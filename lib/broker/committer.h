@@ -13,8 +13,8 @@ class Committer {
   // Throws std::bad_alloc. log: borrowed, outlives it.
   Committer(PostOffice& office, Log& log) : office_(office), log_(log), postman_(office, office.committer()) {}
 
-  // Takes proposals, appends them as one batch, and answers what has become durable. True if there is more to do
-  // without new mail: answers that had no room, or records that are not durable yet.
+  // Takes proposals, appends them as one batch, and answers what has become durable. True if it is to be called again
+  // soon without being woken: records are not durable yet.
   bool turn() noexcept;
   uint64_t take_woken() noexcept { return postman_.take_woken(); }
 

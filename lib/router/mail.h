@@ -40,7 +40,7 @@ struct Mail {
     GroupJoined,     // session, reason, payload GroupChange: the home's answer to GroupJoin
     GroupConnected,  // session, payload GroupChange: the member has a connection again
     GroupAway,       // session, payload GroupChange: the member has none
-    GroupDeliver,    // session, message, token (group), number (identifier), qos: the group chose this member
+    GroupDeliver,    // session, message, token (group), number (identifier; bit 32: RETAIN), qos: the group chose this member
     GroupReturn,     // session, message, token (group): the member could not take it
   };
   Kind kind = Kind::None;
@@ -103,7 +103,7 @@ class Postman {
   }
   // True if post(to, …) would succeed now.
   bool has_room(uint32_t to) noexcept { return waiting_[to].empty() && office_.box(self_, to).room() > 0; }
-  // Sends what had to wait and now fits. True if something still waits.
+  // Sends what had to wait and now fits. True if something still waits: for a party that will wake us when it has room.
   bool flush() noexcept {
     bool some_wait = false;
     for (uint32_t to = 0; to < office_.party_count(); ++to) {
@@ -117,7 +117,9 @@ class Postman {
     }
     return some_wait;
   }
-  // Bit n: party n was sent something since the last call. The bit of the committer is that of its number.
+  // The party `from` was refused by our box, which has room again.
+  void wake(uint32_t from) noexcept { woken_ |= uint64_t{1} << from; }
+  // Bit n: party n was sent something since the last call, or waits for the room that there is now.
   uint64_t take_woken() noexcept {
     const uint64_t woken = woken_;
     woken_ = 0;

@@ -50,7 +50,8 @@ Status SharedGroups::join(const GroupChange& change, uint32_t shard, SlabHandle 
     }
     groups_.insert(*group, key(change.namespace_id, text));
   }
-  const Member member{session, change.identifier, static_cast<uint8_t>(shard), change.qos, true, change.durable};
+  const Member member{session, change.identifier, static_cast<uint8_t>(shard), change.qos,
+                      change.retain_as_published, true, change.durable};
   if (Member* known = group->find(shard, session)) {
     *known = member;
   } else if (!group->members.push_back(member)) {
@@ -78,7 +79,8 @@ void SharedGroups::set_connected(const GroupChange& change, uint32_t shard, Slab
   if (connected) group->flush(now);
 }
 
-void SharedGroups::give_back(uint32_t token, const MessageRef& message, SlabHandle session, Instant now) noexcept {
+void SharedGroups::give_back(uint32_t token, const MessageRef& message, uint32_t shard, SlabHandle session,
+                             Instant now) noexcept {
   Group* group = nullptr;
   groups_.for_each([&](Group& candidate) {
     if (candidate.token == token) group = &candidate;
@@ -88,9 +90,7 @@ void SharedGroups::give_back(uint32_t token, const MessageRef& message, SlabHand
     return;
   }
   // It is not asked again until it says that it is connected.
-  for (Member& member : group->members) {
-    if (member.session == session) member.connected = false;
-  }
+  if (Member* member = group->find(shard, session)) member->connected = false;
   if (!group->offer(message, message->qos(), now)) group->keep_waiting(message);
 }
 
@@ -120,7 +120,8 @@ bool SharedGroups::Group::offer(const MessageRef& message, Qos qos, Instant now)
     const Member& member = members[next++ % members.count()];
     if (!member.connected) continue;
     if (home->courier_.hand_to_member(member.shard, member.session, message, std::min(qos, member.qos),
-                                      member.identifier, token, now)) {
+                                      message->view().retain && member.retain_as_published, member.identifier, token,
+                                      now)) {
       return true;
     }
   }

@@ -19,6 +19,7 @@ struct GroupChange final : MailPayload {
   uint16_t text_size = 0;
   Qos qos = Qos::AtMostOnce;
   uint32_t identifier = 0;
+  bool retain_as_published = false;
   bool durable = false;  // the session outlives its connection
   std::string_view shared_filter() const noexcept { return {text, text_size}; }
 };
@@ -28,7 +29,7 @@ class GroupCourier {
  public:
   // False when the member cannot take it now: another is asked.
   virtual bool hand_to_member(uint32_t shard, SlabHandle session, const MessageRef& message, Qos qos,
-                              uint32_t identifier, uint32_t group, Instant now) noexcept = 0;
+                              bool retain, uint32_t identifier, uint32_t group, Instant now) noexcept = 0;
   virtual void count_dropped() noexcept = 0;
 
  protected:
@@ -48,7 +49,7 @@ class SharedGroups {
   void set_connected(const GroupChange& change, uint32_t shard, SlabHandle session, bool connected,
                      Instant now) noexcept;
   // A member could not take it after all.
-  void give_back(uint32_t group, const MessageRef& message, SlabHandle session, Instant now) noexcept;
+  void give_back(uint32_t group, const MessageRef& message, uint32_t shard, SlabHandle session, Instant now) noexcept;
   uint32_t count() const noexcept { return groups_.count(); }
 
  private:
@@ -57,6 +58,7 @@ class SharedGroups {
     uint32_t identifier;
     uint8_t shard;
     Qos qos;
+    bool retain_as_published;
     bool connected;
     bool durable;
   };

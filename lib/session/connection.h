@@ -126,7 +126,7 @@ class Connection final : private Timer {
   ReasonCode judge_connect(const codec::ConnectView& connect, Instant now) noexcept;
   Handled handle_publish(Bytes packet, Instant now) noexcept;
   ReasonCode resolve_alias(codec::PublishView& publish) noexcept;
-  ReasonCode judge_publish(const codec::PublishView& publish) noexcept;
+  ReasonCode judge_publish(const codec::PublishView& publish, Instant now) noexcept;
   // The properties to forward; false when the allocator refuses.
   bool forwardable_properties(const codec::PublishView& publish, Bytes& out) noexcept;
   void acknowledge(Qos qos, uint16_t packet_id, ReasonCode reason, uint8_t takers, Instant now) noexcept;

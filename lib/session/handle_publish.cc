@@ -24,7 +24,7 @@ Connection::Handled Connection::handle_publish(Bytes packet, Instant now) noexce
         return Handled::Yes;
       }
     }
-    ReasonCode reason = judge_publish(publish);
+    ReasonCode reason = judge_publish(publish, now);
     if (reason == ReasonCode::Success) reason = resolve_alias(publish);
     if (reason != ReasonCode::Success) {
       protocol_error(reason, now);
@@ -89,8 +89,7 @@ Connection::Handled Connection::handle_publish(Bytes packet, Instant now) noexce
     }
   }
   MovingMessage message(view);
-  const RouteRef taken = *route;  // the cache may forget it while the message is on its way
-  if (!shard_.publish(message, taken, operation, now)) {
+  if (!shard_.publish(message, *route, operation, now)) {
     Slow* slow = this->slow();
     if (!slow) {
       close(ReasonCode::ServerBusy, now);
@@ -112,15 +111,18 @@ Connection::Handled Connection::handle_publish(Bytes packet, Instant now) noexce
   return Handled::Yes;
 }
 
-ReasonCode Connection::judge_publish(const codec::PublishView& publish) noexcept {
+ReasonCode Connection::judge_publish(const codec::PublishView& publish, Instant now) noexcept {
   const Limits& limits = shard_.limits();
   if (static_cast<uint8_t>(publish.qos) > limits.maximum_qos) return ReasonCode::QosNotSupported;  // [MQTT-3.2.2-12]
   if (publish.retain && !limits.retain_available) return ReasonCode::RetainNotSupported;  // [MQTT-3.2.2-14]
   if (publish.topic_name.size() > limits.topic_size_max) return ReasonCode::TopicNameInvalid;
   if (publish.qos != Qos::AtMostOnce) {
     const uint32_t open = session_->receipts().count() + session_->open_publishes().count();
-    if (open >= limits.receive_maximum && session_->open_count(serial_) >= limits.receive_maximum) {
-      return ReasonCode::ReceiveMaximumExceeded;  // [MQTT-3.3.4-9]
+    if (open >= limits.receive_maximum) {
+      session_->forget_old_receipts(now);
+      if (session_->open_count(serial_) >= limits.receive_maximum) {
+        return ReasonCode::ReceiveMaximumExceeded;  // [MQTT-3.3.4-9]
+      }
     }
   }
   if (!publish.properties_forwardable) {

@@ -71,7 +71,8 @@ Connection::Stall Connection::prepare_subscribe(const codec::SubscribeEntry& ent
       session_->subscription_count() + session_->membership_count() >= shard_.limits().subscriptions_max) {
     return Stall::None;
   }
-  const GroupMembership* member = session_->join_group(entry.topic_filter, entry.options.qos, identifier);
+  const GroupMembership* member = session_->join_group(entry.topic_filter, entry.options.qos,
+                                                        entry.options.retain_as_published, identifier);
   return member && !member->joined && !member->failed ? Stall::GroupAnswer : Stall::None;
 }
 

@@ -26,7 +26,6 @@ void Session::attach(Connection& connection, Instant now) noexcept {
   cancel();
   will_due_ = expiry_due_ = Instant{INT64_MAX};
   forget_old_receipts(now);
-  tell_groups(Mail::Kind::GroupConnected);
 }
 
 bool Session::detach(Instant now, bool publish_will) noexcept {
@@ -257,11 +256,12 @@ void Session::keep_waiting(const Delivery& delivery) noexcept {
   waiting_bytes_ += size;
 }
 
-bool Session::take_shared(const MessageRef& message, Qos qos, uint32_t identifier, Instant now) noexcept {
+bool Session::take_shared(const MessageRef& message, Qos qos, bool retain, uint32_t identifier,
+                          Instant now) noexcept {
   if (!connection_) return false;
   MovingMessage moving(message);
   const std::span<const uint32_t> identifiers(&identifier, identifier ? 1 : 0);
-  deliver({moving, qos, false, identifiers, {}}, now);
+  deliver({moving, qos, retain, identifiers, {}}, now);
   return true;
 }
 
@@ -331,6 +331,7 @@ void Session::resend(Instant now) noexcept {
     fields.subscription_identifiers = entry.identifiers.span();
     if (!connection_->send_publish(message, fields, now) && !connection_->closing()) inflight_.remove(packet_id);
   }
+  tell_groups(Mail::Kind::GroupConnected);  // which may hand over what waited, behind what was sent before
   shard_.mark_pump(*this);
 }
 
@@ -376,9 +377,12 @@ bool Session::pump_journals(Instant now) noexcept {
     }
     if (!entry) break;
     const MessageRef kept = entry->message;
+    bool owed = false;  // did a durable subscription take it? Otherwise it went out live.
     for (JournalReader* reader = ready_.front(); reader; reader = ready_.next(*reader)) {
       const JournalEntry* same = reader->journal->peek(*reader);
-      if (same && same->number == lowest) reader->journal->advance(*reader);
+      if (!same || same->number != lowest) continue;
+      reader->journal->advance(*reader);
+      owed |= reader->draining;
     }
     MovingMessage message(kept);
     const MessageView& view = message.view();
@@ -389,6 +393,7 @@ bool Session::pump_journals(Instant now) noexcept {
     const auto consider = [&](Subscription& subscription) {
       if (subscription.no_local && view.publisher == id_) return;
       matched = true;
+      owed |= subscription.durable;
       granted = std::max(granted, subscription.qos);
       retain_as_published |= subscription.retain_as_published;
       if (subscription.identifier) static_cast<void>(identifiers.push_back(subscription.identifier));
@@ -407,6 +412,8 @@ bool Session::pump_journals(Instant now) noexcept {
       // Its subscription was ended or replaced after the message came: only a draining one still delivers.
       if (view.publisher == id_) continue;
       granted = view.qos;
+    } else if (!owed) {
+      continue;
     }
     if (retained_flows_) note_live(view);
     Identifiers kept_identifiers;
@@ -561,9 +568,13 @@ GroupMembership* Session::find_membership(std::string_view shared_filter) noexce
   return one;
 }
 
-GroupMembership* Session::join_group(std::string_view shared_filter, Qos qos, uint32_t identifier) noexcept {
+GroupMembership* Session::join_group(std::string_view shared_filter, Qos qos, bool retain_as_published,
+                                     uint32_t identifier) noexcept {
   GroupMembership* known = find_membership(shared_filter);
-  if (known && known->qos == qos && known->identifier == identifier) return known;
+  if (known && known->qos == qos && known->identifier == identifier &&
+      known->retain_as_published == retain_as_published) {
+    return known;
+  }
   if (!known) {
     void* block = allocate(sizeof(GroupMembership) + shared_filter.size());
     if (!block) return nullptr;
@@ -576,6 +587,7 @@ GroupMembership* Session::join_group(std::string_view shared_filter, Qos qos, ui
   }
   known->qos = qos;
   known->identifier = identifier;
+  known->retain_as_published = retain_as_published;
   known->joined = known->failed = false;
   if (shard_.send_group_change(Mail::Kind::GroupJoin, *this, *known)) return known;
   leave_group(shared_filter);

@@ -76,6 +76,7 @@ struct GroupMembership {
   uint32_t identifier = 0;
   uint16_t text_size = 0;  // "$share/group/filter"
   Qos qos = Qos::AtMostOnce;
+  bool retain_as_published = false;
   bool joined = false;     // its home has said so
   bool failed = false;     // its home had no memory for it
   std::string_view text() const noexcept { return {reinterpret_cast<const char*>(this + 1), text_size}; }
@@ -111,7 +112,7 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   // Sink.
   void deliver(const Delivery& delivery, Instant now) noexcept override;
   // A member of a shared group was chosen: as deliver(), but false if it cannot be sent or kept.
-  bool take_shared(const MessageRef& message, Qos qos, uint32_t identifier, Instant now) noexcept;
+  bool take_shared(const MessageRef& message, Qos qos, bool retain, uint32_t identifier, Instant now) noexcept;
   // Sends what waits, as far as the window and the outbox have room.
   void pump(Instant now) noexcept;
   // The journal of a reader has gone on.
@@ -162,7 +163,8 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   // --- shared groups
   GroupMembership* find_membership(std::string_view shared_filter) noexcept;
   // Joins, or changes the options; `joined` is set when the home has answered. nullptr without memory.
-  GroupMembership* join_group(std::string_view shared_filter, Qos qos, uint32_t identifier) noexcept;
+  GroupMembership* join_group(std::string_view shared_filter, Qos qos, bool retain_as_published,
+                              uint32_t identifier) noexcept;
   bool leave_group(std::string_view shared_filter) noexcept;
   void on_group_joined(std::string_view shared_filter, bool ok) noexcept;
   uint32_t membership_count() const noexcept { return membership_count_; }

@@ -248,8 +248,7 @@ void ShardCore::run_inside_publishes(Instant now) noexcept {
     if (outcome == RouteCache::Outcome::NoMemory) break;  // next turn
     if (outcome == RouteCache::Outcome::Found) {
       MovingMessage message(one.message);
-      const RouteRef taken = *route;
-      if (!publish(message, taken, one.operation, now)) break;
+      if (!publish(message, *route, one.operation, now)) break;
     }
     if (one.finished) one.finished->fetch_sub(1, std::memory_order_relaxed);
     inside_.pop_front();
@@ -258,24 +257,21 @@ void ShardCore::run_inside_publishes(Instant now) noexcept {
   running_inside_ = false;
 }
 
-bool ShardCore::publish(MovingMessage& message, const RouteRef& route, PublishOperation& operation,
-                        Instant now) noexcept {
+bool ShardCore::publish(MovingMessage& message, RouteRef route, PublishOperation& operation, Instant now) noexcept {
   const MessageView& view = message.view();
-  if (!operation.started) {
-    operation.started = true;
-    operation.retain_open = view.retain;
-    operation.propose_open = view.qos != Qos::AtMostOnce && route->durable_shards() != 0;
-    operation.shards_open = route->shards();
-  }
   const uint64_t here = uint64_t{1} << index_;
-  const bool must_keep = operation.retain_open || operation.propose_open || (operation.shards_open & ~here);
-  if (must_keep && !message.keep()) {  // refused for all
+  const auto refuse = [&operation] {  // for all who do not have it yet
     operation.retain_open = operation.propose_open = false;
     operation.shards_open = 0;
     operation.reason = ReasonCode::QuotaExceeded;
     return true;
+  };
+  if (!operation.started) {
+    operation.started = true;
+    operation.retain_open = view.retain;
   }
   if (operation.retain_open) {
+    if (!message.keep()) return refuse();
     const uint32_t home = retained_home_of(view.namespace_id, view.topic_name);
     if (home == index_) {
       operation.reason = store_retained(message.keep());
@@ -289,7 +285,19 @@ bool ShardCore::publish(MovingMessage& message, const RouteRef& route, PublishOp
     }
     operation.retained = true;
     operation.retain_open = false;
+    // Routed after it was posted: see put_query_aside().
+    const RouteRef* latest = nullptr;
+    if (routes_.find(view.namespace_id, view.topic_name, UINT32_MAX, latest) != RouteCache::Outcome::Found) {
+      return refuse();
+    }
+    route = *latest;
   }
+  if (!operation.routed) {
+    operation.routed = true;
+    operation.propose_open = view.qos != Qos::AtMostOnce && route->durable_shards() != 0;
+    operation.shards_open = route->shards();
+  }
+  if ((operation.propose_open || (operation.shards_open & ~here)) && !message.keep()) return refuse();
   if (operation.propose_open) {
     Mail mail;
     mail.kind = Mail::Kind::Propose;
@@ -388,7 +396,7 @@ bool ShardCore::query_retained(Session& session, std::string_view topic_filter, 
   RetainedFlow* flow = session.start_retained_flow(options, exact ? 1 : shard_count);
   if (!flow) return false;
   for (uint32_t shard = exact ? only : 0; shard < (exact ? only + 1 : shard_count); ++shard) {
-    if (shard == index_) {
+    if (shard_count == 1) {  // nothing can be on its way
       static_cast<void>(retained_.collect(session.namespace_id(), topic_filter, now_, flow->messages));
       --flow->shards_open;
       continue;
@@ -405,8 +413,11 @@ bool ShardCore::query_retained(Session& session, std::string_view topic_filter, 
       mail.token = flow->token;
       mail.payload.reset(query.release());
     }
+    mail.from = static_cast<uint8_t>(index_);
+    const bool asked = mail.kind != Mail::Kind::None &&
+                       (shard == index_ ? put_query_aside(mail) : postman_.post_surely(shard, std::move(mail)));
     // Without memory this shard's share is missing: it is as if it had nothing.
-    if (mail.kind == Mail::Kind::None || !postman_.post_surely(shard, std::move(mail))) {
+    if (!asked) {
       --flow->shards_open;
       counters_.dropped_no_memory.add();
     }
@@ -414,16 +425,16 @@ bool ShardCore::query_retained(Session& session, std::string_view topic_filter, 
   return true;
 }
 
-bool ShardCore::answer_retained_query(Mail& mail, Instant now) noexcept {
-  const auto& query = static_cast<const RetainedQuery&>(*mail.payload);
+bool ShardCore::answer_retained_query(const WaitingQuery& waiting, Instant now) noexcept {
+  const auto& query = static_cast<const RetainedQuery&>(*waiting.payload);
   std::unique_ptr<RetainedBatch, Destroy> batch(create<RetainedBatch>());
   if (!batch || !retained_.collect(query.namespace_id, query.text(), now, batch->messages)) return false;
   Mail answer;
   answer.kind = Mail::Kind::RetainFound;
-  answer.session = mail.session;
-  answer.token = mail.token;
+  answer.session = waiting.session;
+  answer.token = waiting.token;
   answer.payload.reset(batch.release());
-  return postman_.post_surely(mail.from, std::move(answer));
+  return postman_.post_surely(waiting.asked_by, std::move(answer));
 }
 
 // --- shared groups
@@ -441,6 +452,7 @@ bool ShardCore::send_group_change(Mail::Kind kind, Session& session, const Group
   change->namespace_id = session.namespace_id();
   change->qos = membership.qos;
   change->identifier = membership.identifier;
+  change->retain_as_published = membership.retain_as_published;
   change->durable = session.durable();
   Mail mail;
   mail.kind = kind;
@@ -472,17 +484,17 @@ bool ShardCore::answer_group_join(Mail& mail, Instant now) noexcept {
 }
 
 bool ShardCore::hand_to_member(uint32_t shard, SlabHandle handle, const MessageRef& message, Qos qos,
-                               uint32_t identifier, uint32_t group, Instant now) noexcept {
+                               bool retain, uint32_t identifier, uint32_t group, Instant now) noexcept {
   if (shard == index_) {
     Session* session = sessions_.find(handle);
-    return session && session->take_shared(message, qos, identifier, now);
+    return session && session->take_shared(message, qos, retain, identifier, now);
   }
   Mail mail;
   mail.kind = Mail::Kind::GroupDeliver;
   mail.session = handle;
   mail.message = message;
   mail.token = group;
-  mail.number = identifier;
+  mail.number = uint64_t{retain} << 32 | identifier;
   mail.qos = qos;
   return postman_.post_surely(shard, std::move(mail));
 }
@@ -507,8 +519,39 @@ bool ShardCore::read_mail(Instant now) noexcept {
       }
       box.pop();
     }
+    if (box.take_room_wanted()) postman_.wake(from);
   }
-  return more;
+  return answer_retained_queries(now) || more;
+}
+
+// A message that was routed before a subscription was seen has been posted to its home before the subscriber asks for
+// what is retained (publish() posts first and routes then). So a query is answered once everything has been read that
+// stood in any mailbox when the query was: nobody misses a retained message because he subscribed while it came.
+bool ShardCore::put_query_aside(Mail& mail) noexcept {
+  const uint32_t parties = world_.office.party_count();
+  WaitingQuery query;
+  for (uint32_t from = 0; from < parties; ++from) {
+    if (!query.pushed.push_back(world_.office.box(from, index_).pushed())) return false;
+  }
+  query.asked_by = mail.from;
+  query.session = mail.session;
+  query.token = mail.token;
+  query.payload = std::move(mail.payload);
+  if (queries_.push_back(std::move(query))) return true;
+  mail.payload = std::move(query.payload);
+  return false;
+}
+
+bool ShardCore::answer_retained_queries(Instant now) noexcept {
+  while (!queries_.empty()) {
+    WaitingQuery& query = queries_.front();
+    for (uint32_t from = 0; from < query.pushed.count(); ++from) {
+      if (world_.office.box(from, index_).popped() < query.pushed[from]) return true;
+    }
+    if (!answer_retained_query(query, now)) return true;
+    queries_.pop_front();
+  }
+  return false;
 }
 
 bool ShardCore::handle_mail(Mail& mail, Instant now) noexcept {
@@ -533,7 +576,7 @@ bool ShardCore::handle_mail(Mail& mail, Instant now) noexcept {
       answer.reason = store_retained(mail.message);
       return postman_.post_surely(mail.from, std::move(answer));  // storing it again changes nothing
     }
-    case Mail::Kind::RetainQuery: return answer_retained_query(mail, now);
+    case Mail::Kind::RetainQuery: return put_query_aside(mail);
     case Mail::Kind::RetainFound:
       if (Session* session = sessions_.find(mail.session)) {
         session->on_retained(mail.token, static_cast<RetainedBatch&>(*mail.payload).messages, now);
@@ -556,7 +599,8 @@ bool ShardCore::handle_mail(Mail& mail, Instant now) noexcept {
       return true;
     case Mail::Kind::GroupDeliver: {
       Session* session = sessions_.find(mail.session);
-      if (session && session->take_shared(mail.message, mail.qos, static_cast<uint32_t>(mail.number), now)) return true;
+      const auto identifier = static_cast<uint32_t>(mail.number);
+      if (session && session->take_shared(mail.message, mail.qos, mail.number >> 32, identifier, now)) return true;
       Mail answer;
       answer.kind = Mail::Kind::GroupReturn;
       answer.session = mail.session;
@@ -564,7 +608,7 @@ bool ShardCore::handle_mail(Mail& mail, Instant now) noexcept {
       answer.token = mail.token;
       return postman_.post_surely(mail.from, std::move(answer));
     }
-    case Mail::Kind::GroupReturn: groups_.give_back(mail.token, mail.message, mail.session, now); return true;
+    case Mail::Kind::GroupReturn: groups_.give_back(mail.token, mail.message, mail.from, mail.session, now); return true;
     case Mail::Kind::Propose:
     case Mail::Kind::None: break;
   }
@@ -614,7 +658,7 @@ bool ShardCore::turn(Instant now) noexcept {
   now_ = now;
   bool more = read_mail(now);
   timers_.advance(now);
-  more |= postman_.flush();
+  postman_.flush();
   run_inside_publishes(now);
   run_stalled(now);
   run_pumps(now);
@@ -624,7 +668,7 @@ bool ShardCore::turn(Instant now) noexcept {
   // Ends publish wills and change groups: what that gathered goes out in this turn too.
   run_pumps(now);
   flush_outputs(now);
-  return more || !closing_.empty() || !dirty_.empty() || !to_pump_.empty();
+  return more || !queries_.empty() || !closing_.empty() || !dirty_.empty() || !to_pump_.empty();
 }
 
 void ShardCore::run_stalled(Instant now) noexcept {

@@ -49,6 +49,7 @@ struct ShardWorld {
 struct PublishOperation {
   PublishOrigin origin;        // not wanted(): nobody waits for an answer
   bool started = false;
+  bool routed = false;
   bool retain_open = false;    // still to be handed to the retained store
   bool propose_open = false;   // still to be handed to the committer
   uint64_t shards_open = 0;    // still to be told
@@ -152,7 +153,7 @@ class ShardCore final : private GroupCourier {
   bool take_connect_token(Instant now) noexcept;
 
   // Hands `message` to everybody who takes it. False if some have no room yet: call again with the same operation.
-  bool publish(MovingMessage& message, const RouteRef& route, PublishOperation& operation, Instant now) noexcept;
+  bool publish(MovingMessage& message, RouteRef route, PublishOperation& operation, Instant now) noexcept;
   // A sink takes a message and answers later, exactly once: hold, then answer.
   void hold_answer(SlabHandle answer) noexcept;
   void answer(SlabHandle answer, ReasonCode reason, Instant now) noexcept;
@@ -181,9 +182,12 @@ class ShardCore final : private GroupCourier {
   uint32_t deliver_here(MovingMessage& message, const Route& route, const PublishOrigin& origin, Instant now) noexcept;
   void append_here(const Mail& mail, Instant now) noexcept;
   bool answer_group_join(Mail& mail, Instant now) noexcept;
-  bool answer_retained_query(Mail& mail, Instant now) noexcept;
-  bool hand_to_member(uint32_t shard, SlabHandle session, const MessageRef& message, Qos qos, uint32_t identifier,
-                      uint32_t group, Instant now) noexcept override;
+  struct WaitingQuery;
+  bool put_query_aside(Mail& mail) noexcept;
+  bool answer_retained_queries(Instant now) noexcept;
+  bool answer_retained_query(const WaitingQuery& waiting, Instant now) noexcept;
+  bool hand_to_member(uint32_t shard, SlabHandle session, const MessageRef& message, Qos qos, bool retain,
+                      uint32_t identifier, uint32_t group, Instant now) noexcept override;
   void count_dropped() noexcept override;
   void run_inside_publishes(Instant now) noexcept;
   void run_pumps(Instant now) noexcept;
@@ -193,6 +197,14 @@ class ShardCore final : private GroupCourier {
   void end_connection(Connection& connection, Instant now) noexcept;
   void flush_outputs(Instant now) noexcept;
 
+  // A question for retained messages that waits until older mail has been read.
+  struct WaitingQuery {
+    std::unique_ptr<MailPayload, Destroy> payload;  // a RetainedQuery
+    SlabHandle session;
+    uint32_t token = 0;
+    uint32_t asked_by = 0;
+    Array<uint64_t> pushed;  // by party: so many mails must have been read
+  };
   struct InsidePublish {
     MessageRef message;
     PublishOperation operation;
@@ -230,6 +242,7 @@ class ShardCore final : private GroupCourier {
   Array<Move> moving_;
   Array<Session*> to_pump_;
   Ring<InsidePublish> inside_;
+  Ring<WaitingQuery> queries_;
   Array<std::byte> scratch_;
   int64_t connect_tokens_ = 0;  // thousandths
   Instant connect_tokens_at_{};
