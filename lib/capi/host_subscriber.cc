@@ -1,9 +1,5 @@
 #include "capi/host_subscriber.h"
 
-#include <algorithm>
-
-#include "base/hash.h"
-
 namespace mqttq::capi {
 
 Status HostSubscriber::open(ShardCore& core, NamespaceId namespace_id, std::string_view topic_filter) {
@@ -22,20 +18,18 @@ void HostSubscriber::close(ShardCore& core, Instant now) noexcept {
 
 void HostSubscriber::take_retained(Ring<MessageRef>& messages) noexcept {
   collecting_ = false;
+  const uint32_t live = waiting_.count();
   while (!messages.empty()) {
-    const MessageRef message = messages.pop_front();
-    const uint64_t topic = hash_text(message->topic_name(), 0);
-    if (std::find(overtaken_.begin(), overtaken_.end(), topic) != overtaken_.end()) continue;
-    if (waiting_.empty() && hand_over(message, {})) continue;
-    if (!waiting_.push_back({message, {}})) drop({}, {});
+    if (!waiting_.push_back({messages.pop_front(), {}})) drop({}, {});
   }
-  if (!waiting_.empty()) events_.want_room(core_->index());
-  overtaken_.reset();
+  for (uint32_t i = 0; i < live; ++i) {
+    Waiting one = waiting_.pop_front();
+    static_cast<void>(waiting_.push_back(std::move(one)));  // there is room: one was taken out
+  }
+  on_room({});
 }
 
 void HostSubscriber::deliver(const Delivery& delivery, Instant now) noexcept {
-  const MessageView& view = delivery.message.view();
-  if (collecting_ && view.retain) static_cast<void>(overtaken_.push_back(hash_text(view.topic_name, 0)));
   const bool asked = subscription_.answers && delivery.answer.generation;
   const SlabHandle answer = asked ? delivery.answer : SlabHandle();
   if (asked) core_->hold_answer(answer);
@@ -44,9 +38,9 @@ void HostSubscriber::deliver(const Delivery& delivery, Instant now) noexcept {
     drop(answer, now);
     return;
   }
-  if (waiting_.empty() && hand_over(message, answer)) return;
+  if (!collecting_ && waiting_.empty() && hand_over(message, answer)) return;
   // At QoS 0 what does not fit is dropped; above, it waits, and the oldest makes way when too many do.
-  if (delivery.qos == Qos::AtMostOnce) {
+  if (!collecting_ && delivery.qos == Qos::AtMostOnce) {
     drop(answer, now);
     return;
   }

@@ -20,7 +20,7 @@ class HostSubscriber final : public Sink, private mqttq_events::Waiter {
   // Errors: NoMemory.
   Status open(ShardCore& core, NamespaceId namespace_id, std::string_view topic_filter);
   void close(ShardCore& core, Instant now) noexcept;
-  // What was retained before: in front of nothing that came live meanwhile for the same topic.
+  // What was retained when it subscribed: goes in front of what came live since. Called once, emptied or not.
   void take_retained(Ring<MessageRef>& messages) noexcept;
 
   void deliver(const Delivery& delivery, Instant now) noexcept override;
@@ -42,8 +42,7 @@ class HostSubscriber final : public Sink, private mqttq_events::Waiter {
   ShardCore* core_ = nullptr;
   Subscription subscription_;
   Ring<Waiting> waiting_;
-  bool collecting_ = true;
-  Array<uint64_t> overtaken_;  // topics (their hashes) that came live while retained messages are collected
+  bool collecting_ = true;  // retained messages are still to come: what is live waits
   std::atomic<uint64_t> dropped_{0};
 };
 

@@ -199,17 +199,22 @@ uint16_t Session::window() const noexcept {
   return std::min(connection_->client_receive_maximum(), shard_.limits().inflight_max);
 }
 
-void Session::note_live(const MessageView& view) noexcept {
-  if (!view.retain) return;
-  for (RetainedFlow* flow = retained_flows_; flow; flow = flow->next) {
-    static_cast<void>(flow->overtaken.push_back(hash_text(view.topic_name, 0)));  // without memory: at worst an older copy
+bool Session::has_room() const noexcept { return !connection_->outbox_full() && !connection_->closing(); }
+
+bool Session::behind_flow(std::string_view topic_name) const noexcept {
+  for (const RetainedFlow* flow = retained_flows_; flow; flow = flow->next) {
+    if (topic_matches(flow->topic_filter(), topic_name)) return true;
   }
+  return false;
 }
 
 void Session::deliver(const Delivery& delivery, Instant now) noexcept {
   MovingMessage& message = delivery.message;
-  if (retained_flows_) note_live(message.view());
   if (!connection_) return;  // live messages are for those who are here
+  if (retained_flows_ && behind_flow(message.view().topic_name)) {
+    keep_waiting(delivery);
+    return;
+  }
   if (delivery.qos == Qos::AtMostOnce) {
     if (connection_->outbox_full()) {
       shard_.dropped(&Counters::dropped_outbox_full, this, message.view());
@@ -245,6 +250,10 @@ void Session::keep_waiting(const Delivery& delivery) noexcept {
   const uint32_t size = kept->content_size();
   while (!waiting_.empty() && (waiting_.count() >= shard_.limits().outbox_messages_max ||
                                waiting_bytes_ + size > shard_.limits().outbox_bytes_max)) {
+    if (waiting_.front().flow) {  // retained messages go first: what is new does not fit behind them
+      shard_.dropped(&Counters::dropped_outbox_full, this, delivery.message.view());
+      return;
+    }
     const WaitingMessage oldest = waiting_.pop_front();
     waiting_bytes_ -= oldest.message->content_size();
     shard_.dropped(&Counters::dropped_outbox_full, this, oldest.message->view());
@@ -337,13 +346,19 @@ void Session::resend(Instant now) noexcept {
 
 void Session::pump(Instant now) noexcept {
   if (!connection_ || connection_->closing()) return;
-  if (pump_waiting(now) && pump_journals(now)) pump_retained(now);
+  if (pump_waiting(now)) pump_journals(now);
 }
 
 // Each of these is false when there is no more room.
 bool Session::pump_waiting(Instant now) noexcept {
   while (!waiting_.empty()) {
-    if (inflight_.count() >= window() || connection_->outbox_full() || connection_->closing()) return false;
+    if (RetainedFlow* flow = waiting_.front().flow) {
+      if (!pump_flow(*flow, now)) return false;
+      waiting_.pop_front();
+      continue;
+    }
+    if (waiting_.front().qos != Qos::AtMostOnce && inflight_.count() >= window()) return false;
+    if (!has_room()) return false;
     WaitingMessage waiting = waiting_.pop_front();
     waiting_bytes_ -= waiting.message->content_size();
     MovingMessage message(waiting.message);
@@ -356,7 +371,7 @@ bool Session::pump_waiting(Instant now) noexcept {
 bool Session::pump_journals(Instant now) noexcept {
   Array<uint32_t> identifiers;
   while (!ready_.empty()) {
-    if (inflight_.count() >= window() || connection_->outbox_full() || connection_->closing()) return false;
+    if (inflight_.count() >= window() || !has_room()) return false;
     uint64_t lowest = UINT64_MAX;
     const JournalEntry* entry = nullptr;
     for (JournalReader* reader = ready_.front(); reader;) {
@@ -415,7 +430,6 @@ bool Session::pump_journals(Instant now) noexcept {
     } else if (!owed) {
       continue;
     }
-    if (retained_flows_) note_live(view);
     Identifiers kept_identifiers;
     if (!kept_identifiers.set(identifiers.span())) identifiers.clear();
     send(message, std::min(view.qos, granted), view.retain && retain_as_published, std::move(kept_identifiers), now);
@@ -423,38 +437,43 @@ bool Session::pump_journals(Instant now) noexcept {
   return true;
 }
 
-bool Session::pump_retained(Instant now) noexcept {
-  while (RetainedFlow* flow = retained_flows_) {
-    while (!flow->messages.empty()) {
-      const bool windowed = flow->qos != Qos::AtMostOnce && flow->messages.front()->qos() != Qos::AtMostOnce;
-      if ((windowed && inflight_.count() >= window()) || connection_->outbox_full() || connection_->closing()) {
-        return false;
-      }
-      const MessageRef kept = flow->messages.pop_front();
-      const uint64_t topic = hash_text(kept->topic_name(), 0);
-      if (std::find(flow->overtaken.begin(), flow->overtaken.end(), topic) != flow->overtaken.end()) continue;
-      MovingMessage message(kept);
-      Identifiers identifiers;
-      static_cast<void>(identifiers.set({&flow->identifier, flow->identifier ? 1u : 0u}));  // one needs no memory
-      send(message, std::min(flow->qos, kept->qos()), true, std::move(identifiers), now);
-    }
-    if (flow->shards_open) return true;  // its answers are still to come; the flows behind it wait their turn
-    retained_flows_ = flow->next;
-    destroy(flow);
+// False: it is not done. Else the flow is ended.
+bool Session::pump_flow(RetainedFlow& flow, Instant now) noexcept {
+  if (flow.shards_open) return false;
+  while (!flow.messages.empty()) {
+    const Qos qos = std::min(flow.qos, flow.messages.front()->qos());
+    if ((qos != Qos::AtMostOnce && inflight_.count() >= window()) || !has_room()) return false;
+    MovingMessage message(flow.messages.pop_front());
+    Identifiers identifiers;
+    static_cast<void>(identifiers.set({&flow.identifier, flow.identifier ? 1u : 0u}));  // one needs no memory
+    send(message, qos, true, std::move(identifiers), now);
   }
+  RetainedFlow** at = &retained_flows_;
+  while (*at != &flow) at = &(*at)->next;
+  *at = flow.next;
+  destroy(&flow);
   return true;
 }
 
-RetainedFlow* Session::start_retained_flow(const Subscription& options, uint32_t shards) noexcept {
-  auto* flow = create<RetainedFlow>();
-  if (!flow) return nullptr;
+RetainedFlow* Session::start_retained_flow(std::string_view topic_filter, const Subscription& options,
+                                           uint32_t shards) noexcept {
+  void* block = allocate(sizeof(RetainedFlow) + topic_filter.size());
+  if (!block) return nullptr;
+  auto* flow = new (block) RetainedFlow();
   flow->token = next_flow_token_++;
   flow->shards_open = shards;
   flow->identifier = options.identifier;
   flow->qos = options.qos;
-  RetainedFlow** at = &retained_flows_;
-  while (*at) at = &(*at)->next;
-  *at = flow;
+  flow->text_size = static_cast<uint16_t>(topic_filter.size());
+  std::memcpy(static_cast<void*>(flow + 1), topic_filter.data(), topic_filter.size());
+  WaitingMessage place;
+  place.flow = flow;
+  if (!waiting_.push_back(std::move(place))) {
+    destroy(flow);
+    return nullptr;
+  }
+  flow->next = retained_flows_;
+  retained_flows_ = flow;
   return flow;
 }
 
@@ -472,7 +491,13 @@ void Session::on_retained(uint32_t token, Ring<MessageRef>& messages, Instant no
   }
 }
 
+// With its connection: a client that comes back subscribes again if it wants them. Messages that wait stay in order.
 void Session::end_retained_flows() noexcept {
+  if (!retained_flows_) return;
+  for (uint32_t left = waiting_.count(); left; --left) {
+    WaitingMessage one = waiting_.pop_front();
+    if (!one.flow) static_cast<void>(waiting_.push_back(std::move(one)));  // there is room: one was taken out
+  }
   while (RetainedFlow* flow = retained_flows_) {
     retained_flows_ = flow->next;
     destroy(flow);

@@ -50,24 +50,26 @@ struct OpenPublish {
   ReasonCode reason = ReasonCode::Success;
 };
 
-// A message above QoS 0 that waits for room in the client's window.
-struct WaitingMessage {
-  MessageRef message;
-  Identifiers identifiers;
-  Qos qos = Qos::AtLeastOnce;
-  bool retain = false;
-};
-
-// Retained messages that a new subscription is to get: asked for, or come and not sent yet.
+// Retained messages that a new subscription is to get: asked for, or come and not sent yet. Kept as a block with the
+// filter's text behind it. Live messages that the filter matches wait behind it, so that what is older comes first.
 struct RetainedFlow {
   RetainedFlow* next = nullptr;
   uint32_t token = 0;
   uint32_t shards_open = 0;     // that have not answered yet
   uint32_t identifier = 0;      // of the subscription
   Qos qos = Qos::AtMostOnce;    // granted
+  uint16_t text_size = 0;
   Ring<MessageRef> messages;
-  // Topics (their hashes) of which a live message came meanwhile: what is retained for them may be older than that.
-  Array<uint64_t> overtaken;
+  std::string_view topic_filter() const noexcept { return {reinterpret_cast<const char*>(this + 1), text_size}; }
+};
+
+// What waits for room in the client's window: a message, or the place at which a flow of retained ones is to be sent.
+struct WaitingMessage {
+  MessageRef message;
+  RetainedFlow* flow = nullptr;
+  Identifiers identifiers;
+  Qos qos = Qos::AtLeastOnce;
+  bool retain = false;
 };
 
 // A session's membership of a shared group (MQTT5 4.8.2), kept as a block with its text behind it.
@@ -170,7 +172,9 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   uint32_t membership_count() const noexcept { return membership_count_; }
 
   // --- retained messages
-  RetainedFlow* start_retained_flow(const Subscription& options, uint32_t shards) noexcept;
+  // shards: that are going to answer. nullptr without memory.
+  RetainedFlow* start_retained_flow(std::string_view topic_filter, const Subscription& options,
+                                    uint32_t shards) noexcept;
   // One shard's answer; `messages` is emptied.
   void on_retained(uint32_t token, Ring<MessageRef>& messages, Instant now) noexcept;
 
@@ -185,8 +189,10 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   void end_reader(JournalReader& reader) noexcept;
   bool pump_waiting(Instant now) noexcept;
   bool pump_journals(Instant now) noexcept;
-  bool pump_retained(Instant now) noexcept;
-  void note_live(const MessageView& view) noexcept;
+  bool pump_flow(RetainedFlow& flow, Instant now) noexcept;
+  // A live message on this topic has to wait behind retained ones.
+  bool behind_flow(std::string_view topic_name) const noexcept;
+  bool has_room() const noexcept;
   void tell_groups(Mail::Kind kind) noexcept;
   void end_retained_flows() noexcept;
   enum class Sent : uint8_t { Yes, Dropped, NoRoom };

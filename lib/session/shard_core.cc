@@ -393,7 +393,7 @@ bool ShardCore::query_retained(Session& session, std::string_view topic_filter, 
   const uint32_t shard_count = world_.router.shard_count();
   const bool exact = topic_filter.find_first_of("+#") == std::string_view::npos;
   const uint32_t only = exact ? retained_home_of(session.namespace_id(), topic_filter) : 0;
-  RetainedFlow* flow = session.start_retained_flow(options, exact ? 1 : shard_count);
+  RetainedFlow* flow = session.start_retained_flow(topic_filter, options, exact ? 1 : shard_count);
   if (!flow) return false;
   for (uint32_t shard = exact ? only : 0; shard < (exact ? only + 1 : shard_count); ++shard) {
     if (shard_count == 1) {  // nothing can be on its way
