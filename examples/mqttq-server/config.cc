@@ -138,7 +138,9 @@ class Reading {
   size_t end_of_string(size_t at) const {
     for (size_t i = at + 1; i < text_.size() && text_[i] != '\n'; ++i) {
       if (text_[i] == '"') return i;
-      if (static_cast<unsigned char>(text_[i]) < 0x20) fail(text_.data() + i, "", "not JSON: a control character in a string");
+      if (static_cast<unsigned char>(text_[i]) < 0x20) {
+        fail(text_.data() + i, "", "not JSON: a control character in a string");
+      }
       if (text_[i] == '\\') ++i;
     }
     fail(text_.data() + at, "", "not JSON: a string is not closed on its line");
@@ -162,8 +164,10 @@ class Reading {
       ondemand::field field = std::move(member).take_value();
       const char* key_place = at_ = field.key().raw();
       const std::string name(field.unescaped_key().value());
-      const std::string member_shown = shown.empty() ? name : fmt::format("{}.{}", shown, name);
-      const auto child = std::find_if(children.begin(), children.end(), [&](const Child& one) { return one.name == name; });
+      const std::string name_shown = name.empty() ? "\"\"" : name;
+      const std::string member_shown = shown.empty() ? name_shown : fmt::format("{}.{}", shown, name_shown);
+      const auto child =
+          std::find_if(children.begin(), children.end(), [&](const Child& one) { return one.name == name; });
       if (child == children.end()) fail(key_place, member_shown, unknown_text(name, children));
       if (const auto [before, first] = seen.emplace(name, key_place); !first) {
         fail(key_place, member_shown, fmt::format("given twice, first in line {}", line_of(before->second)));
@@ -172,13 +176,15 @@ class Reading {
     }
     for (const Child& child : children) {
       if (child.kind == Child::Kind::Leaf && child.key->required && !seen.contains(child.name)) {
-        fail(opened, fmt::format("{}.{}", shown, child.name), fmt::format("expected {}, found nothing", expected_text(*child.key)));
+        fail(opened, fmt::format("{}.{}", shown, child.name),
+             fmt::format("expected {}, found nothing", expected_text(*child.key)));
       }
     }
   }
 
   static std::string unknown_text(std::string_view name, const std::vector<Child>& children) {
     std::vector<std::string_view> known;
+    known.reserve(children.size());
     for (const Child& child : children) known.push_back(child.name);
     const std::string_view meant = nearest(name, known);
     if (!meant.empty()) return fmt::format("unknown key; did you mean \"{}\"?", meant);

@@ -20,12 +20,9 @@ std::string value_text(const Key& key) {
   return fmt::format("{} to {} {}", whole.min, whole.max, key.unit);
 }
 
-// A text of the table inside a JSON string: it has quotes and backslashes nowhere but around choices.
+// The texts of the table have no quotes and no backslashes, so that they stand in JSON as they are.
 std::string schema_of(const Key& key) {
-  std::string text = fmt::format("{{ \"description\": \"{}{}\"", key.text, key.unit.empty() ? "" : ", in ");
-  text.pop_back();
-  if (!key.unit.empty()) text += key.unit;
-  text += '"';
+  std::string text = fmt::format("{{ \"description\": \"{}{}{}\"", key.text, key.unit.empty() ? "" : ", in ", key.unit);
   if (const auto* whole = std::get_if<Whole>(&key.value)) {
     text += fmt::format(", \"type\": \"integer\", \"minimum\": {}, \"maximum\": {}", whole->min, whole->max);
   } else if (const auto* choice = std::get_if<Choice>(&key.value)) {
@@ -60,8 +57,9 @@ std::string members_of(std::string_view path, size_t depth) {
         properties += fmt::format("{{\n{}{}  }}", members_of(child.path, depth + 2), margin);
         break;
       case Child::Kind::Array:
-        properties += fmt::format("{{\n{0}    \"type\": \"array\",\n{0}    \"minItems\": 1,\n{0}    \"items\": {{\n{1}{0}    }}\n{0}  }}",
-                                  margin, members_of(child.path, depth + 3));
+        properties += fmt::format(
+            "{{\n{0}    \"type\": \"array\",\n{0}    \"minItems\": 1,\n{0}    \"items\": {{\n{1}{0}    }}\n{0}  }}",
+            margin, members_of(child.path, depth + 3));
         break;
     }
   }

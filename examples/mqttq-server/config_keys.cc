@@ -12,13 +12,10 @@ constexpr uint32_t kPacketSizeMax = 268'435'455;  // what four bytes of Remainin
 constexpr uint32_t kAny = UINT32_MAX;
 
 // A key of `limits`, which has the name of its field in mqttq_limits.
-#define MQTTQ_LIMIT(name, min, max, unit, default_json, text, ...)                                              \
-  {                                                                                                             \
-    "limits." #name,                                                                                            \
-        Whole{min, max, [](const Target& to) -> uint32_t& { return to.options.limits.name; } __VA_OPT__(, )     \
-                  __VA_ARGS__},                                                                                 \
-        unit, default_json, text                                                                                \
-  }
+#define MQTTQ_LIMIT(name, min, max, unit, default_json, text, ...)                                                   \
+  {"limits." #name,                                                                                                  \
+   Whole{min, max, [](const Target& to) -> uint32_t& { return to.options.limits.name; } __VA_OPT__(, ) __VA_ARGS__}, \
+   unit, default_json, text}
 
 constexpr Key kKeys[] = {
     {"listeners[].url", Url{[](const Target& to) -> std::string& { return to.listener->url; }}, "", "",
@@ -32,7 +29,7 @@ constexpr Key kKeys[] = {
      Whole{1, kAny, [](const Target& to) -> uint32_t& { return to.listener->connect_timeout_ms; }}, "ms", "",
      "The same as `limits.connect_timeout_ms`, for clients of this listener", true},
     {"allow_anonymous", Switch{[](const Target& to) -> bool& { return to.options.allow_anonymous; }}, "", "false",
-     "Whether clients without a user name may come in through listeners that other machines can reach", true},
+     "Whether anybody may come in, without authentication, through listeners that other machines can reach", true},
     {"shards", Whole{0, kShardsMax, [](const Target& to) -> uint32_t& { return to.options.shards; }}, "threads", "0",
      "Threads that serve connections; 0: one per core"},
     {"log.level", Choice{kLogLevels, [](const Target& to) -> uint8_t& { return to.options.log_level; }}, "",

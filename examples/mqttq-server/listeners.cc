@@ -3,9 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cctype>
-#include <cstring>
-#include <system_error>
+#include <iterator>
 #include <utility>
 
 #include "text.h"

@@ -43,7 +43,8 @@ class Line {
         // In JSON a byte that is not UTF-8 becomes the replacement character.
         const bool replaced = json && byte >= 0x80;
         add({escaped, replaced ? put(escaped, "\\ufffd")
-                               : json ? put(escaped, "\\u{:04x}", byte) : put(escaped, "\\x{:02x}", byte)});
+                      : json   ? put(escaped, "\\u{:04x}", byte)
+                               : put(escaped, "\\x{:02x}", byte)});
       } else {
         add({&c, 1});
       }
@@ -70,9 +71,9 @@ void build(Line& line, bool json, mqttq_log_level level, std::string_view text) 
   tm utc{};
   gmtime_r(&now.tv_sec, &utc);
   char time[64];
-  const auto end = fmt::format_to_n(time, sizeof time, "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z", utc.tm_year + 1900,
-                                    utc.tm_mon + 1, utc.tm_mday, utc.tm_hour, utc.tm_min, utc.tm_sec,
-                                    now.tv_nsec / 1'000'000);
+  const auto end =
+      fmt::format_to_n(time, sizeof time, "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z", utc.tm_year + 1900,
+                       utc.tm_mon + 1, utc.tm_mday, utc.tm_hour, utc.tm_min, utc.tm_sec, now.tv_nsec / 1'000'000);
   const std::string_view name = kLogLevels[level - 1];
   line.add(json ? "{\"time\":\"" : "");
   line.add({time, end.size});

@@ -39,7 +39,7 @@ class Log {
  private:
   std::atomic<uint8_t> level_;
   std::atomic<uint8_t> format_;
-  std::mutex mutex_;       // one line at a time
+  std::mutex mutex_;         // one line at a time
   uint64_t lost_count_ = 0;  // lines since the last one that was written
 };
 

@@ -20,7 +20,10 @@ namespace mqttq::server {
 
 namespace {
 
-constexpr int kEnded = 0, kFailed = 1, kWrongOptions = 2;  // exit codes
+// Exit codes.
+constexpr int kEnded = 0;
+constexpr int kFailed = 1;
+constexpr int kWrongOptions = 2;
 
 // SIGTERM, SIGINT and SIGHUP wait for sigwait() in this thread: those made later inherit the mask.
 sigset_t block_signals() noexcept {
@@ -137,7 +140,7 @@ int serve(const Flags& flags, const Options& options) {
   }
 }
 
-int run(int argc, char** argv) {
+int obey(int argc, char** argv) {
   const Flags flags = parse_flags(argc, argv);
   switch (flags.action) {
     case Action::PrintVersion: fmt::print("mqttq-server {}\n", mqttq_version_text()); return kEnded;
@@ -153,18 +156,20 @@ int run(int argc, char** argv) {
   return kEnded;
 }
 
+int run(int argc, char** argv) noexcept {
+  try {
+    return obey(argc, argv);
+  } catch (const OptionError& failure) {
+    std::fprintf(stderr, "%s\n", failure.what());
+    return kWrongOptions;
+  } catch (const std::exception& failure) {
+    std::fprintf(stderr, "mqttq-server: %s\n", failure.what());
+    return kFailed;
+  }
+}
+
 }  // namespace
 
 }  // namespace mqttq::server
 
-int main(int argc, char** argv) {
-  try {
-    return mqttq::server::run(argc, argv);
-  } catch (const mqttq::server::OptionError& failure) {
-    fmt::print(stderr, "{}\n", failure.what());
-    return 2;
-  } catch (const std::exception& failure) {
-    fmt::print(stderr, "mqttq-server: {}\n", failure.what());
-    return 1;
-  }
-}
+int main(int argc, char** argv) { return mqttq::server::run(argc, argv); }

@@ -44,9 +44,10 @@ struct Flag {
 constexpr Flag kFlags[] = {
     {"--config", "FILE", "configuration: JSON with // comments; flags win over it",
      [](Flags& flags, std::string_view, std::string_view value) { flags.config = value; }},
-    {"--listen", "URL", "tcp://HOST:PORT (port 0: any free one) or unix:///PATH; may be given\n"
-                        "several times, and replaces the listeners of the file; default\n"
-                        "tcp://127.0.0.1:1883",
+    {"--listen", "URL",
+     "tcp://HOST:PORT (port 0: any free one) or unix:///PATH; may be given\n"
+     "several times, and replaces the listeners of the file; default\n"
+     "tcp://127.0.0.1:1883",
      [](Flags& flags, std::string_view name, std::string_view value) {
        if (const std::string fault = url_fault(value); !fault.empty()) {
          throw OptionError(fmt::format("{} {}: {}", name, value, fault));
@@ -55,11 +56,12 @@ constexpr Flag kFlags[] = {
      }},
     {"--data-dir", "DIR", "durable storage, which this build has not: refused",
      [](Flags&, std::string_view name, std::string_view value) {
-       throw OptionError(fmt::format("{} {}: this build has no durable storage; without this flag all is kept in memory",
-                                     name, value));
+       throw OptionError(fmt::format(
+           "{} {}: this build has no durable storage; without this flag all is kept in memory", name, value));
      }},
-    {"--allow-anonymous", "", "let in clients that say no user name, on every listener; without it only\n"
-                              "on loopback addresses and Unix sockets",
+    {"--allow-anonymous", "",
+     "let everybody in on every listener; without it only on loopback addresses\n"
+     "and Unix sockets",
      [](Flags& flags, std::string_view, std::string_view) { flags.allow_anonymous = true; }},
     {"--shards", "N", "threads that serve connections, 1 to 63; default one per core",
      [](Flags& flags, std::string_view name, std::string_view value) { flags.shards = take_shards(name, value); }},
@@ -161,10 +163,11 @@ Options resolve(const Flags& flags) {
 
   for (const ListenerOptions& listener : options.listeners) {
     if (!options.allow_anonymous && !is_local(listener.url)) {
-      throw OptionError(fmt::format(
-          "{}: {} can be reached from other machines, and no authentication is configured; listen on a loopback address "
-          "or a Unix socket, or let everybody in by --allow-anonymous or \"allow_anonymous\": true",
-          listener.origin, listener.url));
+      throw OptionError(
+          fmt::format("{}: {} can be reached from other machines, and no authentication is configured; listen on a "
+                      "loopback address "
+                      "or a Unix socket, or let everybody in by --allow-anonymous or \"allow_anonymous\": true",
+                      listener.origin, listener.url));
     }
   }
   return options;

@@ -30,7 +30,7 @@ struct ListenerOptions {
   std::string url;
   uint32_t packet_size_max = 0;     // bytes; 0 = that of limits
   uint32_t connect_timeout_ms = 0;  // 0 = that of limits
-  std::string origin;               // where it was asked for, for messages: "--listen", "mqttq.json:3: listeners[0].url"
+  std::string origin;  // where it was asked for, for messages: "--listen", "mqttq.json:3: listeners[0].url"
 
   bool operator==(const ListenerOptions& other) const {
     return url == other.url && packet_size_max == other.packet_size_max &&

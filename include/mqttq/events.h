@@ -99,8 +99,8 @@ MQTTQ_API size_t mqttq_events_take(mqttq_events *events, mqttq_event *out, size_
  * Thread: any. Since 0.1. */
 MQTTQ_API uint64_t mqttq_events_lost(mqttq_events *events);
 
-/* Ends the ring. Everything that feeds it was ended before: the broker is stopped, and its subscribers are closed.
- * No callback begins after return. NULL is fine.
+/* Ends the ring. Everything that feeds it was ended before: the broker is stopped, and its subscribers are closed; the
+ * broker itself is destroyed after it. No callback begins after return. NULL is fine.
  * Thread: any; not inside a callback. Since 0.1. */
 MQTTQ_API void mqttq_events_close(mqttq_events *events);
 
@@ -108,7 +108,7 @@ MQTTQ_API void mqttq_events_close(mqttq_events *events);
 
 /* Asks `events` before a client connects, and before it publishes or subscribes where `authorize` is 1; a permission is
  * remembered while the connection lasts. Without an answer within the listener's connect time-out a client is refused.
- *   events  borrowed until the broker is destroyed; NULL = everybody may do everything.
+ *   events  borrowed until the broker is stopped; NULL = everybody may do everything.
  * Returns MQTTQ_OK, MQTTQ_ESTATE (the broker was started).
  * Thread: any. Since 0.1. */
 MQTTQ_API mqttq_status mqttq_broker_set_access(mqttq_broker *broker, mqttq_events *events, int authenticate,

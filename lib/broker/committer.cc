@@ -7,24 +7,30 @@ constexpr uint32_t kBatchMax = 1024;  // records of one append
 }
 
 bool Committer::turn() noexcept {
-  // While answers wait for room nothing new is taken: what is open stays bounded by the mailboxes and one batch.
-  if (!postman_.flush()) gather();
-  answer_durable();
-  postman_.flush();
+  // While answers wait for room nothing new is taken: what is open stays bounded by the mailboxes and one batch. Who
+  // refused us wakes us when he has room; when nobody did, no mail may be left behind, since its wake-up is spent.
+  bool refused = postman_.flush();
+  do {
+    if (!refused) gather();
+    answer_durable();
+    refused = postman_.flush();
+  } while (!refused && open_.empty() && office_.has_mail(office_.committer()));
   return !open_.empty();
 }
 
 void Committer::gather() noexcept {
   LogRecord batch[kBatchMax];
   uint32_t count = 0;
-  for (uint32_t from = 0; from < office_.committer(); ++from) {
+  bool memory = true;
+  for (uint32_t from = 0; memory && from < office_.committer(); ++from) {
     Mailbox<Mail>& box = office_.box(from, office_.committer());
     while (count < kBatchMax) {
       Mail* mail = box.front();
       if (!mail) break;
       Open open{{last_number_ + 1, mail->message}, mail->route, mail->origin};
       const LogRecord record = open.record;
-      if (!open_.push_back(std::move(open))) return;  // without memory: the proposal stays where it is
+      memory = open_.push_back(std::move(open));
+      if (!memory) break;  // the proposal stays where it is
       ++last_number_;
       batch[count++] = record;
       box.pop();

@@ -76,6 +76,7 @@ bool Shard::run_and_wait(std::function<void(ShardCore&, Instant)> task) {
 }
 
 void Shard::wake() noexcept {
+  called_.store(true, std::memory_order_seq_cst);
   if (sleeping_.exchange(false, std::memory_order_seq_cst)) uv_async_send(&wake_);
 }
 
@@ -152,10 +153,12 @@ void Shard::run_loop_once(bool may_block) noexcept {
   bool block = may_block && !more_;
   if (block) {
     sleeping_.store(true, std::memory_order_seq_cst);
-    if (setup_.office->has_mail(index_)) block = false;  // came before the others could see that we sleep
+    // What came before the others could see that we sleep.
+    if (called_.load(std::memory_order_seq_cst) || setup_.office->has_mail(index_)) block = false;
   }
   uv_run(&loop_, block ? UV_RUN_ONCE : UV_RUN_NOWAIT);
   sleeping_.store(false, std::memory_order_relaxed);
+  called_.store(false, std::memory_order_seq_cst);  // whatever it was for is seen to in this turn
   begin_turn();
   end_turn();
 }

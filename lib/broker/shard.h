@@ -120,6 +120,7 @@ class Shard final : private TcpOwner, private Network {
   bool more_ = false;  // to do without an event
   bool loop_open_ = false;
   std::atomic<bool> sleeping_{false};
+  std::atomic<bool> called_{false};  // by wake() since the last turn: mail, or room for ours
   IntrusiveList<TcpLink, TcpLinkTag> links_;
   IntrusiveList<TcpLink, TcpLinkTag> lingering_;
   std::vector<std::unique_ptr<Acceptor>> acceptors_;

@@ -72,6 +72,17 @@ mqttq_broker::mqttq_broker(const mqttq_broker_config& config)
   if (log_) setup.log = this;
   namespaces_.emplace_back();  // the global one
   broker = std::make_unique<Broker>(setup);
+  for (uint32_t i = 0; i < broker->shard_count(); ++i) held_answers.push_back(std::make_unique<Slab<HeldAnswer>>(UINT32_MAX));
+}
+
+// What a stopped broker still held open will never be answered.
+mqttq_broker::~mqttq_broker() {
+  broker->stop();
+  for (const auto& held : held_answers) {
+    for (uint32_t i = 0; i < held->index_end(); ++i) {
+      if (HeldAnswer* one = held->at(i)) held->give_back(*one);
+    }
+  }
 }
 
 mqttq_status mqttq_broker::running(mqttq_error* error) const noexcept {
@@ -123,6 +134,13 @@ mqttq_status mqttq_broker_create(const mqttq_broker_config *config, mqttq_broker
     if (!out) return fail(error, MQTTQ_EINVAL, "out: NULL");
     mqttq_broker_config known;
     if (!read_struct(config, known)) return fail(error, MQTTQ_EINVAL, "config: asks for more than this library has");
+    // A newer host's limits reach beyond ours, into what was just seen to be 0; but not beyond their config.
+    if (known.limits.size > sizeof known.limits) {
+      if (known.limits.size > config->size - offsetof(mqttq_broker_config, limits)) {
+        return fail(error, MQTTQ_EINVAL, "limits.size: more than the config has");
+      }
+      known.limits.size = sizeof known.limits;
+    }
     *out = new mqttq_broker(known);
     return MQTTQ_OK;
   });

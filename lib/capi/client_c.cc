@@ -1,6 +1,7 @@
 #include "capi/guard.h"
 #include "capi/handles.h"
 #include "capi/host_events.h"
+#include "capi/reason_codes.h"
 
 using namespace mqttq;
 using namespace mqttq::capi;
@@ -99,7 +100,9 @@ mqttq_status mqttq_client_disconnect(mqttq_broker *broker, mqttq_namespace *ns, 
   return guard(error, [&]() -> mqttq_status {
     if (const mqttq_status status = broker->running(error); status != MQTTQ_OK) return status;
     const auto reason = reason_code ? static_cast<ReasonCode>(reason_code) : ReasonCode::AdministrativeAction;
-    if (!is_error(reason)) return fail(error, MQTTQ_EINVAL, "reason_code: 0, or 0x80 and above");
+    if (!kDisconnectErrors.has(static_cast<uint8_t>(reason))) {
+      return fail(error, MQTTQ_EINVAL, "reason_code: not one by which a server ends a connection");
+    }
     bool found = false;
     const NamespaceId id = id_of(ns);
     broker->on_shard(broker->broker->shard(0).core().home_of(id, text_of(client_id)), [&](ShardCore &core, Instant now) {

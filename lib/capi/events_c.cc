@@ -2,6 +2,7 @@
 #include "capi/handles.h"
 #include "capi/host_access.h"
 #include "capi/host_events.h"
+#include "capi/reason_codes.h"
 
 using namespace mqttq;
 using namespace mqttq::capi;
@@ -21,9 +22,12 @@ mqttq_status mqttq_events_open(mqttq_broker *broker, const mqttq_events_config *
   });
 }
 
-int mqttq_events_fd(mqttq_events *events) { return events->descriptor(); }
+int mqttq_events_fd(mqttq_events *events) { return events->is_pulled() ? events->descriptor() : -1; }
 
-size_t mqttq_events_take(mqttq_events *events, mqttq_event *out, size_t count) { return events->take(out, count); }
+// Of any other ring the host is handed everything already.
+size_t mqttq_events_take(mqttq_events *events, mqttq_event *out, size_t count) {
+  return events->is_pulled() ? events->take(out, count) : 0;
+}
 
 uint64_t mqttq_events_lost(mqttq_events *events) { return events->lost(); }
 
@@ -60,9 +64,10 @@ void mqttq_reply_access(mqttq_broker *broker, const mqttq_reply *reply, int allo
     if (to.shard >= broker->broker->shard_count()) return MQTTQ_EINVAL;
     const AccessTicket ticket{to.shard, to.object, to.question};
     const Verdict verdict = allow ? Verdict::Allow : Verdict::Deny;
-    broker->broker->shard(to.shard).run_soon([=](ShardCore& core, Instant now) {
-      core.on_access_answer(ticket, verdict, static_cast<ReasonCode>(reason_code), now);
-    });
+    const ReasonCode reason = kConnackErrors.has(reason_code) ? static_cast<ReasonCode>(reason_code)
+                                                              : ReasonCode::NotAuthorized;
+    broker->broker->shard(to.shard).run_soon(
+        [=](ShardCore& core, Instant now) { core.on_access_answer(ticket, verdict, reason, now); });
     return MQTTQ_OK;
   }));
 }

@@ -3,27 +3,31 @@
 
 #include <fmt/format.h>
 
-#include <cerrno>
 #include <algorithm>
+#include <cerrno>
+#include <cstddef>
 #include <cstring>
 #include <limits>
-#include <string_view>
 #include <new>
 #include <stdexcept>
+#include <string_view>
 #include <system_error>
 
 #include "mqttq/mqttq.h"
 
 namespace mqttq::capi {
 
-// Fills a nullable error of the caller's and returns its status.
+// Fills a nullable error of the caller's, as far as its size says that it reaches, and returns its status.
 inline mqttq_status fail(mqttq_error* error, mqttq_status status, std::string_view text, int system_error = 0) noexcept {
-  if (!error || error->size < sizeof *error) return status;
-  error->status = status;
-  error->system_error = system_error;
-  const size_t size = std::min(text.size(), sizeof error->text - 1);
-  std::memcpy(error->text, text.data(), size);
-  error->text[size] = '\0';
+  if (!error) return status;
+  constexpr size_t kText = offsetof(mqttq_error, text);
+  if (error->size >= offsetof(mqttq_error, system_error)) error->status = status;
+  if (error->size >= kText) error->system_error = system_error;
+  if (error->size > kText) {
+    const size_t size = std::min({text.size(), sizeof error->text - 1, error->size - kText - 1});
+    std::memcpy(error->text, text.data(), size);
+    error->text[size] = '\0';
+  }
   return status;
 }
 

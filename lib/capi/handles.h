@@ -6,7 +6,9 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <vector>
 
+#include "base/slab.h"
 #include "broker/broker.h"
 #include "mqttq/mqttq.h"
 
@@ -16,8 +18,20 @@ struct mqttq_namespace {
   std::string name;
 };
 
+namespace mqttq::capi {
+
+// A message that a subscriber of the host's has still to answer. Its handle is what the host holds as mqttq_reply: it
+// goes stale with the first answer, so that a second one cannot speak for another subscriber of the same message.
+struct HeldAnswer {
+  SlabHandle answer;            // ShardCore::answer()
+  const void* owner = nullptr;  // the HostSubscriber
+};
+
+}  // namespace mqttq::capi
+
 struct mqttq_broker final : private mqttq::LogSink {
   explicit mqttq_broker(const mqttq_broker_config& config);
+  ~mqttq_broker();
 
   // MQTTQ_OK if a call that needs a running broker may go on.
   mqttq_status running(mqttq_error* error) const noexcept;
@@ -31,6 +45,7 @@ struct mqttq_broker final : private mqttq::LogSink {
   std::unique_ptr<mqttq::AccessControl> access;      // the host's, or none
   std::unique_ptr<mqttq::SessionObserver> observer;  // the host's, or none
   std::unique_ptr<mqttq::Broker> broker;
+  std::vector<std::unique_ptr<mqttq::Slab<mqttq::capi::HeldAnswer>>> held_answers;  // by shard, each touched only there
   bool host_loop = false;
   std::atomic<bool> started{false};
   std::atomic<bool> stopped{false};

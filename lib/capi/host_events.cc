@@ -59,7 +59,13 @@ mqttq_events::mqttq_events(mqttq::Broker& broker, const mqttq_events_config& con
   if (config.mode == MQTTQ_ON_SHARD) return;
   descriptor_ = ::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
   if (descriptor_ < 0) throw std::system_error(errno, std::generic_category(), "eventfd");
-  if (config.mode == MQTTQ_ON_WORKER) worker_ = std::thread([this] { run_worker(); });
+  if (config.mode != MQTTQ_ON_WORKER) return;
+  try {
+    worker_ = std::thread([this] { run_worker(); });
+  } catch (...) {
+    ::close(descriptor_);
+    throw;
+  }
 }
 
 mqttq_events::~mqttq_events() {
@@ -91,6 +97,12 @@ void mqttq_events::tell(uint32_t shard, EventPtr event) noexcept {
   if (!event || !push(shard, event)) lost_.fetch_add(1, std::memory_order_relaxed);
 }
 
+// Read-modify-writes on both sides: whichever comes second sees what the other did before.
+bool mqttq_events::want_room(uint32_t shard) noexcept {
+  boxes_[shard]->wants_room.exchange(true, std::memory_order_acq_rel);
+  return !has_room(shard);
+}
+
 // The descriptor is made readable once, until the host has looked.
 void mqttq_events::signal() noexcept {
   if (signalled_.exchange(true, std::memory_order_seq_cst)) return;
@@ -102,7 +114,8 @@ size_t mqttq_events::take(mqttq_event* out, size_t count) noexcept {
   taken_.clear();
   uint64_t ignored;
   static_cast<void>(!::read(descriptor_, &ignored, sizeof ignored));
-  signalled_.store(false, std::memory_order_seq_cst);
+  // Not a plain store: who finds it set has pushed before, and what was pushed must be seen below.
+  signalled_.exchange(false, std::memory_order_seq_cst);
   size_t filled = 0;
   bool left = false;
   for (uint32_t shard = 0; shard < boxes_.size(); ++shard) {

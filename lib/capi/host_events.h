@@ -50,11 +50,16 @@ struct mqttq_events {
   bool push(uint32_t shard, mqttq::capi::EventPtr& event) noexcept;
   // As push(), for what may be lost.
   void tell(uint32_t shard, mqttq::capi::EventPtr event) noexcept;
-  // When the host has made room, `room` runs on the shard, once.
-  void want_room(uint32_t shard) noexcept { boxes_[shard]->wants_room.store(true, std::memory_order_release); }
+  // Shard `shard`, on its thread. Asks for on_room() when the host has taken something next; false if there is room now,
+  // as the host may have taken everything before it could see the wish, and would not take again for our sake.
+  bool want_room(uint32_t shard) noexcept;
+  bool has_room(uint32_t shard) noexcept {
+    return config_.mode == MQTTQ_ON_SHARD || boxes_[shard]->events.room() != 0;
+  }
 
   size_t take(mqttq_event* out, size_t count) noexcept;
   int descriptor() const noexcept { return descriptor_; }
+  bool is_pulled() const noexcept { return config_.mode == MQTTQ_PULL; }
   uint64_t lost() const noexcept { return lost_.load(std::memory_order_relaxed); }
   mqttq::Broker& broker() noexcept { return broker_; }
 
@@ -80,7 +85,6 @@ struct mqttq_events {
   void signal() noexcept;
   void make_room_known(uint32_t shard) noexcept;
   void run_worker() noexcept;
-  bool wait() noexcept;
 
   mqttq::Broker& broker_;
   const mqttq_events_config config_;

@@ -9,8 +9,9 @@ namespace mqttq::capi {
 // Everything but the constructor and dropped() happens on its shard.
 class HostSubscriber final : public Sink, private mqttq_events::Waiter {
  public:
-  HostSubscriber(mqttq_events& events, void* user, Qos qos, bool answers) noexcept
-      : events_(events), user_(user) {
+  // events, held: borrowed, outlive it; held is its shard's.
+  HostSubscriber(mqttq_events& events, void* user, Qos qos, bool answers, Slab<HeldAnswer>& held) noexcept
+      : events_(events), user_(user), held_(held) {
     subscription_.sink = this;
     subscription_.qos = qos;
     subscription_.answers = answers;
@@ -29,16 +30,18 @@ class HostSubscriber final : public Sink, private mqttq_events::Waiter {
  private:
   struct Waiting {
     MessageRef message;
-    SlabHandle answer;
+    SlabHandle held;  // what is to be answered, or nothing
   };
 
   void on_room(Instant now) noexcept override;
-  // False when the ring is full.
-  bool hand_over(const MessageRef& message, SlabHandle answer) noexcept;
-  void drop(SlabHandle answer, Instant now) noexcept;
+  // False when the ring is full, or without memory.
+  bool hand_over(const MessageRef& message, SlabHandle held) noexcept;
+  void drop(SlabHandle held, Instant now) noexcept;
+  void answer(HeldAnswer& held, ReasonCode reason, Instant now) noexcept;
 
   mqttq_events& events_;
   void* const user_;
+  Slab<HeldAnswer>& held_;
   ShardCore* core_ = nullptr;
   Subscription subscription_;
   Ring<Waiting> waiting_;

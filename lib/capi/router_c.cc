@@ -1,13 +1,15 @@
 #include "capi/guard.h"
 #include "capi/handles.h"
 #include "capi/host_subscriber.h"
+#include "capi/reason_codes.h"
 #include "message/topic.h"
 
 using namespace mqttq;
 using namespace mqttq::capi;
 
 struct mqttq_subscriber {
-  mqttq_subscriber(mqttq_events& events, void* user, Qos qos, bool answers) : sink(events, user, qos, answers) {}
+  mqttq_subscriber(mqttq_events& events, void* user, Qos qos, bool answers, Slab<HeldAnswer>& held)
+      : sink(events, user, qos, answers, held) {}
   mqttq_broker* broker = nullptr;
   uint32_t shard = 0;
   HostSubscriber sink;
@@ -61,12 +63,13 @@ mqttq_status mqttq_subscriber_open(mqttq_broker *broker, const mqttq_subscriber_
       return fail(error, MQTTQ_EINVAL, "topic_filter: not a topic filter, or a shared one");
     }
     if (const mqttq_status status = broker->running(error); status != MQTTQ_OK) return status;
-    auto subscriber = std::make_unique<mqttq_subscriber>(*known.events, known.user, static_cast<Qos>(known.qos),
-                                                         known.answers != 0);
     const NamespaceId ns = id_of(known.ns);
     Broker &inner = *broker->broker;
+    const auto shard = static_cast<uint32_t>(inner.router().topic_hash(ns, filter) % inner.shard_count());
+    auto subscriber = std::make_unique<mqttq_subscriber>(*known.events, known.user, static_cast<Qos>(known.qos),
+                                                         known.answers != 0, *broker->held_answers[shard]);
     subscriber->broker = broker;
-    subscriber->shard = static_cast<uint32_t>(inner.router().topic_hash(ns, filter) % inner.shard_count());
+    subscriber->shard = shard;
     Status status = Status::NoMemory;
     broker->on_shard(subscriber->shard, [&](ShardCore &core, Instant) { status = subscriber->sink.open(core, ns, filter); });
     if (status != Status::Ok) return fail(error, MQTTQ_ENOMEM, "out of memory");
@@ -103,8 +106,19 @@ void mqttq_reply_message(mqttq_broker *broker, const mqttq_reply *reply, mqttq_r
   static_cast<void>(guard(nullptr, [&]() -> mqttq_status {
     const ReplyAddress to = ReplyAddress::unpack(*reply);
     if (to.shard >= broker->broker->shard_count()) return MQTTQ_EINVAL;
-    broker->broker->shard(to.shard).run_soon([=](ShardCore &core, Instant now) {
-      core.answer(to.object, static_cast<ReasonCode>(reason_code), now);
+    ReasonCode reason = ReasonCode::Success;
+    if (kPublishErrors.has(reason_code)) {
+      reason = static_cast<ReasonCode>(reason_code);
+    } else if (reason_code >= 0x80) {
+      reason = ReasonCode::ImplementationSpecificError;
+    }
+    Slab<HeldAnswer> &held = *broker->held_answers[to.shard];
+    broker->broker->shard(to.shard).run_soon([=, &held](ShardCore &core, Instant now) {
+      HeldAnswer *one = held.find(to.object);
+      if (!one) return;
+      const SlabHandle answer = one->answer;
+      held.give_back(*one);
+      core.answer(answer, reason, now);
     });
     return MQTTQ_OK;
   }));

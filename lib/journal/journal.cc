@@ -15,6 +15,12 @@ struct JournalSegment {
   JournalEntry entries[kEntries];
 
   bool full() const noexcept { return count == kEntries; }
+  // Everything in it was read: it begins again behind it.
+  void restart(uint64_t index) noexcept {
+    for (uint32_t i = 0; i < count; ++i) entries[i].message = {};
+    first_index = index;
+    count = 0;
+  }
 };
 
 Journal::~Journal() {
@@ -41,6 +47,7 @@ bool Journal::append(uint64_t number, const MessageRef& message) noexcept {
   entry.message = message;
   bytes_end_ += message->content_size();
   ++end_index_;
+  at_end_count_ = 0;
   return true;
 }
 
@@ -56,6 +63,7 @@ bool Journal::attach(Cursor& cursor) noexcept {
   cursor.index = end_index_;
   last_->cursors.push_back(cursor);
   ++cursor_count_;
+  ++at_end_count_;
   return true;
 }
 
@@ -63,6 +71,7 @@ void Journal::detach(Cursor& cursor) noexcept {
   if (!cursor.journal) return;
   cursor.stop_waiting();
   cursor.ListLink<SegmentTag>::unlink();
+  if (cursor.index == end_index_) --at_end_count_;
   cursor.journal = nullptr;
   cursor.segment = nullptr;
   --cursor_count_;
@@ -85,6 +94,7 @@ void Journal::advance(Cursor& cursor) noexcept {
     cursor.segment = cursor.segment->next;
     cursor.segment->cursors.push_back(cursor);
   }
+  if (cursor.index == end_index_) ++at_end_count_;
   trim();
 }
 
@@ -109,7 +119,7 @@ Cursor* Journal::slowest_over(uint64_t count_max, uint64_t bytes_max) noexcept {
   return nullptr;
 }
 
-// What no cursor will read is let go, whole segments at a time; without a cursor, everything.
+// What no cursor will read is let go: whole segments at a time, and everything when all cursors are at the end.
 void Journal::trim() noexcept {
   while (first_ && first_->cursors.empty() && (first_ != last_ || cursor_count_ == 0)) {
     JournalSegment* ended = first_;
@@ -117,6 +127,7 @@ void Journal::trim() noexcept {
     if (!first_) last_ = nullptr;
     destroy(ended);
   }
+  if (first_ && at_end_count_ == cursor_count_) first_->restart(end_index_);  // all stand in it
 }
 
 }  // namespace mqttq

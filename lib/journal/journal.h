@@ -80,6 +80,7 @@ class Journal {
   uint64_t end_index_ = 0;
   uint64_t bytes_end_ = 0;
   uint32_t cursor_count_ = 0;
+  uint32_t at_end_count_ = 0;  // cursors that have read everything
   IntrusiveList<Cursor, WaitTag> waiting_;
 };
 

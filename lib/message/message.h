@@ -34,9 +34,9 @@ struct MessageView {
 
   bool expires() const noexcept { return expires_at.ns != INT64_MAX; }
   bool expired(Instant now) const noexcept { return expires_at <= now; }
-  // Whole seconds left (MQTT5 3.3.2.3.3); only if expires() and not expired().
+  // Whole seconds left (MQTT5 3.3.2.3.3), 0 when it has expired; only if expires().
   uint32_t expiry_left_s(Instant now) const noexcept {
-    return static_cast<uint32_t>((expires_at - now + kSecond - 1) / kSecond);
+    return expired(now) ? 0 : static_cast<uint32_t>((expires_at - now + kSecond - 1) / kSecond);
   }
 };
 

@@ -188,6 +188,10 @@ Connection::Handled Connection::stall(Stall why, Instant now) noexcept {
 bool Connection::resume(Instant now) noexcept {
   if (state_ == State::Closing || stall_ == Stall::None) return false;
   if (stall_ == Stall::OutputFull && outbox_full()) return false;
+  if (slow_ && slow_->held && !hand_over_held(now)) {
+    shard_.mark_stalled(*this);
+    return true;
+  }
   stall_ = Stall::None;
   last_read_ = now;
   process_tail(now);
@@ -368,6 +372,7 @@ void Connection::finish(Instant now) noexcept {
     }
     if (session->detach(now, publish_will_)) shard_.end_session(*session, now);
   }
+  if (slow_ && slow_->held) shard_.continue_publish(std::move(slow_->held), slow_->operation, now);
   shard_.counters().connections_closed.add();
   link_->close(peer_gone_);
   link_ = nullptr;

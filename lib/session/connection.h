@@ -97,7 +97,7 @@ class Connection final : private Timer {
  private:
   friend class ShardCore;
   enum class State : uint8_t { AwaitConnect, Authenticating, Moved, Connected, Closing };
-  // Why a packet has to wait; it stays unread at the front of tail_.
+  // Why nothing more is handled: the packet at the front of tail_ has to wait, or a publish is still held.
   enum class Stall : uint8_t { None, MailboxFull, AccessAnswer, GroupAnswer, OutputFull, Rate };
   enum class Handled : uint8_t { Yes, Stalled };
 
@@ -137,6 +137,9 @@ class Connection final : private Timer {
   Handled handle_auth(Bytes packet, Instant now) noexcept;
   ReasonCode subscribe_one(const codec::SubscribeEntry& entry, uint32_t identifier) noexcept;
   ReasonCode judge_filter(const codec::SubscribeEntry& entry) noexcept;
+  void hold(MovingMessage& message, const PublishOperation& operation, Instant now) noexcept;
+  // Goes on with the publish that is held. False: some still have no room.
+  bool hand_over_held(Instant now) noexcept;
   // What has to be known before any entry takes effect: permissions, and the answers of groups' homes.
   Stall prepare_subscribe(const codec::SubscribeEntry& entry, uint32_t identifier) noexcept;
   // Pending: the host was asked and the packet is to wait.

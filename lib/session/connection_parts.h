@@ -14,7 +14,7 @@ struct Connection::Slow {
   ~Slow() { rate_timer.cancel(); }
 
   Connection* connection = nullptr;
-  bool publishing = false;  // `operation` is of the packet at the front of tail_
+  MessageRef held;  // a publish that not everybody has yet; empty: there is none
   PublishOperation operation;
   RateTimer rate_timer;
   int64_t message_tokens = 0;  // thousandths
@@ -26,6 +26,11 @@ template <class... Packet>
 void Connection::send(const Packet&... packet) noexcept {
   codec::Writer counting;
   codec::encode(packet..., counting);
+  if (packet_size_out_ && counting.size() > packet_size_out_) {  // nothing in it could be left out [MQTT-3.1.2-24]
+    state_ = State::Closing;
+    shard_.mark_closing(*this);
+    return;
+  }
   if (std::byte* out = output_bytes(counting.size())) {
     codec::Writer writing(out);
     codec::encode(packet..., writing);

@@ -191,7 +191,8 @@ void Connection::attach_session(const codec::ConnectView& connect, std::string_v
   problem_information_ = connect.request_problem_information;
   keep_alive_s_ = connect.keep_alive_s;
   const uint16_t keep_alive_max_s = shard_.limits().keep_alive_max_s;
-  if (keep_alive_max_s && (keep_alive_s_ == 0 || keep_alive_s_ > keep_alive_max_s)) keep_alive_s_ = keep_alive_max_s;
+  // Only version 5 can be told (MQTT5 3.2.2.3.14); others keep their own.
+  if (keep_alive_max_s && version_ == ProtocolVersion::V5 && (keep_alive_s_ == 0 || keep_alive_s_ > keep_alive_max_s)) keep_alive_s_ = keep_alive_max_s;
   accept(connect, present, now);
 }
 
@@ -234,7 +235,10 @@ void Connection::accept(const codec::ConnectView& connect, bool session_present,
   connack.subscription_identifiers_available = limits.subscription_identifiers_available;
   if (keep_alive_s_ != connect.keep_alive_s) connack.server_keep_alive_s = keep_alive_s_;
   send(connack, version_);
-  if (state_ == State::Closing) return;
+  if (state_ == State::Closing) {
+    publish_will_ = false;  // it was never accepted
+    return;
+  }
   arm_keep_alive(now);
   session_->attach(*this, now);
   if (SessionObserver* observer = shard_.observer()) {

@@ -14,24 +14,19 @@ Connection::Handled Connection::handle_publish(Bytes packet, Instant now) noexce
     return Handled::Yes;
   }
   codec::PublishView publish = *decoded;
-  const bool retried = slow_ && slow_->publishing;  // some of its takers have it already
-  if (!retried) {
-    if (publish.qos == Qos::ExactlyOnce) {
-      if (Receipt* receipt = session_->receipts().find(publish.packet_id)) {
-        // A repeat of what was taken: answered again, and not delivered again [MQTT-4.3.3-10]. While its takers have
-        // not all answered, the answer to the first is the answer to this one.
-        if (receipt->answered) send_ack(codec::PacketType::Pubrec, publish.packet_id, ReasonCode::Success);
-        return Handled::Yes;
-      }
-    }
-    ReasonCode reason = judge_publish(publish, now);
-    if (reason == ReasonCode::Success) reason = resolve_alias(publish);
-    if (reason != ReasonCode::Success) {
-      protocol_error(reason, now);
+  if (publish.qos == Qos::ExactlyOnce) {
+    if (Receipt* receipt = session_->receipts().find(publish.packet_id)) {
+      // A repeat of what was taken: answered again, and not delivered again [MQTT-4.3.3-10]. While its takers have
+      // not all answered, the answer to the first is the answer to this one.
+      if (receipt->answered) send_ack(codec::PacketType::Pubrec, publish.packet_id, ReasonCode::Success);
       return Handled::Yes;
     }
-  } else if (publish.topic_alias && publish.topic_name.empty()) {
-    static_cast<void>(resolve_alias(publish));  // it was good
+  }
+  ReasonCode reason = judge_publish(publish, now);
+  if (reason == ReasonCode::Success) reason = resolve_alias(publish);
+  if (reason != ReasonCode::Success) {
+    protocol_error(reason, now);
+    return Handled::Yes;
   }
 
   const RouteRef* route = nullptr;
@@ -46,24 +41,22 @@ Connection::Handled Connection::handle_publish(Bytes packet, Instant now) noexce
       return Handled::Yes;
   }
 
-  if (!retried) {
-    switch (authorize(Action::Publish, publish.topic_name, publish.qos, publish.retain)) {
-      case Verdict::Allow: break;
-      case Verdict::Pending: return stall(Stall::AccessAnswer, now);
-      case Verdict::Busy:
-      case Verdict::Deny:
-        shard_.counters().publishes_refused.add();
-        if (publish.qos == Qos::AtMostOnce) return Handled::Yes;  // dropped (MQTT5 3.3.5)
-        if (publish.qos == Qos::ExactlyOnce && version_ != ProtocolVersion::V5 &&
-            !session_->receipts().insert(publish.packet_id, Receipt{now, false})) {
-          close(ReasonCode::ServerBusy, now);
-          return Handled::Yes;
-        }
-        // 3.x has no way to refuse: it is answered and dropped [MQTT311-3.3.5-2].
-        acknowledge(publish.qos, publish.packet_id,
-                    version_ == ProtocolVersion::V5 ? ReasonCode::NotAuthorized : ReasonCode::Success, 0, now);
+  switch (authorize(Action::Publish, publish.topic_name, publish.qos, publish.retain)) {
+    case Verdict::Allow: break;
+    case Verdict::Pending: return stall(Stall::AccessAnswer, now);
+    case Verdict::Busy:
+    case Verdict::Deny:
+      shard_.counters().publishes_refused.add();
+      if (publish.qos == Qos::AtMostOnce) return Handled::Yes;  // dropped (MQTT5 3.3.5)
+      if (publish.qos == Qos::ExactlyOnce && version_ != ProtocolVersion::V5 &&
+          !session_->receipts().insert(publish.packet_id, Receipt{now, false})) {
+        close(ReasonCode::ServerBusy, now);
         return Handled::Yes;
-    }
+      }
+      // 3.x has no way to refuse: it is answered and dropped [MQTT311-3.3.5-2].
+      acknowledge(publish.qos, publish.packet_id,
+                  version_ == ProtocolVersion::V5 ? ReasonCode::NotAuthorized : ReasonCode::Success, 0, now);
+      return Handled::Yes;
   }
 
   MessageView view;
@@ -79,9 +72,8 @@ Connection::Handled Connection::handle_publish(Bytes packet, Instant now) noexce
     return Handled::Yes;
   }
 
-  PublishOperation fresh;
-  PublishOperation& operation = retried ? slow_->operation : fresh;
-  if (!retried && publish.qos != Qos::AtMostOnce) {
+  PublishOperation operation;
+  if (publish.qos != Qos::AtMostOnce) {
     operation.origin = {session_->handle(), serial_, publish.packet_id, static_cast<uint8_t>(shard_.index())};
     if (publish.qos == Qos::ExactlyOnce && !session_->receipts().insert(publish.packet_id, Receipt{now, false})) {
       close(ReasonCode::ServerBusy, now);
@@ -89,26 +81,45 @@ Connection::Handled Connection::handle_publish(Bytes packet, Instant now) noexce
     }
   }
   MovingMessage message(view);
-  if (!shard_.publish(message, *route, operation, now)) {
-    Slow* slow = this->slow();
-    if (!slow) {
-      close(ReasonCode::ServerBusy, now);
-      return Handled::Yes;
-    }
-    if (!retried) slow->operation = operation;
-    slow->publishing = true;
-    return stall(Stall::MailboxFull, now);
-  }
-  if (retried) slow_->publishing = false;
+  const bool handed_over = shard_.publish(message, *route, operation, now);
   shard_.counters().messages_received.add();
-  if (publish.qos != Qos::AtMostOnce) {
-    ReasonCode reason = operation.reason;
-    if (reason == ReasonCode::Success && operation.nobody_took() && version_ == ProtocolVersion::V5) {
-      reason = ReasonCode::NoMatchingSubscribers;
-    }
-    acknowledge(publish.qos, publish.packet_id, reason, operation.takers, now);
+  if (!handed_over) {
+    hold(message, operation, now);
+  } else if (publish.qos != Qos::AtMostOnce) {
+    acknowledge(publish.qos, publish.packet_id, operation.outcome(), operation.takers, now);
   }
   return Handled::Yes;
+}
+
+// Some who take it have no room yet. Answers of those who have it may come before the others do, so it is entered among
+// the open publishes now; nothing more is read until it is handed over.
+void Connection::hold(MovingMessage& message, const PublishOperation& operation, Instant now) noexcept {
+  OpenPublish open{serial_, operation.origin.packet_id, true, 0, message.view().qos, ReasonCode::Success};
+  const bool entered = !operation.origin.wanted() || session_->open_publishes().push_back(std::move(open));
+  Slow* slow = this->slow();
+  if (!entered || !slow) {
+    shard_.continue_publish(message.keep(), operation, now);
+    close(ReasonCode::ServerBusy, now);
+    return;
+  }
+  slow->held = message.keep();  // it was kept for the mail that did not fit
+  slow->operation = operation;
+  stall(Stall::MailboxFull, now);
+}
+
+bool Connection::hand_over_held(Instant now) noexcept {
+  MovingMessage message(slow_->held);
+  const RouteRef* route = nullptr;
+  const MessageView& view = message.view();
+  if (shard_.routes().find(view.namespace_id, view.topic_name, UINT32_MAX, route) != RouteCache::Outcome::Found ||
+      !shard_.publish(message, *route, slow_->operation, now)) {
+    return false;
+  }
+  slow_->held = {};
+  if (slow_->operation.origin.wanted()) {
+    session_->on_handed_over(slow_->operation.origin, slow_->operation.takers, slow_->operation.outcome(), now);
+  }
+  return true;
 }
 
 ReasonCode Connection::judge_publish(const codec::PublishView& publish, Instant now) noexcept {
@@ -181,7 +192,7 @@ bool Connection::forwardable_properties(const codec::PublishView& publish, Bytes
 // takers: how many still have to answer before this publish is.
 void Connection::acknowledge(Qos qos, uint16_t packet_id, ReasonCode reason, uint8_t takers, Instant now) noexcept {
   if (is_error(reason)) shard_.counters().publishes_refused.add();
-  const OpenPublish open{serial_, packet_id, takers, qos, reason};
+  const OpenPublish open{serial_, packet_id, false, takers, qos, reason};
   Ring<OpenPublish>& waiting = session_->open_publishes();
   if (takers == 0 && waiting.empty()) {
     if (qos == Qos::ExactlyOnce) {

@@ -59,6 +59,7 @@ struct InflightEntry {
   State state = State::AwaitPuback;
   Qos qos = Qos::AtLeastOnce;
   bool retain = false;
+  bool sent = true;  // on the connection there is now, and so counted in its window
 };
 
 }  // namespace mqttq

@@ -201,6 +201,10 @@ uint16_t Session::window() const noexcept {
 
 bool Session::has_room() const noexcept { return !connection_->outbox_full() && !connection_->closing(); }
 
+void Session::mark_sent(InflightEntry& entry) noexcept {
+  if (!std::exchange(entry.sent, true)) --unsent_count_;
+}
+
 bool Session::behind_flow(std::string_view topic_name) const noexcept {
   for (const RetainedFlow* flow = retained_flows_; flow; flow = flow->next) {
     if (topic_matches(flow->topic_filter(), topic_name)) return true;
@@ -226,7 +230,7 @@ void Session::deliver(const Delivery& delivery, Instant now) noexcept {
     connection_->send_publish(message, fields, now);
     return;
   }
-  if (waiting_.empty() && inflight_.count() < window() && !connection_->outbox_full()) {
+  if (waiting_.empty() && unsent_count_ == 0 && !window_full() && !connection_->outbox_full()) {
     Identifiers identifiers;
     if (identifiers.set(delivery.identifiers)) {
       send(message, delivery.qos, delivery.retain, std::move(identifiers), now);
@@ -314,19 +318,38 @@ Session::Sent Session::send(MovingMessage& message, Qos qos, bool retain, Identi
   return Sent::Dropped;
 }
 
-void Session::resend(Instant now) noexcept {
-  // In the order of the first sending; the window only shrinks if the client lowered its Receive Maximum.
+void Session::resend(Instant) noexcept {
+  inflight_.for_each([](uint16_t, InflightEntry& entry) { entry.sent = false; });
+  unsent_count_ = inflight_.count();
+  tell_groups(Mail::Kind::GroupConnected);  // which may hand over what waited: it comes behind
+  shard_.mark_pump(*this);
+}
+
+void Session::pump(Instant now) noexcept {
+  if (!connection_ || connection_->closing()) return;
+  if (pump_unsent(now) && pump_waiting(now)) pump_journals(now);
+}
+
+// Each of these is false when there is no more room.
+
+// In the order of the first sending, and within the window of the connection there is now [MQTT-3.3.4-9].
+bool Session::pump_unsent(Instant now) noexcept {
+  if (unsent_count_ == 0) return true;
   Array<uint16_t> identifiers;
-  inflight_.for_each([&](uint16_t packet_id, InflightEntry&) { static_cast<void>(identifiers.push_back(packet_id)); });
-  if (identifiers.count() != inflight_.count()) {  // memory refused
+  inflight_.for_each([&](uint16_t packet_id, InflightEntry& entry) {
+    if (!entry.sent) static_cast<void>(identifiers.push_back(packet_id));
+  });
+  if (identifiers.count() != unsent_count_) {  // memory refused
     connection_->close(ReasonCode::ServerBusy, now);
-    return;
+    return false;
   }
   std::sort(identifiers.begin(), identifiers.end(), [this](uint16_t a, uint16_t b) {
     return static_cast<int32_t>(inflight_.find(a)->order - inflight_.find(b)->order) < 0;
   });
   for (const uint16_t packet_id : identifiers) {
+    if (window_full() || !has_room()) return false;
     InflightEntry& entry = *inflight_.find(packet_id);
+    mark_sent(entry);
     if (entry.state == InflightEntry::State::AwaitPubcomp) {
       connection_->send_ack(codec::PacketType::Pubrel, packet_id, ReasonCode::Success);
       continue;
@@ -340,16 +363,9 @@ void Session::resend(Instant now) noexcept {
     fields.subscription_identifiers = entry.identifiers.span();
     if (!connection_->send_publish(message, fields, now) && !connection_->closing()) inflight_.remove(packet_id);
   }
-  tell_groups(Mail::Kind::GroupConnected);  // which may hand over what waited, behind what was sent before
-  shard_.mark_pump(*this);
+  return true;
 }
 
-void Session::pump(Instant now) noexcept {
-  if (!connection_ || connection_->closing()) return;
-  if (pump_waiting(now)) pump_journals(now);
-}
-
-// Each of these is false when there is no more room.
 bool Session::pump_waiting(Instant now) noexcept {
   while (!waiting_.empty()) {
     if (RetainedFlow* flow = waiting_.front().flow) {
@@ -357,7 +373,7 @@ bool Session::pump_waiting(Instant now) noexcept {
       waiting_.pop_front();
       continue;
     }
-    if (waiting_.front().qos != Qos::AtMostOnce && inflight_.count() >= window()) return false;
+    if (waiting_.front().qos != Qos::AtMostOnce && window_full()) return false;
     if (!has_room()) return false;
     WaitingMessage waiting = waiting_.pop_front();
     waiting_bytes_ -= waiting.message->content_size();
@@ -371,7 +387,7 @@ bool Session::pump_waiting(Instant now) noexcept {
 bool Session::pump_journals(Instant now) noexcept {
   Array<uint32_t> identifiers;
   while (!ready_.empty()) {
-    if (inflight_.count() >= window() || !has_room()) return false;
+    if (window_full() || !has_room()) return false;
     uint64_t lowest = UINT64_MAX;
     const JournalEntry* entry = nullptr;
     for (JournalReader* reader = ready_.front(); reader;) {
@@ -442,7 +458,7 @@ bool Session::pump_flow(RetainedFlow& flow, Instant now) noexcept {
   if (flow.shards_open) return false;
   while (!flow.messages.empty()) {
     const Qos qos = std::min(flow.qos, flow.messages.front()->qos());
-    if ((qos != Qos::AtMostOnce && inflight_.count() >= window()) || !has_room()) return false;
+    if ((qos != Qos::AtMostOnce && window_full()) || !has_room()) return false;
     MovingMessage message(flow.messages.pop_front());
     Identifiers identifiers;
     static_cast<void>(identifiers.set({&flow.identifier, flow.identifier ? 1u : 0u}));  // one needs no memory
@@ -509,6 +525,7 @@ void Session::end_retained_flows() noexcept {
 bool Session::on_puback(uint16_t packet_id, Instant now) noexcept {
   InflightEntry* entry = inflight_.find(packet_id);
   if (!entry || entry->state != InflightEntry::State::AwaitPuback) return false;
+  mark_sent(*entry);  // it may have been, on the connection before
   inflight_.remove(packet_id);
   pump(now);
   return true;
@@ -517,6 +534,7 @@ bool Session::on_puback(uint16_t packet_id, Instant now) noexcept {
 Session::Pubrec Session::on_pubrec(uint16_t packet_id, bool failed, Instant now) noexcept {
   InflightEntry* entry = inflight_.find(packet_id);
   if (!entry || entry->state == InflightEntry::State::AwaitPuback) return Pubrec::NotFound;
+  mark_sent(*entry);
   if (failed) {  // the exchange is over, and its place in the window free (MQTT5 4.9)
     inflight_.remove(packet_id);
     pump(now);
@@ -530,6 +548,7 @@ Session::Pubrec Session::on_pubrec(uint16_t packet_id, bool failed, Instant now)
 bool Session::on_pubcomp(uint16_t packet_id, Instant now) noexcept {
   InflightEntry* entry = inflight_.find(packet_id);
   if (!entry || entry->state != InflightEntry::State::AwaitPubcomp) return false;
+  mark_sent(*entry);
   inflight_.remove(packet_id);
   pump(now);
   return true;
@@ -537,18 +556,34 @@ bool Session::on_pubcomp(uint16_t packet_id, Instant now) noexcept {
 
 // --- publishes of the client
 
-void Session::on_published(const PublishOrigin& origin, ReasonCode reason, Instant now) noexcept {
+OpenPublish* Session::find_open_publish(const PublishOrigin& origin) noexcept {
   for (uint32_t i = 0; i < open_publishes_.count(); ++i) {
     OpenPublish& open = open_publishes_[i];
-    if (open.packet_id != origin.packet_id || open.connection_serial != origin.connection_serial) continue;
-    if (is_error(reason) && !is_error(open.reason)) open.reason = reason;
-    if (--open.takers_open == 0) answer_publishes(now);
-    return;
+    if (open.packet_id == origin.packet_id && open.connection_serial == origin.connection_serial) return &open;
   }
+  return nullptr;
+}
+
+void Session::on_published(const PublishOrigin& origin, ReasonCode reason, Instant now) noexcept {
+  OpenPublish* open = find_open_publish(origin);
+  if (!open) return;
+  if (is_error(reason) && !is_error(open->reason)) open->reason = reason;
+  --open->takers_open;
+  answer_publishes(now);
+}
+
+void Session::on_handed_over(const PublishOrigin& origin, uint8_t takers, ReasonCode reason, Instant now) noexcept {
+  OpenPublish* open = find_open_publish(origin);
+  if (!open) return;
+  open->handing_over = false;
+  open->takers_open = static_cast<int16_t>(open->takers_open + takers);
+  if (!is_error(open->reason)) open->reason = reason;
+  answer_publishes(now);
 }
 
 void Session::answer_publishes(Instant now) noexcept {
-  while (!open_publishes_.empty() && open_publishes_.front().takers_open == 0) {
+  while (!open_publishes_.empty() && !open_publishes_.front().handing_over &&
+         open_publishes_.front().takers_open == 0) {
     const OpenPublish done = open_publishes_.pop_front();
     const bool here = connection_ && connection_->serial() == done.connection_serial;
     if (done.qos == Qos::ExactlyOnce) {

@@ -45,7 +45,8 @@ struct Receipt {
 struct OpenPublish {
   uint32_t connection_serial = 0;
   uint16_t packet_id = 0;
-  uint8_t takers_open = 0;
+  bool handing_over = false;  // not everybody has it yet; answers may come all the same
+  int16_t takers_open = 0;    // below 0 while it is handed over
   Qos qos = Qos::AtLeastOnce;
   ReasonCode reason = ReasonCode::Success;
 };
@@ -150,6 +151,8 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   PacketIdMap<Receipt>& receipts() noexcept { return receipts_; }
   Ring<OpenPublish>& open_publishes() noexcept { return open_publishes_; }
   void on_published(const PublishOrigin& origin, ReasonCode reason, Instant now) noexcept;
+  // What had to wait for room has been handed to everybody; `takers` of them answer, or have answered.
+  void on_handed_over(const PublishOrigin& origin, uint8_t takers, ReasonCode reason, Instant now) noexcept;
   // Answers finished publishes from the front on.
   void answer_publishes(Instant now) noexcept;
   void forget_old_receipts(Instant now) noexcept;
@@ -182,16 +185,21 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   bool pump_marked = false;  // stands in the shard's list of sessions to pump
 
  private:
+  OpenPublish* find_open_publish(const PublishOrigin& origin) noexcept;
   Subscription* find_subscription(std::string_view topic_filter) noexcept;
   void end_subscription(Subscription& subscription) noexcept;
   Status start_reading(Subscription& subscription) noexcept;
   void stop_reading(Filter& filter, bool drain) noexcept;
   void end_reader(JournalReader& reader) noexcept;
+  bool pump_unsent(Instant now) noexcept;
   bool pump_waiting(Instant now) noexcept;
   bool pump_journals(Instant now) noexcept;
   bool pump_flow(RetainedFlow& flow, Instant now) noexcept;
   // A live message on this topic has to wait behind retained ones.
   bool behind_flow(std::string_view topic_name) const noexcept;
+  // The client's, and of the packets sent on this connection.
+  bool window_full() const noexcept { return inflight_.count() - unsent_count_ >= window(); }
+  void mark_sent(InflightEntry& entry) noexcept;
   bool has_room() const noexcept;
   void tell_groups(Mail::Kind kind) noexcept;
   void end_retained_flows() noexcept;
@@ -215,6 +223,7 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   JournalReader* readers_ = nullptr;
   IntrusiveList<JournalReader, ReadyTag> ready_;
   PacketIdMap<InflightEntry> inflight_;
+  uint32_t unsent_count_ = 0;  // of inflight_, to be sent again on this connection
   PacketIdMap<Receipt> receipts_;
   Ring<WaitingMessage> waiting_;
   uint64_t waiting_bytes_ = 0;

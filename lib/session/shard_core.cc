@@ -9,6 +9,10 @@
 
 namespace mqttq {
 
+namespace {
+constexpr int64_t kLinesPerSecond = 10;  // of log about what peers do
+}
+
 ShardCore::ShardCore(const ShardWorld& world, uint32_t index, uint64_t seed, Instant now)
     : world_(world),
       index_(index),
@@ -22,7 +26,9 @@ ShardCore::ShardCore(const ShardWorld& world, uint32_t index, uint64_t seed, Ins
       groups_(fan_out_, *this, world.limits.outbox_messages_max, world.router.seed()),
       connections_(world.limits.connections_max),
       sessions_(world.limits.sessions_max),
+      connect_tokens_(int64_t{world.limits.connect_rate} * 1000),
       connect_tokens_at_(now),
+      log_tokens_(kLinesPerSecond),
       log_tokens_at_(now) {
   set_observer(world.observer);
   fan_out_.set_limiter(this, [](void* user, Journal& journal) noexcept {
@@ -238,6 +244,14 @@ bool ShardCore::publish_from_inside(const MessageRef& message, Instant now,
   return true;
 }
 
+void ShardCore::continue_publish(MessageRef message, const PublishOperation& operation, Instant now) noexcept {
+  InsidePublish rest{std::move(message), operation, nullptr};
+  if (inside_.push_back(std::move(rest))) return;
+  if (Session* session = sessions_.find(operation.origin.session)) {
+    session->on_handed_over(operation.origin, operation.takers, ReasonCode::QuotaExceeded, now);
+  }
+}
+
 void ShardCore::run_inside_publishes(Instant now) noexcept {
   if (running_inside_) return;
   running_inside_ = true;
@@ -250,8 +264,11 @@ void ShardCore::run_inside_publishes(Instant now) noexcept {
       MovingMessage message(one.message);
       if (!publish(message, *route, one.operation, now)) break;
     }
-    if (one.finished) one.finished->fetch_sub(1, std::memory_order_relaxed);
-    inside_.pop_front();
+    const InsidePublish done = inside_.pop_front();
+    if (done.finished) done.finished->fetch_sub(1, std::memory_order_relaxed);
+    if (Session* session = sessions_.find(done.operation.origin.session)) {
+      session->on_handed_over(done.operation.origin, done.operation.takers, done.operation.outcome(), now);
+    }
   }
   if (inside_.empty()) inside_.reset();
   running_inside_ = false;
@@ -736,7 +753,6 @@ std::byte* ShardCore::scratch(size_t size) noexcept {
 
 void ShardCore::log_peer(const char* what, const Connection& connection, ReasonCode reason, Instant now) noexcept {
   if (!world_.log) return;
-  constexpr int64_t kLinesPerSecond = 10;
   const int64_t elapsed = now - log_tokens_at_;
   if (elapsed >= kSecond) {
     log_tokens_ = kLinesPerSecond;

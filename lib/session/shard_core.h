@@ -52,13 +52,17 @@ struct PublishOperation {
   bool routed = false;
   bool retain_open = false;    // still to be handed to the retained store
   bool propose_open = false;   // still to be handed to the committer
-  uint64_t shards_open = 0;    // still to be told
+  uint64_t shards_open = 0;    // still to be told, once it is routed
   uint8_t takers = 0;          // that will answer later
   uint32_t delivered = 0;
   bool retained = false;
   ReasonCode reason = ReasonCode::Success;
 
-  bool nobody_took() const noexcept { return delivered == 0 && takers == 0 && !retained; }
+  // For the publisher, once it is handed over.
+  ReasonCode outcome() const noexcept {
+    const bool nobody = delivered == 0 && takers == 0 && !retained;
+    return reason == ReasonCode::Success && nobody ? ReasonCode::NoMatchingSubscribers : reason;
+  }
 };
 
 class ShardCore final : private GroupCourier {
@@ -154,6 +158,8 @@ class ShardCore final : private GroupCourier {
 
   // Hands `message` to everybody who takes it. False if some have no room yet: call again with the same operation.
   bool publish(MovingMessage& message, RouteRef route, PublishOperation& operation, Instant now) noexcept;
+  // Goes on with a publish whose connection is gone. Without memory it counts as refused.
+  void continue_publish(MessageRef message, const PublishOperation& operation, Instant now) noexcept;
   // A sink takes a message and answers later, exactly once: hold, then answer.
   void hold_answer(SlabHandle answer) noexcept;
   void answer(SlabHandle answer, ReasonCode reason, Instant now) noexcept;
@@ -244,9 +250,9 @@ class ShardCore final : private GroupCourier {
   Ring<InsidePublish> inside_;
   Ring<WaitingQuery> queries_;
   Array<std::byte> scratch_;
-  int64_t connect_tokens_ = 0;  // thousandths
+  int64_t connect_tokens_;  // thousandths
   Instant connect_tokens_at_{};
-  int64_t log_tokens_ = 0;
+  int64_t log_tokens_;
   Instant log_tokens_at_{};
   uint64_t log_suppressed_ = 0;
   Instant now_{};  // of the turn

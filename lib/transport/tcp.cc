@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -189,10 +190,13 @@ int bind_and_listen(const sockaddr_storage& address, socklen_t size, bool shared
 
 // A socket file that nobody listens on any more is what a broker that was killed left behind.
 void remove_stale_socket(const sockaddr_storage& address, socklen_t size) noexcept {
+  const char* path = reinterpret_cast<const sockaddr_un&>(address).sun_path;
+  struct stat file;
+  if (::lstat(path, &file) != 0 || !S_ISSOCK(file.st_mode)) return;  // nobody's file is taken for one
   const int probe = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (probe < 0) return;
   if (::connect(probe, reinterpret_cast<const sockaddr*>(&address), size) != 0 && errno == ECONNREFUSED) {
-    ::unlink(reinterpret_cast<const sockaddr_un&>(address).sun_path);
+    ::unlink(path);
   }
   ::close(probe);
 }

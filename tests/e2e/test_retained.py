@@ -145,7 +145,7 @@ def test_a_retained_message_comes_before_later_ones(start_broker, clients, topic
     broker = start_broker(flags=("--shards", "2"))
     publisher = clients("paho", broker, Version(version))
     publisher.connect()
-    for number in range(80):
+    for number in range(60):
         name = f"{topic}/{number}"
         publisher.publish(name, "kept", 1, retain=True)
         with Socket(broker) as newcomer:

@@ -69,14 +69,6 @@ def test_wildcards_do_not_reach_system_topics(connected, topic, topic_filter):
     assert not any(name.startswith("$") for name in seen)
 
 
-def test_the_system_topics(connected):
-    """$SYS/# brings the broker's own topics, retained: at least its version."""
-    subscriber = connected("js")
-    subscriber.subscribe(Subscription("$SYS/#", 0))
-    messages = subscriber.messages.take_until(lambda message: message.topic == "$SYS/broker/version")
-    assert messages[-1].retain and messages[-1].payload
-
-
 @pytest.mark.parametrize("kind", ["paho", "js"])
 @pytest.mark.parametrize("version", [Version.V3_1_1, Version.V5], ids=["v3_1_1", "v5"])
 def test_a_hundred_filters_in_one_subscribe(connected, topic, kind, version):

@@ -164,7 +164,8 @@ class Client(abc.ABC):
     def take_until(self, payload: bytes | str, timeout_s: float = TIMEOUT_S) -> list[Message]:
         """All messages before the first with `payload`, which is taken and left out.
 
-        This is how a test shows that nothing else came: it sends a last message behind what must not arrive.
+        This is how a test shows that nothing else came: it sends a last message behind what must not arrive. Order
+        holds only for what one client publishes to one topic, so what must arrive is taken first, or sent by the same.
         """
         payload = payload.encode() if isinstance(payload, str) else payload
         return self.messages.take_until(lambda message: message.payload == payload, timeout_s)[:-1]

@@ -103,28 +103,38 @@ bool TestBroker::read_links(uint32_t shard) {
 }
 
 bool TestBroker::turn(uint32_t shard) {
+  awake_ &= ~(uint64_t{1} << shard);
   router_.epoch().online(shard);
   bool more = read_links(shard);
   more |= cores_[shard]->turn(now_);
-  static_cast<void>(cores_[shard]->postman().take_woken());
+  awake_ |= cores_[shard]->postman().take_woken();
   router_.epoch().offline(shard);
   return more;
 }
 
+bool TestBroker::commit() {
+  awake_ &= ~(uint64_t{1} << office_.committer());
+  const bool open = committer_.turn();
+  awake_ |= committer_.take_woken();
+  return open;
+}
+
 void TestBroker::settle() {
-  for (int round = 0; round < 10'000; ++round) {
-    bool more = false;
-    for (uint32_t i = 0; i < setup_.shard_count; ++i) more |= turn(i);
-    const bool open = commit();
-    more |= open && !log_.held;
-    for (uint32_t i = 0; i < office_.party_count(); ++i) more |= office_.has_mail(i);
-    if (!more) return;
+  for (int round = 0; awake_ != 0; ++round) {
+    if (round == 10'000) FAIL("the broker does not come to rest");
+    for (uint32_t i = 0; i < setup_.shard_count; ++i) {
+      if (awake_ >> i & 1 && turn(i)) wake(i);
+    }
+    if (awake_ >> office_.committer() & 1 && commit() && !log_.held) wake(office_.committer());
   }
-  FAIL("the broker does not come to rest");
+  for (uint32_t i = 0; i < office_.party_count(); ++i) {
+    if (office_.has_mail(i)) FAIL("somebody has mail and was not woken");
+  }
 }
 
 void TestBroker::advance_ms(int64_t duration_ms) {
   now_ = now_ + duration_ms * kMillisecond;
+  for (uint32_t i = 0; i < office_.party_count(); ++i) wake(i);
   settle();
 }
 
@@ -139,6 +149,7 @@ TestLink& TestBroker::open(uint32_t shard, const ListenerInfo& listener) {
 
 void TestBroker::hang_up(TestLink& link) {
   if (link.connection) cores_[link.shard]->on_closed(*link.connection, now_);
+  wake(link.shard);
   settle();
 }
 
@@ -146,6 +157,7 @@ void TestBroker::answer(const AccessTicket& ticket, Verdict verdict, ReasonCode 
   router_.epoch().online(ticket.shard);
   cores_[ticket.shard]->on_access_answer(ticket, verdict, reason, now_);
   router_.epoch().offline(ticket.shard);
+  wake(ticket.shard);
   settle();
 }
 
@@ -287,6 +299,7 @@ TestClient::TestClient(TestBroker& broker, ProtocolVersion version, uint32_t sha
 
 TestClient& TestClient::send(Bytes bytes) {
   link_.inbox.emplace_back(bytes.begin(), bytes.end());
+  broker_.wake(link_.shard);
   broker_.settle();
   return *this;
 }

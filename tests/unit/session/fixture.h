@@ -65,11 +65,14 @@ class TestBroker {
   // The first of "c0", "c1", … whose home is `shard`.
   std::string client_id_at(uint32_t shard) const;
 
-  // Runs all shards and the committer until none has anything to do. Fails the test if that never comes.
+  // Runs those shards, and the committer, that are awake, until none is. Fails the test if that never comes, and if
+  // somebody was sent mail and was not woken for it.
   void settle();
-  // One turn of one shard, and nothing else.
+  // A shard, or the committer, is to have a turn.
+  void wake(uint32_t party) noexcept { awake_ |= uint64_t{1} << party; }
+  // One turn of one shard, or of the committer, and nothing else. True if there is more to do.
   bool turn(uint32_t shard);
-  bool commit() noexcept { return committer_.turn(); }
+  bool commit();
   // The clock goes on, and whatever is due happens.
   void advance_ms(int64_t duration_ms);
   void advance_s(int64_t duration_s) { advance_ms(duration_s * 1000); }
@@ -95,6 +98,7 @@ class TestBroker {
   std::vector<std::unique_ptr<Wires>> wires_;
   std::vector<std::unique_ptr<ShardCore>> cores_;
   Instant now_{1'000 * kSecond};
+  uint64_t awake_ = 0;  // a bit each, as in Postman::take_woken()
 };
 
 // What came from the broker, a line for each packet; "closed" when it closed the connection. For instance

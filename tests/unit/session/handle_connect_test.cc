@@ -211,7 +211,7 @@ TEST_CASE("a session without an expiry interval ends with its connection", "[ses
 TEST_CASE("a session of 0xFFFFFFFF seconds does not expire", "[session]") {
   TestBroker broker;
   TestClient(broker).accepted(connect_as("a", true, kSessionExpiryNever)).disconnect();
-  broker.advance_s(100'000'000);
+  broker.advance_s(1'000'000);
   CHECK(TestClient(broker).connect(connect_as("a", false)).said() == Lines{"CONNACK 00 present"});
 }
 

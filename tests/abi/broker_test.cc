@@ -1,0 +1,285 @@
+// The life of a broker: its states, its neighbours in the process, its words and its figures.
+#include <catch2/catch_test_macros.hpp>
+#include <atomic>
+#include <csignal>
+#include <cstring>
+#include <mutex>
+#include <thread>
+
+#include "host.h"
+
+using namespace mqttq::abi;
+
+namespace {
+
+// Each of the calls that need a running broker.
+std::vector<mqttq_status> calls_that_need_it_running(Host& host, mqttq_events* events) {
+  mqttq_listener_config endpoint = listener_config();
+  endpoint.address = "127.0.0.1:0";
+  mqttq_subscriber_config subscription = subscriber_config();
+  subscription.topic_filter = bytes("#");
+  subscription.events = events;
+  const MessagePtr message = make_message("a", "b");
+  mqttq_listener* listener = nullptr;
+  mqttq_subscriber* subscriber = nullptr;
+  mqttq_clients* clients = nullptr;
+  uint64_t cursor = 0;
+  return {mqttq_listener_open(host.get(), &endpoint, &listener, nullptr),
+          mqttq_subscriber_open(host.get(), &subscription, &subscriber, nullptr),
+          mqttq_publish(host.get(), message.get(), nullptr),
+          mqttq_clients_list(host.get(), nullptr, {}, &cursor, 0, &clients, nullptr),
+          mqttq_client_disconnect(host.get(), nullptr, bytes("x"), 0, 0, nullptr)};
+}
+
+}  // namespace
+
+TEST_CASE("a broker is started once, used, and stopped for good", "[abi]") {
+  Host host;
+  mqttq_events* events = host.open_events();
+  CHECK(calls_that_need_it_running(host, events) == std::vector<mqttq_status>(5, MQTTQ_ESTATE));
+  CHECK(mqttq_broker_start(host.get(), nullptr) == MQTTQ_OK);
+  mqttq_error error = make_error();
+  CHECK(mqttq_broker_start(host.get(), &error) == MQTTQ_ESTATE);
+  CHECK(std::strlen(error.text) > 0);
+  CHECK(mqttq_broker_set_access(host.get(), events, 1, 1, nullptr) == MQTTQ_ESTATE);
+  CHECK(mqttq_broker_observe(host.get(), events, MQTTQ_OBSERVE_SESSIONS, nullptr) == MQTTQ_ESTATE);
+  CHECK(mqttq_broker_turn(host.get(), 0) == MQTTQ_ESTATE);  // not the host's to drive
+  mqttq_broker_stop(host.get());
+  mqttq_broker_stop(host.get());
+  CHECK(calls_that_need_it_running(host, events) == std::vector<mqttq_status>(5, MQTTQ_ESHUTDOWN));
+  CHECK(mqttq_broker_start(host.get(), nullptr) == MQTTQ_ESTATE);
+}
+
+TEST_CASE("a broker that was never started is ended like any other", "[abi]") {
+  Host host;
+  host.open_events();
+  mqttq_broker_stop(host.get());
+}
+
+TEST_CASE("a client of a stopping broker is told so, and its listener is gone", "[abi][MQTT-3.1.4-6]") {
+  Host host{2};
+  host.start();
+  const std::string address = host.listen();
+  WireClient client(address);
+  REQUIRE(client.connect({.client_id = "c"}) == 0);
+  std::thread stopper([&] { mqttq_broker_stop(host.get()); });
+  const std::string last = client.read();
+  REQUIRE(last.size() >= 3);
+  CHECK(static_cast<uint8_t>(last[0]) == 0xE0);
+  CHECK(static_cast<uint8_t>(last[2]) == 0x8B);
+  CHECK(client.read().empty());
+  client.vanish();
+  stopper.join();
+  CHECK_THROWS(WireClient(address));
+}
+
+TEST_CASE("what was opened may be closed after the broker was stopped, in any order", "[abi]") {
+  for (const bool subscriber_first : {true, false}) {
+    mqttq_broker_config config = broker_config();
+    config.shards = 2;
+    mqttq_broker* broker = nullptr;
+    REQUIRE(mqttq_broker_create(&config, &broker, nullptr) == MQTTQ_OK);
+    REQUIRE(mqttq_broker_start(broker, nullptr) == MQTTQ_OK);
+    mqttq_events_config ring = events_config();
+    ring.capacity = 1;
+    mqttq_events* events = nullptr;
+    REQUIRE(mqttq_events_open(broker, &ring, &events, nullptr) == MQTTQ_OK);
+    mqttq_subscriber_config subscription = subscriber_config();
+    subscription.topic_filter = bytes("#");
+    subscription.events = events;
+    subscription.qos = 1;
+    subscription.answers = 1;
+    mqttq_subscriber* subscriber = nullptr;
+    REQUIRE(mqttq_subscriber_open(broker, &subscription, &subscriber, nullptr) == MQTTQ_OK);
+    mqttq_listener_config endpoint = listener_config();
+    endpoint.address = "127.0.0.1:0";
+    mqttq_listener* listener = nullptr;
+    REQUIRE(mqttq_listener_open(broker, &endpoint, &listener, nullptr) == MQTTQ_OK);
+    // One message in the ring, and one that waits for room in it.
+    for (int i = 0; i < 2; ++i) mqttq_publish(broker, make_message("t", "x", 1).get(), nullptr);
+    const mqttq_event first = take_one(events).event;
+    mqttq_broker_stop(broker);
+    if (subscriber_first) mqttq_subscriber_close(subscriber);
+    mqttq_listener_close(listener);
+    if (!subscriber_first) mqttq_subscriber_close(subscriber);
+    mqttq_event left[4];
+    mqttq_events_take(events, left, 4);
+    mqttq_reply_message(broker, &first.reply, 0);
+    mqttq_events_close(events);
+    mqttq_broker_destroy(broker);
+  }
+}
+
+TEST_CASE("a message that is held outlives its ring and its broker", "[abi]") {
+  MessagePtr kept;
+  {
+    Host host{2};
+    host.start();
+    mqttq_events* events = host.open_events();
+    host.subscribe("t", events);
+    host.publish("t", "x");
+    kept = take_one(events).message;
+  }
+  CHECK(text(mqttq_message_payload(kept.get())) == "x");
+}
+
+TEST_CASE("two brokers in one process do not notice each other", "[abi]") {
+  Host one{2}, two{2};
+  one.start();
+  two.start();
+  const std::string first = one.listen(), second = two.listen();
+  mqttq_events* in_one = one.open_events();
+  mqttq_events* in_two = two.open_events();
+  one.subscribe("#", in_one);
+  two.subscribe("#", in_two);
+
+  WireClient here(first), there(second);
+  REQUIRE(here.connect({.client_id = "same"}) == 0);
+  REQUIRE(there.connect({.client_id = "same"}) == 0);
+  REQUIRE(here.subscribe("t", 0) == 0);
+  REQUIRE(there.subscribe("t", 0) == 0);
+  one.publish("t", "one");
+  CHECK(read_publish(here.read()).payload == "one");
+  CHECK(there.nothing_but_ping());
+  CHECK(take_one(in_one).payload == "one");
+  CHECK(is_empty(in_two));
+  CHECK(two.counter("messages_sent") == 0);
+
+  std::thread stopper([&] { one.end(); });
+  CHECK_FALSE(here.read().empty());  // DISCONNECT
+  here.vanish();
+  stopper.join();
+  two.publish("t", "two");
+  CHECK(read_publish(there.read()).payload == "two");
+  CHECK(take_one(in_two).payload == "two");
+  CHECK(two.listen() != second);
+}
+
+TEST_CASE("a peer that vanishes does not kill a host that leaves SIGPIPE alone", "[abi]") {
+  struct sigaction before {};
+  REQUIRE(::sigaction(SIGPIPE, nullptr, &before) == 0);
+  REQUIRE(before.sa_handler == SIG_DFL);
+  Host host;
+  host.start();
+  const std::string address = host.listen();
+  mqttq_events* events = host.open_events();
+  host.subscribe("up", events);
+  const std::string payload(8'000, 'x');
+  for (int i = 0; i < 20; ++i) {
+    WireClient victim(address);
+    REQUIRE(victim.connect({.client_id = "victim"}) == 0);
+    REQUIRE(victim.subscribe("t", 0) == 0);
+    // It vanishes between two messages for it, so that some are written to a socket that is reset.
+    host.publish("t", payload);
+    victim.vanish();
+    for (int k = 0; k < 50; ++k) host.publish("t", payload);
+    host.settle();
+  }
+  struct sigaction after {};
+  REQUIRE(::sigaction(SIGPIPE, nullptr, &after) == 0);
+  CHECK(after.sa_handler == SIG_DFL);
+  WireClient client(address);
+  REQUIRE(client.connect({.client_id = "c"}) == 0);
+  client.send(publish_packet("up", "alive"));
+  CHECK(take_one(events).payload == "alive");
+}
+
+TEST_CASE("the log callback gets whole lines with who was wrong", "[abi]") {
+  struct Lines {
+    std::mutex mutex;
+    std::vector<std::pair<mqttq_log_level, std::string>> lines;
+    bool ends_in_nul = true;
+  } log;
+  mqttq_broker_config config = broker_config();
+  config.shards = 1;
+  config.log_user = &log;
+  config.log = [](void* user, mqttq_log_level level, const char* line, size_t size) {
+    auto& to = *static_cast<Lines*>(user);
+    const std::lock_guard lock(to.mutex);
+    to.ends_in_nul &= line[size] == '\0';
+    to.lines.emplace_back(level, std::string(line, size));
+  };
+  Host host{config};
+  host.start();
+  WireClient client(host.listen());
+  REQUIRE(client.connect({.client_id = "wrong-doer"}) == 0);
+  client.send(std::string("\x36\x04\0\1ax", 6));  // QoS 3 [MQTT-3.3.1-4]
+  while (!client.read().empty()) {
+  }
+  client.vanish();
+  host.end();
+  REQUIRE(log.lines.size() == 1);
+  CHECK(log.ends_in_nul);
+  CHECK(log.lines[0].first == MQTTQ_LOG_NOTICE);
+  CHECK(log.lines[0].second.find("wrong-doer") != std::string::npos);
+  CHECK(log.lines[0].second.find("127.0.0.1:") != std::string::npos);
+  CHECK(log.lines[0].second.find('\n') == std::string::npos);
+}
+
+TEST_CASE("counters have names and texts, and a short array gets the first of them", "[abi]") {
+  Host host;
+  host.start();
+  const size_t count = mqttq_broker_counters(host.get(), nullptr, 0);
+  REQUIRE(count > 10);
+  std::vector<mqttq_counter> all(count + 1), few(2);
+  all[count].name = "untouched";
+  CHECK(mqttq_broker_counters(host.get(), all.data(), count + 1) == count);
+  CHECK(std::string(all[count].name) == "untouched");
+  CHECK(mqttq_broker_counters(host.get(), few.data(), few.size()) == count);
+  CHECK(few[1].name == all[1].name);
+  for (size_t i = 0; i < count; ++i) {
+    CHECK(std::strlen(all[i].name) > 0);
+    CHECK(std::strlen(all[i].text) > 0);
+  }
+  WireClient client(host.listen());
+  REQUIRE(client.connect({.client_id = "c"}) == 0);
+  client.send(publish_packet("t", "1")).send(publish_packet("t", "2"));
+  REQUIRE(client.nothing_but_ping());
+  CHECK(host.counter("messages_received") == 2);
+  CHECK(host.counter("connections_opened") == 1);
+}
+
+TEST_CASE("two namespaces with the same topics and client ids see nothing of each other", "[abi]") {
+  Host host{2};
+  host.start();
+  mqttq_namespace* red = host.open_namespace("red");
+  mqttq_namespace* blue = host.open_namespace("blue");
+  CHECK(host.open_namespace("red") == red);
+  CHECK(std::string(mqttq_namespace_name(blue)) == "blue");
+  mqttq_events* events = host.open_events();
+  host.subscribe("#", events, 1, false, red);
+  WireClient in_red(host.listen(red)), in_blue(host.listen(blue)), in_global(host.listen());
+  for (WireClient* client : {&in_red, &in_blue, &in_global}) {
+    REQUIRE(client->connect({.client_id = "same"}) == 0);  // nobody is taken over
+    REQUIRE(client->subscribe("t/#", 0) == 0);
+  }
+  in_blue.send(publish_packet("t/1", "of blue", 0, 0, {}, true));
+  CHECK(read_publish(in_blue.read()).payload == "of blue");
+  host.publish("t/1", "of global");
+  CHECK(read_publish(in_global.read()).payload == "of global");
+  host.publish("t/1", "of red", 0, false, red);
+  CHECK(read_publish(in_red.read()).payload == "of red");
+  for (WireClient* client : {&in_red, &in_blue, &in_global}) CHECK(client->nothing_but_ping());
+  CHECK(take_one(events).payload == "of red");
+  CHECK(is_empty(events));
+  CHECK(host.client_ids(red) == std::vector<std::string>{"same"});
+  // What is retained stays in its namespace too.
+  CHECK(in_red.subscribe("t/1", 0) == 0);
+  CHECK(in_red.nothing_but_ping());
+  CHECK(mqttq_client_disconnect(host.get(), red, bytes("same"), 0, 0, nullptr) == MQTTQ_OK);
+  CHECK_FALSE(in_red.read().empty());
+  CHECK(in_blue.nothing_but_ping());
+}
+
+TEST_CASE("a namespace's name is judged", "[abi]") {
+  Host host;
+  mqttq_namespace* ns = nullptr;
+  for (const std::string& name : {std::string(), std::string("a/b"), std::string("-a"), std::string(".a"),
+                                  std::string("\xC3\xA4"), std::string(256, 'a'), std::string("a\0b", 3)}) {
+    CHECK(mqttq_namespace_open(host.get(), name.data(), name.size(), &ns, nullptr) == MQTTQ_EINVAL);
+  }
+  CHECK(ns == nullptr);
+  const std::string longest(255, 'a');
+  CHECK(mqttq_namespace_open(host.get(), longest.data(), longest.size(), &ns, nullptr) == MQTTQ_OK);
+  CHECK(mqttq_namespace_name(ns) == longest);
+}

@@ -1,0 +1,186 @@
+"""libmqttq for ctypes alone: structures and prototypes written down by hand from include/mqttq, nothing generated.
+
+What stands here is what any language has to do that sees only symbols and layouts. The library is the file named by
+MQTTQ_LIBRARY. Callbacks that were handed over must be kept by the caller for as long as the library may call them.
+"""
+
+import ctypes
+import os
+from ctypes import POINTER, c_char, c_char_p, c_int, c_int32, c_size_t, c_uint8, c_uint16, c_uint32, c_uint64, c_void_p
+
+OK, EINVAL, EADDRINUSE, ESHUTDOWN, ENOTFOUND, ESTATE = 0, -1, -3, -6, -7, -11
+LOG_NOTICE = 3
+AUTHENTICATE, AUTHORIZE, CONNECTED, DISCONNECTED, SESSION_ENDED, MESSAGE = 1, 2, 3, 4, 5, 6
+OBSERVE_SESSIONS = 1
+PULL, ON_WORKER, ON_SHARD = 0, 1, 2
+
+
+class Bytes(ctypes.Structure):
+    _fields_ = [("data", c_void_p), ("size", c_size_t)]
+
+    @classmethod
+    def of(cls, value: bytes) -> "Bytes":
+        """Borrows from `value`, which it keeps alive."""
+        made = cls(ctypes.cast(c_char_p(value), c_void_p), len(value))
+        made.kept = value
+        return made
+
+    def value(self) -> bytes:
+        return ctypes.string_at(self.data, self.size) if self.size else b""
+
+
+class Error(ctypes.Structure):
+    _fields_ = [("size", c_size_t), ("status", c_int32), ("system_error", c_int32), ("text", c_char * 512)]
+
+
+class Limits(ctypes.Structure):
+    _fields_ = [("size", c_size_t)] + [(name, c_uint32) for name in (
+        "packet_size_max", "topic_size_max", "topic_levels_max", "connect_timeout_ms", "connections_max",
+        "sessions_max", "connect_rate", "receive_maximum", "receipt_timeout_s", "inflight_max", "outbox_messages_max",
+        "outbox_bytes_max", "subscriptions_max", "session_expiry_max_s", "keep_alive_max_s", "topic_alias_maximum",
+        "retained_messages_max", "retained_bytes_max", "message_rate", "byte_rate")]
+
+
+LogFunction = ctypes.CFUNCTYPE(None, c_void_p, c_uint8, c_void_p, c_size_t)
+
+
+class BrokerConfig(ctypes.Structure):
+    _fields_ = [("size", c_size_t), ("shards", c_uint32), ("host_loop", c_uint32), ("mailbox_capacity", c_uint32),
+                ("log", LogFunction), ("log_user", c_void_p), ("limits", Limits)]
+
+
+class Counter(ctypes.Structure):
+    _fields_ = [("name", c_char_p), ("text", c_char_p), ("value", c_uint64)]
+
+
+class ListenerConfig(ctypes.Structure):
+    _fields_ = [("size", c_size_t), ("address", c_char_p), ("ns", c_void_p), ("packet_size_max", c_uint32),
+                ("connect_timeout_ms", c_uint32)]
+
+
+class UserProperty(ctypes.Structure):
+    _fields_ = [("name", Bytes), ("value", Bytes)]
+
+
+class MessageConfig(ctypes.Structure):
+    _fields_ = [("size", c_size_t), ("ns", c_void_p), ("topic", Bytes), ("payload", Bytes), ("qos", c_uint8),
+                ("retain", c_uint8), ("payload_is_text", c_uint8), ("has_message_expiry", c_uint8),
+                ("message_expiry_s", c_uint32), ("content_type", Bytes), ("response_topic", Bytes),
+                ("correlation_data", Bytes), ("user_properties", POINTER(UserProperty)),
+                ("user_property_count", c_size_t)]
+
+
+class Reply(ctypes.Structure):
+    _fields_ = [("words", c_uint64 * 3)]
+
+
+class Event(ctypes.Structure):
+    _fields_ = [("size", c_size_t), ("type", c_uint32), ("reason_code", c_uint8), ("action", c_uint8),
+                ("qos", c_uint8), ("retain", c_uint8), ("has_user_name", c_uint8), ("has_password", c_uint8),
+                ("has_reply", c_uint8), ("protocol_version", c_uint8), ("sequence", c_uint64),
+                ("namespace_name", c_char_p), ("client_id", Bytes), ("user_name", Bytes), ("password", Bytes),
+                ("address", Bytes), ("topic", Bytes), ("message", c_void_p), ("user", c_void_p), ("reply", Reply)]
+
+
+EventFunction = ctypes.CFUNCTYPE(None, c_void_p, POINTER(Event))
+
+
+class EventsConfig(ctypes.Structure):
+    _fields_ = [("size", c_size_t), ("capacity", c_uint32), ("mode", c_uint32), ("on_event", EventFunction),
+                ("user", c_void_p)]
+
+
+class SubscriberConfig(ctypes.Structure):
+    _fields_ = [("size", c_size_t), ("ns", c_void_p), ("topic_filter", Bytes), ("events", c_void_p),
+                ("user", c_void_p), ("qos", c_uint8), ("answers", c_uint8), ("skip_retained", c_uint8)]
+
+
+class Route(ctypes.Structure):
+    _fields_ = [("topic_filter", Bytes), ("subscriptions", c_uint32)]
+
+
+class Client(ctypes.Structure):
+    _fields_ = [("size", c_size_t), ("client_id", Bytes), ("user_name", Bytes), ("address", Bytes),
+                ("connected", c_uint8), ("protocol_version", c_uint8), ("keep_alive_s", c_uint16),
+                ("session_expiry_s", c_uint32), ("subscriptions", c_uint32), ("inflight", c_uint32),
+                ("waiting", c_uint64)]
+
+
+# By the name that the C header gives the structure.
+STRUCTURES = {
+    "mqttq_bytes": Bytes, "mqttq_error": Error, "mqttq_limits": Limits, "mqttq_broker_config": BrokerConfig,
+    "mqttq_counter": Counter, "mqttq_listener_config": ListenerConfig, "mqttq_user_property": UserProperty,
+    "mqttq_message_config": MessageConfig, "mqttq_reply": Reply, "mqttq_event": Event,
+    "mqttq_events_config": EventsConfig, "mqttq_subscriber_config": SubscriberConfig, "mqttq_route": Route,
+    "mqttq_client": Client,
+}
+
+# Name without "mqttq_": result, arguments. A handle is a c_void_p.
+_H, _E = c_void_p, POINTER(Error)
+PROTOTYPES = {
+    "version": (c_uint32, []),
+    "version_text": (c_char_p, []),
+    "error_init": (None, [_E, c_size_t]),
+    "status_text": (c_char_p, [c_int32]),
+    "reason_code_text": (c_char_p, [c_uint8]),
+    "broker_config_init": (None, [POINTER(BrokerConfig), c_size_t]),
+    "broker_create": (c_int32, [POINTER(BrokerConfig), POINTER(_H), _E]),
+    "broker_start": (c_int32, [_H, _E]),
+    "broker_stop": (None, [_H]),
+    "broker_destroy": (None, [_H]),
+    "broker_fd": (c_int, [_H]),
+    "broker_timeout_ms": (c_int, [_H]),
+    "broker_turn": (c_int32, [_H, c_uint32]),
+    "broker_counters": (c_size_t, [_H, POINTER(Counter), c_size_t]),
+    "broker_set_access": (c_int32, [_H, _H, c_int, c_int, _E]),
+    "broker_observe": (c_int32, [_H, _H, c_uint32, _E]),
+    "namespace_open": (c_int32, [_H, c_char_p, c_size_t, POINTER(_H), _E]),
+    "namespace_name": (c_char_p, [_H]),
+    "listener_config_init": (None, [POINTER(ListenerConfig), c_size_t]),
+    "listener_open": (c_int32, [_H, POINTER(ListenerConfig), POINTER(_H), _E]),
+    "listener_address": (c_char_p, [_H]),
+    "listener_close": (None, [_H]),
+    "message_config_init": (None, [POINTER(MessageConfig), c_size_t]),
+    "message_create": (c_int32, [POINTER(MessageConfig), POINTER(_H), _E]),
+    "message_hold": (_H, [_H]),
+    "message_release": (None, [_H]),
+    "message_topic": (Bytes, [_H]),
+    "message_payload": (Bytes, [_H]),
+    "message_qos": (c_uint8, [_H]),
+    "message_retain": (c_uint8, [_H]),
+    "message_content_type": (Bytes, [_H]),
+    "message_response_topic": (Bytes, [_H]),
+    "message_correlation_data": (Bytes, [_H]),
+    "message_user_property": (c_int, [_H, c_size_t, POINTER(UserProperty)]),
+    "publish": (c_int32, [_H, _H, _E]),
+    "events_config_init": (None, [POINTER(EventsConfig), c_size_t]),
+    "events_open": (c_int32, [_H, POINTER(EventsConfig), POINTER(_H), _E]),
+    "events_fd": (c_int, [_H]),
+    "events_take": (c_size_t, [_H, POINTER(Event), c_size_t]),
+    "events_lost": (c_uint64, [_H]),
+    "events_close": (None, [_H]),
+    "reply_access": (None, [_H, POINTER(Reply), c_int, c_uint8]),
+    "reply_message": (None, [_H, POINTER(Reply), c_uint8]),
+    "subscriber_config_init": (None, [POINTER(SubscriberConfig), c_size_t]),
+    "subscriber_open": (c_int32, [_H, POINTER(SubscriberConfig), POINTER(_H), _E]),
+    "subscriber_dropped": (c_uint64, [_H]),
+    "subscriber_close": (None, [_H]),
+    "routes_list": (c_int32, [_H, _H, Bytes, POINTER(_H), _E]),
+    "routes_count": (c_size_t, [_H]),
+    "routes_get": (Route, [_H, c_size_t]),
+    "routes_free": (None, [_H]),
+    "clients_list": (c_int32, [_H, _H, Bytes, POINTER(c_uint64), c_size_t, POINTER(_H), _E]),
+    "clients_count": (c_size_t, [_H]),
+    "clients_get": (Client, [_H, c_size_t]),
+    "clients_free": (None, [_H]),
+    "client_disconnect": (c_int32, [_H, _H, Bytes, c_uint8, c_int, _E]),
+}
+
+
+def load() -> ctypes.CDLL:
+    """The library, with the prototypes above; its functions are called as lib.mqttq_…."""
+    lib = ctypes.CDLL(os.environ["MQTTQ_LIBRARY"])
+    for name, (result, arguments) in PROTOTYPES.items():
+        function = getattr(lib, f"mqttq_{name}")
+        function.restype, function.argtypes = result, arguments
+    return lib

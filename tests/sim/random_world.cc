@@ -1,0 +1,240 @@
+#include "random_world.h"
+
+#include <algorithm>
+
+#include "heap.h"
+
+namespace mqttq::sim {
+
+namespace {
+
+constexpr const char* kTopics[] = {"a", "a/b", "a/b/c", "b/a", "/a", "a//b", "$x/a", "b"};
+constexpr const char* kFilters[] = {"a",   "a/b", "a/+", "+/b", "a/#",  "#",    "+",  "$x/#",
+                                    "$x/+", "+/+", "/+",  "b/a", "a/+/c", "+/a/#", "r/#", "r/+/x"};
+constexpr const char* kGroupFilters[] = {"$share/one/g/#", "$share/two/g/+", "$share/one/g/a"};
+constexpr const char* kGroupTopics[] = {"g/a", "g/b", "g"};
+
+// What a client of this world is like.
+struct Role {
+  Client* client;
+  bool member;           // of shared groups, and of nothing else: its messages come through its groups
+  bool durable;          // wants its session back
+  uint32_t expiry_s;
+  uint16_t receive_maximum;
+  uint32_t packet_size_max;
+  uint32_t retained_count = 0;
+};
+
+class Run {
+ public:
+  explicit Run(uint64_t seed) : choices_(seed * 0x9E37'79B9u + 1), world_(seed, setup(choices_)) {
+    World& world = world_;
+    world.model().may_lose = lossy_;
+    world.model().may_reorder = world.setup().log_fails_in_1000 != 0;
+    const uint32_t count = 2 + below(5);
+    for (uint32_t i = 0; i < count; ++i) {
+      static constexpr ProtocolVersion kVersions[] = {ProtocolVersion::V31, ProtocolVersion::V311, ProtocolVersion::V5,
+                                                      ProtocolVersion::V5};
+      Role role{};
+      role.client = &world.client("c" + std::to_string(i), kVersions[below(4)]);
+      role.member = chance(250);
+      role.durable = chance(600);
+      role.expiry_s = chance(200) ? 30 : chance(500) ? 100'000 : kSessionExpiryNever;
+      role.receive_maximum = chance(500) ? static_cast<uint16_t>(1 + below(4)) : kReceiveMaximumDefault;
+      role.packet_size_max = chance(150) ? 80 + below(400) : 0;
+      roles_.push_back(role);
+    }
+  }
+
+  void run() {
+    const uint32_t actions = 40 + below(160);
+    for (uint32_t done = 0; done < actions;) {
+      const bool moved = chance(850) && world_.step();
+      if (moved) continue;
+      act(roles_[below(static_cast<uint32_t>(roles_.size()))]);
+      ++done;
+    }
+    finish();
+  }
+
+ private:
+  uint32_t below(uint32_t bound) noexcept { return static_cast<uint32_t>(choices_.below(bound)); }
+  bool chance(uint32_t in_1000) noexcept { return below(1000) < in_1000; }
+
+  WorldSetup setup(Random&) {
+    WorldSetup setup;
+    if (chance(150)) setup.log_fails_in_1000 = 50 + below(200);
+    setup.slow_log = chance(700);
+    setup.limits.receive_maximum = chance(300) ? static_cast<uint16_t>(1 + below(5)) : 20;
+    setup.limits.inflight_max = chance(300) ? static_cast<uint16_t>(1 + below(3)) : 100;
+    lossy_ = chance(100);
+    if (lossy_) {
+      setup.limits.outbox_bytes_max = 200 + below(2000);
+      setup.limits.outbox_messages_max = 1 + below(10);
+    } else if (chance(300)) {
+      setup.limits.outbox_bytes_max = 64 * 1024;
+    }
+    return setup;
+  }
+
+  void act(Role& role) {
+    Client& client = *role.client;
+    if (chance(20)) {
+      world_.advance_ms(chance(500) ? 1 + below(100) : chance(700) ? 1000 * (1 + below(5)) : 60'000);
+      return;
+    }
+    if (client.idle()) {
+      if (chance(600)) connect(role);
+      return;
+    }
+    if (chance(15)) {
+      client.break_link(true);
+    } else if (chance(8)) {
+      connect(role);  // a second connection, while the first still stands
+    } else if (!client.is_connected()) {
+      return;
+    } else if (chance(15)) {
+      const bool with_will = chance(300);
+      client.begin_disconnect(with_will ? ReasonCode::DisconnectWithWill : ReasonCode::Success);
+    } else if (chance(180)) {
+      subscribe(role);
+    } else if (chance(50)) {
+      client.begin_unsubscribe({filter(role)});
+    } else if (chance(50)) {
+      client.begin_ping();
+    } else if (chance(30)) {
+      client.reads = !client.reads;
+    } else if (chance(40)) {
+      client.acknowledges = !client.acknowledges;
+    } else {
+      publish(role);
+    }
+  }
+
+  void connect(Role& role) {
+    ConnectSetup setup;
+    setup.clean_start = role.durable ? chance(60) : chance(700);
+    setup.session_expiry_s = role.durable && !chance(40) ? role.expiry_s : 0;
+    setup.receive_maximum = chance(200) ? static_cast<uint16_t>(1 + below(10)) : role.receive_maximum;
+    setup.packet_size_max = role.packet_size_max;
+    setup.keep_alive_s = chance(200) ? static_cast<uint16_t>(10 + below(100)) : 0;
+    if (chance(300)) {
+      setup.will = WillSetup{"w/" + role.client->client_id(), payload(), static_cast<Qos>(below(3)), chance(200),
+                             chance(300) ? below(20) : 0};
+    }
+    role.client->begin_connect(setup);
+  }
+
+  std::string filter(const Role& role) {
+    if (role.member) return kGroupFilters[below(std::size(kGroupFilters))];
+    return chance(100) ? "w/#" : kFilters[below(std::size(kFilters))];
+  }
+
+  void subscribe(const Role& role) {
+    std::vector<Entry> entries(chance(700) ? 1 : 1 + below(3));
+    std::vector<std::string> seen;
+    for (Entry& entry : entries) {
+      do entry.topic_filter = filter(role);
+      while (std::find(seen.begin(), seen.end(), entry.topic_filter) != seen.end());
+      seen.push_back(entry.topic_filter);
+      entry.qos = static_cast<Qos>(below(3));
+      if (role.member) continue;
+      entry.no_local = chance(150);
+      entry.retain_as_published = chance(150);
+      entry.retain_handling = static_cast<codec::RetainHandling>(chance(700) ? 0 : below(3));
+    }
+    const bool v5 = role.client->version() == ProtocolVersion::V5;
+    role.client->begin_subscribe(entries, v5 && chance(500) ? 1 + below(100'000) : 0);
+  }
+
+  void publish(Role& role) {
+    PublishSetup setup;
+    setup.qos = static_cast<Qos>(below(3));
+    if (setup.qos != Qos::AtMostOnce && !role.client->may_publish()) return;
+    setup.payload = payload();
+    setup.user_properties = chance(200);
+    setup.alias = chance(300);
+    if (chance(80)) setup.expiry_s = chance(500) ? 1 + below(4) : 10'000;
+    if (chance(250)) {  // of its own topics, so that the last is known
+      setup.topic_name = "r/" + role.client->client_id() + (chance(500) ? "/x" : "/y");
+      setup.retain = chance(800);
+      if (setup.retain && chance(150)) setup.payload.clear();
+    } else if (chance(350)) {
+      setup.topic_name = kGroupTopics[below(std::size(kGroupTopics))];
+    } else {
+      setup.topic_name = kTopics[below(std::size(kTopics))];
+    }
+    role.client->begin_publish(setup);
+  }
+
+  std::string payload() {
+    const uint32_t padding = chance(700) ? below(20) : chance(700) ? below(400) : below(5000);
+    return "m" + std::to_string(++payloads_) + ":" + std::string(padding, 'x');
+  }
+
+  // The network heals, the disk works, everybody comes back and takes what there is for him.
+  void finish() {
+    world_.log().fails_in_1000 = 0;
+    for (Role& role : roles_) role.client->reads = role.client->acknowledges = true;
+    world_.settle();
+    for (Role& role : roles_) {
+      Client& client = *role.client;
+      if (client.idle()) {
+        ConnectSetup setup;
+        setup.clean_start = !client.durable();
+        setup.session_expiry_s = role.expiry_s;
+        setup.packet_size_max = role.packet_size_max;
+        client.begin_connect(setup);
+      }
+    }
+    world_.settle();
+    for (Role& role : roles_) {
+      Client& client = *role.client;
+      world_.require(client.is_connected(), client.client_id() + " is not connected at the end");
+      world_.require(client.open_publishes() == 0, client.client_id() + " has publishes that were never acknowledged");
+      world_.require(!client.has_requests(), client.client_id() + " has requests that were never answered");
+      world_.model().session(client.client_id())->present_at_end = true;
+    }
+    world_.model().judge();
+
+    Client& auditor = world_.client("auditor");
+    auditor.connect({}).subscribe({{"#", Qos::ExactlyOnce}, {"$x/#", Qos::ExactlyOnce}});
+    world_.model().judge_retained(auditor.received_topics());
+    world_.require(world_.count(&Counters::protocol_errors) == 0, "somebody is said to have broken the protocol");
+
+    // All sessions end, and nothing of them is left.
+    for (const auto& client : world_.clients()) {
+      client->begin_disconnect();
+      world_.settle();
+      client->begin_connect({.clean_start = true});
+      world_.settle();
+      client->begin_disconnect();
+    }
+    // Connections that were cut before their CONNECT was whole end with their time-out.
+    world_.settle().advance_ms(world_.setup().limits.connect_timeout_ms + 1000).settle();
+    world_.require(world_.connection_count() == 0, "connections are left at the end");
+    world_.require(world_.session_count() == 0, "sessions are left at the end");
+  }
+
+  Random choices_;
+  bool lossy_ = false;
+  World world_;
+  std::vector<Role> roles_;
+  uint32_t payloads_ = 0;
+};
+
+}  // namespace
+
+void run_random_world(uint64_t seed) {
+  const int64_t blocks = heap_blocks();
+  {
+    Run run(seed);
+    run.run();
+  }
+  if (heap_blocks() != blocks) {
+    throw Failure("MQTTQ_SIM_SEED=" + std::to_string(seed) + ": " + std::to_string(heap_blocks() - blocks) +
+                  " blocks of memory are lost");
+  }
+}
+
+}  // namespace mqttq::sim

@@ -1,0 +1,260 @@
+#include "world.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+
+#include "client.h"
+
+namespace mqttq::sim {
+
+namespace {
+
+WorldSetup complete(WorldSetup setup, Random& random) {
+  static constexpr uint32_t kCapacities[] = {1, 1, 1, 2, 3, 64};
+  static constexpr uint32_t kWindows[] = {24, 100, 400, 4096};
+  static constexpr uint32_t kChunks[] = {1, 7, 60, 4096, 4096, 4096};
+  const uint32_t shard_count = 1 + static_cast<uint32_t>(random.below(4));
+  const uint32_t capacity = kCapacities[random.below(std::size(kCapacities))];
+  const uint32_t window = kWindows[random.below(std::size(kWindows))];
+  const uint32_t chunk = kChunks[random.below(std::size(kChunks))];
+  if (!setup.shard_count) setup.shard_count = shard_count;
+  if (!setup.mailbox_capacity) setup.mailbox_capacity = capacity;
+  if (!setup.window) setup.window = window;
+  if (!setup.chunk) setup.chunk = chunk;
+  return setup;
+}
+
+}  // namespace
+
+// --- the log
+
+Status SimLog::append(std::span<const LogRecord> batch) noexcept {
+  if (failure != Status::Ok || (fails_in_1000 && random->below(1000) < fails_in_1000)) {
+    ++failed_count;
+    if (failure != Status::Ok) return failure;
+    return random->below(2) ? Status::Io : Status::Full;
+  }
+  appended_ = batch.back().number;
+  if (!slow) sync();
+  return Status::Ok;
+}
+
+// --- the world
+
+void World::Wires::detach(Link& link, uint32_t to) noexcept {
+  auto& wire = static_cast<SimLink&>(link);
+  wire.connection = nullptr;
+  wire.shard = to;
+}
+
+bool World::Wires::adopt(Link& link, Connection& connection) noexcept {
+  auto& wire = static_cast<SimLink&>(link);
+  wire.connection = &connection;
+  wire.shard = shard;
+  return true;
+}
+
+World::World(uint64_t seed, const WorldSetup& setup)
+    : seed_(seed),
+      random_(seed),
+      setup_(complete(setup, random_)),
+      traced_(std::getenv("MQTTQ_SIM_TRACE") != nullptr),
+      router_(setup_.shard_count, random_.next()),
+      office_(setup_.shard_count, setup_.mailbox_capacity),
+      committer_(office_, log_),
+      parties_(setup_.shard_count + 1),
+      model_(*this) {
+  log_.random = &random_;
+  log_.slow = setup_.slow_log;
+  log_.fails_in_1000 = setup_.log_fails_in_1000;
+  for (uint32_t i = 0; i < setup_.shard_count; ++i) {
+    wires_.push_back(std::make_unique<Wires>());
+    wires_.back()->shard = i;
+    ShardWorld shared{setup_.limits, router_, office_};
+    shared.network = wires_.back().get();
+    cores_.push_back(std::make_unique<ShardCore>(shared, i, random_.next(), now_));
+  }
+}
+
+// All shards let go of what they hold before any of them is gone, as the broker does it.
+World::~World() {
+  for (const auto& core : cores_) core->abandon();
+}
+
+uint64_t World::count(Counter Counters::*which) noexcept {
+  uint64_t sum = 0;
+  for (const auto& core : cores_) sum += (core->counters().*which).value();
+  return sum;
+}
+
+uint64_t World::session_count() noexcept {
+  uint64_t sum = 0;
+  for (const auto& core : cores_) sum += core->sessions().count();
+  return sum;
+}
+
+uint64_t World::connection_count() noexcept {
+  uint64_t sum = 0;
+  for (const auto& core : cores_) sum += core->connections().count();
+  return sum;
+}
+
+Client& World::client(std::string_view client_id, ProtocolVersion version) {
+  for (const auto& known : clients_) {
+    if (known->client_id() == client_id) return *known;
+  }
+  clients_.push_back(std::make_unique<Client>(*this, std::string(client_id), version));
+  return *clients_.back();
+}
+
+std::string World::client_id_at(std::string_view prefix, uint32_t shard) noexcept {
+  for (uint32_t i = 0;; ++i) {
+    std::string name = std::string(prefix) + std::to_string(i);
+    if (cores_[0]->home_of(kGlobalNamespace, name) == shard) return name;
+  }
+}
+
+SimLink* World::open_link(uint32_t shard) {
+  if (shard == UINT32_MAX) shard = static_cast<uint32_t>(random_.below(setup_.shard_count));
+  links_.push_back(std::make_unique<SimLink>(static_cast<uint32_t>(links_.size()), shard, setup_.window));
+  SimLink& link = *links_.back();
+  link.connection = cores_[shard]->open(link, {}, now_);
+  parties_[shard].awake = true;
+  return link.connection ? &link : nullptr;
+}
+
+// --- steps
+
+size_t World::chunk_of(size_t available) noexcept {
+  const size_t most = std::min<size_t>(available, setup_.chunk);
+  return chance(300) ? most : 1 + random_.below(most);
+}
+
+bool World::has_events(uint32_t shard) const noexcept {
+  return std::any_of(links_.begin(), links_.end(), [&](const auto& link) {
+    return link->shard == shard && (link->readable() || link->writable() || link->peer_lost());
+  });
+}
+
+bool World::runnable(uint32_t party) const noexcept {
+  const Party& one = parties_[party];
+  if (one.awake || one.more || one.wake_at <= now_ || office_.has_mail(party)) return true;
+  return party != office_.committer() && has_events(party);
+}
+
+void World::wake(uint64_t parties) noexcept {
+  for (uint32_t i = 0; i < parties_.size(); ++i) {
+    if (parties >> i & 1) parties_[i].awake = true;
+  }
+}
+
+// What a loop does with the events that it found: some of them, in any order, each at most once.
+void World::serve_links(uint32_t shard) {
+  ShardCore& core = *cores_[shard];
+  const size_t first = random_.below(links_.size());
+  for (size_t i = 0; i < links_.size(); ++i) {
+    SimLink& link = *links_[(first + i) % links_.size()];
+    if (link.shard != shard || !link.connection || chance(200)) continue;
+    if (link.writable()) {
+      link.clear_refused();
+      core.on_writable(*link.connection, now_);
+    }
+    if (link.readable()) {
+      const size_t size = chunk_of(link.to_broker.size());
+      // The bytes are moved away, so that whoever keeps a view of them beyond the call is found out.
+      const Bytes there = link.to_broker.front(size);
+      const std::vector<std::byte> bytes(there.begin(), there.end());
+      link.to_broker.skip(size);
+      trace([&] { return "  shard " + std::to_string(shard) + " reads " + std::to_string(size) + " of link " + std::to_string(i); });
+      core.on_read(*link.connection, bytes, now_);
+    }
+    if (link.peer_lost() && !chance(300)) {
+      Connection& connection = *link.connection;
+      link.connection = nullptr;  // nothing more is heard of it
+      core.on_closed(connection, now_);
+    }
+  }
+}
+
+void World::turn(uint32_t shard) {
+  trace([&] { return "  turn of shard " + std::to_string(shard); });
+  Party& party = parties_[shard];
+  party.awake = false;
+  router_.epoch().online(shard);
+  if (!links_.empty()) serve_links(shard);
+  party.more = cores_[shard]->turn(now_);
+  wake(cores_[shard]->postman().take_woken() & ~(uint64_t{1} << shard));
+  party.wake_at = now_ + cores_[shard]->idle_ns(now_);
+  router_.epoch().offline(shard);
+}
+
+void World::run_committer() {
+  trace([] { return std::string("  turn of the committer"); });
+  parties_.back().awake = false;
+  // What is not durable yet is asked about again when the disk has gone on.
+  committer_.turn();
+  wake(committer_.take_woken());
+}
+
+bool World::step() {
+  choices_.clear();
+  for (uint32_t i = 0; i < setup_.shard_count; ++i) {
+    if (runnable(i)) choices_.push_back({Actor::Shard, i});
+  }
+  if (runnable(office_.committer())) choices_.push_back({Actor::Committer, 0});
+  if (log_.writing()) choices_.push_back({Actor::Disk, 0});
+  for (uint32_t i = 0; i < clients_.size(); ++i) {
+    if (clients_[i]->can_act()) choices_.push_back({Actor::Client, i});
+  }
+  if (choices_.empty()) return false;
+  ++steps_;
+  const Choice chosen = choices_[random_.below(choices_.size())];
+  switch (chosen.actor) {
+    case Actor::Shard: turn(chosen.index); break;
+    case Actor::Committer: run_committer(); break;
+    case Actor::Disk:
+      log_.sync();
+      parties_.back().awake = true;
+      break;
+    case Actor::Client: {
+      Client& client = *clients_[chosen.index];
+      client.act(client.available() ? chunk_of(client.available()) : 0);
+      break;
+    }
+  }
+  return true;
+}
+
+World& World::settle() {
+  constexpr uint64_t kStepsMax = 400'000;
+  for (uint64_t i = 0; step(); ++i) require(i < kStepsMax, "the world does not come to rest");
+  return *this;
+}
+
+World& World::advance_ms(int64_t duration_ms) {
+  trace([&] { return "the clock goes on by " + std::to_string(duration_ms) + " ms"; });
+  now_ = now_ + duration_ms * kMillisecond;
+  return *this;
+}
+
+void World::print(const std::string& line) const {
+  std::fprintf(stderr, "%6llu  %s\n", static_cast<unsigned long long>(steps_), line.c_str());
+}
+
+void World::fail(const std::string& what) const {
+  throw Failure("MQTTQ_SIM_SEED=" + std::to_string(seed_) + " (" + std::to_string(setup_.shard_count) +
+                " shards, mailboxes of " + std::to_string(setup_.mailbox_capacity) + ", step " + std::to_string(steps_) +
+                "): " + what);
+}
+
+std::vector<uint64_t> seeds(uint32_t usual) {
+  if (const char* one = std::getenv("MQTTQ_SIM_SEED")) return {std::strtoull(one, nullptr, 10)};
+  uint64_t wanted = 1000;
+  if (const char* text = std::getenv("MQTTQ_SIM_SEEDS")) wanted = std::strtoull(text, nullptr, 10);
+  std::vector<uint64_t> chosen(std::max<uint64_t>(1, usual * wanted / 1000));
+  for (size_t i = 0; i < chosen.size(); ++i) chosen[i] = i + 1;
+  return chosen;
+}
+
+}  // namespace mqttq::sim

@@ -1,0 +1,158 @@
+// A whole broker in one thread, driven by one seed: shards, committer, log, network and clock.
+//
+// At each step one of those that have something to do is picked and does a part of it: a shard reads a few bytes of some
+// links and takes its turn, the committer takes its own, the disk finishes a write, a client reads a little. A party
+// that nobody woke is not picked, so that a wake-up that the broker forgets shows as a world at rest with work undone.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "broker/committer.h"
+#include "link.h"
+#include "model.h"
+#include "session/shard_core.h"
+
+namespace mqttq::sim {
+
+class Client;
+
+// A simulated run went wrong. Its text begins with the seed.
+struct Failure : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+// A log whose batches are durable some time after they were appended, and which fails when it is told to.
+class SimLog final : public Log {
+ public:
+  Status append(std::span<const LogRecord> batch) noexcept override;
+  uint64_t durable_number() noexcept override { return durable_; }
+  bool may_fail() const noexcept { return fails_in_1000 || failed_count; }
+  bool writing() const noexcept { return durable_ < appended_; }
+  // All that was appended is on the disk.
+  void sync() noexcept { durable_ = appended_; }
+
+  bool slow = false;             // append() leaves it to sync()
+  uint32_t fails_in_1000 = 0;    // batches, at random
+  Status failure = Status::Ok;   // of all batches, until it is Ok again
+  uint64_t failed_count = 0;     // batches
+  Random* random = nullptr;
+
+ private:
+  uint64_t appended_ = 0;
+  uint64_t durable_ = 0;
+};
+
+// What is 0 here is chosen by the seed.
+struct WorldSetup {
+  uint32_t shard_count = 0;       // 1..4
+  uint32_t mailbox_capacity = 0;  // mails, 1..64, often 1
+  uint32_t window = 0;            // bytes that a link holds for its client, 24..4096
+  uint32_t chunk = 0;             // bytes that are read at once, at most
+  bool slow_log = true;           // else a batch is durable when it is appended
+  uint32_t log_fails_in_1000 = 0;
+  Limits limits;
+};
+
+class World final {
+ public:
+  explicit World(uint64_t seed, const WorldSetup& setup = {});
+  ~World();
+  World(const World&) = delete;
+  World& operator=(const World&) = delete;
+
+  uint64_t seed() const noexcept { return seed_; }
+  Random& random() noexcept { return random_; }
+  bool chance(uint32_t in_1000) noexcept { return random_.below(1000) < in_1000; }
+  Instant now() const noexcept { return now_; }
+  Model& model() noexcept { return model_; }
+  SimLog& log() noexcept { return log_; }
+  const WorldSetup& setup() const noexcept { return setup_; }
+  uint32_t shard_count() const noexcept { return setup_.shard_count; }
+  ShardCore& core(uint32_t shard) noexcept { return *cores_[shard]; }
+  // The sum over all shards.
+  uint64_t count(Counter Counters::*which) noexcept;
+  uint64_t session_count() noexcept;
+  uint64_t connection_count() noexcept;
+
+  // The client of this name, made on the first call.
+  Client& client(std::string_view client_id, ProtocolVersion version = ProtocolVersion::V5);
+  std::vector<std::unique_ptr<Client>>& clients() noexcept { return clients_; }
+  // A name that begins with `prefix`, for a client whose sessions live on `shard`.
+  std::string client_id_at(std::string_view prefix, uint32_t shard) noexcept;
+
+  // A connection to a shard, by default any. nullptr when the broker refuses it.
+  SimLink* open_link(uint32_t shard = UINT32_MAX);
+
+  // One event. False when nothing can happen without the clock or a client's own will.
+  bool step();
+  // Steps until nothing can happen. Fails if that never comes.
+  World& settle();
+  // The clock goes on; what is due happens with the next steps.
+  World& advance_ms(int64_t duration_ms);
+  World& advance_s(int64_t duration_s) { return advance_ms(duration_s * 1000); }
+  // One turn of one shard, whether or not it has anything to do.
+  void turn(uint32_t shard);
+  void run_committer();
+
+  [[noreturn]] void fail(const std::string& what) const;
+  // With MQTTQ_SIM_TRACE in the environment, what happens is told on standard error. `line` is a function that makes text.
+  template <class Line>
+  void trace(Line&& line) const {
+    if (traced_) print(line());
+  }
+  void require(bool condition, const std::string& what) const {
+    if (!condition) fail(what);
+  }
+
+ private:
+  struct Wires final : Network {
+    void detach(Link& link, uint32_t to) noexcept override;
+    bool adopt(Link& link, Connection& connection) noexcept override;
+    uint32_t shard = 0;
+  };
+  struct Party {  // a shard, or the committer
+    bool awake = true;
+    bool more = false;
+    Instant wake_at{INT64_MAX};
+  };
+  enum class Actor : uint8_t { Shard, Committer, Disk, Client };
+  struct Choice {
+    Actor actor;
+    uint32_t index;
+  };
+
+  void print(const std::string& line) const;
+  bool has_events(uint32_t shard) const noexcept;
+  bool runnable(uint32_t party) const noexcept;
+  void wake(uint64_t parties) noexcept;
+  void serve_links(uint32_t shard);
+  size_t chunk_of(size_t available) noexcept;
+
+  const uint64_t seed_;
+  Random random_;
+  WorldSetup setup_;
+  Instant now_{1'000 * kSecond};
+  uint64_t steps_ = 0;
+  const bool traced_;
+  std::vector<std::unique_ptr<SimLink>> links_;  // before the broker, which lets go of them
+  Router router_;
+  PostOffice office_;
+  SimLog log_;
+  Committer committer_;
+  std::vector<std::unique_ptr<Wires>> wires_;
+  std::vector<std::unique_ptr<ShardCore>> cores_;
+  std::vector<Party> parties_;
+  Model model_;
+  std::vector<std::unique_ptr<Client>> clients_;
+  std::vector<Choice> choices_;
+};
+
+// The seeds of a test that takes `usual` of them: 1 to as many. MQTTQ_SIM_SEED=n replays one seed alone; MQTTQ_SIM_SEEDS=n
+// takes n of them where it is 1000 otherwise, and in proportion elsewhere.
+std::vector<uint64_t> seeds(uint32_t usual);
+
+}  // namespace mqttq::sim

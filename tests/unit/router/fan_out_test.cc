@@ -1,0 +1,232 @@
+// The delivery of a routed message to the sinks of one shard (MQTT5 3.3.4).
+#include "router/fan_out.h"
+
+#include <algorithm>
+#include <catch2/catch_test_macros.hpp>
+#include <catch2/generators/catch_generators_range.hpp>
+#include <map>
+#include <memory>
+
+#include "heap.h"
+#include "router/random_topics.h"
+
+namespace mqttq {
+
+namespace {
+
+struct TestSink final : Sink {
+  explicit TestSink(PublisherId publisher = 0) : id(publisher) {}
+  void deliver(const Delivery& delivery, Instant) noexcept override {
+    ++count;
+    qos = delivery.qos;
+    retain = delivery.retain;
+    identifiers.assign(delivery.identifiers.begin(), delivery.identifiers.end());
+    std::sort(identifiers.begin(), identifiers.end());
+  }
+  PublisherId publisher_id() const noexcept override { return id; }
+
+  PublisherId id;
+  int count = 0;
+  Qos qos = Qos::AtMostOnce;
+  bool retain = false;
+  std::vector<uint32_t> identifiers;
+};
+
+struct Options {
+  Qos qos = Qos::AtMostOnce;
+  uint32_t identifier = 0;
+  bool no_local = false;
+  bool retain_as_published = false;
+  bool durable = false;
+};
+
+Subscription subscription_of(Sink& sink, const Options& options) {
+  Subscription subscription;
+  subscription.sink = &sink;
+  subscription.qos = options.qos;
+  subscription.identifier = options.identifier;
+  subscription.no_local = options.no_local;
+  subscription.retain_as_published = options.retain_as_published;
+  subscription.durable = options.durable;
+  return subscription;
+}
+
+MessageView message_at(std::string_view topic, Qos qos, bool retain = false, PublisherId publisher = 0) {
+  MessageView view;
+  view.topic_name = topic;
+  view.qos = qos;
+  view.retain = retain;
+  view.publisher = publisher;
+  return view;
+}
+
+constexpr auto kQos0 = Qos::AtMostOnce, kQos1 = Qos::AtLeastOnce, kQos2 = Qos::ExactlyOnce;
+
+}  // namespace
+
+TEST_CASE("a sink with one matching subscription gets the message by its options", "[router][MQTT-3.8.4-8]") {
+  Router router(2, 1);
+  FanOut fan_out(router, 1);
+  TestSink one(11), two(22);
+  Subscription first = subscription_of(one, {kQos1, 7, true, true}), second = subscription_of(two, {kQos2});
+  REQUIRE(fan_out.add(first, 0, "a/+") == Status::Ok);
+  REQUIRE(fan_out.add(second, 0, "a/+") == Status::Ok);
+  CHECK(first.filter == second.filter);
+  MovingMessage message(message_at("a/b", kQos2, true, 22));
+  CHECK(fan_out.deliver(message, *router.match(0, "a/b"), {}, {}) == 2);
+  CHECK(one.qos == kQos1);
+  CHECK(one.retain);
+  CHECK(one.identifiers == std::vector<uint32_t>{7});
+  CHECK(two.qos == kQos2);
+  CHECK_FALSE(two.retain);
+  CHECK(two.identifiers.empty());
+  MovingMessage own(message_at("a/b", kQos0, false, 11));  // No Local
+  CHECK(fan_out.deliver(own, *router.match(0, "a/b"), {}, {}) == 1);
+  CHECK(one.count == 1);
+  CHECK(two.count == 2);
+  fan_out.remove(first);
+  CHECK(first.filter == nullptr);
+  CHECK(fan_out.deliver(own, *router.match(0, "a/b"), {}, {}) == 1);
+  fan_out.remove(second);
+  CHECK(router.match(0, "a/b")->shards() == 0);
+}
+
+TEST_CASE("the mask of a filter says whether its shard subscribes, and durably", "[router]") {
+  Router router(2, 1);
+  FanOut here(router, 0), there(router, 1);
+  TestSink sink;
+  Subscription live = subscription_of(sink, {kQos1}), durable = subscription_of(sink, {kQos1, 0, false, false, true});
+  REQUIRE(here.add(live, 0, "a") == Status::Ok);
+  REQUIRE(there.add(durable, 0, "a") == Status::Ok);
+  Filter& filter = *live.filter;
+  CHECK(filter.shards() == 3);
+  CHECK(filter.durable_shards() == 2);
+  REQUIRE(here.set_durable(live, true) == Status::Ok);
+  CHECK(filter.durable_shards() == 3);
+  REQUIRE(there.set_durable(durable, false) == Status::Ok);
+  CHECK(filter.durable_shards() == 1);
+  CHECK(filter.shards() == 3);
+  here.remove(live);
+  CHECK(filter.shards() == 2);
+  CHECK(filter.durable_shards() == 0);
+  there.remove(durable);
+}
+
+TEST_CASE("messages above QoS 0 are left to the journal of a durable subscription", "[router]") {
+  Router router(1, 1);
+  FanOut fan_out(router, 0);
+  TestSink sink, live;
+  Subscription durable = subscription_of(sink, {kQos1, 0, false, false, true}), also = subscription_of(sink, {kQos0}),
+               other = subscription_of(live, {kQos0});
+  REQUIRE(fan_out.add(durable, 0, "a/b") == Status::Ok);
+  REQUIRE(fan_out.add(also, 0, "a/+") == Status::Ok);
+  REQUIRE(fan_out.add(other, 0, "#") == Status::Ok);
+  const RouteRef route = router.match(0, "a/b");
+  MovingMessage at_1(message_at("a/b", kQos1)), at_0(message_at("a/b", kQos0));
+  CHECK(fan_out.deliver(at_1, *route, {}, {}) == 1);
+  CHECK(sink.count == 0);
+  CHECK(fan_out.deliver(at_0, *route, {}, {}) == 2);
+  CHECK(sink.count == 1);
+
+  Cursor cursor;
+  Journal& journal = *durable.filter->local(0).journal;
+  REQUIRE(journal.attach(cursor));
+  journal.wait(cursor);
+  std::vector<Cursor*> woken;
+  int limited = 0;
+  fan_out.set_limiter(&limited, [](void* user, Journal&) noexcept { ++*static_cast<int*>(user); });
+  CHECK(fan_out.append(5, at_1.keep(), *route, [&](Cursor& one) { woken.push_back(&one); }));
+  CHECK(fan_out.append(6, at_1.keep(), *route, [&](Cursor& one) { woken.push_back(&one); }));
+  CHECK(woken == std::vector<Cursor*>{&cursor});  // it does not wait twice by itself
+  CHECK(limited == 2);
+  CHECK(journal.peek(cursor)->number == 5);
+  journal.detach(cursor);
+  for (Subscription* one : {&durable, &also, &other}) fan_out.remove(*one);
+}
+
+// Sinks, each with any number of subscriptions, against a model that looks at all of them.
+TEST_CASE("overlapping subscriptions bring one message, with the highest QoS and all identifiers",
+          "[router][MQTT-3.3.4-2][MQTT-3.3.4-3][MQTT-3.3.4-4][MQTT311-3.3.5-1]") {
+  Random random(static_cast<uint64_t>(GENERATE(range(1, 7))));
+  const int64_t before = heap_blocks();
+  {
+    Router router(1, random.next());
+    FanOut fan_out(router, 0);
+    std::vector<std::unique_ptr<TestSink>> sinks;
+    for (PublisherId id = 1; id <= 10; ++id) sinks.push_back(std::make_unique<TestSink>(id));
+    std::map<std::pair<Sink*, std::string>, std::unique_ptr<Subscription>> subscriptions;
+    for (int step = 0; step < 400; ++step) {
+      TestSink& sink = *sinks[random.below(sinks.size())];
+      auto& place = subscriptions[{&sink, random_filter(random)}];
+      const std::string text = std::find_if(subscriptions.begin(), subscriptions.end(), [&](const auto& one) {
+                                 return &one.second == &place;
+                               })->first.second;
+      if (place) {
+        fan_out.remove(*place);
+        subscriptions.erase({&sink, text});
+      } else {
+        place = std::make_unique<Subscription>(
+            subscription_of(sink, {static_cast<Qos>(random.below(3)), static_cast<uint32_t>(random.below(4)),
+                                   random.below(4) == 0, random.below(2) == 0, random.below(5) == 0}));
+        REQUIRE(fan_out.add(*place, 0, text) == Status::Ok);
+      }
+      const std::string name = random_name(random);
+      const MessageView view =
+          message_at(name, static_cast<Qos>(random.below(3)), random.below(2) == 0, random.below(12));
+      for (const auto& one : sinks) one->count = 0;
+      MovingMessage message(view);
+      const uint32_t taken = fan_out.deliver(message, *router.match(0, name), {}, {});
+      uint32_t expected_taken = 0;
+      for (const auto& one : sinks) {
+        Qos qos = kQos0;
+        bool retain = false, durable = false, matched = false;
+        std::vector<uint32_t> identifiers;
+        for (const auto& [key, subscription] : subscriptions) {
+          if (key.first != one.get() || !topic_matches(key.second, name)) continue;
+          if (subscription->no_local && one->id == view.publisher) continue;
+          matched = true;
+          qos = std::max(qos, subscription->qos);
+          retain |= subscription->retain_as_published;
+          durable |= subscription->durable;
+          if (subscription->identifier) identifiers.push_back(subscription->identifier);
+        }
+        std::sort(identifiers.begin(), identifiers.end());
+        const bool expected = matched && !(durable && view.qos != kQos0);
+        expected_taken += expected;
+        REQUIRE(one->count == (expected ? 1 : 0));
+        if (!expected) continue;
+        REQUIRE(one->qos == std::min(qos, view.qos));
+        REQUIRE(one->retain == (view.retain && retain));
+        REQUIRE(one->identifiers == identifiers);
+      }
+      REQUIRE(taken == expected_taken);
+    }
+    for (auto& [key, subscription] : subscriptions) fan_out.remove(*subscription);
+  }
+  CHECK(heap_blocks() == before);
+}
+
+TEST_CASE("a subscription without memory leaves nothing behind", "[router]") {
+  Router router(1, 1);
+  FanOut fan_out(router, 0);
+  TestSink sink;
+  const int64_t before = heap_blocks();
+  Subscription subscription = subscription_of(sink, {kQos1, 0, false, false, true});
+  int failures = 0;
+  for (int64_t after = 0;; ++after) {
+    Status status;
+    {
+      FailingHeap some(after);
+      status = fan_out.add(subscription, 0, "a/+");
+    }
+    if (status == Status::Ok) break;
+    ++failures;
+    CHECK(status == Status::NoMemory);
+    CHECK(heap_blocks() == before);
+  }
+  CHECK(failures >= 4);
+  fan_out.remove(subscription);
+  CHECK(heap_blocks() == before);
+}
+
+}  // namespace mqttq

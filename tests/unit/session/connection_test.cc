@@ -1,0 +1,228 @@
+// Bytes in, bytes out, and the ends of a connection, whatever the packets say.
+#include "session/connection.h"
+
+#include <algorithm>
+#include <catch2/catch_test_macros.hpp>
+
+#include "hex.h"
+#include "session/fixture.h"
+
+namespace mqttq {
+
+namespace {
+
+constexpr auto V311 = ProtocolVersion::V311;
+constexpr auto V5 = ProtocolVersion::V5;
+constexpr auto kQos0 = Qos::AtMostOnce, kQos1 = Qos::AtLeastOnce, kQos2 = Qos::ExactlyOnce;
+
+}  // namespace
+
+TEST_CASE("PINGREQ is answered by PINGRESP", "[session][MQTT-3.12.4-1][MQTT311-3.12.4-1]") {
+  TestBroker broker;
+  for (const ProtocolVersion version : {V311, V5}) {
+    TestClient client(broker, version);
+    client.accepted(connect_as("a"));
+    CHECK(client.ping().said_bytes() == hex("d0 00"));
+    CHECK(client.raw("c0 00 c0 00 c0 00").said_bytes() == hex("d0 00 d0 00 d0 00"));
+  }
+}
+
+TEST_CASE("what is no packet of a client ends the connection",
+          "[session][MQTT-4.13.1-1][MQTT-2.1.3-1][MQTT-1.5.5-1][MQTT-3.15.1-1][MQTT311-4.8.0-1][MQTT311-2.2.2-1]"
+          "[MQTT311-2.2.2-2]") {
+  TestBroker broker;
+  const auto said_to = [&](std::string_view packet, ProtocolVersion version) {
+    TestClient client(broker, version);
+    return client.accepted(connect_as("a")).raw(packet).said();
+  };
+  const Lines malformed{"DISCONNECT 81", "closed"}, error{"DISCONNECT 82", "closed"};
+  CHECK(said_to("00 00", V5) == malformed);                 // type 0
+  CHECK(said_to("c0 ff ff ff ff 01", V5) == malformed);     // a length of five bytes
+  CHECK(said_to("c0 80 00", V5) == malformed);              // a length in more bytes than it needs
+  CHECK(said_to("c4 00", V5) == malformed);                 // flags
+  CHECK(said_to("c0 01 00", V5) == malformed);              // a PINGREQ with something in it
+  CHECK(said_to("f1 00", V5) == malformed);                 // flags of AUTH
+  CHECK(said_to("20 03 00 00 00", V5) == error);            // a server's packets
+  CHECK(said_to("90 04 00 01 00 00", V5) == error);
+  CHECK(said_to("b0 04 00 01 00 00", V5) == error);
+  CHECK(said_to("d0 00", V5) == error);
+  for (const char* packet : {"00 00", "c0 ff ff ff ff 01", "c4 00", "f0 00", "20 02 00 00", "90 03 00 01 00",
+                             "b0 02 00 01", "d0 00"}) {
+    CHECK(said_to(packet, V311) == Lines{"closed"});
+  }
+  CHECK(broker.counter(&Counters::protocol_errors) == 18);
+}
+
+TEST_CASE("a packet larger than the maximum ends the connection when its header has come",
+          "[session][MQTT-3.2.2-15]") {
+  TestSetup setup;
+  setup.limits.packet_size_max = 1'000;
+  TestBroker broker(setup);
+  ListenerInfo narrow;
+  narrow.packet_size_max = 100;
+  TestClient exact(broker), large(broker), listener(broker, V5, 0, narrow), unknown(broker), three(broker, V311);
+  exact.accepted(connect_as("a")).publish("t", std::string(1'000 - 3 - 3 - 1 - 2, 'x'), kQos1, 1);
+  CHECK(exact.said() == Lines{"PUBACK #1 10"});
+  CHECK(large.accepted(connect_as("b")).raw("30 e6 07").said() == Lines{"DISCONNECT 95", "closed"});
+  CHECK(listener.accepted(connect_as("c")).raw("30 64").said() == Lines{"DISCONNECT 95", "closed"});
+  CHECK(unknown.raw("10 ff ff ff 7f").said() == Lines{"closed"});  // before CONNECT there is nobody to tell
+  CHECK(three.accepted(connect_as("d")).raw("30 e6 07").said() == Lines{"closed"});
+}
+
+TEST_CASE("packets may come in any pieces", "[session][MQTT-4.2.0-1]") {
+  const auto all = hex(
+      "10 0e | 00 04 'MQTT' 05 02 | 00 00 | 00 | 00 01 'a'"
+      "82 07 | 00 01 | 00 | 00 01 't' | 01"
+      "32 0b | 00 01 't' | 00 05 | 00 | 'hello'"
+      "c0 00"
+      "34 0b | 00 01 't' | 00 06 | 00 | 'world'"
+      "62 02 | 00 06"
+      "a2 06 | 00 02 | 00 | 00 01 'u'"
+      "c0 00");
+  Lines expected{"CONNACK 00", "SUBACK #1 01",  "PUBLISH t 'hello' qos1 #1", "PUBACK #5",      "PINGRESP",
+                 "PUBREC #6",  "PUBCOMP #6",    "PUBLISH t 'world' qos1 #2", "UNSUBACK #2 11", "PINGRESP"};
+  std::sort(expected.begin(), expected.end());
+  for (size_t step = 1; step <= all.size(); ++step) {
+    TestBroker broker;
+    TestClient client(broker);
+    for (size_t at = 0; at < all.size(); at += step) {
+      client.send(Bytes(all).subspan(at, std::min(step, all.size() - at)));
+    }
+    Lines lines = client.said();
+    // What the client is sent by itself may come before or after its acknowledgement.
+    std::sort(lines.begin(), lines.end());
+    CHECK(lines == expected);
+  }
+}
+
+TEST_CASE("a link that takes a few bytes at a time loses none and keeps their order", "[session]") {
+  for (size_t room = 1; room < 40; ++room) {
+    TestBroker broker;
+    TestClient client(broker), publisher(broker);
+    client.accepted(connect_as("a")).subscribed("t", kQos1);
+    publisher.accepted(connect_as("p"));
+    client.link().room = 0;
+    Lines expected;
+    for (uint16_t id = 1; id <= 10; ++id) {
+      const std::string payload(id * 100, static_cast<char>('a' + id));  // copied, and by reference
+      publisher.publish("t", payload, kQos1, id);
+      expected.push_back("PUBLISH t '" + payload + "' qos1 #" + std::to_string(id));
+    }
+    client.ping();
+    expected.push_back("PINGRESP");
+    for (int i = 0; i < 10'000 && client.link().refused_some; ++i) {
+      client.link().room = room;
+      broker.wake(0);
+      broker.settle();
+    }
+    CHECK(client.said() == expected);
+  }
+}
+
+TEST_CASE("a client over its message rate is read more slowly and loses nothing", "[session]") {
+  TestSetup setup;
+  setup.limits.message_rate = 10;
+  TestBroker broker(setup);
+  TestClient client(broker), listener(broker);
+  listener.accepted(connect_as("listener")).subscribed("t", kQos0);
+  client.accepted(connect_as("a"));
+  for (int i = 0; i < 30; ++i) client.publish("t", std::to_string(i));
+  const size_t at_once = listener.said().size();
+  CHECK(at_once >= 10);
+  CHECK(at_once <= 11);
+  CHECK(client.link().paused);
+  broker.advance_s(1);
+  const size_t in_a_second = listener.said().size();
+  CHECK(in_a_second >= 1);
+  CHECK(in_a_second <= 11);
+  for (int i = 0; i < 40; ++i) broker.advance_ms(100);
+  CHECK(at_once + in_a_second + listener.said().size() == 30);
+  CHECK_FALSE(client.link().paused);
+  CHECK_FALSE(client.closed());
+}
+
+TEST_CASE("a client over its byte rate is read more slowly and loses nothing", "[session]") {
+  TestSetup setup;
+  setup.limits.byte_rate = 1'000;
+  TestBroker broker(setup);
+  TestClient client(broker), listener(broker);
+  listener.accepted(connect_as("listener")).subscribed("t", kQos0);
+  client.accepted(connect_as("a"));
+  for (int i = 0; i < 30; ++i) client.publish("t", std::string(194, 'x'));  // 200 bytes
+  size_t got = listener.said().size();
+  CHECK(got <= 6);
+  for (int i = 0; i < 20; ++i) {
+    broker.advance_ms(100);
+    got += listener.said().size();
+  }
+  CHECK(got >= 13);
+  CHECK(got <= 17);
+  for (int i = 0; i < 50; ++i) broker.advance_ms(100);
+  CHECK(got + listener.said().size() == 30);
+}
+
+TEST_CASE("the time in which we do not read is not held against the client's keep alive", "[session]") {
+  TestSetup setup;
+  setup.limits.message_rate = 1;
+  TestBroker broker(setup);
+  TestClient client(broker);
+  codec::ConnectView connect = connect_as("a");
+  connect.keep_alive_s = 1;
+  client.accepted(connect);
+  for (int i = 0; i < 8; ++i) client.publish("t", "x");
+  for (int i = 0; i < 60; ++i) broker.advance_ms(100);
+  CHECK_FALSE(client.closed());
+}
+
+TEST_CASE("when the broker stops its clients are told", "[session]") {
+  TestBroker broker;
+  TestClient five(broker), three(broker, V311), silent(broker);
+  five.accepted(connect_as("a"));
+  three.accepted(connect_as("b"));
+  broker.core().close_all(ReasonCode::ServerShuttingDown, broker.now());
+  broker.wake(0);
+  broker.settle();
+  CHECK(five.said() == Lines{"DISCONNECT 8b", "closed"});
+  CHECK(three.said() == Lines{"closed"});
+  CHECK(silent.said() == Lines{"closed"});
+  CHECK_FALSE(broker.core().has_connections());
+}
+
+TEST_CASE("the host ends a client's connection, or its session with it", "[session]") {
+  TestBroker broker;
+  TestClient client(broker);
+  client.accepted(connect_as("a", true, 100));
+  CHECK_FALSE(broker.core().disconnect(1, "a", ReasonCode::AdministrativeAction, false, broker.now()));
+  CHECK(broker.core().disconnect(0, "a", ReasonCode::AdministrativeAction, false, broker.now()));
+  broker.wake(0);
+  broker.settle();
+  CHECK(client.said() == Lines{"DISCONNECT 98", "closed"});
+  CHECK(broker.core().sessions().count() == 1);
+  TestClient again(broker);
+  CHECK(again.connect(connect_as("a", false, 100)).said() == Lines{"CONNACK 00 present"});
+  CHECK(broker.core().disconnect(0, "a", ReasonCode::AdministrativeAction, true, broker.now()));
+  broker.wake(0);
+  broker.settle();
+  CHECK(again.said() == Lines{"DISCONNECT 98", "closed"});
+  CHECK(broker.core().sessions().count() == 0);
+}
+
+TEST_CASE("namespaces share neither clients, topics nor retained messages", "[session]") {
+  TestBroker broker;
+  ListenerInfo tenant;
+  tenant.namespace_id = 7;
+  TestClient ours(broker, V5, 0, tenant), theirs(broker), both[] = {TestClient(broker, V5, 0, tenant), TestClient(broker)};
+  ours.accepted(connect_as("a", true, 100)).subscribed("#", kQos1).subscribed("$share/g/t", kQos1);
+  theirs.accepted(connect_as("a", true, 100)).subscribed("#", kQos1);
+  CHECK_FALSE(ours.closed());
+  both[1].accepted(connect_as("b")).publish("t", "x", kQos1, 1, true);
+  CHECK(ours.said() == Lines{});
+  CHECK(theirs.said() == Lines{"PUBLISH t 'x' qos1 #1"});
+  both[0].accepted(connect_as("b")).subscribe(1, {{"#"}});
+  CHECK(both[0].said() == Lines{"SUBACK #1 00"});
+  both[0].publish("t", "y", kQos2, 1);
+  CHECK(theirs.said() == Lines{});
+  CHECK(ours.said().size() == 2);
+}
+
+}  // namespace mqttq

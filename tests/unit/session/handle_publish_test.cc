@@ -1,0 +1,451 @@
+// PUBLISH from a client (MQTT5 3.3): judged, routed once, answered, and what of it reaches subscribers.
+#include <catch2/catch_test_macros.hpp>
+
+#include "hex.h"
+#include "session/fixture.h"
+
+namespace mqttq {
+
+namespace {
+
+constexpr auto V311 = ProtocolVersion::V311;
+constexpr auto V5 = ProtocolVersion::V5;
+constexpr auto kQos0 = Qos::AtMostOnce, kQos1 = Qos::AtLeastOnce, kQos2 = Qos::ExactlyOnce;
+using codec::PacketType;
+
+class TestAccess final : public AccessControl {
+ public:
+  Verdict connect(const ConnectQuestion&) noexcept override { return Verdict::Allow; }
+  Verdict act(const ActionQuestion& question) noexcept override {
+    asked.push_back(question.ticket);
+    topics.emplace_back(question.topic);
+    return acts;
+  }
+  Verdict acts = Verdict::Deny;
+  std::vector<AccessTicket> asked;
+  std::vector<std::string> topics;
+};
+
+}  // namespace
+
+TEST_CASE("each QoS has its answer, and the answer the identifier of its PUBLISH",
+          "[session][MQTT-3.3.4-1][MQTT-4.3.2-4][MQTT-4.3.3-8][MQTT-4.3.3-11][MQTT-2.2.1-5]"
+          "[MQTT311-3.3.4-1][MQTT311-4.3.2-2][MQTT311-4.3.3-2][MQTT311-2.3.1-6]") {
+  TestBroker broker;
+  TestClient listener(broker);
+  listener.accepted(connect_as("listener")).subscribed("t", kQos0);
+  for (const ProtocolVersion version : {V311, V5}) {
+    TestClient client(broker, version);
+    client.accepted(connect_as("a"));
+    CHECK(client.publish("t", "0").said() == Lines{});
+    CHECK(client.publish("t", "1", kQos1, 0xABCD).said() == Lines{"PUBACK #43981"});
+    CHECK(client.publish("t", "2", kQos2, 65'535).said() == Lines{"PUBREC #65535"});
+    CHECK(client.ack(PacketType::Pubrel, 65'535).said() == Lines{"PUBCOMP #65535"});
+    CHECK(listener.said() == Lines{"PUBLISH t '0'", "PUBLISH t '1'", "PUBLISH t '2'"});
+  }
+}
+
+TEST_CASE("a publish that nobody takes is told so in 5, and not in 3.1.1", "[session][MQTT-3.4.2-1][MQTT-3.5.2-1]") {
+  TestBroker broker;
+  TestClient five(broker), three(broker, V311);
+  five.accepted(connect_as("a"));
+  CHECK(five.publish("t", "1", kQos1, 1).said() == Lines{"PUBACK #1 10"});
+  CHECK(five.publish("t", "2", kQos2, 2).said() == Lines{"PUBREC #2 10"});
+  CHECK(five.ack(PacketType::Pubrel, 2).said() == Lines{"PUBCOMP #2"});
+  CHECK(five.publish("t", "2", kQos1, 1, true).said() == Lines{"PUBACK #1"});  // retained: the store took it
+  three.accepted(connect_as("b"));
+  CHECK(three.publish("u", "1", kQos1, 1).said() == Lines{"PUBACK #1"});
+  CHECK(three.publish("u", "2", kQos2, 2).said() == Lines{"PUBREC #2"});
+}
+
+TEST_CASE("a repeated QoS 2 PUBLISH is answered again and delivered once",
+          "[session][MQTT-4.3.3-10][MQTT-4.3.3-12][MQTT311-4.3.3-2]") {
+  TestBroker broker;
+  TestClient listener(broker);
+  listener.accepted(connect_as("listener")).subscribed("t", kQos0);
+  for (const ProtocolVersion version : {V311, V5}) {
+    TestClient client(broker, version);
+    client.accepted(connect_as("a"));
+    CHECK(client.publish("t", "x", kQos2, 7).said() == Lines{"PUBREC #7"});
+    CHECK(client.publish("t", "x", kQos2, 7, false, true).said() == Lines{"PUBREC #7"});
+    CHECK(client.publish("t", "x", kQos2, 7).said() == Lines{"PUBREC #7"});
+    CHECK(client.ack(PacketType::Pubrel, 7).said() == Lines{"PUBCOMP #7"});
+    CHECK(listener.said() == Lines{"PUBLISH t 'x'"});
+    // After PUBCOMP the identifier means a new message, whatever DUP says.
+    CHECK(client.publish("t", "y", kQos2, 7, false, true).said() == Lines{"PUBREC #7"});
+    CHECK(client.ack(PacketType::Pubrel, 7).said() == Lines{"PUBCOMP #7"});
+    CHECK(listener.said() == Lines{"PUBLISH t 'y'"});
+  }
+}
+
+TEST_CASE("a QoS 2 receipt outlives the connection, and a repeat after it is no second message",
+          "[session][MQTT-4.3.3-10][MQTT-4.3.3-13]") {
+  TestBroker broker;
+  TestClient listener(broker), client(broker);
+  listener.accepted(connect_as("listener")).subscribed("t", kQos0);
+  client.accepted(connect_as("a", true, 100));
+  codec::PublishView publish;
+  publish.topic_name = "t";
+  publish.payload = as_bytes("x");
+  publish.qos = kQos2;
+  publish.packet_id = 7;
+  publish.has_message_expiry = true;
+  publish.message_expiry_s = 5;
+  client.publish(publish).drop();
+  broker.advance_s(10);  // past the message's expiry: the handshake goes on all the same
+  TestClient again(broker);
+  again.accepted(connect_as("a", false, 100));
+  publish.dup = true;
+  CHECK(again.publish(publish).said() == Lines{"PUBREC #7"});
+  CHECK(again.ack(PacketType::Pubrel, 7).said() == Lines{"PUBCOMP #7"});
+  CHECK(listener.said() == Lines{"PUBLISH t 'x' expiry=5"});
+}
+
+TEST_CASE("after PUBACK an identifier means a new message, whatever DUP says",
+          "[session][MQTT-4.3.2-5][MQTT311-4.3.2-2]") {
+  TestBroker broker;
+  TestClient listener(broker), client(broker);
+  listener.accepted(connect_as("listener")).subscribed("t", kQos0);
+  client.accepted(connect_as("a")).publish("t", "x", kQos1, 3).publish("t", "y", kQos1, 3, false, true);
+  CHECK(client.said() == Lines{"PUBACK #3", "PUBACK #3"});
+  CHECK(listener.said() == Lines{"PUBLISH t 'x'", "PUBLISH t 'y'"});
+}
+
+TEST_CASE("DUP of a PUBLISH is not forwarded", "[session][MQTT-3.3.1-3][MQTT-4.3.2-2][MQTT-4.3.3-2][MQTT-4.3.1-1]"
+                                               "[MQTT311-3.3.1-3][MQTT311-4.3.1-1][MQTT-3.3.1-2][MQTT311-3.3.1-2]") {
+  TestBroker broker;
+  TestClient five(broker), three(broker, V311), client(broker);
+  five.accepted(connect_as("five")).subscribed("t", kQos2);
+  three.accepted(connect_as("three")).subscribed("t", kQos2);
+  client.accepted(connect_as("a")).publish("t", "x", kQos1, 3, false, true).publish("t", "y", kQos2, 4, false, true);
+  client.publish("t", "z");
+  CHECK(five.said() == Lines{"PUBLISH t 'x' qos1 #1", "PUBLISH t 'y' qos2 #2", "PUBLISH t 'z'"});
+  CHECK(three.said() == Lines{"PUBLISH t 'x' qos1 #1", "PUBLISH t 'y' qos2 #2", "PUBLISH t 'z'"});
+}
+
+TEST_CASE("the order of a publisher's messages is kept, and that of its acknowledgements",
+          "[session][MQTT-4.6.0-5][MQTT-4.6.0-6][MQTT311-4.6.0-5][MQTT311-4.6.0-6]") {
+  TestBroker broker;
+  TestClient listener(broker), client(broker);
+  listener.accepted(connect_as("listener", true, 100)).subscribed("t/+", kQos2).subscribed("u", kQos0);
+  client.accepted(connect_as("a"));
+  std::vector<std::byte> all;
+  Lines expected, answers;
+  for (int i = 1; i <= 9; ++i) {
+    const std::string digit(1, static_cast<char>('0' + i));
+    const auto packet = hex((i % 3 ? "32 08 00 03 't/" : "34 08 00 03 't/") + digit + "' 00 0" + digit + " 00");
+    all.insert(all.end(), packet.begin(), packet.end());
+    expected.push_back("PUBLISH t/" + digit + " ''" + (i % 3 ? " qos1 #" : " qos2 #") + digit);
+    answers.push_back((i % 3 ? "PUBACK #" : "PUBREC #") + digit);
+  }
+  client.send(all);
+  CHECK(client.said() == answers);
+  CHECK(listener.said() == expected);
+}
+
+// --- refusals
+
+TEST_CASE("a topic name with a wildcard, without a character or with U+0000 is refused",
+          "[session][MQTT-3.3.2-1][MQTT-3.3.2-2][MQTT-4.7.0-1][MQTT-4.7.3-1][MQTT-4.7.3-2][MQTT-1.5.4-1][MQTT-1.5.4-2]"
+          "[MQTT311-3.3.2-1][MQTT311-3.3.2-2][MQTT311-4.7.1-1][MQTT311-4.7.3-1][MQTT311-4.7.3-2][MQTT311-1.5.3-1]"
+          "[MQTT311-1.5.3-2][MQTT311-4.8.0-1]") {
+  TestBroker broker;
+  TestClient listener(broker);
+  listener.accepted(connect_as("listener")).subscribed("#", kQos0);
+  const auto said_to = [&](std::string_view packet, ProtocolVersion version) {
+    TestClient client(broker, version);
+    return client.accepted(connect_as("a")).raw(packet).said();
+  };
+  CHECK(said_to("30 06 00 03 'a/+' 00", V5) == Lines{"DISCONNECT 90", "closed"});
+  CHECK(said_to("30 06 00 03 'a/#' 00", V5) == Lines{"DISCONNECT 90", "closed"});
+  CHECK(said_to("30 04 00 01 '+' 00", V5) == Lines{"DISCONNECT 90", "closed"});
+  CHECK(said_to("30 03 00 00 00", V5) == Lines{"DISCONNECT 82", "closed"});
+  CHECK(said_to("30 05 00 02 'a' 00 00", V5) == Lines{"DISCONNECT 81", "closed"});
+  CHECK(said_to("30 05 00 02 c3 28 00", V5) == Lines{"DISCONNECT 81", "closed"});
+  CHECK(said_to("30 06 00 03 ed a0 80 00", V5) == Lines{"DISCONNECT 81", "closed"});
+  CHECK(said_to("30 05 00 03 'a/+'", V311) == Lines{"closed"});
+  CHECK(said_to("30 02 00 00", V311) == Lines{"closed"});
+  CHECK(said_to("30 04 00 02 'a' 00", V311) == Lines{"closed"});
+  CHECK(said_to("30 05 00 03 ed a0 80", V311) == Lines{"closed"});
+  CHECK(listener.said() == Lines{});
+}
+
+TEST_CASE("a PUBLISH whose header contradicts itself ends the connection",
+          "[session][MQTT-3.3.1-2][MQTT-3.3.1-4][MQTT-2.2.1-3][MQTT-2.2.2-1][MQTT-4.13.1-1]"
+          "[MQTT311-3.3.1-2][MQTT311-3.3.1-4][MQTT311-2.3.1-1]") {
+  TestBroker broker;
+  const auto said_to = [&](std::string_view packet, ProtocolVersion version) {
+    TestClient client(broker, version);
+    return client.accepted(connect_as("a")).raw(packet).said();
+  };
+  CHECK(said_to("38 04 00 01 't' 00", V5) == Lines{"DISCONNECT 81", "closed"});         // DUP at QoS 0
+  CHECK(said_to("36 06 00 01 't' 00 01 00", V5) == Lines{"DISCONNECT 81", "closed"});   // QoS 3
+  CHECK(said_to("32 06 00 01 't' 00 00 00", V5) == Lines{"DISCONNECT 82", "closed"});   // identifier 0
+  CHECK(said_to("30 03 00 01 't'", V5) == Lines{"DISCONNECT 81", "closed"});            // no property length
+  CHECK(said_to("38 03 00 01 't'", V311) == Lines{"closed"});
+  CHECK(said_to("36 05 00 01 't' 00 01", V311) == Lines{"closed"});
+  CHECK(said_to("34 05 00 01 't' 00 00", V311) == Lines{"closed"});
+}
+
+TEST_CASE("a PUBLISH of a client has no subscription identifier", "[session][MQTT-3.3.4-6]") {
+  TestBroker broker;
+  TestClient client(broker);
+  CHECK(client.accepted(connect_as("a")).raw("30 06 00 01 't' 02 0b 01").said() == Lines{"DISCONNECT 82", "closed"});
+}
+
+TEST_CASE("more unanswered publishes than the Receive Maximum end the connection", "[session][MQTT-3.3.4-7]") {
+  TestSetup setup;
+  setup.limits.receive_maximum = 3;
+  TestBroker broker(setup);
+  TestClient client(broker), good(broker);
+  client.accepted(connect_as("a"));
+  for (uint16_t id = 1; id <= 3; ++id) client.publish("t", "x", kQos2, id);
+  CHECK(client.said() == Lines{"PUBREC #1 10", "PUBREC #2 10", "PUBREC #3 10"});
+  CHECK(client.publish("t", "x").said() == Lines{});                                   // QoS 0 does not count
+  CHECK(client.publish("t", "x", kQos2, 2, false, true).said() == Lines{"PUBREC #2"});  // nor does a repeat
+  CHECK(client.ack(PacketType::Pubrel, 1).said() == Lines{"PUBCOMP #1"});
+  CHECK(client.publish("t", "x", kQos1, 4).said() == Lines{"PUBACK #4 10"});
+  CHECK(client.publish("t", "x", kQos2, 1).said() == Lines{"PUBREC #1 10"});
+  CHECK(client.publish("t", "x", kQos1, 4).said() == Lines{"DISCONNECT 93", "closed"});
+  good.accepted(connect_as("b"));
+  for (uint16_t id = 1; id <= 100; ++id) good.publish("t", "x", kQos1, id);
+  CHECK_FALSE(good.closed());
+}
+
+TEST_CASE("a publish to `$SYS` or without permission is refused in 5, and answered and dropped in 3.1.1",
+          "[session][MQTT-3.4.2-1][MQTT-3.5.2-1][MQTT-4.3.3-9][MQTT311-3.3.5-2]") {
+  TestBroker broker;
+  TestClient listener(broker), five(broker), three(broker, V311);
+  listener.accepted(connect_as("listener")).subscribed("$SYS/#", kQos0);
+  five.accepted(connect_as("a"));
+  three.accepted(connect_as("b"));
+  CHECK(five.publish("$SYS/x", "x").said() == Lines{});
+  CHECK(five.publish("$SYS/x", "x", kQos1, 1).said() == Lines{"PUBACK #1 87"});
+  CHECK(five.publish("$SYS/x", "x", kQos2, 2).said() == Lines{"PUBREC #2 87"});
+  CHECK(five.publish("$SYS/x", "x", kQos2, 2).said() == Lines{"PUBREC #2 87"});  // the identifier was free again
+  CHECK(three.publish("$SYS/x", "x", kQos1, 1).said() == Lines{"PUBACK #1"});
+  CHECK(three.publish("$SYS/x", "x", kQos2, 2).said() == Lines{"PUBREC #2"});
+  CHECK(three.ack(PacketType::Pubrel, 2).said() == Lines{"PUBCOMP #2"});
+  CHECK(listener.said() == Lines{});
+  CHECK(broker.counter(&Counters::publishes_refused) >= 5);
+}
+
+TEST_CASE("a publish waits for the host's permission, which is asked once for a topic", "[session]") {
+  TestAccess access;
+  access.acts = Verdict::Pending;
+  TestSetup setup;
+  setup.access = &access;
+  TestBroker broker(setup);
+  TestClient client(broker);
+  client.accepted(connect_as("a")).raw("32 07 00 01 't' 00 01 00 'x'  c0 00");
+  CHECK(client.said() == Lines{});
+  CHECK(client.link().paused);
+  REQUIRE(access.asked.size() == 1);
+  broker.answer(access.asked[0], Verdict::Allow);
+  CHECK(client.said() == Lines{"PUBACK #1 10", "PINGRESP"});
+  CHECK(client.publish("t", "y", kQos1, 2).said() == Lines{"PUBACK #2 10"});
+  CHECK(access.topics == std::vector<std::string>{"t"});
+  client.publish("u", "y", kQos1, 3);
+  broker.answer(access.asked[1], Verdict::Deny);
+  CHECK(client.said() == Lines{"PUBACK #3 87"});
+}
+
+TEST_CASE("Request Problem Information 0 leaves reason codes as they are, and there is no text besides",
+          "[session][MQTT-3.1.2-29]") {
+  TestBroker broker;
+  TestClient client(broker);
+  codec::ConnectView connect = connect_as("a");
+  connect.request_problem_information = false;
+  client.accepted(connect).publish("$SYS/x", "x", kQos1, 1).publish("$SYS/x", "x", kQos2, 2);
+  client.ack(PacketType::Pubrel, 9).subscribe(3, {{"a/#b"}}).unsubscribe(4, {"none"});
+  CHECK(client.said_bytes() ==
+        hex("40 03 00 01 87  50 03 00 02 87  70 03 00 09 92  90 04 00 03 00 8f  b0 04 00 04 00 11"));
+}
+
+// --- topic aliases
+
+TEST_CASE("a topic alias stands for its topic until the connection ends",
+          "[session][MQTT-3.3.2-7][MQTT-3.3.2-12]") {
+  TestSetup setup;
+  setup.limits.topic_alias_maximum = 3;
+  TestBroker broker(setup);
+  TestClient listener(broker), client(broker), again(broker);
+  listener.accepted(connect_as("listener")).subscribed("#", kQos0);
+  client.accepted(connect_as("a", true, 100));
+  for (const char* alias : {"1", "2", "3"}) {
+    const std::string digit = alias;
+    client.raw("30 08 00 01 '" + digit + "' 03 23 00 0" + digit + " 'x'");
+    client.raw("30 07 00 00 03 23 00 0" + digit + " 'y'");
+    CHECK(listener.said() == Lines{"PUBLISH " + digit + " 'x'", "PUBLISH " + digit + " 'y'"});
+  }
+  client.raw("30 08 00 01 'z' 03 23 00 02 'x'").raw("30 07 00 00 03 23 00 02 'y'");  // given to another
+  CHECK(listener.said() == Lines{"PUBLISH z 'x'", "PUBLISH z 'y'"});
+  client.drop();
+  again.connect(connect_as("a", false, 100));
+  CHECK(again.said() == Lines{"CONNACK 00 present"});
+  CHECK(again.raw("30 07 00 00 03 23 00 02 'y'").said() == Lines{"DISCONNECT 82", "closed"});
+  CHECK(listener.said() == Lines{});
+}
+
+TEST_CASE("a topic alias of 0, above the maximum, or of no topic ends the connection",
+          "[session][MQTT-3.3.2-8][MQTT-3.3.2-9][MQTT-3.2.2-17][MQTT-3.2.2-18]") {
+  TestSetup setup;
+  setup.limits.topic_alias_maximum = 3;
+  TestBroker broker(setup);
+  setup.limits.topic_alias_maximum = 0;
+  TestBroker without(setup);
+  const auto said_to = [&](TestBroker& by, std::string_view packet) {
+    TestClient client(by);
+    return client.accepted(connect_as("a")).raw(packet).said();
+  };
+  CHECK(said_to(broker, "30 08 00 01 't' 03 23 00 00 'x'") == Lines{"DISCONNECT 94", "closed"});
+  CHECK(said_to(broker, "30 08 00 01 't' 03 23 00 04 'x'") == Lines{"DISCONNECT 94", "closed"});
+  CHECK(said_to(broker, "30 07 00 00 03 23 00 01 'x'") == Lines{"DISCONNECT 82", "closed"});
+  CHECK(said_to(without, "30 08 00 01 't' 03 23 00 01 'x'") == Lines{"DISCONNECT 94", "closed"});
+}
+
+TEST_CASE("a client is sent no topic alias, whatever it would take",
+          "[session][MQTT-3.1.2-26][MQTT-3.1.2-27][MQTT-3.3.2-11]") {
+  TestBroker broker;
+  TestClient none(broker), some(broker), publisher(broker);
+  codec::ConnectView connect = connect_as("some");
+  connect.topic_alias_maximum = 10;
+  some.accepted(connect).subscribed("t", kQos0);
+  none.accepted(connect_as("none")).subscribed("t", kQos0);
+  publisher.accepted(connect_as("p")).raw("30 08 00 01 't' 03 23 00 01 'x'").raw("30 07 00 00 03 23 00 01 'y'");
+  CHECK(none.said() == Lines{"PUBLISH t 'x'", "PUBLISH t 'y'"});
+  CHECK(some.said() == Lines{"PUBLISH t 'x'", "PUBLISH t 'y'"});
+}
+
+// --- what reaches subscribers
+
+TEST_CASE("the properties of a message reach subscribers unaltered and in their order",
+          "[session][MQTT-3.3.2-4][MQTT-3.3.2-15][MQTT-3.3.2-16][MQTT-3.3.2-17][MQTT-3.3.2-18][MQTT-3.3.2-20]") {
+  TestBroker broker;
+  TestClient live(broker), durable(broker), three(broker, V311), publisher(broker);
+  live.accepted(connect_as("live")).subscribed("t", kQos0);
+  durable.accepted(connect_as("durable", true, 100)).subscribed("t", kQos1, 5);
+  three.accepted(connect_as("three")).subscribed("t", kQos0);
+  const auto properties = hex(
+      "26 00 01 'z' 00 01 '1' | 03 00 04 'json' | 26 00 01 'a' 00 01 '2' | 08 00 03 're/' | 09 00 02 'id' | 01 01"
+      "26 00 01 'z' 00 01 '1'");
+  codec::PublishView publish;
+  publish.topic_name = "t";
+  publish.payload = as_bytes("x");
+  publish.qos = kQos1;
+  publish.packet_id = 1;
+  publish.properties = properties;
+  publisher.accepted(connect_as("p")).publish(publish);
+  const std::string forwarded = " z:1 type=json a:2 response=re/ correlation=id format=1 z:1";
+  CHECK(live.said() == Lines{"PUBLISH t 'x'" + forwarded});
+  CHECK(durable.said() == Lines{"PUBLISH t 'x' qos1 #1 sub=5" + forwarded});
+  CHECK(three.said() == Lines{"PUBLISH t 'x'"});
+  publish.topic_alias = 1;  // which makes them be copied around it
+  publish.properties_forwardable = true;
+  publisher.publish(publish);
+  CHECK(live.said() == Lines{"PUBLISH t 'x'" + forwarded});
+}
+
+TEST_CASE("a message's expiry interval shrinks while it waits, and it goes when it has passed",
+          "[session][MQTT-3.3.2-5][MQTT-3.3.2-6]") {
+  TestBroker broker;
+  TestClient live(broker), away(broker), publisher(broker);
+  live.accepted(connect_as("live")).subscribed("t", kQos0);
+  away.accepted(connect_as("away", true, 100)).subscribed("t", kQos1).disconnect();
+  codec::PublishView publish;
+  publish.topic_name = "t";
+  publish.qos = kQos1;
+  publish.packet_id = 1;
+  publish.has_message_expiry = true;
+  publisher.accepted(connect_as("p"));
+  for (const uint32_t expiry_s : {3, 10}) {
+    publish.message_expiry_s = expiry_s;
+    publish.retain = expiry_s == 10;
+    publisher.publish(publish);
+  }
+  CHECK(live.said() == Lines{"PUBLISH t '' expiry=3", "PUBLISH t '' expiry=10"});
+  broker.advance_s(4);
+  TestClient back(broker);
+  CHECK(back.connect(connect_as("away", false, 100)).said() ==
+        Lines{"CONNACK 00 present", "PUBLISH t '' qos1 #1 expiry=6"});
+  CHECK(broker.counter(&Counters::dropped_expired) == 1);
+}
+
+TEST_CASE("a retained message's expiry interval shrinks too", "[session][MQTT-3.3.2-5][MQTT-3.3.2-6]") {
+  TestBroker broker;
+  TestClient publisher(broker);
+  codec::PublishView publish;
+  publish.topic_name = "t";
+  publish.payload = as_bytes("x");
+  publish.retain = true;
+  publish.has_message_expiry = true;
+  publish.message_expiry_s = 10;
+  publisher.accepted(connect_as("p")).publish(publish);
+  broker.advance_ms(3'500);
+  TestClient early(broker), late(broker);
+  early.accepted(connect_as("early")).subscribe(1, {{"t"}});
+  CHECK(early.said() == Lines{"SUBACK #1 00", "PUBLISH t 'x' retain expiry=7"});  // 6.5 s are not yet 6
+  broker.advance_ms(6'500);
+  late.accepted(connect_as("late")).subscribe(1, {{"t"}});
+  CHECK(late.said() == Lines{"SUBACK #1 00"});
+}
+
+// --- retained messages
+
+TEST_CASE("a retained message is kept for later subscribers and replaced by the next",
+          "[session][MQTT-3.3.1-5][MQTT-3.3.1-8][MQTT311-3.3.1-5][MQTT311-3.3.1-6][MQTT311-3.3.1-7][MQTT311-3.3.1-8]"
+          "[MQTT311-3.3.1-12][MQTT311-3.1.2-7]") {
+  TestBroker broker;
+  for (const ProtocolVersion version : {V311, V5}) {
+    TestClient publisher(broker, version);
+    publisher.accepted(connect_as("p"));
+    const auto kept = [&] {
+      TestClient client(broker, version);
+      Lines lines = client.accepted(connect_as("s")).subscribe(1, {{"t", kQos2}}).said();
+      CHECK(lines.front() == "SUBACK #1 02");
+      lines.erase(lines.begin());
+      return lines;
+    };
+    CHECK(kept() == Lines{});
+    publisher.publish("t", "1", kQos1, 1, true);
+    CHECK(kept() == Lines{"PUBLISH t '1' qos1 #1 retain"});
+    publisher.publish("t", "live");  // RETAIN 0 leaves what is kept alone
+    CHECK(kept() == Lines{"PUBLISH t '1' qos1 #1 retain"});
+    publisher.publish("t", "2", kQos0, 0, true);  // QoS 0 displaces QoS 1
+    CHECK(kept() == Lines{"PUBLISH t '2' retain"});
+    publisher.disconnect();
+    CHECK(kept() == Lines{"PUBLISH t '2' retain"});  // which is no part of its publisher's session
+    TestClient(broker).accepted(connect_as("q")).publish("t", "", kQos0, 0, true);
+    CHECK(kept() == Lines{});
+  }
+}
+
+TEST_CASE("an empty retained message is delivered, clears its topic and is not kept",
+          "[session][MQTT-3.3.1-6][MQTT-3.3.1-7][MQTT311-3.3.1-10][MQTT311-3.3.1-11]") {
+  TestBroker broker;
+  for (const ProtocolVersion version : {V311, V5}) {
+    TestClient publisher(broker, version), before(broker, version), after(broker, version);
+    before.accepted(connect_as("before")).subscribed("t", kQos0);
+    publisher.accepted(connect_as("p")).publish("t", "1", kQos0, 0, true).publish("t", "", kQos0, 0, true);
+    CHECK(before.said() == Lines{"PUBLISH t '1'", "PUBLISH t ''"});
+    CHECK(after.accepted(connect_as("after")).subscribe(1, {{"t"}}).said() == Lines{"SUBACK #1 00"});
+  }
+}
+
+TEST_CASE("retained messages over their number are refused and routed all the same", "[session]") {
+  TestSetup setup;
+  setup.limits.retained_messages_max = 1;
+  TestBroker broker(setup);
+  TestClient listener(broker), five(broker), three(broker, V311);
+  listener.accepted(connect_as("listener")).subscribed("#", kQos0);
+  five.accepted(connect_as("five"));
+  CHECK(five.publish("a", "1", kQos1, 1, true).said() == Lines{"PUBACK #1"});
+  CHECK(five.publish("b", "2", kQos1, 2, true).said() == Lines{"PUBACK #2 97"});
+  CHECK(five.publish("b", "3", kQos2, 3, true).said() == Lines{"PUBREC #3 97"});
+  CHECK(five.publish("a", "4", kQos1, 4, true).said() == Lines{"PUBACK #4"});
+  CHECK(listener.said() == Lines{"PUBLISH a '1'", "PUBLISH b '2'", "PUBLISH b '3'", "PUBLISH a '4'"});
+  three.accepted(connect_as("three"));
+  CHECK(three.publish("b", "5", kQos1, 5, true).said() == Lines{"closed"});  // 3.1.1 has no way to say so
+}
+
+}  // namespace mqttq
