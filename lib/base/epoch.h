@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "base/alloc.h"
+#include "base/fence.h"
 
 namespace mqttq {
 
@@ -24,7 +25,7 @@ class Epoch {
   // Reader: from here on pointers may be held. Also the quiescent point of a reader that stays online.
   void online(uint32_t reader) noexcept {
     readers_[reader].seen.store(now_.load(std::memory_order_seq_cst), std::memory_order_seq_cst);
-    std::atomic_thread_fence(std::memory_order_seq_cst);  // before any pointer is read
+    full_fence();  // before any pointer is read
   }
   // Reader: no pointer is held until the next online().
   void offline(uint32_t reader) noexcept { readers_[reader].seen.store(kOffline, std::memory_order_release); }

@@ -7,6 +7,7 @@
 
 #include "base/alloc.h"
 #include "base/assert.h"
+#include "base/fence.h"
 
 namespace mqttq {
 
@@ -58,7 +59,7 @@ class Mailbox {
   }
   // Consumer only, after pop(): true if the producer was refused since the last time, and is to be told of the room.
   bool take_room_wanted() noexcept {
-    std::atomic_thread_fence(std::memory_order_seq_cst);  // pop() is seen by a producer that asks later
+    full_fence();  // pop() is seen by a producer that asks later
     return room_wanted_.load(std::memory_order_relaxed) && room_wanted_.exchange(false, std::memory_order_seq_cst);
   }
   // Consumer only: how many were popped since the start.
@@ -76,7 +77,7 @@ class Mailbox {
     tail_seen_ = tail_.load(std::memory_order_acquire);
     if (head - tail_seen_ < capacity_) return true;
     room_wanted_.store(true, std::memory_order_seq_cst);
-    std::atomic_thread_fence(std::memory_order_seq_cst);
+    full_fence();
     tail_seen_ = tail_.load(std::memory_order_acquire);
     return head - tail_seen_ < capacity_;
   }

@@ -115,6 +115,7 @@ Filter* Router::join(NamespaceId namespace_id, std::string_view filter_text) noe
   const std::lock_guard lock(mutex_);
   Filter* filter = tree_.find_or_add(namespace_id, filter_text);
   if (filter) ++filter->users_;
+  epoch_.reclaim();  // tables that were outgrown, and what was begun without memory to end it
   return filter;
 }
 

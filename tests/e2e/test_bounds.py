@@ -272,11 +272,13 @@ def test_session_expiry_max_s(serve, version):
 
 
 def test_keep_alive_max_s(serve, version):
-    """One second and a half without a packet, and the connection ends; only MQTT 5 could be told."""
+    """One second and a half without a packet, and the connection ends."""
+    if version != 5:
+        pytest.skip("3.1.1 cannot be told, and keeps its own")
     server = serve(keep_alive_max_s=1)
     with Socket(server) as client:
         connack = client.connect("x", version=version, keep_alive_s=0)
-        assert version != 5 or connack.properties()["server_keep_alive"] == [1]
+        assert connack.properties()["server_keep_alive"] == [1]
         expect_end(client, version, 0x8D)
 
 

@@ -453,13 +453,13 @@ void Client::handle_connack(Bytes packet) {
   state_ = State::Connected;
   receive_maximum_out_ = connack->receive_maximum;
   alias_max_ = connack->topic_alias_maximum;
-  durable_ = setup_.session_expiry_s != 0;
   // In 3.1 CONNACK has no Session Present: a client goes by what it asked for.
   bool present = session_present_;
-  if (version_ == ProtocolVersion::V31 && !setup_.clean_start && session_) {
+  if (version_ == ProtocolVersion::V31 && !setup_.clean_start && session_ && durable_) {
     present = true;
     session_present_ = true;
   }
+  durable_ = setup_.session_expiry_s != 0;
   if (!present) forget_session();
   session_ = &world_.model().connected(client_id_, version_, present, !unsure_, setup_.packet_size_max);
   send_quota_ = std::min<size_t>(receive_maximum_out_, world_.setup().limits.receive_maximum);

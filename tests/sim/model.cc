@@ -42,7 +42,7 @@ std::string qos_text(Qos qos) { return std::to_string(static_cast<int>(qos)); }
 }  // namespace
 
 std::string to_string(const Published& message) {
-  return "message " + std::to_string(message.id) + " of " + message.publisher + " on " + message.topic_name +
+  return "message " + std::to_string(message.id) + " (" + message.payload.substr(0, 8) + ") of " + message.publisher + " on " + message.topic_name +
          " at QoS " + qos_text(message.qos) + (message.retain ? ", retained" : "") + (message.will ? ", a will" : "") +
          ", sent " + std::to_string(message.sent_count) + " times";
 }

@@ -26,9 +26,10 @@ void use_up_identifiers(TestClient& publisher, TestClient& client, int count, in
   for (int done = 0; done < count; done += kAtOnce) {
     std::vector<std::byte> publishes, acknowledgements;
     for (int i = done; i < std::min(count, done + kAtOnce); ++i) {
-      const auto publish = hex("32 06 00 01 't' 00 01 00");
-      publishes.insert(publishes.end(), publish.begin(), publish.end());
-      const auto id = static_cast<unsigned>(first + i);
+      const auto own = static_cast<unsigned>(i - done + 1), id = static_cast<unsigned>(first + i);
+      for (const unsigned byte : {0x32u, 6u, 0u, 1u, unsigned{'t'}, own >> 8, own & 0xFF, 0u}) {
+        publishes.push_back(std::byte(byte));
+      }
       for (const unsigned byte : {0x40u, 2u, id >> 8, id & 0xFF}) acknowledgements.push_back(std::byte(byte));
     }
     publisher.send(publishes);
