@@ -83,7 +83,6 @@ class Array {
     --count_;
   }
   void clear() noexcept { count_ = 0; }
-  void truncate(uint32_t count) noexcept { count_ = count < count_ ? count : count_; }
   // Forgets the first `count` items; the rest move down.
   void remove_front(uint32_t count) noexcept {
     count_ -= count;

@@ -63,16 +63,6 @@ class HashTable {
       }
     }
   }
-  // Any item, or nullptr.
-  T* any() noexcept {
-    for (uint64_t i = 0; count_ && i <= mask_; ++i) {
-      if (buckets_[i]) return buckets_[i];
-    }
-    return nullptr;
-  }
-  uint64_t bucket_count() const noexcept { return mask_ + 1; }
-  // The first item of a bucket; walk on by hash_next. For listing a large table in slices.
-  T* bucket(uint64_t index) noexcept { return buckets_[index & mask_]; }
 
  private:
   void grow() noexcept {

@@ -36,7 +36,6 @@ class IntrusiveList {
     return link == &head_ ? nullptr : item(link);
   }
   void push_back(T& added) noexcept { insert_before(head_, added); }
-  void push_front(T& added) noexcept { insert_before(*head_.next, added); }
   T* pop_front() noexcept {
     T* first = front();
     if (first) static_cast<ListLink<Tag>*>(first)->unlink();

@@ -15,7 +15,9 @@ void ReplyAddress::pack(mqttq_reply& out) const noexcept {
   out.words[2] = question;
 }
 
+// What was never packed names a shard that does not exist.
 ReplyAddress ReplyAddress::unpack(const mqttq_reply& reply) noexcept {
+  if (reply.words[0] > UINT32_MAX || reply.words[2] > UINT32_MAX) return {UINT32_MAX, {}, 0};
   return {static_cast<uint32_t>(reply.words[0]),
           {static_cast<uint32_t>(reply.words[1] >> 32), static_cast<uint32_t>(reply.words[1])},
           static_cast<uint32_t>(reply.words[2])};

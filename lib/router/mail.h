@@ -101,8 +101,6 @@ class Postman {
     if (post(to, std::move(mail))) return true;
     return waiting_[to].push_back(std::move(mail));
   }
-  // True if post(to, …) would succeed now.
-  bool has_room(uint32_t to) noexcept { return waiting_[to].empty() && office_.box(self_, to).room() > 0; }
   // Sends what had to wait and now fits. True if something still waits: for a party that will wake us when it has room.
   bool flush() noexcept {
     bool some_wait = false;

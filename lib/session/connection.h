@@ -66,8 +66,6 @@ class Connection final : private Timer {
   void close(ReasonCode reason, Instant now) noexcept;
   // As close(), for a peer that broke the protocol: counted and logged.
   void protocol_error(ReasonCode reason, Instant now) noexcept;
-  // The session is another connection's now, or gone.
-  void release_session() noexcept { session_ = nullptr; }
 
   // --- from the shard
   // Tries again what had to wait. True if it still waits.
@@ -175,7 +173,6 @@ class Connection final : private Timer {
   bool publish_will_ = true;  // no DISCONNECT took it back
   bool assigned_client_id_ = false;
   bool authenticated_ = false;
-  bool problem_information_ = true;
   bool link_full_ = false;
   uint16_t keep_alive_s_ = 0;
   uint16_t receive_maximum_ = kReceiveMaximumDefault;  // the client's

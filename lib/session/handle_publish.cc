@@ -18,8 +18,12 @@ Connection::Handled Connection::handle_publish(Bytes packet, Instant now) noexce
     if (Receipt* receipt = session_->receipts().find(publish.packet_id)) {
       // A repeat of what was taken: answered again, and not delivered again [MQTT-4.3.3-10]. While its takers have
       // not all answered, the answer to the first is the answer to this one.
-      if (receipt->answered) send_ack(codec::PacketType::Pubrec, publish.packet_id, ReasonCode::Success);
-      return Handled::Yes;
+      if (receipt->answered) {
+        send_ack(codec::PacketType::Pubrec, publish.packet_id, ReasonCode::Success);
+        return Handled::Yes;
+      }
+      if (session_->repeat_open_publish(publish.packet_id, serial_)) return Handled::Yes;
+      session_->receipts().remove(publish.packet_id);  // memory was refused to it: nobody would answer
     }
   }
   ReasonCode reason = judge_publish(publish, now);
@@ -94,7 +98,7 @@ Connection::Handled Connection::handle_publish(Bytes packet, Instant now) noexce
 // Some who take it have no room yet. Answers of those who have it may come before the others do, so it is entered among
 // the open publishes now; nothing more is read until it is handed over.
 void Connection::hold(MovingMessage& message, const PublishOperation& operation, Instant now) noexcept {
-  OpenPublish open{serial_, operation.origin.packet_id, true, 0, message.view().qos, ReasonCode::Success};
+  OpenPublish open{serial_, serial_, operation.origin.packet_id, true, 0, message.view().qos, ReasonCode::Success};
   const bool entered = !operation.origin.wanted() || session_->open_publishes().push_back(std::move(open));
   Slow* slow = this->slow();
   if (!entered || !slow) {
@@ -192,7 +196,7 @@ bool Connection::forwardable_properties(const codec::PublishView& publish, Bytes
 // takers: how many still have to answer before this publish is.
 void Connection::acknowledge(Qos qos, uint16_t packet_id, ReasonCode reason, uint8_t takers, Instant now) noexcept {
   if (is_error(reason)) shard_.counters().publishes_refused.add();
-  const OpenPublish open{serial_, packet_id, false, takers, qos, reason};
+  const OpenPublish open{serial_, serial_, packet_id, false, takers, qos, reason};
   Ring<OpenPublish>& waiting = session_->open_publishes();
   if (takers == 0 && waiting.empty()) {
     if (qos == Qos::ExactlyOnce) {

@@ -572,6 +572,16 @@ void Session::on_published(const PublishOrigin& origin, ReasonCode reason, Insta
   answer_publishes(now);
 }
 
+bool Session::repeat_open_publish(uint16_t packet_id, uint32_t serial) noexcept {
+  for (uint32_t i = 0; i < open_publishes_.count(); ++i) {
+    OpenPublish& open = open_publishes_[i];
+    if (open.packet_id != packet_id || open.qos != Qos::ExactlyOnce) continue;
+    open.answer_serial = serial;
+    return true;
+  }
+  return false;
+}
+
 void Session::on_handed_over(const PublishOrigin& origin, uint8_t takers, ReasonCode reason, Instant now) noexcept {
   OpenPublish* open = find_open_publish(origin);
   if (!open) return;
@@ -585,7 +595,7 @@ void Session::answer_publishes(Instant now) noexcept {
   while (!open_publishes_.empty() && !open_publishes_.front().handing_over &&
          open_publishes_.front().takers_open == 0) {
     const OpenPublish done = open_publishes_.pop_front();
-    const bool here = connection_ && connection_->serial() == done.connection_serial;
+    const bool here = connection_ && connection_->serial() == done.answer_serial;
     if (done.qos == Qos::ExactlyOnce) {
       if (is_error(done.reason)) {
         receipts_.remove(done.packet_id);

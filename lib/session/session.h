@@ -44,6 +44,7 @@ struct Receipt {
 // which the publishes came [MQTT-4.6.0-2].
 struct OpenPublish {
   uint32_t connection_serial = 0;
+  uint32_t answer_serial = 0;  // the connection that is to be answered: at QoS 2 the last on which it came
   uint16_t packet_id = 0;
   bool handing_over = false;  // not everybody has it yet; answers may come all the same
   int16_t takers_open = 0;    // below 0 while it is handed over
@@ -151,6 +152,8 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   PacketIdMap<Receipt>& receipts() noexcept { return receipts_; }
   Ring<OpenPublish>& open_publishes() noexcept { return open_publishes_; }
   void on_published(const PublishOrigin& origin, ReasonCode reason, Instant now) noexcept;
+  // A QoS 2 publish came again, on the connection `serial`, which gets the answer. False: none of this identifier is open.
+  bool repeat_open_publish(uint16_t packet_id, uint32_t serial) noexcept;
   // What had to wait for room has been handed to everybody; `takers` of them answer, or have answered.
   void on_handed_over(const PublishOrigin& origin, uint8_t takers, ReasonCode reason, Instant now) noexcept;
   // Answers finished publishes from the front on.

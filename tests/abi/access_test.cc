@@ -177,8 +177,7 @@ TEST_CASE("a full ring of questions is told to clients as server busy", "[abi]")
   const std::string address = host.listen();
   WireClient first(address);
   first.send(connect_packet({.client_id = "first"}));
-  host.settle();
-  while (host.counter("packets_received") < 1) host.settle();
+  wait_for_event(events);
   WireClient second(address);
   CHECK(second.connect({.client_id = "second"}) == 0x89);
   const Taken question = take_one(events);

@@ -136,12 +136,14 @@ void Host::end() {
   broker_ = nullptr;
 }
 
+void wait_for_event(mqttq_events* events) {
+  pollfd watched{mqttq_events_fd(events), POLLIN, 0};
+  if (::poll(&watched, 1, kTimeoutMs) != 1) throw std::runtime_error("no event came in time");
+}
+
 Taken take_one(mqttq_events* events) {
   Taken taken;
-  while (mqttq_events_take(events, &taken.event, 1) == 0) {
-    pollfd watched{mqttq_events_fd(events), POLLIN, 0};
-    if (::poll(&watched, 1, kTimeoutMs) != 1) throw std::runtime_error("no event came in time");
-  }
+  while (mqttq_events_take(events, &taken.event, 1) == 0) wait_for_event(events);
   const mqttq_event& event = taken.event;
   taken.namespace_name = event.namespace_name;
   taken.client_id = text(event.client_id);

@@ -86,6 +86,8 @@ class Host {
 
 // The next event; throws when none comes in time.
 Taken take_one(mqttq_events* events);
+// Returns when an event waits, without taking it.
+void wait_for_event(mqttq_events* events);
 // True if no event waits now.
 bool is_empty(mqttq_events* events);
 

@@ -135,6 +135,9 @@ void Client::begin_connect(const ConnectSetup& setup) {
   connack_reason_.reset();
   disconnect_reason_.reset();
   acknowledgements_.clear();
+  // If it has not been read yet that the last will is taken back, the new connection may come first.
+  if (will_before_ && link_before_->connection) world_.model().message(will_before_).forbidden = false;
+  will_before_ = 0;
   link_ = world_.open_link();
   if (!link_) return;
   state_ = State::Connecting;
@@ -186,6 +189,8 @@ void Client::settle_will(WillFate fate) {
   Published& will = world_.model().message(std::exchange(will_, 0));
   if (fate == WillFate::TakenBack) {
     will.forbidden = true;
+    will_before_ = will.id;
+    link_before_ = link_;
   } else if (fate == WillFate::Owed && state_ == State::Connected && setup_.will->delay_s == 0) {
     will.owed = true;
     world_.model().sent(will.id);

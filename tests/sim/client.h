@@ -182,6 +182,8 @@ class Client {
   std::optional<ReasonCode> connack_reason_, disconnect_reason_;
   std::vector<ReasonCode> acknowledgements_;
   uint32_t will_ = 0;               // message id
+  uint32_t will_before_ = 0;        // of the connection before, taken back with it
+  const SimLink* link_before_ = nullptr;
 
   // The session.
   SessionRecord* session_ = nullptr;

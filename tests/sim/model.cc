@@ -251,13 +251,14 @@ void Model::judge_from_store(SessionRecord& session, const Published& message, c
 void Model::judge_live(SessionRecord& session, const Published& message, const codec::PublishView& publish,
                        Copies& copies) {
   // Is it for this session at all?
-  bool entitled = false, shared = false;
+  bool entitled = false;
+  std::set<std::pair<std::string, std::string>> groups;  // each of which may choose this session
   Qos most = Qos::AtMostOnce;
   for (const Subscribed& one : session.subscriptions) {
     if (!matches(one, message) || (one.ended && one.ended < message.first_sent)) continue;
     if (one.no_local && message.publisher_session == session.number) continue;
     entitled = true;
-    shared |= !one.group.empty();
+    if (!one.group.empty()) groups.emplace(one.group, one.topic_filter);
     most = std::max(most, one.qos);
   }
   if (!entitled) fail(session, message, "is not subscribed and got it");
@@ -266,13 +267,21 @@ void Model::judge_live(SessionRecord& session, const Published& message, const c
   // How often?
   const bool repeat = publish.dup && copies.live + copies.repeats > 0;
   ++(repeat ? copies.repeats : copies.live);
+  if (publish.qos == Qos::AtMostOnce) ++copies.live_qos0;
   const uint32_t allowed = may_repeat(message) ? message.sent_count : 1;
   std::vector<const Subscribed*> matching;
   const bool is_steady = steady(session, message, matching);
-  if (!shared && (is_steady || message.qos == Qos::ExactlyOnce) && copies.live > std::max(1u, allowed)) {
+  const bool shared = !groups.empty();
+  const uint32_t most_copies = std::max(1u, allowed) * std::max<uint32_t>(1, static_cast<uint32_t>(groups.size()));
+  // While a subscription at QoS 0 and one above it come and go, each may have its copy (MQTT5 3.3.4).
+  const uint32_t higher = copies.live - copies.live_qos0;
+  if (is_steady ? copies.live > most_copies
+                : message.qos == Qos::ExactlyOnce && std::max(higher, copies.live_qos0) > most_copies) {
     fail(session, message, "got " + std::to_string(copies.live) + " copies");
   }
-  if (publish.qos == Qos::ExactlyOnce && repeat) fail(session, message, "got it again at QoS 2");
+  if (publish.qos == Qos::ExactlyOnce && higher + copies.repeats > most_copies) {
+    fail(session, message, "got it again at QoS 2");
+  }
 
   if (shared || !is_steady) return;
   // With what?
@@ -344,7 +353,7 @@ void Model::judge_groups() {
     for (const Subscribed& one : session.subscriptions) {
       if (one.group.empty()) continue;
       Group& group = groups[{one.group, one.topic_filter}];
-      group.members.push_back(&session);
+      if (group.members.empty() || group.members.back() != &session) group.members.push_back(&session);
       if (!one.sure || !one.granted || one.end_asked || !session.present_at_end || one.qos == Qos::AtMostOnce) {
         group.steady = false;
       }
@@ -352,7 +361,13 @@ void Model::judge_groups() {
     }
   }
   for (const auto& [name, group] : groups) {
-    if (!group.steady) continue;
+    // Through which of its groups a message came cannot be told.
+    const bool exclusive = std::all_of(group.members.begin(), group.members.end(), [&](const SessionRecord* member) {
+      return std::all_of(member->subscriptions.begin(), member->subscriptions.end(), [&](const Subscribed& one) {
+        return one.group == name.first && one.topic_filter == name.second;
+      });
+    });
+    if (!group.steady || !exclusive) continue;
     for (const Published& message : messages_) {
       if (!topic_matches(name.second, message.topic_name) || message.qos == Qos::AtMostOnce) continue;
       if (!message.acknowledged || message.first_sent < group.complete || message.will) continue;

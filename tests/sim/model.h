@@ -64,6 +64,7 @@ struct Subscribed {
 // What one session got of one message.
 struct Copies {
   uint32_t live = 0;       // not counting repeats with DUP
+  uint32_t live_qos0 = 0;  // of these
   uint32_t repeats = 0;
   uint32_t retained = 0;   // from the retained store
   uint32_t either = 0;     // RETAIN set where a subscription asks to have it as published

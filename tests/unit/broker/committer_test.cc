@@ -1,0 +1,165 @@
+// The committer: batches in the order of its numbers, answers when the log says durable, refusals when it fails.
+#include "broker/committer.h"
+
+#include <catch2/catch_test_macros.hpp>
+#include <string>
+#include <vector>
+
+#include "heap.h"
+#include "router/router.h"
+
+namespace mqttq {
+
+namespace {
+
+class TestLog final : public Log {
+ public:
+  Status append(std::span<const LogRecord> batch) noexcept override {
+    if (answer != Status::Ok) return answer;
+    batches.push_back(batch.size());
+    for (const LogRecord& record : batch) numbers.push_back(record.number);
+    return Status::Ok;
+  }
+  uint64_t durable_number() noexcept override { return durable; }
+
+  Status answer = Status::Ok;
+  uint64_t durable = UINT64_MAX;
+  std::vector<size_t> batches;
+  std::vector<uint64_t> numbers;
+};
+
+struct CommitterTest {
+  Router router{2, 1};
+  PostOffice office;
+  TestLog log;
+  Committer committer{office, log};
+  Filter* filter = nullptr;
+
+  explicit CommitterTest(uint32_t capacity = 64) : office(2, capacity) {
+    filter = router.join(0, "t");
+    router.set_interest(*filter, 1, true, true);  // durable on the second shard only
+    router.set_interest(*filter, 0, true, false);
+  }
+  ~CommitterTest() {
+    for (uint32_t shard = 0; shard < 2; ++shard) take(shard);
+    router.set_interest(*filter, 0, false, false);
+    router.set_interest(*filter, 1, false, false);
+    router.leave(*filter);
+  }
+
+  bool propose(uint32_t shard, uint16_t packet_id, bool wanted = true) {
+    MessageView view;
+    view.topic_name = "t";
+    const std::string payload = std::to_string(packet_id);
+    view.payload = as_bytes(payload);
+    view.qos = Qos::AtLeastOnce;
+    Mail mail;
+    mail.kind = Mail::Kind::Propose;
+    mail.message = Message::create(view);
+    mail.route = router.match(0, "t");
+    if (wanted) mail.origin = {{shard, 1}, 7, packet_id, static_cast<uint8_t>(shard)};
+    return office.box(shard, office.committer()).push(std::move(mail));
+  }
+  // What came to a shard: "append 3 payload", "published 5", "refused 5 97".
+  std::vector<std::string> take(uint32_t shard) {
+    std::vector<std::string> texts;
+    Mailbox<Mail>& box = office.box(office.committer(), shard);
+    while (Mail* mail = box.front()) {
+      if (mail->kind == Mail::Kind::Append) {
+        texts.push_back("append " + std::to_string(mail->number) + " " + std::string(as_text(mail->message->payload())));
+      } else if (mail->reason == ReasonCode::Success) {
+        texts.push_back("published " + std::to_string(mail->origin.packet_id));
+      } else {
+        texts.push_back("refused " + std::to_string(mail->origin.packet_id));
+      }
+      box.pop();
+    }
+    return texts;
+  }
+};
+
+using Texts = std::vector<std::string>;
+
+}  // namespace
+
+TEST_CASE_METHOD(CommitterTest, "proposals become one batch, and each is answered when it is durable", "[broker]") {
+  log.durable = 0;
+  REQUIRE(propose(0, 5));
+  REQUIRE(propose(1, 6));
+  REQUIRE(propose(0, 7, false));
+  CHECK(committer.turn());  // there is something open
+  CHECK(log.batches == std::vector<size_t>{3});
+  CHECK(log.numbers == std::vector<uint64_t>{1, 2, 3});
+  CHECK(take(0).empty());
+  CHECK(take(1).empty());
+  log.durable = 2;
+  CHECK(committer.turn());
+  CHECK(take(0) == Texts{"published 5"});
+  CHECK(take(1) == Texts{"append 1 5", "append 2 7"});
+  log.durable = 3;
+  CHECK_FALSE(committer.turn());
+  CHECK(take(0).empty());
+  CHECK(take(1) == Texts{"append 3 6", "published 6"});
+  CHECK(committer.take_woken() == 3);
+  CHECK(committer.take_woken() == 0);
+}
+
+TEST_CASE_METHOD(CommitterTest, "a batch that fails is refused as a whole, and what was open before is not", "[broker]") {
+  log.durable = 0;
+  REQUIRE(propose(0, 1));
+  REQUIRE(committer.turn());
+  log.answer = Status::Io;
+  REQUIRE(propose(0, 2));
+  REQUIRE(propose(1, 3));
+  REQUIRE(propose(0, 4, false));
+  REQUIRE(committer.turn());
+  CHECK(take(0) == Texts{"refused 2"});
+  CHECK(take(1) == Texts{"refused 3"});
+  log.answer = Status::Ok;
+  REQUIRE(propose(0, 5));
+  log.durable = UINT64_MAX;
+  CHECK_FALSE(committer.turn());
+  CHECK(take(0) == Texts{"published 1", "published 5"});
+  CHECK(take(1) == Texts{"append 1 1", "append 5 5"});  // numbers of a failed batch are not used again
+  CHECK(log.numbers == std::vector<uint64_t>{1, 5});
+}
+
+TEST_CASE("answers wait for room in the mailboxes and keep their order", "[broker]") {
+  CommitterTest test(1);
+  Texts got_0, got_1;
+  uint16_t next = 1;
+  for (int round = 0; round < 60; ++round) {
+    while (next <= 20 && test.propose(1, next)) ++next;
+    static_cast<void>(test.committer.turn());
+    for (std::string& text : test.take(0)) got_0.push_back(std::move(text));
+    for (std::string& text : test.take(1)) got_1.push_back(std::move(text));
+  }
+  Texts expected;
+  for (int i = 1; i <= 20; ++i) {
+    expected.push_back("append " + std::to_string(i) + " " + std::to_string(i));
+    expected.push_back("published " + std::to_string(i));
+  }
+  CHECK(got_0.empty());
+  CHECK(got_1 == expected);
+}
+
+// What was taken before memory ended is logged all the same; the rest waits in its mailbox.
+TEST_CASE_METHOD(CommitterTest, "without memory proposals wait, and none is answered that was not logged", "[broker]") {
+  for (uint16_t id = 1; id <= 40; ++id) REQUIRE(propose(0, id));
+  {
+    FailingHeap some(2);
+    static_cast<void>(committer.turn());
+  }
+  Texts got = take(0);
+  CHECK(got.size() < 40);
+  for (int i = 0; i < 5; ++i) {
+    static_cast<void>(committer.turn());
+    for (std::string& text : take(0)) got.push_back(std::move(text));
+  }
+  Texts expected;
+  for (int i = 1; i <= 40; ++i) expected.push_back("published " + std::to_string(i));
+  CHECK(got == expected);
+  CHECK(log.numbers.size() == 40);
+}
+
+}  // namespace mqttq
