@@ -43,19 +43,19 @@ using Setter = std::function<void(Options&, std::string_view)>;
 
 // Setters for a field of each type; `most` is the largest number that is taken.
 template <typename Number>
-Setter into(Number Options::*field, uint64_t most) {
+Setter into(Number Options::* field, uint64_t most) {
   return [field, most](Options& options, std::string_view text) { options.*field = number<Number>(text, most); };
 }
-Setter into(std::string Options::*field) {
+Setter into(std::string Options::* field) {
   return [field](Options& options, std::string_view text) { options.*field = text; };
 }
-Setter into(double Options::*field) {
+Setter into(double Options::* field) {
   return [field](Options& options, std::string_view text) { options.*field = seconds(text); };
 }
-Setter into(Version Options::*field) {
+Setter into(Version Options::* field) {
   return [field](Options& options, std::string_view text) { options.*field = version(text); };
 }
-Setter into(bool Options::*field) {
+Setter into(bool Options::* field) {
   return [field](Options& options, std::string_view) { options.*field = true; };
 }
 

@@ -17,8 +17,7 @@ template <class T>
 class Mailbox {
  public:
   // Throws std::bad_alloc: mailboxes are made before a shard runs.
-  explicit Mailbox(uint32_t capacity)
-      : capacity_(capacity), slots_(static_cast<T*>(allocate(sizeof(T) * capacity))) {
+  explicit Mailbox(uint32_t capacity) : capacity_(capacity), slots_(static_cast<T*>(allocate(sizeof(T) * capacity))) {
     if (!slots_) throw std::bad_alloc();
   }
   Mailbox(const Mailbox&) = delete;
@@ -67,9 +66,7 @@ class Mailbox {
   // Any thread: how many were pushed since the start.
   uint64_t pushed() const noexcept { return head_.load(std::memory_order_seq_cst); }
   // Any thread.
-  bool empty() const noexcept {
-    return tail_.load(std::memory_order_relaxed) == head_.load(std::memory_order_acquire);
-  }
+  bool empty() const noexcept { return tail_.load(std::memory_order_relaxed) == head_.load(std::memory_order_acquire); }
 
  private:
   // Looks again, and says that it wants to know, before it believes that it is full.

@@ -108,7 +108,8 @@ void Broker::run_committer() noexcept {
     wake(committer_.take_woken());
     std::unique_lock lock(committer_mutex_);
     if (more) {  // the log says when it is durable only when it is asked
-      committer_wake_.wait_for(lock, std::chrono::milliseconds(1), [this] { return committer_called_ || committer_stops_; });
+      committer_wake_.wait_for(lock, std::chrono::milliseconds(1),
+                               [this] { return committer_called_ || committer_stops_; });
     } else {
       committer_wake_.wait(lock, [this] { return committer_called_ || committer_stops_; });
     }
@@ -121,7 +122,7 @@ Shard& Broker::home(NamespaceId namespace_id, std::string_view client_id) noexce
   return *shards_[shards_[0]->core().home_of(namespace_id, client_id)];
 }
 
-uint64_t Broker::counter(Counter Counters::*which) noexcept {
+uint64_t Broker::counter(Counter Counters::* which) noexcept {
   uint64_t sum = 0;
   for (const auto& shard : shards_) sum += (shard->counters().*which).value();
   return sum;
@@ -182,7 +183,8 @@ bool Broker::close_listener(uint32_t id) {
   Listener closed;
   {
     const std::lock_guard lock(listeners_mutex_);
-    const auto at = std::find_if(listeners_.begin(), listeners_.end(), [&](const Listener& one) { return one.id == id; });
+    const auto at =
+        std::find_if(listeners_.begin(), listeners_.end(), [&](const Listener& one) { return one.id == id; });
     if (at == listeners_.end()) return false;
     closed = std::move(*at);
     listeners_.erase(at);

@@ -9,10 +9,10 @@ namespace mqttq {
 
 struct BrokerSetup {
   Limits limits;
-  uint32_t shard_count = 0;         // 0 = one per core, at most 63
-  uint32_t mailbox_capacity = 4096; // mails between each two shards
-  bool own_threads = true;          // false: the host drives the only shard
-  LogSink* log = nullptr;           // borrowed, outlives the broker
+  uint32_t shard_count = 0;          // 0 = one per core, at most 63
+  uint32_t mailbox_capacity = 4096;  // mails between each two shards
+  bool own_threads = true;           // false: the host drives the only shard
+  LogSink* log = nullptr;            // borrowed, outlives the broker
   AccessControl* access = nullptr;
   SessionObserver* observer = nullptr;
 };
@@ -31,8 +31,8 @@ class Broker {
 
   // An endpoint that accepts Network Connections. error: text for people, set on failure.
   struct Listening {
-    uint32_t id = 0;  // 0 on failure
-    int error = 0;    // errno
+    uint32_t id = 0;      // 0 on failure
+    int error = 0;        // errno
     std::string address;  // as bound: with the port that was free
   };
   Listening open_listener(std::string_view address, const ListenerInfo& info);
@@ -44,7 +44,7 @@ class Broker {
   Router& router() noexcept { return router_; }
   bool own_threads() const noexcept { return setup_.own_threads; }
   // Sums over the shards.
-  uint64_t counter(Counter Counters::*which) noexcept;
+  uint64_t counter(Counter Counters::* which) noexcept;
 
  private:
   struct Listener {

@@ -11,8 +11,8 @@
 namespace mqttq {
 
 namespace {
-constexpr int64_t kLingerMax = 2 * kSecond;   // for a peer to read what it was sent last
-constexpr int64_t kDrainMax = 3 * kSecond;    // for all peers, when the broker stops
+constexpr int64_t kLingerMax = 2 * kSecond;  // for a peer to read what it was sent last
+constexpr int64_t kDrainMax = 3 * kSecond;   // for all peers, when the broker stops
 constexpr int64_t kAcceptRetry = 100 * kMillisecond;
 constexpr uint32_t kAcceptsPerEvent = 64;
 }  // namespace
@@ -274,9 +274,8 @@ void Shard::remove_acceptor(int descriptor) noexcept {
   acceptor->retry_.cancel();
   uv_poll_stop(&acceptor->poll_);
   ::close(acceptor->descriptor_);
-  uv_close(reinterpret_cast<uv_handle_t*>(&acceptor->poll_), [](uv_handle_t* handle) {
-    delete static_cast<Acceptor*>(handle->data);
-  });
+  uv_close(reinterpret_cast<uv_handle_t*>(&acceptor->poll_),
+           [](uv_handle_t* handle) { delete static_cast<Acceptor*>(handle->data); });
 }
 
 void Shard::accept_some(Acceptor& acceptor) noexcept {
@@ -284,8 +283,8 @@ void Shard::accept_some(Acceptor& acceptor) noexcept {
   for (uint32_t i = 0; i < kAcceptsPerEvent; ++i) {
     sockaddr_storage peer{};
     socklen_t size = sizeof peer;
-    const int descriptor = ::accept4(acceptor.descriptor_, reinterpret_cast<sockaddr*>(&peer), &size,
-                                     SOCK_NONBLOCK | SOCK_CLOEXEC);
+    const int descriptor =
+        ::accept4(acceptor.descriptor_, reinterpret_cast<sockaddr*>(&peer), &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (descriptor >= 0) {
       accept_one(acceptor, descriptor, peer);
       continue;

@@ -49,7 +49,7 @@ Limits limits_of(const mqttq_limits& given) {
 struct CounterName {
   const char* name;
   const char* text;
-  Counter Counters::*member;
+  Counter Counters::* member;
 };
 constexpr CounterName kCounters[] = {
 #define MQTTQ_X(name, text) {#name, text, &Counters::name},
@@ -72,7 +72,8 @@ mqttq_broker::mqttq_broker(const mqttq_broker_config& config)
   if (log_) setup.log = this;
   namespaces_.emplace_back();  // the global one
   broker = std::make_unique<Broker>(setup);
-  for (uint32_t i = 0; i < broker->shard_count(); ++i) held_answers.push_back(std::make_unique<Slab<HeldAnswer>>(UINT32_MAX));
+  for (uint32_t i = 0; i < broker->shard_count(); ++i)
+    held_answers.push_back(std::make_unique<Slab<HeldAnswer>>(UINT32_MAX));
 }
 
 // What a stopped broker still held open will never be answered.
@@ -124,12 +125,12 @@ void mqttq_broker::write(LogLevel level, std::string_view text) noexcept {
 
 extern "C" {
 
-void mqttq_broker_config_init(mqttq_broker_config *config, size_t size) {
+void mqttq_broker_config_init(mqttq_broker_config* config, size_t size) {
   init_struct(config, size);
   if (config && size >= sizeof *config) config->limits.size = sizeof config->limits;
 }
 
-mqttq_status mqttq_broker_create(const mqttq_broker_config *config, mqttq_broker **out, mqttq_error *error) {
+mqttq_status mqttq_broker_create(const mqttq_broker_config* config, mqttq_broker** out, mqttq_error* error) {
   return guard(error, [&]() -> mqttq_status {
     if (!out) return fail(error, MQTTQ_EINVAL, "out: NULL");
     mqttq_broker_config known;
@@ -146,7 +147,7 @@ mqttq_status mqttq_broker_create(const mqttq_broker_config *config, mqttq_broker
   });
 }
 
-mqttq_status mqttq_broker_start(mqttq_broker *broker, mqttq_error *error) {
+mqttq_status mqttq_broker_start(mqttq_broker* broker, mqttq_error* error) {
   return guard(error, [&]() -> mqttq_status {
     if (broker->started) return fail(error, MQTTQ_ESTATE, "the broker was started before");
     broker->broker->start();
@@ -155,24 +156,24 @@ mqttq_status mqttq_broker_start(mqttq_broker *broker, mqttq_error *error) {
   });
 }
 
-void mqttq_broker_stop(mqttq_broker *broker) {
+void mqttq_broker_stop(mqttq_broker* broker) {
   if (!broker || !broker->started) return;
   broker->stopped = true;
   broker->broker->stop();
 }
 
-void mqttq_broker_destroy(mqttq_broker *broker) {
+void mqttq_broker_destroy(mqttq_broker* broker) {
   mqttq_broker_stop(broker);
   delete broker;
 }
 
-int mqttq_broker_fd(mqttq_broker *broker) { return broker->host_loop ? broker->broker->shard(0).descriptor() : -1; }
+int mqttq_broker_fd(mqttq_broker* broker) { return broker->host_loop ? broker->broker->shard(0).descriptor() : -1; }
 
-int mqttq_broker_timeout_ms(mqttq_broker *broker) {
+int mqttq_broker_timeout_ms(mqttq_broker* broker) {
   return broker->host_loop ? broker->broker->shard(0).timeout_ms() : -1;
 }
 
-mqttq_status mqttq_broker_turn(mqttq_broker *broker, uint32_t budget_us) {
+mqttq_status mqttq_broker_turn(mqttq_broker* broker, uint32_t budget_us) {
   return guard(nullptr, [&]() -> mqttq_status {
     if (!broker->host_loop || !broker->started || broker->stopped) return MQTTQ_ESTATE;
     Shard& shard = broker->broker->shard(0);
@@ -184,7 +185,7 @@ mqttq_status mqttq_broker_turn(mqttq_broker *broker, uint32_t budget_us) {
   });
 }
 
-size_t mqttq_broker_counters(mqttq_broker *broker, mqttq_counter *out, size_t count) {
+size_t mqttq_broker_counters(mqttq_broker* broker, mqttq_counter* out, size_t count) {
   for (size_t i = 0; i < std::min(count, std::size(kCounters)); ++i) {
     out[i] = {kCounters[i].name, kCounters[i].text, broker->broker->counter(kCounters[i].member)};
   }

@@ -42,8 +42,8 @@ uint64_t cursor_at(uint32_t shard, uint32_t index) noexcept { return (uint64_t{s
 
 extern "C" {
 
-mqttq_status mqttq_clients_list(mqttq_broker *broker, mqttq_namespace *ns, mqttq_bytes client_id, uint64_t *cursor,
-                                size_t count, mqttq_clients **out, mqttq_error *error) {
+mqttq_status mqttq_clients_list(mqttq_broker* broker, mqttq_namespace* ns, mqttq_bytes client_id, uint64_t* cursor,
+                                size_t count, mqttq_clients** out, mqttq_error* error) {
   return guard(error, [&]() -> mqttq_status {
     if (!cursor || !out) return fail(error, MQTTQ_EINVAL, "cursor or out: NULL");
     if (const mqttq_status status = broker->running(error); status != MQTTQ_OK) return status;
@@ -51,8 +51,8 @@ mqttq_status mqttq_clients_list(mqttq_broker *broker, mqttq_namespace *ns, mqttq
     auto list = std::make_unique<mqttq_clients>();
     const NamespaceId id = id_of(ns);
     if (client_id.size) {
-      broker->on_shard(broker->broker->shard(0).core().home_of(id, text_of(client_id)), [&](ShardCore &core, Instant) {
-        if (Session *session = core.find_session(id, text_of(client_id))) list->clients.push_back(describe(*session));
+      broker->on_shard(broker->broker->shard(0).core().home_of(id, text_of(client_id)), [&](ShardCore& core, Instant) {
+        if (Session* session = core.find_session(id, text_of(client_id))) list->clients.push_back(describe(*session));
       });
       *cursor = 0;
       *out = list.release();
@@ -65,13 +65,13 @@ mqttq_status mqttq_clients_list(mqttq_broker *broker, mqttq_namespace *ns, mqttq
     }
     uint64_t next = 0;
     for (; shard < broker->broker->shard_count() && !next; ++shard, index = 0) {
-      broker->on_shard(shard, [&](ShardCore &core, Instant) {
+      broker->on_shard(shard, [&](ShardCore& core, Instant) {
         for (; index < core.sessions().index_end(); ++index) {
           if (list->clients.size() == count) {
             next = cursor_at(shard, index);
             return;
           }
-          Session *session = core.sessions().at(index);
+          Session* session = core.sessions().at(index);
           if (session && session->namespace_id() == id) list->clients.push_back(describe(*session));
         }
       });
@@ -82,10 +82,10 @@ mqttq_status mqttq_clients_list(mqttq_broker *broker, mqttq_namespace *ns, mqttq
   });
 }
 
-size_t mqttq_clients_count(const mqttq_clients *clients) { return clients->clients.size(); }
+size_t mqttq_clients_count(const mqttq_clients* clients) { return clients->clients.size(); }
 
-mqttq_client mqttq_clients_get(const mqttq_clients *clients, size_t index) {
-  const auto &one = clients->clients[index];
+mqttq_client mqttq_clients_get(const mqttq_clients* clients, size_t index) {
+  const auto& one = clients->clients[index];
   mqttq_client client = one.figures;
   client.client_id = bytes_of(one.client_id);
   client.user_name = bytes_of(one.user_name);
@@ -93,10 +93,10 @@ mqttq_client mqttq_clients_get(const mqttq_clients *clients, size_t index) {
   return client;
 }
 
-void mqttq_clients_free(mqttq_clients *clients) { delete clients; }
+void mqttq_clients_free(mqttq_clients* clients) { delete clients; }
 
-mqttq_status mqttq_client_disconnect(mqttq_broker *broker, mqttq_namespace *ns, mqttq_bytes client_id,
-                                     mqttq_reason_code reason_code, int end_session, mqttq_error *error) {
+mqttq_status mqttq_client_disconnect(mqttq_broker* broker, mqttq_namespace* ns, mqttq_bytes client_id,
+                                     mqttq_reason_code reason_code, int end_session, mqttq_error* error) {
   return guard(error, [&]() -> mqttq_status {
     if (const mqttq_status status = broker->running(error); status != MQTTQ_OK) return status;
     const auto reason = reason_code ? static_cast<ReasonCode>(reason_code) : ReasonCode::AdministrativeAction;
@@ -105,9 +105,10 @@ mqttq_status mqttq_client_disconnect(mqttq_broker *broker, mqttq_namespace *ns, 
     }
     bool found = false;
     const NamespaceId id = id_of(ns);
-    broker->on_shard(broker->broker->shard(0).core().home_of(id, text_of(client_id)), [&](ShardCore &core, Instant now) {
-      found = core.disconnect(id, text_of(client_id), reason, end_session != 0, now);
-    });
+    broker->on_shard(broker->broker->shard(0).core().home_of(id, text_of(client_id)),
+                     [&](ShardCore& core, Instant now) {
+                       found = core.disconnect(id, text_of(client_id), reason, end_session != 0, now);
+                     });
     return found ? MQTTQ_OK : fail(error, MQTTQ_ENOTFOUND, "no such client");
   });
 }

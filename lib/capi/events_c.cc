@@ -9,10 +9,10 @@ using namespace mqttq::capi;
 
 extern "C" {
 
-void mqttq_events_config_init(mqttq_events_config *config, size_t size) { init_struct(config, size); }
+void mqttq_events_config_init(mqttq_events_config* config, size_t size) { init_struct(config, size); }
 
-mqttq_status mqttq_events_open(mqttq_broker *broker, const mqttq_events_config *config, mqttq_events **out,
-                               mqttq_error *error) {
+mqttq_status mqttq_events_open(mqttq_broker* broker, const mqttq_events_config* config, mqttq_events** out,
+                               mqttq_error* error) {
   return guard(error, [&]() -> mqttq_status {
     mqttq_events_config known;
     if (!out) return fail(error, MQTTQ_EINVAL, "out: NULL");
@@ -22,19 +22,19 @@ mqttq_status mqttq_events_open(mqttq_broker *broker, const mqttq_events_config *
   });
 }
 
-int mqttq_events_fd(mqttq_events *events) { return events->is_pulled() ? events->descriptor() : -1; }
+int mqttq_events_fd(mqttq_events* events) { return events->is_pulled() ? events->descriptor() : -1; }
 
 // Of any other ring the host is handed everything already.
-size_t mqttq_events_take(mqttq_events *events, mqttq_event *out, size_t count) {
+size_t mqttq_events_take(mqttq_events* events, mqttq_event* out, size_t count) {
   return events->is_pulled() ? events->take(out, count) : 0;
 }
 
-uint64_t mqttq_events_lost(mqttq_events *events) { return events->lost(); }
+uint64_t mqttq_events_lost(mqttq_events* events) { return events->lost(); }
 
-void mqttq_events_close(mqttq_events *events) { delete events; }
+void mqttq_events_close(mqttq_events* events) { delete events; }
 
-mqttq_status mqttq_broker_set_access(mqttq_broker *broker, mqttq_events *events, int authenticate, int authorize,
-                                     mqttq_error *error) {
+mqttq_status mqttq_broker_set_access(mqttq_broker* broker, mqttq_events* events, int authenticate, int authorize,
+                                     mqttq_error* error) {
   return guard(error, [&]() -> mqttq_status {
     if (broker->started) return fail(error, MQTTQ_ESTATE, "the broker was started");
     broker->access.reset();
@@ -46,7 +46,7 @@ mqttq_status mqttq_broker_set_access(mqttq_broker *broker, mqttq_events *events,
   });
 }
 
-mqttq_status mqttq_broker_observe(mqttq_broker *broker, mqttq_events *events, uint32_t what, mqttq_error *error) {
+mqttq_status mqttq_broker_observe(mqttq_broker* broker, mqttq_events* events, uint32_t what, mqttq_error* error) {
   return guard(error, [&]() -> mqttq_status {
     if (broker->started) return fail(error, MQTTQ_ESTATE, "the broker was started");
     broker->observer.reset();
@@ -58,14 +58,14 @@ mqttq_status mqttq_broker_observe(mqttq_broker *broker, mqttq_events *events, ui
   });
 }
 
-void mqttq_reply_access(mqttq_broker *broker, const mqttq_reply *reply, int allow, mqttq_reason_code reason_code) {
+void mqttq_reply_access(mqttq_broker* broker, const mqttq_reply* reply, int allow, mqttq_reason_code reason_code) {
   static_cast<void>(guard(nullptr, [&]() -> mqttq_status {
     const ReplyAddress to = ReplyAddress::unpack(*reply);
     if (to.shard >= broker->broker->shard_count()) return MQTTQ_EINVAL;
     const AccessTicket ticket{to.shard, to.object, to.question};
     const Verdict verdict = allow ? Verdict::Allow : Verdict::Deny;
-    const ReasonCode reason = kConnackErrors.has(reason_code) ? static_cast<ReasonCode>(reason_code)
-                                                              : ReasonCode::NotAuthorized;
+    const ReasonCode reason =
+        kConnackErrors.has(reason_code) ? static_cast<ReasonCode>(reason_code) : ReasonCode::NotAuthorized;
     broker->broker->shard(to.shard).run_soon(
         [=](ShardCore& core, Instant now) { core.on_access_answer(ticket, verdict, reason, now); });
     return MQTTQ_OK;

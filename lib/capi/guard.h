@@ -18,7 +18,8 @@
 namespace mqttq::capi {
 
 // Fills a nullable error of the caller's, as far as its size says that it reaches, and returns its status.
-inline mqttq_status fail(mqttq_error* error, mqttq_status status, std::string_view text, int system_error = 0) noexcept {
+inline mqttq_status fail(mqttq_error* error, mqttq_status status, std::string_view text,
+                         int system_error = 0) noexcept {
   if (!error) return status;
   constexpr size_t kText = offsetof(mqttq_error, text);
   if (error->size >= offsetof(mqttq_error, system_error)) error->status = status;

@@ -53,9 +53,7 @@ struct mqttq_events {
   // Shard `shard`, on its thread. Asks for on_room() when the host has taken something next; false if there is room now,
   // as the host may have taken everything before it could see the wish, and would not take again for our sake.
   bool want_room(uint32_t shard) noexcept;
-  bool has_room(uint32_t shard) noexcept {
-    return config_.mode == MQTTQ_ON_SHARD || boxes_[shard]->events.room() != 0;
-  }
+  bool has_room(uint32_t shard) noexcept { return config_.mode == MQTTQ_ON_SHARD || boxes_[shard]->events.room() != 0; }
 
   size_t take(mqttq_event* out, size_t count) noexcept;
   int descriptor() const noexcept { return descriptor_; }

@@ -6,10 +6,10 @@ using namespace mqttq::capi;
 
 extern "C" {
 
-void mqttq_listener_config_init(mqttq_listener_config *config, size_t size) { init_struct(config, size); }
+void mqttq_listener_config_init(mqttq_listener_config* config, size_t size) { init_struct(config, size); }
 
-mqttq_status mqttq_listener_open(mqttq_broker *broker, const mqttq_listener_config *config, mqttq_listener **out,
-                                 mqttq_error *error) {
+mqttq_status mqttq_listener_open(mqttq_broker* broker, const mqttq_listener_config* config, mqttq_listener** out,
+                                 mqttq_error* error) {
   return guard(error, [&]() -> mqttq_status {
     mqttq_listener_config known;
     if (!config || !out) return fail(error, MQTTQ_EINVAL, "config or out: NULL");
@@ -23,10 +23,10 @@ mqttq_status mqttq_listener_open(mqttq_broker *broker, const mqttq_listener_conf
     auto listener = std::make_unique<mqttq_listener>();
     const Broker::Listening listening = broker->broker->open_listener(known.address, info);
     if (!listening.id) {
-      const auto text = listening.error == EINVAL
-                            ? fmt::format("address \"{}\": not HOST:PORT, [HOST]:PORT or /PATH", known.address)
-                            : fmt::format("address \"{}\": {}", known.address,
-                                          std::generic_category().message(listening.error));
+      const auto text =
+          listening.error == EINVAL
+              ? fmt::format("address \"{}\": not HOST:PORT, [HOST]:PORT or /PATH", known.address)
+              : fmt::format("address \"{}\": {}", known.address, std::generic_category().message(listening.error));
       return fail(error, status_of_errno(listening.error), text, listening.error);
     }
     listener->broker = broker;
@@ -37,9 +37,9 @@ mqttq_status mqttq_listener_open(mqttq_broker *broker, const mqttq_listener_conf
   });
 }
 
-const char *mqttq_listener_address(const mqttq_listener *listener) { return listener->address.c_str(); }
+const char* mqttq_listener_address(const mqttq_listener* listener) { return listener->address.c_str(); }
 
-void mqttq_listener_close(mqttq_listener *listener) {
+void mqttq_listener_close(mqttq_listener* listener) {
   if (!listener) return;
   static_cast<void>(guard(nullptr, [&]() -> mqttq_status {
     listener->broker->broker->close_listener(listener->id);

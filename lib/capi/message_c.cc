@@ -1,8 +1,8 @@
 #include "capi/guard.h"
 #include "capi/handles.h"
 #include "capi/host_events.h"
-#include "codec/writer.h"
 #include "codec/packets.h"
+#include "codec/writer.h"
 #include "message/topic.h"
 
 using namespace mqttq;
@@ -28,7 +28,8 @@ const char* judge(const mqttq_message_config& config) noexcept {
   size_t size = 0;
   for (size_t i = 0; i < config.user_property_count; ++i) {
     const mqttq_user_property& property = config.user_properties[i];
-    if (!is_text(property.name) || !is_text(property.value)) return "user_properties: not UTF-8 of at most 65 535 bytes";
+    if (!is_text(property.name) || !is_text(property.value))
+      return "user_properties: not UTF-8 of at most 65 535 bytes";
     size += property.name.size + property.value.size + 5;
   }
   return size > 16 * 1024 * 1024 ? "user_properties: more than 16 MiB" : nullptr;
@@ -67,14 +68,14 @@ mqttq_bytes find(const mqttq_message* message, PropertyId id) noexcept {
 
 extern "C" {
 
-void mqttq_message_config_init(mqttq_message_config *config, size_t size) { init_struct(config, size); }
+void mqttq_message_config_init(mqttq_message_config* config, size_t size) { init_struct(config, size); }
 
-mqttq_status mqttq_message_create(const mqttq_message_config *config, mqttq_message **out, mqttq_error *error) {
+mqttq_status mqttq_message_create(const mqttq_message_config* config, mqttq_message** out, mqttq_error* error) {
   return guard(error, [&]() -> mqttq_status {
     mqttq_message_config known;
     if (!config || !out) return fail(error, MQTTQ_EINVAL, "config or out: NULL");
     if (!read_struct(config, known)) return fail(error, MQTTQ_EINVAL, "config: asks for more than this library has");
-    if (const char *wrong = judge(known)) return fail(error, MQTTQ_EINVAL, wrong);
+    if (const char* wrong = judge(known)) return fail(error, MQTTQ_EINVAL, wrong);
     codec::Writer counting;
     write_properties(known, counting);
     std::vector<std::byte> properties(counting.size());
@@ -86,44 +87,44 @@ mqttq_status mqttq_message_create(const mqttq_message_config *config, mqttq_mess
     view.retain = known.retain != 0;
     view.topic_name = text_of(known.topic);
     view.properties = properties;
-    view.payload = {static_cast<const std::byte *>(known.payload.data), known.payload.size};
+    view.payload = {static_cast<const std::byte*>(known.payload.data), known.payload.size};
     if (known.has_message_expiry) view.expires_at = clock_now() + int64_t{known.message_expiry_s} * kSecond;
     MessageRef message = Message::create(view);
     if (!message) return fail(error, MQTTQ_ENOMEM, "out of memory");
-    *out = reinterpret_cast<mqttq_message *>(message.detach());
+    *out = reinterpret_cast<mqttq_message*>(message.detach());
     return MQTTQ_OK;
   });
 }
 
-mqttq_message *mqttq_message_hold(mqttq_message *message) {
-  MessageRef::share(*reinterpret_cast<Message *>(message)).detach();
+mqttq_message* mqttq_message_hold(mqttq_message* message) {
+  MessageRef::share(*reinterpret_cast<Message*>(message)).detach();
   return message;
 }
 
-void mqttq_message_release(mqttq_message *message) { MessageRef(reinterpret_cast<Message *>(message)); }
+void mqttq_message_release(mqttq_message* message) { MessageRef(reinterpret_cast<Message*>(message)); }
 
-mqttq_bytes mqttq_message_topic(const mqttq_message *message) { return bytes_of(of(message).topic_name()); }
+mqttq_bytes mqttq_message_topic(const mqttq_message* message) { return bytes_of(of(message).topic_name()); }
 
-mqttq_bytes mqttq_message_payload(const mqttq_message *message) {
+mqttq_bytes mqttq_message_payload(const mqttq_message* message) {
   const Bytes payload = of(message).payload();
   return {payload.data(), payload.size()};
 }
 
-uint8_t mqttq_message_qos(const mqttq_message *message) { return static_cast<uint8_t>(of(message).qos()); }
+uint8_t mqttq_message_qos(const mqttq_message* message) { return static_cast<uint8_t>(of(message).qos()); }
 
-uint8_t mqttq_message_retain(const mqttq_message *message) { return of(message).view().retain; }
+uint8_t mqttq_message_retain(const mqttq_message* message) { return of(message).view().retain; }
 
-mqttq_bytes mqttq_message_content_type(const mqttq_message *message) { return find(message, PropertyId::ContentType); }
+mqttq_bytes mqttq_message_content_type(const mqttq_message* message) { return find(message, PropertyId::ContentType); }
 
-mqttq_bytes mqttq_message_response_topic(const mqttq_message *message) {
+mqttq_bytes mqttq_message_response_topic(const mqttq_message* message) {
   return find(message, PropertyId::ResponseTopic);
 }
 
-mqttq_bytes mqttq_message_correlation_data(const mqttq_message *message) {
+mqttq_bytes mqttq_message_correlation_data(const mqttq_message* message) {
   return find(message, PropertyId::CorrelationData);
 }
 
-int mqttq_message_user_property(const mqttq_message *message, size_t index, mqttq_user_property *out) {
+int mqttq_message_user_property(const mqttq_message* message, size_t index, mqttq_user_property* out) {
   codec::PropertyReader reader(of(message).view().properties);
   for (codec::Property property; reader.next(property);) {
     if (property.id != PropertyId::UserProperty || index-- > 0) continue;

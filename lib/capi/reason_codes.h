@@ -23,24 +23,19 @@ inline constexpr codec::ReasonCodeSet kConnackErrors = {
 
 // PUBACK and PUBREC [MQTT-3.4.2-1] [MQTT-3.5.2-1].
 inline constexpr codec::ReasonCodeSet kPublishErrors = {
-    ReasonCode::UnspecifiedError,     ReasonCode::ImplementationSpecificError, ReasonCode::NotAuthorized,
-    ReasonCode::TopicNameInvalid,     ReasonCode::QuotaExceeded,               ReasonCode::PayloadFormatInvalid,
+    ReasonCode::UnspecifiedError, ReasonCode::ImplementationSpecificError,
+    ReasonCode::NotAuthorized,    ReasonCode::TopicNameInvalid,
+    ReasonCode::QuotaExceeded,    ReasonCode::PayloadFormatInvalid,
 };
 
 // DISCONNECT [MQTT-3.14.2-1], without those that speak of a packet that the client sent.
 inline constexpr codec::ReasonCodeSet kDisconnectErrors = {
-    ReasonCode::UnspecifiedError,
-    ReasonCode::ImplementationSpecificError,
-    ReasonCode::NotAuthorized,
-    ReasonCode::ServerBusy,
-    ReasonCode::ServerShuttingDown,
-    ReasonCode::SessionTakenOver,
-    ReasonCode::MessageRateTooHigh,
-    ReasonCode::QuotaExceeded,
-    ReasonCode::AdministrativeAction,
-    ReasonCode::UseAnotherServer,
-    ReasonCode::ServerMoved,
-    ReasonCode::ConnectionRateExceeded,
+    ReasonCode::UnspecifiedError,     ReasonCode::ImplementationSpecificError,
+    ReasonCode::NotAuthorized,        ReasonCode::ServerBusy,
+    ReasonCode::ServerShuttingDown,   ReasonCode::SessionTakenOver,
+    ReasonCode::MessageRateTooHigh,   ReasonCode::QuotaExceeded,
+    ReasonCode::AdministrativeAction, ReasonCode::UseAnotherServer,
+    ReasonCode::ServerMoved,          ReasonCode::ConnectionRateExceeded,
     ReasonCode::MaximumConnectTime,
 };
 

@@ -25,7 +25,7 @@ struct mqttq_routes {
 
 extern "C" {
 
-mqttq_status mqttq_publish(mqttq_broker *broker, mqttq_message *message, mqttq_error *error) {
+mqttq_status mqttq_publish(mqttq_broker* broker, mqttq_message* message, mqttq_error* error) {
   return guard(error, [&]() -> mqttq_status {
     if (const mqttq_status status = broker->running(error); status != MQTTQ_OK) return status;
     constexpr uint32_t kOpenMax = 65'536;
@@ -33,13 +33,13 @@ mqttq_status mqttq_publish(mqttq_broker *broker, mqttq_message *message, mqttq_e
       broker->publishes_open.fetch_sub(1);
       return fail(error, MQTTQ_EFULL, "65 536 publishes are on their way");
     }
-    const MessageRef kept = MessageRef::share(*reinterpret_cast<Message *>(message));
+    const MessageRef kept = MessageRef::share(*reinterpret_cast<Message*>(message));
     // One topic, one shard: what a thread publishes to it stays in order.
-    Router &router = broker->broker->router();
+    Router& router = broker->broker->router();
     const uint32_t shard =
         static_cast<uint32_t>(router.topic_hash(kept->namespace_id(), kept->topic_name()) % router.shard_count());
-    std::atomic<uint32_t> *open = &broker->publishes_open;
-    const bool taken = broker->broker->shard(shard).run_soon([kept, open](ShardCore &core, Instant now) {
+    std::atomic<uint32_t>* open = &broker->publishes_open;
+    const bool taken = broker->broker->shard(shard).run_soon([kept, open](ShardCore& core, Instant now) {
       if (!core.publish_from_inside(kept, now, open)) open->fetch_sub(1);
     });
     if (taken) return MQTTQ_OK;
@@ -48,10 +48,10 @@ mqttq_status mqttq_publish(mqttq_broker *broker, mqttq_message *message, mqttq_e
   });
 }
 
-void mqttq_subscriber_config_init(mqttq_subscriber_config *config, size_t size) { init_struct(config, size); }
+void mqttq_subscriber_config_init(mqttq_subscriber_config* config, size_t size) { init_struct(config, size); }
 
-mqttq_status mqttq_subscriber_open(mqttq_broker *broker, const mqttq_subscriber_config *config, mqttq_subscriber **out,
-                                   mqttq_error *error) {
+mqttq_status mqttq_subscriber_open(mqttq_broker* broker, const mqttq_subscriber_config* config, mqttq_subscriber** out,
+                                   mqttq_error* error) {
   return guard(error, [&]() -> mqttq_status {
     mqttq_subscriber_config known;
     if (!config || !out) return fail(error, MQTTQ_EINVAL, "config or out: NULL");
@@ -64,23 +64,24 @@ mqttq_status mqttq_subscriber_open(mqttq_broker *broker, const mqttq_subscriber_
     }
     if (const mqttq_status status = broker->running(error); status != MQTTQ_OK) return status;
     const NamespaceId ns = id_of(known.ns);
-    Broker &inner = *broker->broker;
+    Broker& inner = *broker->broker;
     const auto shard = static_cast<uint32_t>(inner.router().topic_hash(ns, filter) % inner.shard_count());
     auto subscriber = std::make_unique<mqttq_subscriber>(*known.events, known.user, static_cast<Qos>(known.qos),
                                                          known.answers != 0, *broker->held_answers[shard]);
     subscriber->broker = broker;
     subscriber->shard = shard;
     Status status = Status::NoMemory;
-    broker->on_shard(subscriber->shard, [&](ShardCore &core, Instant) { status = subscriber->sink.open(core, ns, filter); });
+    broker->on_shard(subscriber->shard,
+                     [&](ShardCore& core, Instant) { status = subscriber->sink.open(core, ns, filter); });
     if (status != Status::Ok) return fail(error, MQTTQ_ENOMEM, "out of memory");
     Ring<MessageRef> retained;
     bool complete = true;
     for (uint32_t i = 0; !known.skip_retained && i < inner.shard_count(); ++i) {
-      broker->on_shard(i, [&](ShardCore &core, Instant now) {
+      broker->on_shard(i, [&](ShardCore& core, Instant now) {
         complete = core.collect_retained(ns, filter, now, retained) && complete;
       });
     }
-    broker->on_shard(subscriber->shard, [&](ShardCore &core, Instant now) {
+    broker->on_shard(subscriber->shard, [&](ShardCore& core, Instant now) {
       if (complete) subscriber->sink.take_retained(retained);
       if (!complete) subscriber->sink.close(core, now);
     });
@@ -90,19 +91,19 @@ mqttq_status mqttq_subscriber_open(mqttq_broker *broker, const mqttq_subscriber_
   });
 }
 
-uint64_t mqttq_subscriber_dropped(const mqttq_subscriber *subscriber) { return subscriber->sink.dropped(); }
+uint64_t mqttq_subscriber_dropped(const mqttq_subscriber* subscriber) { return subscriber->sink.dropped(); }
 
-void mqttq_subscriber_close(mqttq_subscriber *subscriber) {
+void mqttq_subscriber_close(mqttq_subscriber* subscriber) {
   if (!subscriber) return;
   static_cast<void>(guard(nullptr, [&]() -> mqttq_status {
     subscriber->broker->on_shard(subscriber->shard,
-                                 [&](ShardCore &core, Instant now) { subscriber->sink.close(core, now); });
+                                 [&](ShardCore& core, Instant now) { subscriber->sink.close(core, now); });
     return MQTTQ_OK;
   }));
   delete subscriber;
 }
 
-void mqttq_reply_message(mqttq_broker *broker, const mqttq_reply *reply, mqttq_reason_code reason_code) {
+void mqttq_reply_message(mqttq_broker* broker, const mqttq_reply* reply, mqttq_reason_code reason_code) {
   static_cast<void>(guard(nullptr, [&]() -> mqttq_status {
     const ReplyAddress to = ReplyAddress::unpack(*reply);
     if (to.shard >= broker->broker->shard_count()) return MQTTQ_EINVAL;
@@ -112,9 +113,9 @@ void mqttq_reply_message(mqttq_broker *broker, const mqttq_reply *reply, mqttq_r
     } else if (reason_code >= 0x80) {
       reason = ReasonCode::ImplementationSpecificError;
     }
-    Slab<HeldAnswer> &held = *broker->held_answers[to.shard];
-    broker->broker->shard(to.shard).run_soon([=, &held](ShardCore &core, Instant now) {
-      HeldAnswer *one = held.find(to.object);
+    Slab<HeldAnswer>& held = *broker->held_answers[to.shard];
+    broker->broker->shard(to.shard).run_soon([=, &held](ShardCore& core, Instant now) {
+      HeldAnswer* one = held.find(to.object);
       if (!one) return;
       const SlabHandle answer = one->answer;
       held.give_back(*one);
@@ -124,13 +125,13 @@ void mqttq_reply_message(mqttq_broker *broker, const mqttq_reply *reply, mqttq_r
   }));
 }
 
-mqttq_status mqttq_routes_list(mqttq_broker *broker, mqttq_namespace *ns, mqttq_bytes topic, mqttq_routes **out,
-                               mqttq_error *error) {
+mqttq_status mqttq_routes_list(mqttq_broker* broker, mqttq_namespace* ns, mqttq_bytes topic, mqttq_routes** out,
+                               mqttq_error* error) {
   return guard(error, [&]() -> mqttq_status {
     if (!out) return fail(error, MQTTQ_EINVAL, "out: NULL");
     if (topic.size && !is_valid_topic_name(text_of(topic))) return fail(error, MQTTQ_EINVAL, "topic: not a topic name");
     auto list = std::make_unique<mqttq_routes>();
-    broker->broker->router().for_each_filter([&](const Filter &filter) {
+    broker->broker->router().for_each_filter([&](const Filter& filter) {
       if (filter.namespace_id() != id_of(ns)) return;
       if (topic.size && !topic_matches(filter.text(), text_of(topic))) return;
       list->routes.push_back({std::string(filter.text()), filter.user_count()});
@@ -140,13 +141,13 @@ mqttq_status mqttq_routes_list(mqttq_broker *broker, mqttq_namespace *ns, mqttq_
   });
 }
 
-size_t mqttq_routes_count(const mqttq_routes *routes) { return routes->routes.size(); }
+size_t mqttq_routes_count(const mqttq_routes* routes) { return routes->routes.size(); }
 
-mqttq_route mqttq_routes_get(const mqttq_routes *routes, size_t index) {
-  const auto &route = routes->routes[index];
+mqttq_route mqttq_routes_get(const mqttq_routes* routes, size_t index) {
+  const auto& route = routes->routes[index];
   return {bytes_of(route.topic_filter), route.subscriptions};
 }
 
-void mqttq_routes_free(mqttq_routes *routes) { delete routes; }
+void mqttq_routes_free(mqttq_routes* routes) { delete routes; }
 
 }  // extern "C"

@@ -63,8 +63,8 @@ struct PublishView {
   bool dup = false;
   Qos qos = Qos::AtMostOnce;
   bool retain = false;
-  uint16_t packet_id = 0;        // 0 at QoS 0
-  uint16_t topic_alias = 0;      // 0 = none
+  uint16_t packet_id = 0;    // 0 at QoS 0
+  uint16_t topic_alias = 0;  // 0 = none
   bool has_message_expiry = false;
   // True if `properties` holds neither alias, expiry nor subscription identifier: it may be forwarded as it is.
   bool properties_forwardable = true;
@@ -87,8 +87,8 @@ struct ConnectView {
   std::optional<Bytes> password;
 
   bool has_will = false;
-  PublishView will;               // dup, packet_id, topic_alias unused; its topic name was judged
-  uint32_t will_delay_s = 0;      // not in will.properties' forwardable part: Will Delay Interval is left out of it
+  PublishView will;           // dup, packet_id, topic_alias unused; its topic name was judged
+  uint32_t will_delay_s = 0;  // not in will.properties' forwardable part: Will Delay Interval is left out of it
 
   uint32_t session_expiry_s = 0;  // 3.x: 0 with clean session, else kSessionExpiryNever
   uint16_t receive_maximum = kReceiveMaximumDefault;

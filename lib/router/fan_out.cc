@@ -123,9 +123,9 @@ uint32_t FanOut::deliver_merged(MovingMessage& message, const Route& route, Slab
       static_cast<void>(gathered_.push_back(identifiers_[at].identifier));
     }
     if (merged.durable && view.qos != Qos::AtMostOnce) continue;
-    merged.sink->deliver({message, std::min(view.qos, merged.qos), view.retain && merged.retain_as_published,
-                          gathered_.span(), answer},
-                         now);
+    merged.sink->deliver(
+        {message, std::min(view.qos, merged.qos), view.retain && merged.retain_as_published, gathered_.span(), answer},
+        now);
     ++taken;
   }
   return taken;

@@ -18,7 +18,7 @@ class Filter : public Epoch::Retired {
   // What one shard knows of the filter. Touched only on that shard.
   struct Local {
     Array<Subscription*> subscriptions;
-    Journal* journal = nullptr;    // there while a subscription is durable
+    Journal* journal = nullptr;  // there while a subscription is durable
     uint32_t durable_count = 0;
     uint32_t answering_count = 0;
   };

@@ -40,8 +40,8 @@ struct Mail {
     GroupJoined,     // session, reason, payload GroupChange: the home's answer to GroupJoin
     GroupConnected,  // session, payload GroupChange: the member has a connection again
     GroupAway,       // session, payload GroupChange: the member has none
-    GroupDeliver,    // session, message, token (group), number (identifier; bit 32: RETAIN), qos: the group chose this member
-    GroupReturn,     // session, message, token (group): the member could not take it
+    GroupDeliver,  // session, message, token (group), number (identifier; bit 32: RETAIN), qos: the group chose this member
+    GroupReturn,  // session, message, token (group): the member could not take it
   };
   Kind kind = Kind::None;
   ReasonCode reason = ReasonCode::Success;
@@ -87,7 +87,8 @@ class PostOffice {
 // answers a request or belongs to a connection, so that their number is bounded by the bounds of those.
 class Postman {
  public:
-  Postman(PostOffice& office, uint32_t self) : office_(office), self_(self), waiting_(new Ring<Mail>[office.party_count()]) {}
+  Postman(PostOffice& office, uint32_t self)
+      : office_(office), self_(self), waiting_(new Ring<Mail>[office.party_count()]) {}
 
   // False when full, `mail` is then untouched.
   bool post(uint32_t to, Mail&& mail) noexcept {

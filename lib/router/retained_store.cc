@@ -32,9 +32,8 @@ RetainedStore::Node* RetainedStore::child(Node* parent, NamespaceId namespace_id
                                           bool add) noexcept {
   HashTable<Node>& table = parent ? parent->children : first_level_;
   const uint64_t hash = key(parent, namespace_id, text);
-  Node* found = table.find(hash, [&](const Node& node) {
-    return node.text() == text && (parent || node.namespace_id == namespace_id);
-  });
+  Node* found = table.find(
+      hash, [&](const Node& node) { return node.text() == text && (parent || node.namespace_id == namespace_id); });
   if (found || !add) return found;
   void* block = allocate(sizeof(Node) + text.size());
   if (!block) return nullptr;

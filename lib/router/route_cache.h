@@ -17,7 +17,8 @@ class RouteCache {
 
   enum class Outcome : uint8_t { Found, InvalidTopic, NoMemory };
   // The current route of `topic_name`, borrowed until the next call. `levels_max`: names with more levels are invalid.
-  Outcome find(NamespaceId namespace_id, std::string_view topic_name, uint32_t levels_max, const RouteRef*& route) noexcept;
+  Outcome find(NamespaceId namespace_id, std::string_view topic_name, uint32_t levels_max,
+               const RouteRef*& route) noexcept;
 
  private:
   static constexpr uint32_t kWays = 4;
@@ -29,7 +30,8 @@ class RouteCache {
     uint16_t topic_size = 0;
     char* topic = nullptr;  // owned
     bool is(uint64_t its_hash, NamespaceId its_namespace, std::string_view its_topic) const noexcept {
-      return topic && hash == its_hash && namespace_id == its_namespace && its_topic == std::string_view(topic, topic_size);
+      return topic && hash == its_hash && namespace_id == its_namespace &&
+             its_topic == std::string_view(topic, topic_size);
     }
   };
   struct Set {

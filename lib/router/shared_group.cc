@@ -16,9 +16,8 @@ uint64_t SharedGroups::key(NamespaceId namespace_id, std::string_view text) cons
 }
 
 SharedGroups::Group* SharedGroups::find(NamespaceId namespace_id, std::string_view text) noexcept {
-  return groups_.find(key(namespace_id, text), [&](const Group& group) {
-    return group.namespace_id == namespace_id && group.text() == text;
-  });
+  return groups_.find(key(namespace_id, text),
+                      [&](const Group& group) { return group.namespace_id == namespace_id && group.text() == text; });
 }
 
 void SharedGroups::end(Group& group) noexcept {
@@ -50,8 +49,8 @@ Status SharedGroups::join(const GroupChange& change, uint32_t shard, SlabHandle 
     }
     groups_.insert(*group, key(change.namespace_id, text));
   }
-  const Member member{session, change.identifier, static_cast<uint8_t>(shard), change.qos,
-                      change.retain_as_published, true, change.durable};
+  const Member member{session, change.identifier, static_cast<uint8_t>(shard), change.qos, change.retain_as_published,
+                      true,    change.durable};
   if (Member* known = group->find(shard, session)) {
     *known = member;
   } else if (!group->members.push_back(member)) {
@@ -129,9 +128,8 @@ bool SharedGroups::Group::offer(const MessageRef& message, Qos qos, Instant now)
 }
 
 void SharedGroups::Group::keep_waiting(const MessageRef& message) noexcept {
-  const bool somebody_returns = std::any_of(members.begin(), members.end(), [](const Member& member) {
-    return member.durable || member.connected;
-  });
+  const bool somebody_returns = std::any_of(members.begin(), members.end(),
+                                            [](const Member& member) { return member.durable || member.connected; });
   if (message->qos() == Qos::AtMostOnce || !somebody_returns) {
     home->courier_.count_dropped();
     return;

@@ -28,8 +28,8 @@ struct GroupChange final : MailPayload {
 class GroupCourier {
  public:
   // False when the member cannot take it now: another is asked.
-  virtual bool hand_to_member(uint32_t shard, SlabHandle session, const MessageRef& message, Qos qos,
-                              bool retain, uint32_t identifier, uint32_t group, Instant now) noexcept = 0;
+  virtual bool hand_to_member(uint32_t shard, SlabHandle session, const MessageRef& message, Qos qos, bool retain,
+                              uint32_t identifier, uint32_t group, Instant now) noexcept = 0;
   virtual void count_dropped() noexcept = 0;
 
  protected:

@@ -18,10 +18,10 @@ struct Subscription {
   Subscription* hash_next = nullptr;  // in the sink's own table, by filter
   uint64_t hash = 0;
   Sink* sink = nullptr;
-  Filter* filter = nullptr;      // one counted reference
-  uint32_t list_index = 0;       // in the filter's list
-  uint32_t identifier = 0;       // Subscription Identifier (MQTT5 3.8.2.1.2), 0 = none
-  Qos qos = Qos::AtMostOnce;     // granted
+  Filter* filter = nullptr;   // one counted reference
+  uint32_t list_index = 0;    // in the filter's list
+  uint32_t identifier = 0;    // Subscription Identifier (MQTT5 3.8.2.1.2), 0 = none
+  Qos qos = Qos::AtMostOnce;  // granted
   bool no_local = false;
   bool retain_as_published = false;
   // Messages above QoS 0 come through the filter's journal and not by deliver().

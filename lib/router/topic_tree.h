@@ -13,9 +13,9 @@ struct TopicNode : Epoch::Retired {
   NamespaceId namespace_id = kGlobalNamespace;
   uint16_t text_size = 0;
   ReadTable<TopicNode> children;
-  std::atomic<TopicNode*> plus{nullptr};   // the child "+"
-  std::atomic<Filter*> filter{nullptr};    // ends at this level
-  std::atomic<Filter*> multi{nullptr};     // ends in "#" behind this level
+  std::atomic<TopicNode*> plus{nullptr};  // the child "+"
+  std::atomic<Filter*> filter{nullptr};   // ends at this level
+  std::atomic<Filter*> multi{nullptr};    // ends in "#" behind this level
 
   std::string_view text() const noexcept { return {reinterpret_cast<const char*>(this + 1), text_size}; }
 };

@@ -214,7 +214,8 @@ bool Connection::take_rate_tokens(const codec::Frame& frame, Instant now) noexce
     slow->byte_tokens = int64_t{limits.byte_rate} * 1000;
     slow->tokens_at = now;
   } else if (elapsed_ms > 0) {
-    slow->message_tokens = std::min(slow->message_tokens + elapsed_ms * limits.message_rate, int64_t{limits.message_rate} * 1000);
+    slow->message_tokens =
+        std::min(slow->message_tokens + elapsed_ms * limits.message_rate, int64_t{limits.message_rate} * 1000);
     slow->byte_tokens = std::min(slow->byte_tokens + elapsed_ms * limits.byte_rate, int64_t{limits.byte_rate} * 1000);
     slow->tokens_at = slow->tokens_at + elapsed_ms * kMillisecond;
   }
@@ -288,7 +289,8 @@ bool Connection::send_publish(MovingMessage& message, const codec::PublishView& 
     shard_.dropped(&Counters::dropped_too_large, session_, view);
     return false;
   }
-  const bool by_reference = view.payload.size() > (message.kept() ? PublishEncoder::kCopyMaxKept : PublishEncoder::kCopyMax);
+  const bool by_reference =
+      view.payload.size() > (message.kept() ? PublishEncoder::kCopyMaxKept : PublishEncoder::kCopyMax);
   if (by_reference && !message.keep()) {
     shard_.dropped(&Counters::dropped_no_memory, session_, view);
     return false;
@@ -315,6 +317,7 @@ bool Connection::send_publish(MovingMessage& message, const codec::PublishView& 
 bool Connection::flush(Instant) noexcept {
   if (!output_ || !link_) return true;
   const size_t before = output_->size();
+  const bool was_full = outbox_full();
   const bool done = output_->flush(*link_);
   shard_.counters().bytes_sent.add(before - output_->size());
   link_full_ = !done;
@@ -322,6 +325,8 @@ bool Connection::flush(Instant) noexcept {
     shard_.outputs().give_back(output_);
     output_ = nullptr;
   }
+  // What waited for room in the outbox goes on now: when the link took all, it has no reason to call.
+  if (was_full && session_ && !outbox_full()) shard_.mark_pump(*session_);
   return done;
 }
 
@@ -367,8 +372,8 @@ void Connection::finish(Instant now) noexcept {
   if (Session* session = session_) {
     session_ = nullptr;
     if (SessionObserver* observer = shard_.observer()) {
-      observer->on_session_event(shard_.index(), SessionEvent::Disconnected, session->namespace_id(), session->client_id(),
-                                 close_reason_, link_->peer_address());
+      observer->on_session_event(shard_.index(), SessionEvent::Disconnected, session->namespace_id(),
+                                 session->client_id(), close_reason_, link_->peer_address());
     }
     if (session->detach(now, publish_will_)) shard_.end_session(*session, now);
   }

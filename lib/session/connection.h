@@ -70,7 +70,7 @@ class Connection final : private Timer {
   // --- from the shard
   // Tries again what had to wait. True if it still waits.
   bool resume(Instant now) noexcept;
-  bool flush(Instant now) noexcept;  // false: the link took only a part
+  bool flush(Instant now) noexcept;   // false: the link took only a part
   void finish(Instant now) noexcept;  // the last call: session detached, link closed
   void on_access_answer(uint32_t question, Verdict verdict, ReasonCode reason, Instant now) noexcept;
   void take_over_moved(MovedConnection& moved, Instant now) noexcept;
@@ -88,9 +88,9 @@ class Connection final : private Timer {
   SlabHandle handle() const noexcept { return Slab<Connection>::handle(*this); }
   std::string_view user_name() const noexcept { return {user_name_.begin(), user_name_.count()}; }
 
-  bool dirty = false;    // stands in the shard's list of connections with output
-  bool to_close = false; // stands in the shard's list of connections to be ended
-  bool stalled = false;  // stands in the shard's list of connections that wait
+  bool dirty = false;     // stands in the shard's list of connections with output
+  bool to_close = false;  // stands in the shard's list of connections to be ended
+  bool stalled = false;   // stands in the shard's list of connections that wait
 
  private:
   friend class ShardCore;
@@ -160,7 +160,8 @@ class Connection final : private Timer {
   Link* link_;
   Session* session_ = nullptr;
   Output* output_ = nullptr;
-  Array<std::byte> tail_;  // from tail_start_ on: read, not handled: a part of a packet, or what waits behind one that is stalled
+  Array<std::byte>
+      tail_;  // from tail_start_ on: read, not handled: a part of a packet, or what waits behind one that is stalled
   uint32_t tail_start_ = 0;
   ListenerInfo listener_;
   NamespaceId namespace_id_;

@@ -7,32 +7,32 @@
 namespace mqttq {
 
 // One table yields the members, and the names that hosts and pages show.
-#define MQTTQ_COUNTERS(X)                                                            \
-  X(connections_opened, "network connections accepted")                              \
-  X(connections_closed, "network connections ended")                                 \
-  X(connections_refused, "CONNECTs answered with an error, or none in time")         \
-  X(connections_moved, "connections handed to the shard of their session")           \
-  X(sessions_opened, "sessions created")                                             \
-  X(sessions_ended, "sessions ended or expired")                                     \
-  X(sessions_taken_over, "connections ended because their client connected again")   \
-  X(protocol_errors, "connections ended because the peer broke the protocol")        \
-  X(keep_alive_timeouts, "connections ended because nothing came in time")           \
-  X(bytes_received, "bytes read from peers")                                         \
-  X(bytes_sent, "bytes written to peers")                                            \
-  X(packets_received, "packets read from peers")                                     \
-  X(messages_received, "PUBLISH packets accepted")                                   \
-  X(messages_sent, "PUBLISH packets sent, repeats included")                         \
-  X(messages_dropped, "messages for one receiver dropped for any reason below")      \
-  X(dropped_outbox_full, "dropped because a receiver's outbox was full")             \
+#define MQTTQ_COUNTERS(X)                                                                \
+  X(connections_opened, "network connections accepted")                                  \
+  X(connections_closed, "network connections ended")                                     \
+  X(connections_refused, "CONNECTs answered with an error, or none in time")             \
+  X(connections_moved, "connections handed to the shard of their session")               \
+  X(sessions_opened, "sessions created")                                                 \
+  X(sessions_ended, "sessions ended or expired")                                         \
+  X(sessions_taken_over, "connections ended because their client connected again")       \
+  X(protocol_errors, "connections ended because the peer broke the protocol")            \
+  X(keep_alive_timeouts, "connections ended because nothing came in time")               \
+  X(bytes_received, "bytes read from peers")                                             \
+  X(bytes_sent, "bytes written to peers")                                                \
+  X(packets_received, "packets read from peers")                                         \
+  X(messages_received, "PUBLISH packets accepted")                                       \
+  X(messages_sent, "PUBLISH packets sent, repeats included")                             \
+  X(messages_dropped, "messages for one receiver dropped for any reason below")          \
+  X(dropped_outbox_full, "dropped because a receiver's outbox was full")                 \
   X(dropped_too_large, "dropped because larger than the receiver's Maximum Packet Size") \
-  X(dropped_expired, "dropped because their Message Expiry Interval had passed")     \
-  X(dropped_no_memory, "dropped because memory was refused")                         \
-  X(dropped_limit, "dropped because a session was over its own limits")              \
-  X(publishes_refused, "PUBLISH packets answered with an error")                     \
-  X(subscriptions_added, "subscriptions made")                                       \
-  X(subscriptions_removed, "subscriptions ended")                                    \
-  X(retained_set, "retained messages stored or replaced")                            \
-  X(wills_published, "Will Messages published")                                      \
+  X(dropped_expired, "dropped because their Message Expiry Interval had passed")         \
+  X(dropped_no_memory, "dropped because memory was refused")                             \
+  X(dropped_limit, "dropped because a session was over its own limits")                  \
+  X(publishes_refused, "PUBLISH packets answered with an error")                         \
+  X(subscriptions_added, "subscriptions made")                                           \
+  X(subscriptions_removed, "subscriptions ended")                                        \
+  X(retained_set, "retained messages stored or replaced")                                \
+  X(wills_published, "Will Messages published")                                          \
   X(host_events_lost, "events a host did not take in time")
 
 class Counter {

@@ -30,8 +30,7 @@ Connection::Handled Connection::handle_ack(Bytes packet, Instant now) noexcept {
         break;
       }
       const bool known = session_->receipts().remove(ack->packet_id);
-      send_ack(PacketType::Pubcomp, ack->packet_id,
-               known ? ReasonCode::Success : ReasonCode::PacketIdentifierNotFound);
+      send_ack(PacketType::Pubcomp, ack->packet_id, known ? ReasonCode::Success : ReasonCode::PacketIdentifierNotFound);
       break;
     }
     default: static_cast<void>(session_->on_pubcomp(ack->packet_id, now)); break;

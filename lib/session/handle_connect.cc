@@ -191,7 +191,8 @@ void Connection::attach_session(const codec::ConnectView& connect, std::string_v
   keep_alive_s_ = connect.keep_alive_s;
   const uint16_t keep_alive_max_s = shard_.limits().keep_alive_max_s;
   // Only version 5 can be told (MQTT5 3.2.2.3.14); others keep their own.
-  if (keep_alive_max_s && version_ == ProtocolVersion::V5 && (keep_alive_s_ == 0 || keep_alive_s_ > keep_alive_max_s)) keep_alive_s_ = keep_alive_max_s;
+  if (keep_alive_max_s && version_ == ProtocolVersion::V5 && (keep_alive_s_ == 0 || keep_alive_s_ > keep_alive_max_s))
+    keep_alive_s_ = keep_alive_max_s;
   accept(connect, present, now);
 }
 
@@ -241,8 +242,8 @@ void Connection::accept(const codec::ConnectView& connect, bool session_present,
   arm_keep_alive(now);
   session_->attach(*this, now);
   if (SessionObserver* observer = shard_.observer()) {
-    observer->on_session_event(shard_.index(), SessionEvent::Connected, namespace_id_, session_->client_id(), ReasonCode::Success,
-                               link_->peer_address());
+    observer->on_session_event(shard_.index(), SessionEvent::Connected, namespace_id_, session_->client_id(),
+                               ReasonCode::Success, link_->peer_address());
   }
   if (session_present) session_->resend(now);
 }

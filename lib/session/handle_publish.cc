@@ -129,7 +129,7 @@ bool Connection::hand_over_held(Instant now) noexcept {
 ReasonCode Connection::judge_publish(const codec::PublishView& publish, Instant now) noexcept {
   const Limits& limits = shard_.limits();
   if (static_cast<uint8_t>(publish.qos) > limits.maximum_qos) return ReasonCode::QosNotSupported;  // [MQTT-3.2.2-12]
-  if (publish.retain && !limits.retain_available) return ReasonCode::RetainNotSupported;  // [MQTT-3.2.2-14]
+  if (publish.retain && !limits.retain_available) return ReasonCode::RetainNotSupported;           // [MQTT-3.2.2-14]
   if (publish.topic_name.size() > limits.topic_size_max) return ReasonCode::TopicNameInvalid;
   if (publish.qos != Qos::AtMostOnce) {
     const uint32_t open = session_->receipts().count() + session_->open_publishes().count();
@@ -153,7 +153,8 @@ ReasonCode Connection::resolve_alias(codec::PublishView& publish) noexcept {
   if (publish.topic_alias == 0) {
     return publish.topic_name.empty() ? ReasonCode::ProtocolError : ReasonCode::Success;
   }
-  if (publish.topic_alias > shard_.limits().topic_alias_maximum) return ReasonCode::TopicAliasInvalid;  // [MQTT-3.3.2-9]
+  if (publish.topic_alias > shard_.limits().topic_alias_maximum)
+    return ReasonCode::TopicAliasInvalid;  // [MQTT-3.3.2-9]
   const uint32_t index = publish.topic_alias - 1u;
   if (publish.topic_name.empty()) {
     if (index >= aliases_.count() || !aliases_[index].text) return ReasonCode::ProtocolError;
@@ -234,10 +235,17 @@ Verdict Connection::authorize(Action action, std::string_view topic, Qos qos, bo
   }
   constexpr uint32_t kPermissionsMax = 256;
   // A SUBSCRIBE needs all of its answers at once: only what a publish adds makes others go.
-  if (action == Action::Publish && permissions_.count() >= kPermissionsMax) permissions_.remove_front(kPermissionsMax / 2);
+  if (action == Action::Publish && permissions_.count() >= kPermissionsMax)
+    permissions_.remove_front(kPermissionsMax / 2);
   if (!permissions_.push_back({key, next_question_, Verdict::Pending})) return Verdict::Deny;
   const ActionQuestion question{{shard_.index(), handle(), next_question_++},
-                                action, qos, retain, namespace_id_, session_->client_id(), user_name(), topic};
+                                action,
+                                qos,
+                                retain,
+                                namespace_id_,
+                                session_->client_id(),
+                                user_name(),
+                                topic};
   const Verdict verdict = shard_.access()->act(question);
   if (verdict == Verdict::Busy) {
     permissions_.pop_back();  // asked again next time

@@ -34,12 +34,12 @@ Connection::Handled Connection::handle_subscribe(Bytes packet, Instant now) noex
     const ReasonCode code = subscribe_one(entry, subscribe->subscription_identifier);
     const bool v5 = version_ == ProtocolVersion::V5;
     const uint8_t value = !v5 && is_error(code) ? 0x80 : static_cast<uint8_t>(code);  // [MQTT311-3.9.3-2]
-    static_cast<void>(codes.push_back(std::byte{value}));                              // there is room
+    static_cast<void>(codes.push_back(std::byte{value}));                             // there is room
   }
   codec::SubackView suback;
   suback.packet_id = subscribe->packet_id;
   suback.reason_codes = codes.span();
-  send(suback, version_);  // [MQTT-3.8.4-1]
+  send(suback, version_);                                     // [MQTT-3.8.4-1]
   if (state_ != State::Closing) shard_.mark_pump(*session_);  // retained messages follow
   return Handled::Yes;
 }
@@ -71,8 +71,8 @@ Connection::Stall Connection::prepare_subscribe(const codec::SubscribeEntry& ent
       session_->subscription_count() + session_->membership_count() >= shard_.limits().subscriptions_max) {
     return Stall::None;
   }
-  const GroupMembership* member = session_->join_group(entry.topic_filter, entry.options.qos,
-                                                        entry.options.retain_as_published, identifier);
+  const GroupMembership* member =
+      session_->join_group(entry.topic_filter, entry.options.qos, entry.options.retain_as_published, identifier);
   return member && !member->joined && !member->failed ? Stall::GroupAnswer : Stall::None;
 }
 

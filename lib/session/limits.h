@@ -6,33 +6,33 @@
 namespace mqttq {
 
 struct Limits {
-  uint32_t packet_size_max = 1024 * 1024;      // bytes of one packet from a peer; 0x95, then closed
-  uint32_t topic_size_max = 65'535;            // bytes; 0x90 or 0x8F
-  uint32_t topic_levels_max = 128;             // 0x90 or 0x8F
-  uint32_t connect_timeout_ms = 10'000;        // from accept to a whole CONNECT; closed
-  uint32_t connections_max = 1'000'000;        // per shard; closed before CONNECT
-  uint32_t sessions_max = 2'000'000;           // per shard; CONNACK 0x97 (3.x: 3)
-  uint32_t connect_rate = 0;                   // CONNECTs a second and shard; 0 = no limit; CONNACK 0x9F (3.x: 3)
-  uint16_t receive_maximum = 1'000;            // QoS 1 and 2 publishes a client may have open; 0x93, then closed
-  uint32_t receipt_timeout_s = 300;            // of a QoS 2 publish whose PUBREL does not come; forgotten
-  uint16_t inflight_max = 1'000;               // QoS 1 and 2 messages sent and open, and the client's Receive Maximum
-  uint32_t outbox_messages_max = 10'000;       // waiting for a client's window, or for an offline one, per
-                                               // subscription where durable; over it the oldest is dropped and counted
-  uint32_t outbox_bytes_max = 4 * 1024 * 1024; // waiting for a client's socket: over it QoS 0 is dropped and counted,
-                                               // and nothing more is read from the client; also of what waits as above
-  uint32_t subscriptions_max = 100'000;        // per session; SUBACK 0x97 (3.x: 0x80)
-  uint32_t session_expiry_max_s = 0xFFFF'FFFF; // CONNACK names the shorter one
-  uint16_t keep_alive_max_s = 0;               // 0 = the client's own; else Server Keep Alive (MQTT 5 only)
-  uint16_t topic_alias_maximum = 64;           // from the client; 0x94, then closed
-  uint32_t retained_messages_max = 1'000'000;  // PUBACK or PUBREC 0x97; the message is routed all the same
+  uint32_t packet_size_max = 1024 * 1024;       // bytes of one packet from a peer; 0x95, then closed
+  uint32_t topic_size_max = 65'535;             // bytes; 0x90 or 0x8F
+  uint32_t topic_levels_max = 128;              // 0x90 or 0x8F
+  uint32_t connect_timeout_ms = 10'000;         // from accept to a whole CONNECT; closed
+  uint32_t connections_max = 1'000'000;         // per shard; closed before CONNECT
+  uint32_t sessions_max = 2'000'000;            // per shard; CONNACK 0x97 (3.x: 3)
+  uint32_t connect_rate = 0;                    // CONNECTs a second and shard; 0 = no limit; CONNACK 0x9F (3.x: 3)
+  uint16_t receive_maximum = 1'000;             // QoS 1 and 2 publishes a client may have open; 0x93, then closed
+  uint32_t receipt_timeout_s = 300;             // of a QoS 2 publish whose PUBREL does not come; forgotten
+  uint16_t inflight_max = 1'000;                // QoS 1 and 2 messages sent and open, and the client's Receive Maximum
+  uint32_t outbox_messages_max = 10'000;        // waiting for a client's window, or for an offline one, per
+                                                // subscription where durable; over it the oldest is dropped and counted
+  uint32_t outbox_bytes_max = 4 * 1024 * 1024;  // waiting for a client's socket: over it QoS 0 is dropped and counted,
+                                                // and nothing more is read from the client; also of what waits as above
+  uint32_t subscriptions_max = 100'000;         // per session; SUBACK 0x97 (3.x: 0x80)
+  uint32_t session_expiry_max_s = 0xFFFF'FFFF;  // CONNACK names the shorter one
+  uint16_t keep_alive_max_s = 0;                // 0 = the client's own; else Server Keep Alive (MQTT 5 only)
+  uint16_t topic_alias_maximum = 64;            // from the client; 0x94, then closed
+  uint32_t retained_messages_max = 1'000'000;   // PUBACK or PUBREC 0x97; the message is routed all the same
   uint32_t retained_bytes_max = 1024 * 1024 * 1024;
-  uint32_t message_rate = 0;                   // publishes a second and connection; its reads pause; 0 = no limit
-  uint32_t byte_rate = 0;                      // bytes a second and connection; its reads pause; 0 = no limit
-  uint8_t maximum_qos = 2;                     // 0x9B
-  bool retain_available = true;                // 0x9A
-  bool wildcard_subscriptions_available = true;   // SUBACK 0xA2
-  bool shared_subscriptions_available = true;     // SUBACK 0x9E
-  bool subscription_identifiers_available = true; // 0xA1
+  uint32_t message_rate = 0;                       // publishes a second and connection; its reads pause; 0 = no limit
+  uint32_t byte_rate = 0;                          // bytes a second and connection; its reads pause; 0 = no limit
+  uint8_t maximum_qos = 2;                         // 0x9B
+  bool retain_available = true;                    // 0x9A
+  bool wildcard_subscriptions_available = true;    // SUBACK 0xA2
+  bool shared_subscriptions_available = true;      // SUBACK 0x9E
+  bool subscription_identifiers_available = true;  // 0xA1
 };
 
 }  // namespace mqttq

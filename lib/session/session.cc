@@ -80,14 +80,15 @@ Subscription* Session::find_subscription(std::string_view topic_filter) noexcept
 Session::Subscribed Session::subscribe(std::string_view topic_filter, const Subscription& options) noexcept {
   const bool durable = this->durable() && options.qos != Qos::AtMostOnce;
   if (Subscription* known = find_subscription(topic_filter)) {
-    // Replaced in place; nothing that is on its way is lost [MQTT-3.8.4-3].
-    const bool was_durable = known->durable;
-    if (shard_.fan_out().set_durable(*known, durable) != Status::Ok) return {Status::NoMemory, true};
-    if (durable && !was_durable && start_reading(*known) != Status::Ok) {
-      static_cast<void>(shard_.fan_out().set_durable(*known, false));
-      return {Status::NoMemory, true};
+    // Replaced in place. Once durable it stays so until its end, even at QoS 0: a message that is on its way to the
+    // journal is neither lost [MQTT-3.8.4-3] nor sent live besides.
+    if (durable && !known->durable) {
+      if (shard_.fan_out().set_durable(*known, true) != Status::Ok) return {Status::NoMemory, true};
+      if (start_reading(*known) != Status::Ok) {
+        static_cast<void>(shard_.fan_out().set_durable(*known, false));
+        return {Status::NoMemory, true};
+      }
     }
-    if (!durable && was_durable) stop_reading(*known->filter, true);
     known->qos = options.qos;
     known->no_local = options.no_local;
     known->retain_as_published = options.retain_as_published;
@@ -121,7 +122,7 @@ bool Session::unsubscribe(std::string_view topic_filter) noexcept {
 
 void Session::end_subscription(Subscription& subscription) noexcept {
   subscriptions_.remove(subscription);
-  stop_reading(*subscription.filter, false);
+  stop_reading(*subscription.filter);
   shard_.fan_out().remove(subscription);
   destroy(&subscription);
   shard_.counters().subscriptions_removed.add();
@@ -129,7 +130,6 @@ void Session::end_subscription(Subscription& subscription) noexcept {
 
 void Session::unsubscribe_all() noexcept {
   subscriptions_.for_each([this](Subscription& subscription) { end_subscription(subscription); });
-  while (readers_) end_reader(*readers_);  // those that were draining
   while (memberships_) leave_group(memberships_->text());
   end_retained_flows();
 }
@@ -137,13 +137,6 @@ void Session::unsubscribe_all() noexcept {
 // --- journals
 
 Status Session::start_reading(Subscription& subscription) noexcept {
-  for (JournalReader* reader = readers_; reader; reader = reader->next) {
-    if (reader->filter == subscription.filter) {  // it was draining: goes on
-      reader->draining = false;
-      shard_.router().leave(*reader->filter);
-      return Status::Ok;
-    }
-  }
   auto* reader = create<JournalReader>();
   Journal* journal = subscription.filter->local(shard_.index()).journal;
   if (!reader || !journal->attach(*reader)) {
@@ -158,18 +151,10 @@ Status Session::start_reading(Subscription& subscription) noexcept {
   return Status::Ok;
 }
 
-// drain: what came before is still to be delivered, so the reader keeps the filter until it has read it.
-void Session::stop_reading(Filter& filter, bool drain) noexcept {
-  for (JournalReader* reader = readers_; reader; reader = reader->next) {
-    if (reader->filter != &filter || reader->draining) continue;
-    if (drain && reader->journal->peek(*reader) &&
-        shard_.router().join(filter.namespace_id(), filter.text()) == &filter) {
-      reader->draining = true;
-    } else {
-      end_reader(*reader);
-    }
-    return;
-  }
+void Session::stop_reading(Filter& filter) noexcept {
+  JournalReader* reader = readers_;
+  while (reader && reader->filter != &filter) reader = reader->next;
+  if (reader) end_reader(*reader);
 }
 
 void Session::end_reader(JournalReader& reader) noexcept {
@@ -178,7 +163,6 @@ void Session::end_reader(JournalReader& reader) noexcept {
   *at = reader.next;
   reader.ListLink<ReadyTag>::unlink();
   reader.journal->detach(reader);
-  if (reader.draining) shard_.router().leave(*reader.filter);
   destroy(&reader);
 }
 
@@ -269,8 +253,7 @@ void Session::keep_waiting(const Delivery& delivery) noexcept {
   waiting_bytes_ += size;
 }
 
-bool Session::take_shared(const MessageRef& message, Qos qos, bool retain, uint32_t identifier,
-                          Instant now) noexcept {
+bool Session::take_shared(const MessageRef& message, Qos qos, bool retain, uint32_t identifier, Instant now) noexcept {
   if (!connection_) return false;
   MovingMessage moving(message);
   const std::span<const uint32_t> identifiers(&identifier, identifier ? 1 : 0);
@@ -393,13 +376,9 @@ bool Session::pump_journals(Instant now) noexcept {
     for (JournalReader* reader = ready_.front(); reader;) {
       JournalReader* following = ready_.next(*reader);
       const JournalEntry* candidate = reader->journal->peek(*reader);
-      if (!candidate) {  // at the end: waits there, or has drained
+      if (!candidate) {  // at the end: waits there
         reader->ListLink<ReadyTag>::unlink();
-        if (reader->draining) {
-          end_reader(*reader);
-        } else {
-          reader->journal->wait(*reader);
-        }
+        reader->journal->wait(*reader);
       } else if (candidate->number < lowest) {
         lowest = candidate->number;
         entry = candidate;
@@ -408,44 +387,36 @@ bool Session::pump_journals(Instant now) noexcept {
     }
     if (!entry) break;
     const MessageRef kept = entry->message;
-    bool owed = false;  // did a durable subscription take it? Otherwise it went out live.
     for (JournalReader* reader = ready_.front(); reader; reader = ready_.next(*reader)) {
       const JournalEntry* same = reader->journal->peek(*reader);
-      if (!same || same->number != lowest) continue;
-      reader->journal->advance(*reader);
-      owed |= reader->draining;
+      if (same && same->number == lowest) reader->journal->advance(*reader);
     }
     MovingMessage message(kept);
     const MessageView& view = message.view();
     // All subscriptions that match count, the live ones too: they left this message to the journal.
     Qos granted = Qos::AtMostOnce;
-    bool retain_as_published = false, matched = false;
+    bool retain_as_published = false;
+    bool owed = false;  // by a durable subscription? Otherwise it went out live, if at all.
     identifiers.clear();
     const auto consider = [&](Subscription& subscription) {
       if (subscription.no_local && view.publisher == id_) return;
-      matched = true;
       owed |= subscription.durable;
       granted = std::max(granted, subscription.qos);
       retain_as_published |= subscription.retain_as_published;
       if (subscription.identifier) static_cast<void>(identifiers.push_back(subscription.identifier));
     };
     const RouteRef* route = nullptr;
-    if (subscriptions_.count() <= 8) {
-      subscriptions_.for_each([&](Subscription& one) {
-        if (topic_matches(one.filter->text(), view.topic_name)) consider(one);
-      });
-    } else if (shard_.routes().find(namespace_id_, view.topic_name, UINT32_MAX, route) == RouteCache::Outcome::Found) {
+    if (subscriptions_.count() > 8 &&
+        shard_.routes().find(namespace_id_, view.topic_name, UINT32_MAX, route) == RouteCache::Outcome::Found) {
       for (Filter* filter : (*route)->filters()) {
         if (Subscription* one = find_subscription(filter->text())) consider(*one);
       }
+    } else {
+      subscriptions_.for_each([&](Subscription& one) {
+        if (topic_matches(one.filter->text(), view.topic_name)) consider(one);
+      });
     }
-    if (!matched) {
-      // Its subscription was ended or replaced after the message came: only a draining one still delivers.
-      if (view.publisher == id_) continue;
-      granted = view.qos;
-    } else if (!owed) {
-      continue;
-    }
+    if (!owed) continue;
     Identifiers kept_identifiers;
     if (!kept_identifiers.set(identifiers.span())) identifiers.clear();
     send(message, std::min(view.qos, granted), view.retain && retain_as_published, std::move(kept_identifiers), now);

@@ -22,8 +22,7 @@ class ShardCore;
 struct JournalReader : Cursor, ListLink<struct ReadyTag> {
   Session* session = nullptr;
   JournalReader* next = nullptr;
-  Filter* filter = nullptr;  // counted by the subscription, or by join() while draining
-  bool draining = false;     // the subscription is durable no longer; what came before is still delivered
+  Filter* filter = nullptr;  // counted by the subscription
 };
 
 // The message a client leaves for the case that it goes without a word (MQTT5 3.1.2.5).
@@ -57,9 +56,9 @@ struct OpenPublish {
 struct RetainedFlow {
   RetainedFlow* next = nullptr;
   uint32_t token = 0;
-  uint32_t shards_open = 0;     // that have not answered yet
-  uint32_t identifier = 0;      // of the subscription
-  Qos qos = Qos::AtMostOnce;    // granted
+  uint32_t shards_open = 0;   // that have not answered yet
+  uint32_t identifier = 0;    // of the subscription
+  Qos qos = Qos::AtMostOnce;  // granted
   uint16_t text_size = 0;
   Ring<MessageRef> messages;
   std::string_view topic_filter() const noexcept { return {reinterpret_cast<const char*>(this + 1), text_size}; }
@@ -81,8 +80,8 @@ struct GroupMembership {
   uint16_t text_size = 0;  // "$share/group/filter"
   Qos qos = Qos::AtMostOnce;
   bool retain_as_published = false;
-  bool joined = false;     // its home has said so
-  bool failed = false;     // its home had no memory for it
+  bool joined = false;  // its home has said so
+  bool failed = false;  // its home had no memory for it
   std::string_view text() const noexcept { return {reinterpret_cast<const char*>(this + 1), text_size}; }
 };
 
@@ -192,7 +191,7 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   Subscription* find_subscription(std::string_view topic_filter) noexcept;
   void end_subscription(Subscription& subscription) noexcept;
   Status start_reading(Subscription& subscription) noexcept;
-  void stop_reading(Filter& filter, bool drain) noexcept;
+  void stop_reading(Filter& filter) noexcept;
   void end_reader(JournalReader& reader) noexcept;
   bool pump_unsent(Instant now) noexcept;
   bool pump_waiting(Instant now) noexcept;

@@ -20,8 +20,9 @@ class SessionObserver {
  public:
   virtual ~SessionObserver() = default;
   // All borrowed for the call.
-  virtual void on_session_event(uint32_t shard, SessionEvent event, NamespaceId namespace_id, std::string_view client_id,
-                                ReasonCode reason, std::string_view peer_address) noexcept = 0;
+  virtual void on_session_event(uint32_t shard, SessionEvent event, NamespaceId namespace_id,
+                                std::string_view client_id, ReasonCode reason,
+                                std::string_view peer_address) noexcept = 0;
   // A message was written for this client, or dropped for it. Only if wants_messages().
   virtual void on_message_event(uint32_t shard, MessageEvent event, std::string_view client_id,
                                 const MessageView& message) noexcept = 0;

@@ -21,7 +21,8 @@ ShardCore::ShardCore(const ShardWorld& world, uint32_t index, uint64_t seed, Ins
       postman_(world.office, index),
       fan_out_(world.router, index),
       routes_(world.router, 4096),
-      retained_(hash_mix(world.router.seed(), 1), std::max(1u, world.limits.retained_messages_max / world.router.shard_count()),
+      retained_(hash_mix(world.router.seed(), 1),
+                std::max(1u, world.limits.retained_messages_max / world.router.shard_count()),
                 world.limits.retained_bytes_max / world.router.shard_count()),
       groups_(fan_out_, *this, world.limits.outbox_messages_max, world.router.seed()),
       connections_(world.limits.connections_max),
@@ -113,8 +114,8 @@ void ShardCore::release_connection(Connection& connection, ReasonCode reason, In
   if (!session) return;
   connection.session_ = nullptr;
   if (SessionObserver* observer = world_.observer) {
-    observer->on_session_event(index_, SessionEvent::Disconnected, session->namespace_id(), session->client_id(), reason,
-                               connection.link_->peer_address());
+    observer->on_session_event(index_, SessionEvent::Disconnected, session->namespace_id(), session->client_id(),
+                               reason, connection.link_->peer_address());
   }
   if (session->detach(now, connection.publish_will_)) end_session(*session, now);
 }
@@ -163,7 +164,8 @@ uint32_t ShardCore::home_of(NamespaceId namespace_id, std::string_view client_id
 }
 
 uint32_t ShardCore::retained_home_of(NamespaceId namespace_id, std::string_view topic_name) const noexcept {
-  return static_cast<uint32_t>((world_.router.topic_hash(namespace_id, topic_name) >> 17) % world_.router.shard_count());
+  return static_cast<uint32_t>((world_.router.topic_hash(namespace_id, topic_name) >> 17) %
+                               world_.router.shard_count());
 }
 
 Session* ShardCore::find_session(NamespaceId namespace_id, std::string_view client_id) noexcept {
@@ -226,18 +228,18 @@ void ShardCore::publish_will(Will will, Instant now) noexcept {
   }
 }
 
-void ShardCore::dropped(Counter Counters::*why, const Session* session, const MessageView& message) noexcept {
+void ShardCore::dropped(Counter Counters::* why, const Session* session, const MessageView& message) noexcept {
   counters_.messages_dropped.add();
   (counters_.*why).add();
   if (SessionObserver* observer = message_observer()) {
-    observer->on_message_event(index_, MessageEvent::Dropped, session ? session->client_id() : std::string_view(), message);
+    observer->on_message_event(index_, MessageEvent::Dropped, session ? session->client_id() : std::string_view(),
+                               message);
   }
 }
 
 // --- publishing
 
-bool ShardCore::publish_from_inside(const MessageRef& message, Instant now,
-                                    std::atomic<uint32_t>* finished) noexcept {
+bool ShardCore::publish_from_inside(const MessageRef& message, Instant now, std::atomic<uint32_t>* finished) noexcept {
   InsidePublish one{message, {}, finished};
   if (!inside_.push_back(std::move(one))) return false;
   if (inside_.count() == 1 && !running_inside_) run_inside_publishes(now);
@@ -309,8 +311,7 @@ bool ShardCore::publish(MovingMessage& message, RouteRef route, PublishOperation
     }
     route = *latest;
   }
-  if (!operation.routed) {
-    operation.routed = true;
+  if (!operation.routed) {  // until it is proposed, to those who subscribe now: journals and sinks have one view of it
     operation.propose_open = view.qos != Qos::AtMostOnce && route->durable_shards() != 0;
     operation.shards_open = route->shards();
   }
@@ -326,6 +327,7 @@ bool ShardCore::publish(MovingMessage& message, RouteRef route, PublishOperation
     ++operation.delivered;
     operation.propose_open = false;
   }
+  operation.routed = true;
   if (operation.shards_open & here) {
     const bool asked = operation.origin.wanted() && (route->answering_shards() & here);
     if (asked) ++operation.takers;
@@ -500,8 +502,8 @@ bool ShardCore::answer_group_join(Mail& mail, Instant now) noexcept {
   return false;
 }
 
-bool ShardCore::hand_to_member(uint32_t shard, SlabHandle handle, const MessageRef& message, Qos qos,
-                               bool retain, uint32_t identifier, uint32_t group, Instant now) noexcept {
+bool ShardCore::hand_to_member(uint32_t shard, SlabHandle handle, const MessageRef& message, Qos qos, bool retain,
+                               uint32_t identifier, uint32_t group, Instant now) noexcept {
   if (shard == index_) {
     Session* session = sessions_.find(handle);
     return session && session->take_shared(message, qos, retain, identifier, now);
@@ -625,7 +627,9 @@ bool ShardCore::handle_mail(Mail& mail, Instant now) noexcept {
       answer.token = mail.token;
       return postman_.post_surely(mail.from, std::move(answer));
     }
-    case Mail::Kind::GroupReturn: groups_.give_back(mail.token, mail.message, mail.from, mail.session, now); return true;
+    case Mail::Kind::GroupReturn:
+      groups_.give_back(mail.token, mail.message, mail.from, mail.session, now);
+      return true;
     case Mail::Kind::Propose:
     case Mail::Kind::None: break;
   }

@@ -39,21 +39,21 @@ struct ShardWorld {
   const Limits& limits;
   Router& router;
   PostOffice& office;
-  LogSink* log = nullptr;             // may be null
-  AccessControl* access = nullptr;    // null: everybody may do everything but publish to `$SYS`
+  LogSink* log = nullptr;               // may be null
+  AccessControl* access = nullptr;      // null: everybody may do everything but publish to `$SYS`
   SessionObserver* observer = nullptr;  // null: nobody listens
-  Network* network = nullptr;         // this shard's
+  Network* network = nullptr;           // this shard's
 };
 
 // A publish on its way to its takers. What could not be handed over yet is left in it: publish() again.
 struct PublishOperation {
-  PublishOrigin origin;        // not wanted(): nobody waits for an answer
+  PublishOrigin origin;  // not wanted(): nobody waits for an answer
   bool started = false;
   bool routed = false;
-  bool retain_open = false;    // still to be handed to the retained store
-  bool propose_open = false;   // still to be handed to the committer
-  uint64_t shards_open = 0;    // still to be told, once it is routed
-  uint8_t takers = 0;          // that will answer later
+  bool retain_open = false;   // still to be handed to the retained store
+  bool propose_open = false;  // still to be handed to the committer
+  uint64_t shards_open = 0;   // still to be told, once it is routed
+  uint8_t takers = 0;         // that will answer later
   uint32_t delivered = 0;
   bool retained = false;
   ReasonCode reason = ReasonCode::Success;
@@ -121,7 +121,7 @@ class ShardCore final : private GroupCourier {
   uint32_t index() const noexcept { return index_; }
   Counters& counters() noexcept { return counters_; }
   // Counts a message that a receiver does not get; `why` is one of the dropped_… counters. session: nullable.
-  void dropped(Counter Counters::*why, const Session* session, const MessageView& message) noexcept;
+  void dropped(Counter Counters::* why, const Session* session, const MessageView& message) noexcept;
   TimerWheel& timers() noexcept { return timers_; }
   OutputPool& outputs() noexcept { return outputs_; }
   FanOut& fan_out() noexcept { return fan_out_; }

@@ -51,9 +51,8 @@ void TcpLink::stop() noexcept {
   if (!poll_) return;
   uv_poll_stop(poll_);
   poll_->data = nullptr;
-  uv_close(reinterpret_cast<uv_handle_t*>(poll_), [](uv_handle_t* handle) {
-    destroy(reinterpret_cast<uv_poll_t*>(handle));
-  });
+  uv_close(reinterpret_cast<uv_handle_t*>(poll_),
+           [](uv_handle_t* handle) { destroy(reinterpret_cast<uv_poll_t*>(handle)); });
   poll_ = nullptr;
   owner_ = nullptr;
 }

@@ -51,7 +51,7 @@ class TcpLink final : public Link, public ListLink<struct TcpLinkTag> {
   void close(bool abort) noexcept override;
   std::string_view peer_address() const noexcept override { return peer_; }
 
-  void* user = nullptr;   // the owner's: its connection
+  void* user = nullptr;    // the owner's: its connection
   Instant linger_until{};  // the owner's
 
  private:

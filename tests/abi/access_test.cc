@@ -143,6 +143,7 @@ TEST_CASE("answers that come twice, late, for another client or out of thin air 
   mqttq_reply_access(host.get(), &first.event.reply, 1, 0);  // twice: the first one counts
   CHECK(static_cast<uint8_t>(denied.read()[3]) == 0x87);
   CHECK(denied.read().empty());
+  denied.vanish();
 
   // The next connection may stand where the last one stood; the old answer is not for it.
   WireClient next(address);
@@ -164,6 +165,7 @@ TEST_CASE("answers that come twice, late, for another client or out of thin air 
   host.settle();
   mqttq_reply_access(host.get(), &second.event.reply, 0, 0x8A);
   CHECK(static_cast<uint8_t>(next.read()[3]) == 0x8A);  // none of the others was taken for an answer
+  next.vanish();
 
   mqttq_broker_stop(host.get());
   mqttq_reply_access(host.get(), &second.event.reply, 1, 0);

@@ -365,7 +365,7 @@ uint16_t Client::next_packet_id() {
   };
   // Small numbers, soon used again.
   do {
-    last_packet_id_ = static_cast<uint16_t>(last_packet_id_ % 40 + 1);
+    last_packet_id_ = static_cast<uint16_t>(last_packet_id_ % (40 + outgoing_.size() + requests_.size()) + 1);
   } while (taken(last_packet_id_));
   return last_packet_id_;
 }

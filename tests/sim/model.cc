@@ -301,6 +301,8 @@ void Model::judge_live(SessionRecord& session, const Published& message, const c
   // In order? First copies only (MQTT5 4.6).
   session.newest_live[message.topic_name] = std::max(session.newest_live[message.topic_name], message.id);
   if (repeat || copies.live > 1 || may_reorder || message.will) return;
+  // Where the first sending may have been dropped, the second is the first copy, and late.
+  if (message.sent_count > 1 && (publish.qos == Qos::AtMostOnce || may_lose)) return;
   uint32_t& newest = session.newest[{message.publisher, message.topic_name, message.qos, publish.qos}];
   if (newest > message.id) fail(session, message, "got it after " + to_string(messages_[newest - 1]));
   newest = message.id;

@@ -70,7 +70,8 @@ TEST_CASE("messages cross shards once and in order, at every QoS", "[threads][MQ
         client.connect(numbered("publisher", p));
         for (int i = 0; i < kMessages; ++i) {
           const int qos = i % 3;
-          client.publish("data/" + std::to_string(p) + "/" + std::to_string(qos), std::to_string(i), static_cast<Qos>(qos));
+          client.publish("data/" + std::to_string(p) + "/" + std::to_string(qos), std::to_string(i),
+                         static_cast<Qos>(qos));
         }
         client.publish("data/end", "end", Qos::ExactlyOnce);
         client.disconnect();

@@ -83,8 +83,8 @@ bool Client::take_message(const std::vector<std::byte>& packet) {
   if (type_of(packet) != codec::PacketType::Publish) return false;
   const auto publish = codec::decode_publish(packet, ProtocolVersion::V5);
   if (!publish.ok()) throw std::runtime_error("malformed PUBLISH from the broker");
-  inbox_.push_back({std::string(publish->topic_name), std::string(as_text(publish->payload)), publish->qos,
-                    publish->retain});
+  inbox_.push_back(
+      {std::string(publish->topic_name), std::string(as_text(publish->payload)), publish->qos, publish->retain});
   if (publish->qos != Qos::AtMostOnce) {
     ack.type = publish->qos == Qos::AtLeastOnce ? codec::PacketType::Puback : codec::PacketType::Pubrec;
     ack.packet_id = publish->packet_id;

@@ -151,7 +151,6 @@ TEST_CASE_METHOD(CommitterTest, "without memory proposals wait, and none is answ
     static_cast<void>(committer.turn());
   }
   Texts got = take(0);
-  CHECK(got.size() < 40);
   for (int i = 0; i < 5; ++i) {
     static_cast<void>(committer.turn());
     for (std::string& text : take(0)) got.push_back(std::move(text));

@@ -20,13 +20,13 @@ uint8_t return_code_of(ReasonCode reason) {
 }  // namespace
 
 TEST_CASE("CONNACK has the reason codes of section 3.2.2.2 and no other", "[codec]") {
-  check_reason_codes(
-      {0x00, 0x80, 0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88, 0x89,
-       0x8A, 0x8C, 0x90, 0x95, 0x97, 0x99, 0x9A, 0x9B, 0x9C, 0x9D, 0x9F},
-      [](uint8_t value) {
-        const std::byte bytes[] = {std::byte{0x20}, std::byte{3}, std::byte{0}, std::byte{value}, std::byte{0}};
-        return decode_connack(bytes, ProtocolVersion::V5).reason();
-      });
+  check_reason_codes({0x00, 0x80, 0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88, 0x89,
+                      0x8A, 0x8C, 0x90, 0x95, 0x97, 0x99, 0x9A, 0x9B, 0x9C, 0x9D, 0x9F},
+                     [](uint8_t value) {
+                       const std::byte bytes[] = {std::byte{0x20}, std::byte{3}, std::byte{0}, std::byte{value},
+                                                  std::byte{0}};
+                       return decode_connack(bytes, ProtocolVersion::V5).reason();
+                     });
 }
 
 TEST_CASE("CONNACK of 3.1.1 has the return codes 0 to 5", "[codec]") {
