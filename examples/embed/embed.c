@@ -7,26 +7,26 @@
 #include <stdio.h>
 #include <string.h>
 
-static mqttq_bytes text(const char *words) {
+static mqttq_bytes text(const char* words) {
   mqttq_bytes bytes = {words, strlen(words)};
   return bytes;
 }
 
 /* On the one thread of the events below; the event and what it points to are ours until we return. */
-static void print_message(void *user, const mqttq_event *event) {
+static void print_message(void* user, const mqttq_event* event) {
   mqttq_bytes topic = mqttq_message_topic(event->message);
   mqttq_bytes payload = mqttq_message_payload(event->message);
   (void)user;
-  printf("%.*s %.*s\n", (int)topic.size, (const char *)topic.data, (int)payload.size, (const char *)payload.data);
+  printf("%.*s %.*s\n", (int)topic.size, (const char*)topic.data, (int)payload.size, (const char*)payload.data);
   fflush(stdout);
 }
 
-int main(int argc, char **argv) {
-  mqttq_broker *broker = NULL;
-  mqttq_events *events = NULL;
-  mqttq_subscriber *subscriber = NULL;
-  mqttq_listener *listener = NULL;
-  mqttq_message *greeting = NULL;
+int main(int argc, char** argv) {
+  mqttq_broker* broker = NULL;
+  mqttq_events* events = NULL;
+  mqttq_subscriber* subscriber = NULL;
+  mqttq_listener* listener = NULL;
+  mqttq_message* greeting = NULL;
   mqttq_events_config events_config;
   mqttq_subscriber_config subscription;
   mqttq_listener_config endpoint;

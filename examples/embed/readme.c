@@ -3,8 +3,8 @@
 #include <stdio.h>
 
 int main(void) {
-  mqttq_broker *broker = NULL;
-  mqttq_listener *listener = NULL;
+  mqttq_broker* broker = NULL;
+  mqttq_listener* listener = NULL;
   mqttq_listener_config config;
   mqttq_error error;
   mqttq_error_init(&error, sizeof error);

@@ -25,7 +25,7 @@ typedef struct mqttq_subscriber_config {
   mqttq_bytes topic_filter;    /* may hold wildcards; not `$share/...` */
   mqttq_events *events;        /* where its messages go; borrowed until the subscriber is closed */
   void *user;                  /* handed along in each event */
-  uint8_t qos;                 /* 0, 1 or 2: messages above QoS 0 wait when the ring is full, at QoS 0 they are dropped */
+  uint8_t qos;                 /* 0, 1 or 2: above QoS 0 messages wait when the ring is full, at 0 they are dropped */
   uint8_t answers;             /* 1: each message above QoS 0 is a request: its publisher is acknowledged when the host
                                   has answered with mqttq_reply_message() */
   uint8_t skip_retained;       /* 1: no retained messages at the start */

@@ -17,8 +17,8 @@ class Link {
   virtual size_t write(std::span<const Bytes> pieces) noexcept = 0;
   // Until it is undone nothing is read: the peer's own window fills up.
   virtual void pause_reading(bool paused) noexcept = 0;
-  // No more bytes either way. `abort`: what was not sent yet is discarded; otherwise it is sent first, for a bounded time.
-  // The connection above hears nothing more from the link.
+  // No more bytes either way. `abort`: what was not sent yet is discarded; otherwise it is sent first, for a bounded
+  // time. The connection above hears nothing more from the link.
   virtual void close(bool abort) noexcept = 0;
   // Text such as "127.0.0.1:50312", borrowed from the link.
   virtual std::string_view peer_address() const noexcept = 0;

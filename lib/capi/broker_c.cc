@@ -107,12 +107,22 @@ const char* mqttq_broker::namespace_name(NamespaceId id) noexcept {
   return id < namespaces_.size() ? namespaces_[id].name.c_str() : "";
 }
 
-void mqttq_broker::on_shard(uint32_t shard, const std::function<void(ShardCore&, Instant)>& task) {
-  if (host_loop) {
-    task(broker->shard(shard).core(), clock_now());
-  } else {
-    broker->shard(shard).run_and_wait(task);
-  }
+bool mqttq_broker::on_shard(uint32_t shard, const Task& task) {
+  if (!host_loop) return broker->shard(shard).run_and_wait(task);
+  task(broker->shard(shard).core(), clock_now());
+  return true;
+}
+
+void mqttq_broker::on_shard_or_here(uint32_t shard, const Task& task) {
+  if (on_shard(shard, task)) return;
+  const std::lock_guard lock(stop_mutex_);  // it takes no more tasks, but its thread may not have ended yet
+  task(broker->shard(shard).core(), clock_now());
+}
+
+void mqttq_broker::stop() noexcept {
+  const std::lock_guard lock(stop_mutex_);
+  stopped = true;
+  broker->stop();
 }
 
 void mqttq_broker::write(LogLevel level, std::string_view text) noexcept {
@@ -157,9 +167,7 @@ mqttq_status mqttq_broker_start(mqttq_broker* broker, mqttq_error* error) {
 }
 
 void mqttq_broker_stop(mqttq_broker* broker) {
-  if (!broker || !broker->started) return;
-  broker->stopped = true;
-  broker->broker->stop();
+  if (broker && broker->started) broker->stop();
 }
 
 void mqttq_broker_destroy(mqttq_broker* broker) {

@@ -39,8 +39,12 @@ struct mqttq_broker final : private mqttq::LogSink {
   mqttq_namespace* open_namespace(std::string_view name);
   // Static for as long as the broker lives. Any thread.
   const char* namespace_name(mqttq::NamespaceId id) noexcept;
-  // Runs `task` on a shard and waits; with the host's loop it is the calling thread's.
-  void on_shard(uint32_t shard, const std::function<void(mqttq::ShardCore&, mqttq::Instant)>& task);
+  using Task = std::function<void(mqttq::ShardCore&, mqttq::Instant)>;
+  // Runs `task` on a shard and waits; with the host's loop it is the calling thread's. False: the shard has ended.
+  bool on_shard(uint32_t shard, const Task& task);
+  // The same, but when the shard has ended runs `task` here, as nobody else is there any more.
+  void on_shard_or_here(uint32_t shard, const Task& task);
+  void stop() noexcept;
 
   std::unique_ptr<mqttq::AccessControl> access;      // the host's, or none
   std::unique_ptr<mqttq::SessionObserver> observer;  // the host's, or none
@@ -56,6 +60,7 @@ struct mqttq_broker final : private mqttq::LogSink {
 
   mqttq_log_fn log_ = nullptr;
   void* log_user_ = nullptr;
+  std::mutex stop_mutex_;  // held while the threads end
   std::mutex namespaces_mutex_;
   std::deque<mqttq_namespace> namespaces_;  // id is the place; never moved
 };

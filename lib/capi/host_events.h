@@ -50,7 +50,7 @@ struct mqttq_events {
   bool push(uint32_t shard, mqttq::capi::EventPtr& event) noexcept;
   // As push(), for what may be lost.
   void tell(uint32_t shard, mqttq::capi::EventPtr event) noexcept;
-  // Shard `shard`, on its thread. Asks for on_room() when the host has taken something next; false if there is room now,
+  // Shard `shard`, on its thread. Asks for on_room() when the host next takes something; false if there is room now,
   // as the host may have taken everything before it could see the wish, and would not take again for our sake.
   bool want_room(uint32_t shard) noexcept;
   bool has_room(uint32_t shard) noexcept { return config_.mode == MQTTQ_ON_SHARD || boxes_[shard]->events.room() != 0; }

@@ -1,9 +1,9 @@
 // Bytes to packets and packets to bytes. Pure functions: no state, no clock, no allocation, no exception.
 //
-// A decoder takes one whole packet as scan_frame found it, fixed header included, and judges everything the
-// specification lets it judge from the packet alone: reserved flags, lengths, UTF-8, packet identifiers of 0, properties
-// that are unknown, repeated or in the wrong packet. Its reason is the one the specification names: MalformedPacket,
-// ProtocolError, or a more exact one (UnsupportedProtocolVersion, ...).
+// A decoder takes one whole packet as scan_frame found it, fixed header included, and judges everything that the
+// specification lets it judge from the packet alone: reserved flags, lengths, UTF-8, packet identifiers of 0, and
+// properties that are unknown, repeated or in the wrong packet. Its reason is the one the specification names:
+// MalformedPacket, ProtocolError, or a more exact one (UnsupportedProtocolVersion, ...).
 #pragma once
 
 #include "codec/packets.h"

@@ -69,7 +69,7 @@ struct PublishView {
   // True if `properties` holds neither alias, expiry nor subscription identifier: it may be forwarded as it is.
   bool properties_forwardable = true;
   uint32_t message_expiry_s = 0;
-  // Not judged by decode_publish beyond its length: handle_publish calls is_valid_topic_name, once for a topic it has cached.
+  // Not judged by decode_publish beyond its length: handle_publish has it judged, once for a topic that is cached.
   std::string_view topic_name;
   Bytes properties;  // all of them, validated, without their length
   Bytes payload;

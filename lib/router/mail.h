@@ -40,8 +40,8 @@ struct Mail {
     GroupJoined,     // session, reason, payload GroupChange: the home's answer to GroupJoin
     GroupConnected,  // session, payload GroupChange: the member has a connection again
     GroupAway,       // session, payload GroupChange: the member has none
-    GroupDeliver,  // session, message, token (group), number (identifier; bit 32: RETAIN), qos: the group chose this member
-    GroupReturn,  // session, message, token (group): the member could not take it
+    GroupDeliver,    // session, message, token (group), number (identifier; bit 32: RETAIN), qos: it was chosen
+    GroupReturn,     // session, message, token (group): the member could not take it
   };
   Kind kind = Kind::None;
   ReasonCode reason = ReasonCode::Success;
@@ -56,8 +56,8 @@ struct Mail {
   std::unique_ptr<MailPayload, Destroy> payload;
 };
 
-// The mailboxes of a broker: one from every party to every other. Parties 0 .. shard_count-1 are the shards, the last is
-// the committer.
+// The mailboxes of a broker: one from every party to every other. Parties 0 .. shard_count-1 are the shards, the last
+// is the committer.
 class PostOffice {
  public:
   // Throws std::bad_alloc. capacity: mails in each mailbox, at least 1.

@@ -1,7 +1,7 @@
 // Shared subscriptions (MQTT5 4.8.2): each message goes to one member of a group.
 //
-// A group lives on its home shard, where it is a sink like any other; its members are sessions of any shard. Round robin
-// over the members that are connected; while none is, what is above QoS 0 waits for one, as an outbox does.
+// A group lives on its home shard, where it is a sink like any other; its members are sessions of any shard. Round
+// robin over the members that are connected; while none is, what is above QoS 0 waits for one, as an outbox does.
 #pragma once
 
 #include "base/hash_table.h"

@@ -1,7 +1,7 @@
 // One Network Connection and its protocol state: from bytes to packets, and what each packet does.
 //
-// It ends with the socket; the Session may not. Everything that a peer can do wrong ends in protocol_error(): the reason
-// on the wire where the version has one, this one connection closed, a counter and a log line.
+// It ends with the socket; the Session may not. Everything that a peer can do wrong ends in protocol_error(): the
+// reason on the wire where the version has one, this one connection closed, a counter and a log line.
 #pragma once
 
 #include <memory>

@@ -199,7 +199,8 @@ bool Session::behind_flow(std::string_view topic_name) const noexcept {
 void Session::deliver(const Delivery& delivery, Instant now) noexcept {
   MovingMessage& message = delivery.message;
   if (!connection_) return;  // live messages are for those who are here
-  if (retained_flows_ && behind_flow(message.view().topic_name)) {
+  const bool overtakes = delivery.qos == Qos::AtMostOnce && waiting_qos0_count_ > 0;
+  if (overtakes || (retained_flows_ && behind_flow(message.view().topic_name))) {
     keep_waiting(delivery);
     return;
   }
@@ -242,8 +243,7 @@ void Session::keep_waiting(const Delivery& delivery) noexcept {
       shard_.dropped(&Counters::dropped_outbox_full, this, delivery.message.view());
       return;
     }
-    const WaitingMessage oldest = waiting_.pop_front();
-    waiting_bytes_ -= oldest.message->content_size();
+    const WaitingMessage oldest = take_waiting();
     shard_.dropped(&Counters::dropped_outbox_full, this, oldest.message->view());
   }
   if (!waiting_.push_back(std::move(waiting))) {
@@ -251,6 +251,15 @@ void Session::keep_waiting(const Delivery& delivery) noexcept {
     return;
   }
   waiting_bytes_ += size;
+  if (delivery.qos == Qos::AtMostOnce) ++waiting_qos0_count_;
+}
+
+// The first, which is a message.
+WaitingMessage Session::take_waiting() noexcept {
+  WaitingMessage taken = waiting_.pop_front();
+  waiting_bytes_ -= taken.message->content_size();
+  if (taken.qos == Qos::AtMostOnce) --waiting_qos0_count_;
+  return taken;
 }
 
 bool Session::take_shared(const MessageRef& message, Qos qos, bool retain, uint32_t identifier, Instant now) noexcept {
@@ -358,8 +367,7 @@ bool Session::pump_waiting(Instant now) noexcept {
     }
     if (waiting_.front().qos != Qos::AtMostOnce && window_full()) return false;
     if (!has_room()) return false;
-    WaitingMessage waiting = waiting_.pop_front();
-    waiting_bytes_ -= waiting.message->content_size();
+    WaitingMessage waiting = take_waiting();
     MovingMessage message(waiting.message);
     send(message, waiting.qos, waiting.retain, std::move(waiting.identifiers), now);
   }

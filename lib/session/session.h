@@ -151,7 +151,7 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   PacketIdMap<Receipt>& receipts() noexcept { return receipts_; }
   Ring<OpenPublish>& open_publishes() noexcept { return open_publishes_; }
   void on_published(const PublishOrigin& origin, ReasonCode reason, Instant now) noexcept;
-  // A QoS 2 publish came again, on the connection `serial`, which gets the answer. False: none of this identifier is open.
+  // A QoS 2 publish came again, on the connection `serial`, which gets the answer. False: no such one is open.
   bool repeat_open_publish(uint16_t packet_id, uint32_t serial) noexcept;
   // What had to wait for room has been handed to everybody; `takers` of them answer, or have answered.
   void on_handed_over(const PublishOrigin& origin, uint8_t takers, ReasonCode reason, Instant now) noexcept;
@@ -209,6 +209,7 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   Sent send(MovingMessage& message, Qos qos, bool retain, Identifiers&& identifiers, Instant now) noexcept;
   uint16_t next_packet_id() noexcept;
   void keep_waiting(const Delivery& delivery) noexcept;
+  WaitingMessage take_waiting() noexcept;
   void arm_timer(Instant now) noexcept;
   static void on_timer(Timer& timer, Instant now) noexcept;
 
@@ -229,6 +230,7 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   PacketIdMap<Receipt> receipts_;
   Ring<WaitingMessage> waiting_;
   uint64_t waiting_bytes_ = 0;
+  uint32_t waiting_qos0_count_ = 0;  // behind a retained flow, or behind such
   Ring<OpenPublish> open_publishes_;
   Will will_;
   Instant will_due_{INT64_MAX};
