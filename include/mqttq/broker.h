@@ -47,7 +47,7 @@ typedef struct mqttq_broker_config {
   uint32_t mailbox_capacity;  /* messages between each two shards, at least 1; 0 = 4096 */
   mqttq_log_fn log;           /* nullable; copied */
   void *log_user;             /* handed to log */
-  mqttq_limits limits;
+  mqttq_limits limits;        /* has a size of its own, which _init sets too */
 } mqttq_broker_config;
 
 /* Everything to its default. size: sizeof *config.

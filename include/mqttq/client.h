@@ -44,7 +44,7 @@ MQTTQ_API void mqttq_clients_free(mqttq_clients *clients);
 /* Ends a client's connection; MQTT 5 clients are told why.
  *   reason_code  0x80 and above as DISCONNECT allows it (MQTT5 3.14.2.1); 0 = 0x98 administrative action.
  *   end_session  1: the session's state is discarded too.
- * Returns MQTTQ_OK, MQTTQ_ENOTFOUND, MQTTQ_ESTATE, MQTTQ_ESHUTDOWN.
+ * Returns MQTTQ_OK, MQTTQ_EINVAL (the reason code), MQTTQ_ENOTFOUND, MQTTQ_ESTATE, MQTTQ_ESHUTDOWN.
  * Thread: as mqttq_clients_list(). Since 0.1. */
 MQTTQ_API mqttq_status mqttq_client_disconnect(mqttq_broker *broker, mqttq_namespace *ns, mqttq_bytes client_id,
                                                mqttq_reason_code reason_code, int end_session, mqttq_error *error);

@@ -84,14 +84,14 @@ MQTTQ_API void mqttq_events_config_init(mqttq_events_config *config, size_t size
 MQTTQ_API mqttq_status mqttq_events_open(mqttq_broker *broker, const mqttq_events_config *config, mqttq_events **out,
                                          mqttq_error *error);
 
-/* A descriptor that is readable while events wait (MQTTQ_PULL). Borrowed from the ring; never read from it.
+/* A descriptor that is readable while events wait; -1 unless MQTTQ_PULL. Borrowed from the ring; never read from it.
  * Thread: any. Since 0.1. */
 MQTTQ_API int mqttq_events_fd(mqttq_events *events);
 
 /* Takes up to `count` events, oldest first for each shard; never waits. What was taken before is ended.
  *   out  borrowed until return; its pointers until the next take or close.
- * Returns how many.
- * Thread: one at a time, MQTTQ_PULL only. Since 0.1. */
+ * Returns how many; of a ring that is not MQTTQ_PULL none.
+ * Thread: one at a time. Since 0.1. */
 MQTTQ_API size_t mqttq_events_take(mqttq_events *events, mqttq_event *out, size_t count);
 
 /* Events that did not fit: connection, session, delivered and dropped ones only. A request that does not fit has its
@@ -121,7 +121,7 @@ MQTTQ_API mqttq_status mqttq_broker_observe(mqttq_broker *broker, mqttq_events *
 
 /* Answers an AUTHENTICATE or AUTHORIZE event.
  *   allow        1 or 0.
- *   reason_code  why not, for CONNACK (MQTT5 3.2.2.2): 0 = not authorized.
+ *   reason_code  why not, for CONNACK (MQTT5 3.2.2.2): 0, and what CONNACK may not carry = 0x87 not authorized.
  * Thread: any; also inside a callback. Since 0.1. */
 MQTTQ_API void mqttq_reply_access(mqttq_broker *broker, const mqttq_reply *reply, int allow,
                                   mqttq_reason_code reason_code);

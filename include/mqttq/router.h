@@ -45,12 +45,14 @@ MQTTQ_API mqttq_status mqttq_subscriber_open(mqttq_broker *broker, const mqttq_s
  * Thread: any. Since 0.1. */
 MQTTQ_API uint64_t mqttq_subscriber_dropped(const mqttq_subscriber *subscriber);
 
-/* Ends the subscription; events that stand in the ring already may still be taken. NULL is fine.
+/* Ends the subscription; events that stand in the ring already may still be taken. What it has not answered is refused
+ * with 0x80. NULL is fine.
  * Thread: as mqttq_subscriber_open(). To be called before the broker is destroyed. Since 0.1. */
 MQTTQ_API void mqttq_subscriber_close(mqttq_subscriber *subscriber);
 
 /* Answers a message of a subscriber that `answers`: 0 accepts it; 0x80 and above is what an MQTT 5 publisher is told,
- * while the connection of a 3.x publisher is closed without an acknowledgement.
+ * while the connection of a 3.x publisher is closed without an acknowledgement. What PUBACK may not carry (MQTT5
+ * 3.4.2.1) is sent as 0x83. The first answer counts.
  * Thread: any; also inside a callback. Since 0.1. */
 MQTTQ_API void mqttq_reply_message(mqttq_broker *broker, const mqttq_reply *reply, mqttq_reason_code reason_code);
 

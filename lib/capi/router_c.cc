@@ -96,8 +96,8 @@ uint64_t mqttq_subscriber_dropped(const mqttq_subscriber* subscriber) { return s
 void mqttq_subscriber_close(mqttq_subscriber* subscriber) {
   if (!subscriber) return;
   static_cast<void>(guard(nullptr, [&]() -> mqttq_status {
-    subscriber->broker->on_shard(subscriber->shard,
-                                 [&](ShardCore& core, Instant now) { subscriber->sink.close(core, now); });
+    subscriber->broker->on_shard_or_here(subscriber->shard,
+                                         [&](ShardCore& core, Instant now) { subscriber->sink.close(core, now); });
     return MQTTQ_OK;
   }));
   delete subscriber;

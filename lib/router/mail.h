@@ -37,7 +37,7 @@ struct Mail {
     MoveConnection,  // payload MovedConnection: it lives on the receiving shard now
     GroupJoin,       // session, payload GroupChange: a member of a shared group whose home is the receiving shard
     GroupLeave,      // session, payload GroupChange
-    GroupJoined,     // session, reason, payload GroupChange: the home's answer to GroupJoin
+    GroupJoined,     // session, reason, token (group), payload GroupChange: the home's answer to GroupJoin
     GroupConnected,  // session, payload GroupChange: the member has a connection again
     GroupAway,       // session, payload GroupChange: the member has none
     GroupDeliver,    // session, message, token (group), number (identifier; bit 32: RETAIN), qos: it was chosen

@@ -27,7 +27,8 @@ void SharedGroups::end(Group& group) noexcept {
   destroy(&group);
 }
 
-Status SharedGroups::join(const GroupChange& change, uint32_t shard, SlabHandle session, Instant now) noexcept {
+Status SharedGroups::join(const GroupChange& change, uint32_t shard, SlabHandle session, Instant now,
+                          uint32_t& token) noexcept {
   const std::string_view text = change.shared_filter();
   Group* group = find(change.namespace_id, text);
   if (!group) {
@@ -57,6 +58,7 @@ Status SharedGroups::join(const GroupChange& change, uint32_t shard, SlabHandle 
     if (group->members.empty()) end(*group);
     return Status::NoMemory;
   }
+  token = group->token;
   group->flush(now);
   return Status::Ok;
 }

@@ -43,8 +43,8 @@ class SharedGroups {
       : fan_out_(fan_out), courier_(courier), waiting_max_(waiting_max), seed_(seed) {}
   ~SharedGroups();
 
-  // A session becomes a member, or changes how it is one. Errors: NoMemory.
-  Status join(const GroupChange& change, uint32_t shard, SlabHandle session, Instant now) noexcept;
+  // A session becomes a member, or changes how it is one. token: set to the group's. Errors: NoMemory.
+  Status join(const GroupChange& change, uint32_t shard, SlabHandle session, Instant now, uint32_t& token) noexcept;
   void leave(const GroupChange& change, uint32_t shard, SlabHandle session) noexcept;
   void set_connected(const GroupChange& change, uint32_t shard, SlabHandle session, bool connected,
                      Instant now) noexcept;

@@ -18,6 +18,7 @@ Connection::Handled Connection::handle_publish(Bytes packet, Instant now) noexce
     if (Receipt* receipt = session_->receipts().find(publish.packet_id)) {
       // A repeat of what was taken: answered again, and not delivered again [MQTT-4.3.3-10]. While its takers have
       // not all answered, the answer to the first is the answer to this one.
+      receipt->connection_serial = serial_;
       if (receipt->answered) {
         send_ack(codec::PacketType::Pubrec, publish.packet_id, ReasonCode::Success);
         return Handled::Yes;
@@ -53,7 +54,7 @@ Connection::Handled Connection::handle_publish(Bytes packet, Instant now) noexce
       shard_.counters().publishes_refused.add();
       if (publish.qos == Qos::AtMostOnce) return Handled::Yes;  // dropped (MQTT5 3.3.5)
       if (publish.qos == Qos::ExactlyOnce && version_ != ProtocolVersion::V5 &&
-          !session_->receipts().insert(publish.packet_id, Receipt{now, false})) {
+          !session_->receipts().insert(publish.packet_id, Receipt{now, serial_, false})) {
         close(ReasonCode::ServerBusy, now);
         return Handled::Yes;
       }
@@ -79,7 +80,8 @@ Connection::Handled Connection::handle_publish(Bytes packet, Instant now) noexce
   PublishOperation operation;
   if (publish.qos != Qos::AtMostOnce) {
     operation.origin = {session_->handle(), serial_, publish.packet_id, static_cast<uint8_t>(shard_.index())};
-    if (publish.qos == Qos::ExactlyOnce && !session_->receipts().insert(publish.packet_id, Receipt{now, false})) {
+    if (publish.qos == Qos::ExactlyOnce &&
+        !session_->receipts().insert(publish.packet_id, Receipt{now, serial_, false})) {
       close(ReasonCode::ServerBusy, now);
       return Handled::Yes;
     }

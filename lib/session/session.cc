@@ -78,7 +78,8 @@ Subscription* Session::find_subscription(std::string_view topic_filter) noexcept
 }
 
 Session::Subscribed Session::subscribe(std::string_view topic_filter, const Subscription& options) noexcept {
-  const bool durable = this->durable() && options.qos != Qos::AtMostOnce;
+  // All above QoS 0 or none: a message that a durable one leaves to the journal must not need a live one.
+  const bool durable = (this->durable() || readers_) && options.qos != Qos::AtMostOnce;
   if (Subscription* known = find_subscription(topic_filter)) {
     // Replaced in place. Once durable it stays so until its end, even at QoS 0: a message that is on its way to the
     // journal is neither lost [MQTT-3.8.4-3] nor sent live besides.
@@ -262,8 +263,9 @@ WaitingMessage Session::take_waiting() noexcept {
   return taken;
 }
 
-bool Session::take_shared(const MessageRef& message, Qos qos, bool retain, uint32_t identifier, Instant now) noexcept {
-  if (!connection_) return false;
+bool Session::take_shared(uint32_t home, uint32_t group, const MessageRef& message, Qos qos, bool retain,
+                          uint32_t identifier, Instant now) noexcept {
+  if (!connection_ || !is_member(home, group)) return false;  // [MQTT-3.10.4-2]
   MovingMessage moving(message);
   const std::span<const uint32_t> identifiers(&identifier, identifier ? 1 : 0);
   deliver({moving, qos, retain, identifiers, {}}, now);
@@ -601,7 +603,8 @@ void Session::forget_old_receipts(Instant now) noexcept {
 }
 
 uint32_t Session::open_count(uint32_t connection_serial) noexcept {
-  uint32_t count = receipts_.count();
+  uint32_t count = 0;
+  receipts_.for_each([&](uint16_t, Receipt& receipt) { count += receipt.connection_serial == connection_serial; });
   for (uint32_t i = 0; i < open_publishes_.count(); ++i) {
     const OpenPublish& open = open_publishes_[i];
     if (open.qos == Qos::AtLeastOnce && open.connection_serial == connection_serial) ++count;
@@ -656,8 +659,16 @@ bool Session::leave_group(std::string_view shared_filter) noexcept {
   return false;
 }
 
-void Session::on_group_joined(std::string_view shared_filter, bool ok) noexcept {
+bool Session::is_member(uint32_t home, uint32_t group) const noexcept {
+  for (const GroupMembership* one = memberships_; one; one = one->next) {
+    if ((one->token == group || one->token == 0) && shard_.group_home_of(namespace_id_, one->text()) == home) return true;
+  }
+  return false;
+}
+
+void Session::on_group_joined(std::string_view shared_filter, bool ok, uint32_t token) noexcept {
   if (GroupMembership* one = find_membership(shared_filter)) {
+    one->token = token;
     one->joined = ok;
     one->failed = !ok;
   }

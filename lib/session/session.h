@@ -36,6 +36,7 @@ struct Will {
 // A QoS 2 publish whose PUBREL has not come (MQTT5 4.3.3, method B: the identifier is what is stored).
 struct Receipt {
   Instant since{};
+  uint32_t connection_serial = 0;  // the last on which it came: in its Receive Maximum it counts
   bool answered = false;  // PUBREC was sent: everybody who takes the message has answered
 };
 
@@ -77,6 +78,7 @@ struct WaitingMessage {
 struct GroupMembership {
   GroupMembership* next = nullptr;
   uint32_t identifier = 0;
+  uint32_t token = 0;      // of the group at its home; 0: its home has not answered yet
   uint16_t text_size = 0;  // "$share/group/filter"
   Qos qos = Qos::AtMostOnce;
   bool retain_as_published = false;
@@ -114,8 +116,10 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
 
   // Sink.
   void deliver(const Delivery& delivery, Instant now) noexcept override;
-  // A member of a shared group was chosen: as deliver(), but false if it cannot be sent or kept.
-  bool take_shared(const MessageRef& message, Qos qos, bool retain, uint32_t identifier, Instant now) noexcept;
+  // The shared group `group` of the shard `home` chose this member: as deliver(), but false if it cannot be sent or kept,
+  // or if it is a member no more.
+  bool take_shared(uint32_t home, uint32_t group, const MessageRef& message, Qos qos, bool retain, uint32_t identifier,
+                   Instant now) noexcept;
   // Sends what waits, as far as the window and the outbox have room.
   void pump(Instant now) noexcept;
   // The journal of a reader has gone on.
@@ -169,11 +173,12 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
 
   // --- shared groups
   GroupMembership* find_membership(std::string_view shared_filter) noexcept;
+  bool is_member(uint32_t home, uint32_t group) const noexcept;
   // Joins, or changes the options; `joined` is set when the home has answered. nullptr without memory.
   GroupMembership* join_group(std::string_view shared_filter, Qos qos, bool retain_as_published,
                               uint32_t identifier) noexcept;
   bool leave_group(std::string_view shared_filter) noexcept;
-  void on_group_joined(std::string_view shared_filter, bool ok) noexcept;
+  void on_group_joined(std::string_view shared_filter, bool ok, uint32_t token) noexcept;
   uint32_t membership_count() const noexcept { return membership_count_; }
 
   // --- retained messages

@@ -485,10 +485,11 @@ bool ShardCore::send_group_change(Mail::Kind kind, Session& session, const Group
 
 bool ShardCore::answer_group_join(Mail& mail, Instant now) noexcept {
   const auto& change = static_cast<const GroupChange&>(*mail.payload);
-  const Status status = groups_.join(change, mail.from, mail.session, now);
+  uint32_t token = 0;
+  const Status status = groups_.join(change, mail.from, mail.session, now, token);
   if (mail.from == index_) {
     if (Session* session = sessions_.find(mail.session)) {
-      session->on_group_joined(change.shared_filter(), status == Status::Ok);
+      session->on_group_joined(change.shared_filter(), status == Status::Ok, token);
     }
     return true;
   }
@@ -496,6 +497,7 @@ bool ShardCore::answer_group_join(Mail& mail, Instant now) noexcept {
   answer.kind = Mail::Kind::GroupJoined;
   answer.reason = status == Status::Ok ? ReasonCode::Success : ReasonCode::QuotaExceeded;
   answer.session = mail.session;
+  answer.token = token;
   answer.payload = std::move(mail.payload);
   if (postman_.post_surely(mail.from, std::move(answer))) return true;
   mail.payload = std::move(answer.payload);
@@ -506,7 +508,7 @@ bool ShardCore::hand_to_member(uint32_t shard, SlabHandle handle, const MessageR
                                uint32_t identifier, uint32_t group, Instant now) noexcept {
   if (shard == index_) {
     Session* session = sessions_.find(handle);
-    return session && session->take_shared(message, qos, retain, identifier, now);
+    return session && session->take_shared(index_, group, message, qos, retain, identifier, now);
   }
   Mail mail;
   mail.kind = Mail::Kind::GroupDeliver;
@@ -613,13 +615,17 @@ bool ShardCore::handle_mail(Mail& mail, Instant now) noexcept {
       return true;
     case Mail::Kind::GroupJoined:
       if (Session* session = sessions_.find(mail.session)) {
-        session->on_group_joined(static_cast<GroupChange&>(*mail.payload).shared_filter(), !is_error(mail.reason));
+        session->on_group_joined(static_cast<GroupChange&>(*mail.payload).shared_filter(), !is_error(mail.reason),
+                                 mail.token);
       }
       return true;
     case Mail::Kind::GroupDeliver: {
       Session* session = sessions_.find(mail.session);
       const auto identifier = static_cast<uint32_t>(mail.number);
-      if (session && session->take_shared(mail.message, mail.qos, mail.number >> 32, identifier, now)) return true;
+      if (session && session->take_shared(mail.from, mail.token, mail.message, mail.qos, mail.number >> 32, identifier,
+                                          now)) {
+        return true;
+      }
       Mail answer;
       answer.kind = Mail::Kind::GroupReturn;
       answer.session = mail.session;

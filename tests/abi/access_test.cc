@@ -1,6 +1,6 @@
 // The host as authenticator and authoriser, by events taken, on a worker and on the shard; and as observer.
-#include <catch2/catch_test_macros.hpp>
 #include <atomic>
+#include <catch2/catch_test_macros.hpp>
 #include <cstring>
 
 #include "host.h"
@@ -55,7 +55,8 @@ TEST_CASE("a host that takes events allows and denies, and sees who asks", "[abi
   CHECK(anonymous.read().empty());
 }
 
-TEST_CASE("a denial carries the host's reason where CONNACK may, and says not authorized where not", "[abi][MQTT-3.2.2-8]") {
+TEST_CASE("a denial carries the host's reason where CONNACK may, and says not authorized where not",
+          "[abi][MQTT-3.2.2-8]") {
   Host host;
   mqttq_events* events = host.open_events();
   ask(host, events, true, false);

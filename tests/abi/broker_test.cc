@@ -1,6 +1,6 @@
 // The life of a broker: its states, its neighbours in the process, its words and its figures.
-#include <catch2/catch_test_macros.hpp>
 #include <atomic>
+#include <catch2/catch_test_macros.hpp>
 #include <csignal>
 #include <cstring>
 #include <mutex>
@@ -156,7 +156,7 @@ TEST_CASE("two brokers in one process do not notice each other", "[abi]") {
 }
 
 TEST_CASE("a peer that vanishes does not kill a host that leaves SIGPIPE alone", "[abi]") {
-  struct sigaction before {};
+  struct sigaction before{};
   REQUIRE(::sigaction(SIGPIPE, nullptr, &before) == 0);
   REQUIRE(before.sa_handler == SIG_DFL);
   Host host;
@@ -175,7 +175,7 @@ TEST_CASE("a peer that vanishes does not kill a host that leaves SIGPIPE alone",
     for (int k = 0; k < 50; ++k) host.publish("t", payload);
     host.settle();
   }
-  struct sigaction after {};
+  struct sigaction after{};
   REQUIRE(::sigaction(SIGPIPE, nullptr, &after) == 0);
   CHECK(after.sa_handler == SIG_DFL);
   WireClient client(address);
@@ -204,8 +204,7 @@ TEST_CASE("the log callback gets whole lines with who was wrong", "[abi]") {
   WireClient client(host.listen());
   REQUIRE(client.connect({.client_id = "wrong-doer"}) == 0);
   client.send(std::string("\x36\x04\0\1ax", 6));  // QoS 3 [MQTT-3.3.1-4]
-  while (!client.read().empty()) {
-  }
+  while (!client.read().empty()) {}
   client.vanish();
   host.end();
   REQUIRE(log.lines.size() == 1);

@@ -2,6 +2,7 @@
 
 import asyncio
 import ctypes
+import os
 import pathlib
 import select
 import shutil
@@ -9,7 +10,6 @@ import socket
 import struct
 import sys
 import threading
-import time
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
@@ -131,6 +131,14 @@ class Broker:
         lib.mqttq_broker_counters(self.handle, figures, count)
         return {figure.name: figure.value for figure in figures}[name]
 
+    def route_count(self, topic: bytes) -> int:
+        """How many topic filters match this topic."""
+        routes = ctypes.c_void_p()
+        self.good(lib.mqttq_routes_list(self.handle, None, m.Bytes.of(topic), routes, self.error))
+        count = lib.mqttq_routes_count(routes)
+        lib.mqttq_routes_free(routes)
+        return count
+
     def end(self) -> None:
         for listener in self.listeners:
             lib.mqttq_listener_close(listener)
@@ -142,14 +150,17 @@ class Broker:
         lib.mqttq_broker_destroy(self.handle)
 
 
-def take(events: ctypes.c_void_p, wanted: int) -> list[m.Event]:
-    """Waits until `wanted` events were taken; their pointers are good until the next take, so one by one."""
+def take(events: ctypes.c_void_p) -> m.Event:
+    """Waits for the next event, whose pointers are good until the next take."""
     batch = (m.Event * 1)()
-    deadline = time.monotonic() + TIMEOUT_S
-    while not lib.mqttq_events_take(events, batch, wanted):
-        if not select.select([lib.mqttq_events_fd(events)], [], [], max(0, deadline - time.monotonic()))[0]:
+    while not lib.mqttq_events_take(events, batch, 1):
+        if not select.select([lib.mqttq_events_fd(events)], [], [], TIMEOUT_S)[0]:
             raise TimeoutError("no event came")
     return batch[0]
+
+
+def threads_of_process() -> int:
+    return len(os.listdir("/proc/self/task"))
 
 
 class Layouts(unittest.TestCase):
@@ -173,9 +184,11 @@ class Layouts(unittest.TestCase):
 
 class OwnThreads(unittest.TestCase):
     def setUp(self):
-        self.brokers = []
+        self.brokers, self.sockets = [], []
 
     def tearDown(self):
+        for one in self.sockets:
+            one.socket.close()
         for broker in self.brokers:
             broker.end()
 
@@ -183,6 +196,10 @@ class OwnThreads(unittest.TestCase):
         broker = Broker(**config)
         self.brokers.append(broker)
         return broker
+
+    def client(self, address: str) -> Socket:
+        self.sockets.append(Socket(address))
+        return self.sockets[-1]
 
     def test_a_message_published_in_the_process_comes_with_its_properties(self):
         broker = self.broker(shards=2)
@@ -194,7 +211,7 @@ class OwnThreads(unittest.TestCase):
         broker.publish(b"rooms/7/light", b"on", qos=1, content_type=m.Bytes.of(b"text/plain"),
                        response_topic=m.Bytes.of(b"answers"), correlation_data=m.Bytes.of(b"\0\1"),
                        user_properties=properties, user_property_count=2)
-        event = take(events, 1)
+        event = take(events)
         self.assertEqual((event.type, event.user, event.size), (m.MESSAGE, 4711, ctypes.sizeof(m.Event)))
         self.assertEqual(lib.mqttq_message_topic(event.message).value(), b"rooms/7/light")
         self.assertEqual(lib.mqttq_message_payload(event.message).value(), b"on")
@@ -211,13 +228,13 @@ class OwnThreads(unittest.TestCase):
         broker.start()
         events = broker.open_events()
         broker.subscribe(b"up/#", events, qos=1)
-        client = Socket(broker.listen()).send(connect_packet("c1"))
+        client = self.client(broker.listen()).send(connect_packet("c1"))
         self.assertEqual(client.read(), b"\x20\x02\x00\x00")
         client.send(packet(0x82, b"\0\1" + text("down/#") + b"\0"))
         self.assertEqual(client.read(), b"\x90\x03\x00\x01\x00")
         client.send(packet(0x32, text("up/1") + b"\0\2" + b"x"))
         self.assertEqual(client.read(), b"\x40\x02\x00\x02")
-        event = take(events, 1)
+        event = take(events)
         self.assertEqual(lib.mqttq_message_payload(event.message).value(), b"x")
         broker.publish(b"down/1", b"y")
         self.assertEqual(client.read(), packet(0x30, text("down/1") + b"y"))
@@ -232,7 +249,7 @@ class OwnThreads(unittest.TestCase):
 
         def decide():
             for _ in range(2):
-                event = take(events, 1)
+                event = take(events)
                 allow = event.user_name.value() == b"ann" and event.password.value() == b"secret"
                 seen.append((event.type, event.client_id.value(), event.user_name.value()))
                 lib.mqttq_reply_access(broker.handle, event.reply, int(allow), 0)
@@ -241,8 +258,8 @@ class OwnThreads(unittest.TestCase):
         thread = threading.Thread(target=decide)
         thread.start()
         address = broker.listen()
-        self.assertEqual(Socket(address).send(connect_packet("a", "ann", "secret")).read(), b"\x20\x02\x00\x00")
-        self.assertEqual(Socket(address).send(connect_packet("b", "ben", "secret")).read(), b"\x20\x02\x00\x05")
+        self.assertEqual(self.client(address).send(connect_packet("a", "ann", "secret")).read(), b"\x20\x02\x00\x00")
+        self.assertEqual(self.client(address).send(connect_packet("b", "ben", "secret")).read(), b"\x20\x02\x00\x05")
         thread.join(TIMEOUT_S)
         self.assertEqual(seen, [(m.AUTHENTICATE, b"a", b"ann"), (m.AUTHENTICATE, b"b", b"ben")])
 
@@ -267,7 +284,7 @@ class OwnThreads(unittest.TestCase):
         self.assertTrue(told.wait(TIMEOUT_S))
         self.assertNotIn(threading.get_ident(), threads)
         # A client's protocol error is what an operator wants to know.
-        self.assertEqual(Socket(broker.listen()).send(packet(0x10, b"\0\4MQXX\4\2\0\0\0\0")).read(), b"")
+        self.assertEqual(self.client(broker.listen()).send(packet(0x10, b"\0\4MQXX\4\2\0\0\0\0")).read(), b"")
         self.assertTrue(said.wait(TIMEOUT_S))
         self.assertEqual(lines[0][0], m.LOG_NOTICE)
         self.assertIn(b"127.0.0.1:", lines[0][1])
@@ -293,17 +310,19 @@ class InAsyncio(unittest.TestCase):
         asyncio.run(asyncio.wait_for(self.serve_foreign_clients(), 2 * TIMEOUT_S))
 
     async def serve_foreign_clients(self):
+        threads = threads_of_process()
         broker = Broker(host_loop=1)
-        threads = threading.active_count()
         broker.start()
         loop = asyncio.get_running_loop()
-        timer = None
+        timer, subscribed = None, asyncio.Event()
 
         def turn():
             nonlocal timer
             if timer:
                 timer.cancel()
             self.assertEqual(lib.mqttq_broker_turn(broker.handle, 0), m.OK)
+            if not subscribed.is_set() and broker.route_count(b"answer/x"):
+                subscribed.set()
             timer = loop.call_later(lib.mqttq_broker_timeout_ms(broker.handle) / 1000, turn)
 
         loop.add_reader(lib.mqttq_broker_fd(broker.handle), turn)
@@ -319,18 +338,17 @@ class InAsyncio(unittest.TestCase):
 
         loop.add_reader(lib.mqttq_events_fd(events), answer)
         turn()
+        self.assertEqual(threads_of_process(), threads)  # asyncio itself begins one for each child below
         subscriber = await asyncio.create_subprocess_exec(
             "mosquitto_sub", "-h", host, "-p", port, "-i", "reader", "-q", "1", "-t", "answer/#", "-C", "3", "-v",
             "-V", "5", stdout=asyncio.subprocess.PIPE)
-        while broker.counter(b"packets_received") < 2:  # its CONNECT and its SUBSCRIBE
-            await asyncio.sleep(0.01)
+        await subscribed.wait()
         for word in ("one", "two", "three"):
             publisher = await asyncio.create_subprocess_exec(
                 "mosquitto_pub", "-h", host, "-p", port, "-q", "1", "-t", "question/1", "-m", word)
             self.assertEqual(await publisher.wait(), 0)
         printed, _ = await subscriber.communicate()
         self.assertEqual(printed.split(b"\n"), [b"answer/one ONE", b"answer/two TWO", b"answer/three THREE", b""])
-        self.assertEqual(threading.active_count(), threads)
         loop.remove_reader(lib.mqttq_broker_fd(broker.handle))
         loop.remove_reader(lib.mqttq_events_fd(events))
         timer.cancel()

@@ -16,17 +16,17 @@
 
 #define LONGEST_WAIT_MS 10000 /* for anything that is to happen; only a failing test waits so long */
 
-#define REQUIRE(condition)                                                        \
-  do {                                                                            \
-    if (!(condition)) {                                                           \
-      fprintf(stderr, "%s:%d: not true: %s\n", __FILE__, __LINE__, #condition);   \
-      exit(1);                                                                    \
-    }                                                                             \
+#define REQUIRE(condition)                                                      \
+  do {                                                                          \
+    if (!(condition)) {                                                         \
+      fprintf(stderr, "%s:%d: not true: %s\n", __FILE__, __LINE__, #condition); \
+      exit(1);                                                                  \
+    }                                                                           \
   } while (0)
 
 typedef struct host {
-  mqttq_broker *broker;
-  mqttq_events *events;
+  mqttq_broker* broker;
+  mqttq_events* events;
   unsigned turns;
   char arrived[64]; /* payload of the last message for the subscriber in the process, ends in NUL */
 } host;
@@ -44,22 +44,22 @@ static long long now_ms(void) {
   return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
 }
 
-static mqttq_bytes text(const char *words) {
+static mqttq_bytes text(const char* words) {
   mqttq_bytes bytes = {words, strlen(words)};
   return bytes;
 }
 
 static unsigned threads(void) {
   unsigned count = 0;
-  DIR *tasks = opendir("/proc/self/task");
-  struct dirent *entry;
+  DIR* tasks = opendir("/proc/self/task");
+  struct dirent* entry;
   REQUIRE(tasks != NULL);
   while ((entry = readdir(tasks)) != NULL) count += entry->d_name[0] != '.';
   closedir(tasks);
   return count;
 }
 
-static client connect_to(const char *address) {
+static client connect_to(const char* address) {
   client made;
   struct sockaddr_in to;
   memset(&made, 0, sizeof made);
@@ -70,18 +70,18 @@ static client connect_to(const char *address) {
   made.socket = socket(AF_INET, SOCK_STREAM, 0);
   REQUIRE(made.socket >= 0);
   /* The kernel completes the handshake; the broker accepts in its next turn. */
-  REQUIRE(connect(made.socket, (const struct sockaddr *)&to, sizeof to) == 0);
+  REQUIRE(connect(made.socket, (const struct sockaddr*)&to, sizeof to) == 0);
   REQUIRE(fcntl(made.socket, F_SETFL, O_NONBLOCK) == 0);
   return made;
 }
 
-static void say(client *who, const char *bytes, size_t size) {
+static void say(client* who, const char* bytes, size_t size) {
   REQUIRE(send(who->socket, bytes, size, MSG_NOSIGNAL) == (ssize_t)size);
 }
 
 /* One round of the host's loop: whoever is ready is served. The broker's own time-out decides when it is called though
  * nothing is ready. */
-static void run_once(host *own, client *who) {
+static void run_once(host* own, client* who) {
   struct pollfd watched[3];
   const int timeout_ms = mqttq_broker_timeout_ms(own->broker);
   mqttq_event batch[4];
@@ -113,23 +113,23 @@ static void run_once(host *own, client *who) {
 }
 
 /* Runs the loop until the client has read exactly these bytes. */
-static void expect(host *own, client *who, const char *bytes, size_t size) {
+static void expect(host* own, client* who, const char* bytes, size_t size) {
   const long long until = now_ms() + LONGEST_WAIT_MS;
   while (who->size < size && !who->ended && now_ms() < until) run_once(own, who);
   REQUIRE(who->size >= size && memcmp(who->read, bytes, size) == 0);
   memmove(who->read, who->read + size, who->size -= size);
 }
 
-static void expect_end(host *own, client *who) {
+static void expect_end(host* own, client* who) {
   const long long until = now_ms() + LONGEST_WAIT_MS;
   while (!who->ended && now_ms() < until) run_once(own, who);
   REQUIRE(who->ended);
   close(who->socket);
 }
 
-static void publish(host *own, const char *topic, const char *payload) {
+static void publish(host* own, const char* topic, const char* payload) {
   mqttq_message_config config;
-  mqttq_message *message = NULL;
+  mqttq_message* message = NULL;
   mqttq_message_config_init(&config, sizeof config);
   config.topic = text(topic);
   config.payload = text(payload);
@@ -140,7 +140,9 @@ static void publish(host *own, const char *topic, const char *payload) {
 
 #define SAY(who, literal) say(who, literal, sizeof literal - 1)
 #define EXPECT(own, who, literal) expect(own, who, literal, sizeof literal - 1)
-#define CONNECT_A "\x10\x0d\0\4MQTT\4\2\0\x3c\0\1" "a"
+#define CONNECT_A                  \
+  "\x10\x0d\0\4MQTT\4\2\0\x3c\0\1" \
+  "a"
 
 int main(void) {
   host own;
@@ -150,8 +152,8 @@ int main(void) {
   mqttq_events_config ring;
   mqttq_subscriber_config subscription;
   mqttq_listener *listener = NULL, *second = NULL;
-  mqttq_subscriber *subscriber = NULL;
-  mqttq_clients *clients = NULL;
+  mqttq_subscriber* subscriber = NULL;
+  mqttq_clients* clients = NULL;
   uint64_t cursor = 0;
   unsigned i, before;
   long long began;
@@ -217,7 +219,9 @@ int main(void) {
   REQUIRE(mqttq_listener_open(own.broker, &endpoint, &second, NULL) == MQTTQ_OK);
   silent = connect_to(mqttq_listener_address(second));
   began = now_ms();
-  SAY(&silent, "\x10\x0d\0\4MQTT\4\2\0\x3c\0\1" "b");
+  SAY(&silent,
+      "\x10\x0d\0\4MQTT\4\2\0\x3c\0\1"
+      "b");
   EXPECT(&own, &silent, "\x20\2\0\0");
   REQUIRE(now_ms() - began < LONGEST_WAIT_MS / 2);
 

@@ -181,6 +181,7 @@ void Client::register_will(const ConnectSetup& setup) {
   will.retain = setup.will->retain;
   will.will = true;
   will_ = world_.model().publish(std::move(will)).id;
+  world_.model().sent(will_);  // from here on it may come: the broker may end the connection before the client knows
 }
 
 // The connection is over for us.
@@ -193,7 +194,6 @@ void Client::settle_will(WillFate fate) {
     link_before_ = link_;
   } else if (fate == WillFate::Owed && state_ == State::Connected && setup_.will->delay_s == 0) {
     will.owed = true;
-    world_.model().sent(will.id);
   }
 }
 
@@ -337,7 +337,10 @@ void Client::leave_link() {
 
 void Client::lose_connection() {
   world_.trace([&] { return client_id_ + " has no connection any more"; });
-  if (state_ == State::Connecting) unsure_ = true;
+  if (state_ == State::Connecting) {
+    unsure_ = true;
+    unanswered_ = link_;
+  }
   if (state_ == State::Connected) world_.model().disconnected(client_id_);
   state_ = State::Idle;
   link_ = nullptr;
@@ -350,6 +353,8 @@ void Client::lose_connection() {
   requests_.clear();
   will_ = 0;
 }
+
+bool Client::may_connect() const noexcept { return !unanswered_ || unanswered_->closed_by_broker(); }
 
 void Client::forget_session() {
   outgoing_.clear();
@@ -460,13 +465,13 @@ void Client::handle_connack(Bytes packet) {
   alias_max_ = connack->topic_alias_maximum;
   // In 3.1 CONNACK has no Session Present: a client goes by what it asked for.
   bool present = session_present_;
-  if (version_ == ProtocolVersion::V31 && !setup_.clean_start && session_ && durable_) {
-    present = true;
-    session_present_ = true;
+  if (version_ == ProtocolVersion::V31 && !setup_.clean_start) {
+    present = session_present_ = unsure_ ? world_.model().session(client_id_) != nullptr : session_ && durable_;
   }
   durable_ = setup_.session_expiry_s != 0;
   if (!present) forget_session();
   session_ = &world_.model().connected(client_id_, version_, present, !unsure_, setup_.packet_size_max);
+  if (will_) world_.model().message(will_).publisher_session = session_->number;
   send_quota_ = std::min<size_t>(receive_maximum_out_, world_.setup().limits.receive_maximum);
   for (const Outgoing& one : outgoing_) {  // in the order of the first sending [MQTT-4.4.0-1]
     if (one.state != Outgoing::State::AwaitPubcomp) {
@@ -573,7 +578,8 @@ void Client::handle_disconnect(Bytes packet) {
   switch (disconnect->reason_code) {
     case ReasonCode::SessionTakenOver:
     case ReasonCode::KeepAliveTimeout: break;
-    default: require(may_be_refused || world_.model().may_lose, "is disconnected for something it did not do");
+    default:
+      if (!may_be_refused) fail("is disconnected: " + std::string(to_text(disconnect->reason_code)));
   }
 }
 

@@ -103,6 +103,8 @@ class Client {
   const std::string& client_id() const noexcept { return client_id_; }
   ProtocolVersion version() const noexcept { return version_; }
   bool idle() const noexcept { return state_ == State::Idle; }
+  // False while a CONNECT that had no answer may still be on its way: it could come after the next one, and end that.
+  bool may_connect() const noexcept;
   bool is_connected() const noexcept { return state_ == State::Connected; }
   bool session_present() const noexcept { return session_present_; }
   // Payloads of application messages, in order, without repeats at QoS 2; emptied by take_received().
@@ -184,6 +186,7 @@ class Client {
   uint32_t will_ = 0;               // message id
   uint32_t will_before_ = 0;        // of the connection before, taken back with it
   const SimLink* link_before_ = nullptr;
+  const SimLink* unanswered_ = nullptr;  // the last whose CONNECT had no answer
 
   // The session.
   SessionRecord* session_ = nullptr;

@@ -113,6 +113,7 @@ SessionRecord& Model::connected(const std::string& client_id, ProtocolVersion ve
     known->version = version;
   }
   if (!sure) {
+    known->doubtful = true;
     for (Subscribed& one : known->subscriptions) one.sure = false;
   }
   if (packet_size_max) known->packet_size_least = std::min(known->packet_size_least, packet_size_max);
@@ -224,8 +225,10 @@ void Model::received(SessionRecord& session, const codec::PublishView& publish) 
   if (publish.retain && as_published) {
     ++copies.either;
   } else if (publish.retain) {
-    if (!publish.dup) ++copies.retained;
-    judge_from_store(session, *message, publish);
+    if (!publish.dup) {
+      ++copies.retained;
+      judge_from_store(session, *message, publish);
+    }
   } else {
     if (!copies.first_live) copies.first_live = now;
     judge_live(session, *message, publish, copies);
@@ -253,11 +256,13 @@ void Model::judge_live(SessionRecord& session, const Published& message, const c
   // Is it for this session at all?
   bool entitled = false;
   std::set<std::pair<std::string, std::string>> groups;  // each of which may choose this session
+  uint32_t subscription_count = 0;
   Qos most = Qos::AtMostOnce;
   for (const Subscribed& one : session.subscriptions) {
     if (!matches(one, message) || (one.ended && one.ended < message.first_sent)) continue;
     if (one.no_local && message.publisher_session == session.number) continue;
     entitled = true;
+    ++subscription_count;
     if (!one.group.empty()) groups.emplace(one.group, one.topic_filter);
     most = std::max(most, one.qos);
   }
@@ -268,20 +273,19 @@ void Model::judge_live(SessionRecord& session, const Published& message, const c
   const bool repeat = publish.dup && copies.live + copies.repeats > 0;
   ++(repeat ? copies.repeats : copies.live);
   if (publish.qos == Qos::AtMostOnce) ++copies.live_qos0;
+  if (publish.qos == Qos::ExactlyOnce) ++copies.qos2;
   const uint32_t allowed = may_repeat(message) ? message.sent_count : 1;
   std::vector<const Subscribed*> matching;
   const bool is_steady = steady(session, message, matching);
   const bool shared = !groups.empty();
   const uint32_t most_copies = std::max(1u, allowed) * std::max<uint32_t>(1, static_cast<uint32_t>(groups.size()));
-  // While a subscription at QoS 0 and one above it come and go, each may have its copy (MQTT5 3.3.4).
+  // While subscriptions come and go, each may have its copy at QoS 0 (MQTT5 3.3.4).
   const uint32_t higher = copies.live - copies.live_qos0;
   if (is_steady ? copies.live > most_copies
-                : message.qos == Qos::ExactlyOnce && std::max(higher, copies.live_qos0) > most_copies) {
+                : message.qos == Qos::ExactlyOnce && (higher > most_copies || copies.live > most_copies * subscription_count)) {
     fail(session, message, "got " + std::to_string(copies.live) + " copies");
   }
-  if (publish.qos == Qos::ExactlyOnce && higher + copies.repeats > most_copies) {
-    fail(session, message, "got it again at QoS 2");
-  }
+  if (copies.qos2 > most_copies && !session.doubtful) fail(session, message, "got it again at QoS 2");
 
   if (shared || !is_steady) return;
   // With what?
@@ -301,8 +305,8 @@ void Model::judge_live(SessionRecord& session, const Published& message, const c
   // In order? First copies only (MQTT5 4.6).
   session.newest_live[message.topic_name] = std::max(session.newest_live[message.topic_name], message.id);
   if (repeat || copies.live > 1 || may_reorder || message.will) return;
-  // Where the first sending may have been dropped, the second is the first copy, and late.
-  if (message.sent_count > 1 && (publish.qos == Qos::AtMostOnce || may_lose)) return;
+  // Where what came of the first sending may have been dropped or have expired, the second is the first copy, and late.
+  if (message.sent_count > 1 && (publish.qos == Qos::AtMostOnce || message.expiry_s || may_lose)) return;
   uint32_t& newest = session.newest[{message.publisher, message.topic_name, message.qos, publish.qos}];
   if (newest > message.id) fail(session, message, "got it after " + to_string(messages_[newest - 1]));
   newest = message.id;

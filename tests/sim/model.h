@@ -65,6 +65,7 @@ struct Subscribed {
 struct Copies {
   uint32_t live = 0;       // not counting repeats with DUP
   uint32_t live_qos0 = 0;  // of these
+  uint32_t qos2 = 0;       // at QoS 2, each exchange once
   uint32_t repeats = 0;
   uint32_t retained = 0;   // from the retained store
   uint32_t either = 0;     // RETAIN set where a subscription asks to have it as published
@@ -82,6 +83,7 @@ struct SessionRecord {
   std::map<std::string, uint32_t> newest_live;          // by topic: message id
   uint32_t packet_size_least = UINT32_MAX;              // Maximum Packet Size, the least so far
   uint32_t connections = 0;
+  bool doubtful = false;  // its client once forgot it, and then the broker had it still
   bool connected = false;
   bool present_at_end = false;
 };

@@ -47,7 +47,7 @@ class Run {
   }
 
   void run() {
-    const uint32_t actions = 40 + below(160);
+    const uint32_t actions = chance(700) ? 40 + below(160) : 200 + below(1500);
     for (uint32_t done = 0; done < actions;) {
       const bool moved = chance(850) && world_.step();
       if (moved) continue;
@@ -66,6 +66,7 @@ class Run {
     if (chance(150)) setup.log_fails_in_1000 = 50 + below(200);
     setup.slow_log = chance(700);
     setup.limits.receive_maximum = chance(300) ? static_cast<uint16_t>(1 + below(5)) : 20;
+    setup.limits.receipt_timeout_s = 1'000'000;  // a forgotten receipt may double a message
     setup.limits.inflight_max = chance(300) ? static_cast<uint16_t>(1 + below(3)) : 100;
     lossy_ = chance(100);
     if (lossy_) {
@@ -84,15 +85,15 @@ class Run {
       return;
     }
     if (client.idle()) {
-      if (chance(600)) connect(role);
+      if (client.may_connect() && chance(600)) connect(role);
       return;
     }
     if (chance(15)) {
       client.break_link(true);
-    } else if (chance(8)) {
-      connect(role);  // a second connection, while the first still stands
     } else if (!client.is_connected()) {
       return;
+    } else if (chance(8)) {
+      connect(role);  // a second connection, while the first still stands
     } else if (chance(15)) {
       const bool with_will = chance(300);
       client.begin_disconnect(with_will ? ReasonCode::DisconnectWithWill : ReasonCode::Success);
@@ -179,7 +180,8 @@ class Run {
   void finish() {
     world_.log().fails_in_1000 = 0;
     for (Role& role : roles_) role.client->reads = role.client->acknowledges = true;
-    world_.settle();
+    // Connections that were cut before their CONNECT was whole end with their time-out.
+    world_.settle().advance_ms(world_.setup().limits.connect_timeout_ms + 1000).settle();
     for (Role& role : roles_) {
       Client& client = *role.client;
       if (client.idle()) {
@@ -213,8 +215,7 @@ class Run {
       world_.settle();
       client->begin_disconnect();
     }
-    // Connections that were cut before their CONNECT was whole end with their time-out.
-    world_.settle().advance_ms(world_.setup().limits.connect_timeout_ms + 1000).settle();
+    world_.settle();
     world_.require(world_.connection_count() == 0, "connections are left at the end");
     world_.require(world_.session_count() == 0, "sessions are left at the end");
   }

@@ -65,6 +65,7 @@ World::World(uint64_t seed, const WorldSetup& setup)
       committer_(office_, log_),
       parties_(setup_.shard_count + 1),
       model_(*this) {
+  words_.world = this;
   log_.random = &random_;
   log_.slow = setup_.slow_log;
   log_.fails_in_1000 = setup_.log_fails_in_1000;
@@ -73,6 +74,7 @@ World::World(uint64_t seed, const WorldSetup& setup)
     wires_.back()->shard = i;
     ShardWorld shared{setup_.limits, router_, office_};
     shared.network = wires_.back().get();
+    shared.log = &words_;
     cores_.push_back(std::make_unique<ShardCore>(shared, i, random_.next(), now_));
   }
 }

@@ -114,6 +114,12 @@ class World final {
     bool adopt(Link& link, Connection& connection) noexcept override;
     uint32_t shard = 0;
   };
+  struct Words final : LogSink {
+    void write(LogLevel, std::string_view text) noexcept override {
+      world->trace([&] { return "the broker says: " + std::string(text); });
+    }
+    const World* world = nullptr;
+  };
   struct Party {  // a shard, or the committer
     bool awake = true;
     bool more = false;
@@ -138,6 +144,7 @@ class World final {
   Instant now_{1'000 * kSecond};
   uint64_t steps_ = 0;
   const bool traced_;
+  Words words_;
   std::vector<std::unique_ptr<SimLink>> links_;  // before the broker, which lets go of them
   Router router_;
   PostOffice office_;

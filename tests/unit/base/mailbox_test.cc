@@ -40,11 +40,13 @@ TEST_CASE("a mailbox takes as many as it has room for, and gives them in order",
 TEST_CASE("a producer that was refused is told once that there is room", "[base]") {
   Mailbox<int> box(1);
   CHECK(box.push(1));
+  REQUIRE(box.front());
   box.pop();
   CHECK_FALSE(box.take_room_wanted());
   CHECK(box.push(2));
   CHECK_FALSE(box.push(3));
   CHECK_FALSE(box.push(3));
+  REQUIRE(box.front());
   box.pop();
   CHECK(box.take_room_wanted());
   CHECK_FALSE(box.take_room_wanted());

@@ -15,7 +15,7 @@ struct Versioned {
 };
 struct Longer {
   Versioned known;
-  uint32_t third;
+  uint64_t third;  // without padding behind it
 };
 
 }  // namespace

@@ -67,7 +67,9 @@ struct GroupTest {
   }
   static SlabHandle session(uint32_t index) { return {index, 1}; }
   void join(uint32_t shard, uint32_t index, const GroupChange& how) {
-    REQUIRE(groups.join(how, shard, session(index), {}) == Status::Ok);
+    uint32_t token = 0;
+    REQUIRE(groups.join(how, shard, session(index), {}, token) == Status::Ok);
+    CHECK(token != 0);
   }
   void publish(std::string_view payload, Qos qos, bool retain = false, std::string_view topic = "t") {
     MessageView view;

@@ -69,7 +69,7 @@ TEST_CASE("a packet larger than the maximum ends the connection when its header 
   CHECK(three.accepted(connect_as("d")).raw("30 e6 07").said() == Lines{"closed"});
 }
 
-TEST_CASE("packets may come in any pieces", "[session][MQTT-4.2.0-1]") {
+TEST_CASE("packets may come in any pieces", "[session]") {
   const auto all = hex(
       "10 0e | 00 04 'MQTT' 05 02 | 00 00 | 00 | 00 01 'a'"
       "82 07 | 00 01 | 00 | 00 01 't' | 01"

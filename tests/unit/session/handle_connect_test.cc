@@ -61,7 +61,7 @@ TEST_CASE("a second CONNECT ends the connection",
   CHECK(three.connect(connect_as("three")).said() == Lines{"closed"});
 }
 
-TEST_CASE("a CONNECT that is no good is closed without CONNACK", "[session][MQTT-3.1.4-1][MQTT311-3.1.4-1]") {
+TEST_CASE("a CONNECT that is no good is closed without CONNACK", "[session][MQTT-3.1.4-1][MQTT311-3.1.4-1][MQTT311-3.2.2-6]") {
   TestBroker broker;
   const auto said_to = [&](std::string_view packet) { return TestClient(broker).raw(packet).said(); };
   CHECK(said_to("10 0d | 00 04 'MQTT' 05 03 | 00 3c | 00 | 00 00") == Lines{"closed"});           // reserved flag
@@ -82,6 +82,64 @@ TEST_CASE("the protocol name and the reserved connect flag are judged by the bro
   CHECK(flag.raw("10 0d | 00 04 'MQTT' 05 03 | 00 3c | 00 | 00 00").said() == Lines{"closed"});
   CHECK(name311.raw("10 0c | 00 04 'MQTt' 04 02 | 00 3c | 00 00").said() == Lines{"closed"});
   CHECK(flag311.raw("10 0c | 00 04 'MQTT' 04 03 | 00 3c | 00 00").said() == Lines{"closed"});
+}
+
+// Each is a CONNECT of one byte or flag too many, too few, or of the wrong kind.
+TEST_CASE("a CONNECT whose flags and payload contradict each other is closed without CONNACK",
+          "[session][MQTT-1.5.7-1][MQTT-3.1.2-9][MQTT-3.1.2-11][MQTT-3.1.2-12][MQTT-3.1.2-13][MQTT-3.1.2-16]"
+          "[MQTT-3.1.2-17][MQTT-3.1.2-18][MQTT-3.1.2-19][MQTT-3.1.3-1][MQTT-3.1.3-3][MQTT-3.1.3-4][MQTT-3.1.3-11]"
+          "[MQTT-3.1.3-12][MQTT311-3.1.2-9][MQTT311-3.1.2-11][MQTT311-3.1.2-13][MQTT311-3.1.2-14][MQTT311-3.1.2-15]"
+          "[MQTT311-3.1.2-18][MQTT311-3.1.2-19][MQTT311-3.1.2-20][MQTT311-3.1.2-21][MQTT311-3.1.2-22][MQTT311-3.1.3-1]"
+          "[MQTT311-3.1.3-3][MQTT311-3.1.3-4][MQTT311-3.1.3-10][MQTT311-3.1.3-11]") {
+  struct Case {
+    std::string_view flags, properties, payload;
+    bool five_too = true;
+  };
+  const Case cases[] = {
+      {"0a", "00", "00 01 'a'"},                                        // Will QoS 1 without a will
+      {"22", "00", "00 01 'a'"},                                        // Will Retain without a will
+      {"1e", "00", "00 01 'a' WP 00 01 'w' 00 01 'x'"},                 // Will QoS 3
+      {"06", "00", "00 01 'a'"},                                        // a will announced and not sent
+      {"06", "00", "00 01 'a' WP 00 01 'w'"},                           // a will topic without its payload
+      {"02", "00", "00 01 'a' WP 00 01 'w' 00 01 'x'"},                 // a will sent and not announced
+      {"06", "00", "00 01 'a' WP 00 01 ff 00 01 'x'"},                  // a will topic that is not UTF-8
+      {"82", "00", "00 01 'a'"},                                        // a user name announced and not sent
+      {"02", "00", "00 01 'a' 00 01 'u'"},                              // a user name sent and not announced
+      {"82", "00", "00 01 'a' 00 01 ff"},                               // a user name that is not UTF-8
+      {"c2", "00", "00 01 'a' 00 01 'u'"},                              // a password announced and not sent
+      {"82", "00", "00 01 'a' 00 01 'u' 00 01 'p'"},                    // a password sent and not announced
+      {"42", "00", "00 01 'a' 00 01 'p'", false},                       // a password alone, which 5 allows
+      {"02", "00", ""},                                                 // no client identifier
+      {"02", "00", "00 01 ff"},                                         // one that is not UTF-8
+      {"02", "00", "00 02 'a'"},                                        // one that is cut off
+      {"c6", "00", "00 01 'u' 00 01 'p' 00 01 'a' WP 00 01 'w' 00"},    // another order: the last length is cut off
+  };
+  TestBroker broker;
+  const auto packet_of = [](const Case& one, ProtocolVersion version) {
+    std::string payload(one.payload);
+    if (const size_t at = payload.find("WP"); at != payload.npos) payload.replace(at, 2, version == V5 ? "00" : "");
+    const std::string body = std::string("00 04 'MQTT' ") + (version == V5 ? "05 " : "04 ") + std::string(one.flags) +
+                             " 00 00 " + (version == V5 ? std::string(one.properties) : "") + payload;
+    std::vector<std::byte> packet = hex(body);
+    packet.insert(packet.begin(), {std::byte{0x10}, static_cast<std::byte>(packet.size())});
+    return packet;
+  };
+  for (const Case& one : cases) {
+    INFO(one.flags << " | " << one.payload);
+    TestClient five(broker), three(broker, V311);
+    if (one.five_too) {
+      CHECK(five.send(packet_of(one, V5)).said() == Lines{"closed"});
+    } else {
+      CHECK(five.send(packet_of(one, V5)).said() == Lines{"CONNACK 00"});
+    }
+    CHECK(three.send(packet_of(one, V311)).said() == Lines{"closed"});
+  }
+  TestClient pair(broker), good(broker), good311(broker, V311);
+  CHECK(pair.send(packet_of({"02", "07 26 00 01 ff 00 01 'v'", "00 01 'a'"}, V5)).said() == Lines{"closed"});
+  const Case everything{"ee", "00", "00 01 'e' WP 00 01 'w' 00 01 'x' 00 01 'u' 00 01 'p'"};
+  CHECK(good.send(packet_of(everything, V5)).said() == Lines{"CONNACK 00"});
+  good.disconnect();
+  CHECK(good311.send(packet_of(everything, V311)).said() == Lines{"CONNACK 00"});
 }
 
 TEST_CASE("an unknown protocol level is answered in the older or newer form and closed",
