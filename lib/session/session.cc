@@ -661,7 +661,8 @@ bool Session::leave_group(std::string_view shared_filter) noexcept {
 
 bool Session::is_member(uint32_t home, uint32_t group) const noexcept {
   for (const GroupMembership* one = memberships_; one; one = one->next) {
-    if ((one->token == group || one->token == 0) && shard_.group_home_of(namespace_id_, one->text()) == home) return true;
+    if ((one->token == group || one->token == 0) && shard_.group_home_of(namespace_id_, one->text()) == home)
+      return true;
   }
   return false;
 }

@@ -37,7 +37,7 @@ struct Will {
 struct Receipt {
   Instant since{};
   uint32_t connection_serial = 0;  // the last on which it came: in its Receive Maximum it counts
-  bool answered = false;  // PUBREC was sent: everybody who takes the message has answered
+  bool answered = false;           // PUBREC was sent: everybody who takes the message has answered
 };
 
 // A publish of this session that waits for its takers, or for one before it: acknowledgements leave in the order in
@@ -116,8 +116,8 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
 
   // Sink.
   void deliver(const Delivery& delivery, Instant now) noexcept override;
-  // The shared group `group` of the shard `home` chose this member: as deliver(), but false if it cannot be sent or kept,
-  // or if it is a member no more.
+  // The shared group `group` of the shard `home` chose this member: as deliver(), but false if it cannot be sent or
+  // kept, or if it is a member no more.
   bool take_shared(uint32_t home, uint32_t group, const MessageRef& message, Qos qos, bool retain, uint32_t identifier,
                    Instant now) noexcept;
   // Sends what waits, as far as the window and the outbox have room.

@@ -622,8 +622,8 @@ bool ShardCore::handle_mail(Mail& mail, Instant now) noexcept {
     case Mail::Kind::GroupDeliver: {
       Session* session = sessions_.find(mail.session);
       const auto identifier = static_cast<uint32_t>(mail.number);
-      if (session && session->take_shared(mail.from, mail.token, mail.message, mail.qos, mail.number >> 32, identifier,
-                                          now)) {
+      if (session &&
+          session->take_shared(mail.from, mail.token, mail.message, mail.qos, mail.number >> 32, identifier, now)) {
         return true;
       }
       Mail answer;

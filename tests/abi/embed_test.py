@@ -15,7 +15,7 @@ TIMEOUT_S = 20  # for whatever is to happen
 
 class Embed(unittest.TestCase):
     def start(self, *command: str) -> tuple[subprocess.Popen, str]:
-        """A program that has said where it listens, and that port. Its output comes line by line, though it is piped."""
+        """A program that has said where it listens, and that port; its output comes line by line though piped."""
         process = subprocess.Popen(["stdbuf", "-oL", *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                    stderr=subprocess.PIPE, text=True)
         self.addCleanup(self.end, process)

@@ -1,4 +1,4 @@
-"""The pages of the public objects: their programs compile as C99, run, and print what the page says; nothing is left out.
+"""The pages of the public objects: their programs compile as C99, run, and print what the page says, all of them.
 
 A ```c block with a main() is a whole program. Where the next block is ```text, that is what it prints; otherwise it
 prints nothing. Programs are run without input.

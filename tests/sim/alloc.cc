@@ -1,5 +1,5 @@
-// The heap of the simulation: malloc, with counts, and with calls that can be made to fail. It is linked in the place of
-// lib/base/alloc.cc. The simulation has one thread.
+// The heap of the simulation: malloc, with counts, and with calls that can be made to fail. It is linked in the place
+// of lib/base/alloc.cc. The simulation has one thread.
 #include "base/alloc.h"
 
 #include <cstdlib>

@@ -97,16 +97,16 @@ void Client::send(const Packet&... packet) {
 
 // "PUBLISH #3 a/b m17:" for the trace.
 std::string Client::describe(Bytes packet) const {
-  static constexpr const char* kNames[] = {"?",         "CONNECT", "CONNACK",     "PUBLISH",  "PUBACK",  "PUBREC",
-                                           "PUBREL",    "PUBCOMP", "SUBSCRIBE",   "SUBACK",   "UNSUBSCRIBE",
-                                           "UNSUBACK",  "PINGREQ", "PINGRESP",    "DISCONNECT", "AUTH"};
+  static constexpr const char* kNames[] = {"?",       "CONNECT",  "CONNACK",    "PUBLISH", "PUBACK",      "PUBREC",
+                                           "PUBREL",  "PUBCOMP",  "SUBSCRIBE",  "SUBACK",  "UNSUBSCRIBE", "UNSUBACK",
+                                           "PINGREQ", "PINGRESP", "DISCONNECT", "AUTH"};
   const codec::Frame frame = codec::scan_frame(packet);
   std::string text = kNames[static_cast<unsigned>(frame.type)];
   if (frame.type == PacketType::Publish) {
     if (const auto publish = codec::decode_publish(packet, version_); publish.ok()) {
       text += " #" + std::to_string(publish->packet_id) + " qos " + std::to_string(static_cast<int>(publish->qos)) +
-              (publish->dup ? " dup" : "") + (publish->retain ? " retain" : "") + " " + std::string(publish->topic_name) +
-              " " + std::string(as_text(publish->payload)).substr(0, 12);
+              (publish->dup ? " dup" : "") + (publish->retain ? " retain" : "") + " " +
+              std::string(publish->topic_name) + " " + std::string(as_text(publish->payload)).substr(0, 12);
     }
   } else if (frame.type != PacketType::Connect && frame.size >= 4u) {
     for (size_t i = frame.header_size; i < frame.size && i < 24u; ++i) {
@@ -144,8 +144,8 @@ void Client::begin_connect(const ConnectSetup& setup) {
   leaving_ = false;
   world_.trace([&] {
     return client_id_ + " connects at shard " + std::to_string(link_->shard) + ", lives on " +
-           std::to_string(world_.core(0).home_of(kGlobalNamespace, client_id_)) + (setup_.clean_start ? ", clean" : "") +
-           ", expiry " + std::to_string(setup_.session_expiry_s);
+           std::to_string(world_.core(0).home_of(kGlobalNamespace, client_id_)) +
+           (setup_.clean_start ? ", clean" : "") + ", expiry " + std::to_string(setup_.session_expiry_s);
   });
   codec::ConnectView connect;
   connect.version = version_;
@@ -380,7 +380,8 @@ uint16_t Client::next_packet_id() {
 bool Client::can_act() const noexcept {
   if (!link_) return false;
   if (reads && link_->readable_for_client()) return true;
-  return std::any_of(std::begin(due_), std::end(due_), [](const auto& queue) { return !queue.empty(); }) && acknowledges;
+  return std::any_of(std::begin(due_), std::end(due_), [](const auto& queue) { return !queue.empty(); }) &&
+         acknowledges;
 }
 
 size_t Client::available() const noexcept { return reads && link_ ? link_->to_client.size() : 0; }
@@ -408,7 +409,8 @@ void Client::act(size_t size) {
     const codec::Frame frame = codec::scan_frame(rest);
     require(frame.kind != codec::Frame::Kind::Malformed, "got bytes that are no packet");
     if (frame.kind != codec::Frame::Kind::Complete) break;
-    if (setup_.packet_size_max && frame.size > setup_.packet_size_max) fail("got a packet over its Maximum Packet Size");
+    if (setup_.packet_size_max && frame.size > setup_.packet_size_max)
+      fail("got a packet over its Maximum Packet Size");
     done += frame.size;
     const std::vector<std::byte> packet(rest.begin(), rest.begin() + frame.size);
     handle(frame, packet);
@@ -431,7 +433,8 @@ void Client::send_due(std::deque<Due>& queue) {
 
 void Client::handle(const codec::Frame& frame, Bytes packet) {
   world_.trace([&] { return client_id_ + " < " + describe(packet); });
-  if (state_ == State::Connecting && frame.type != PacketType::Connack) fail("got a packet before CONNACK");  // [MQTT-3.2.0-1]
+  if (state_ == State::Connecting && frame.type != PacketType::Connack)
+    fail("got a packet before CONNACK");  // [MQTT-3.2.0-1]
   switch (frame.type) {
     case PacketType::Connack: handle_connack(packet); return;
     case PacketType::Publish: handle_publish(packet); return;
@@ -550,7 +553,8 @@ void Client::handle_ack(Bytes packet) {
   }
   acknowledgements_.push_back(ack->reason_code);
   if (is_error(ack->reason_code)) {
-    require(world_.model().may_lose || world_.log().failed_count || may_be_refused, "a publish is refused");
+    const Model& model = world_.model();
+    require(model.may_lose || model.may_refuse || world_.log().failed_count, "a publish is refused");
   }
   world_.model().acknowledged(at->message, ack->reason_code);
   if (ack->type == PacketType::Pubrec && !is_error(ack->reason_code)) {
@@ -565,7 +569,8 @@ void Client::handle_suback(Bytes packet) {
   const auto suback = codec::decode_suback(packet, version_);
   require(suback.ok(), "got a SUBACK or UNSUBACK that does not decode");
   const auto request = requests_.find(suback->packet_id);
-  require(request != requests_.end() && request->second == suback->type, "got a SUBACK or UNSUBACK for nothing it asked");
+  require(request != requests_.end() && request->second == suback->type,
+          "got a SUBACK or UNSUBACK for nothing it asked");
   requests_.erase(request);
   world_.model().answered(*session_, suback->packet_id, suback->reason_codes);
 }

@@ -1,8 +1,8 @@
 // A client of the simulated world: the protocol from the other side, for all three versions.
 //
 // What a test calls on it either only sends (begin_…), so that it runs into whatever else is on its way, or sends and
-// lets the world come to rest. Everything that arrives is decoded and judged against the protocol: legal for the version,
-// acknowledged in order, within this client's Receive Maximum and Maximum Packet Size, identifiers not used twice.
+// lets the world come to rest. Everything that arrives is decoded and judged against the protocol: legal for the
+// version, acknowledged in order, within this client's Receive Maximum and Maximum Packet Size, identifiers not used twice.
 #pragma once
 
 #include <deque>
@@ -171,20 +171,20 @@ class Client {
   SimLink* link_ = nullptr;
   State state_ = State::Idle;
   ConnectSetup setup_;
-  std::vector<std::byte> in_;       // a part of a packet
+  std::vector<std::byte> in_;  // a part of a packet
   bool session_present_ = false;
-  bool leaving_ = false;            // DISCONNECT was sent
+  bool leaving_ = false;                                   // DISCONNECT was sent
   uint16_t receive_maximum_out_ = kReceiveMaximumDefault;  // the broker's
   size_t send_quota_ = kReceiveMaximumDefault;
   uint16_t alias_max_ = 0;
   std::map<std::string, uint16_t> aliases_;
-  std::set<uint16_t> open_;         // QoS 1 and 2 messages that came on this connection and are not finished
-  std::deque<Due> due_[3];          // PUBACKs; PUBRECs and PUBCOMPs; PUBRELs: each in order, the queues in any
+  std::set<uint16_t> open_;  // QoS 1 and 2 messages that came on this connection and are not finished
+  std::deque<Due> due_[3];   // PUBACKs; PUBRECs and PUBCOMPs; PUBRELs: each in order, the queues in any
   std::deque<uint16_t> await_puback_, await_pubrec_;  // sent on this connection, in order
   std::optional<ReasonCode> connack_reason_, disconnect_reason_;
   std::vector<ReasonCode> acknowledgements_;
-  uint32_t will_ = 0;               // message id
-  uint32_t will_before_ = 0;        // of the connection before, taken back with it
+  uint32_t will_ = 0;         // message id
+  uint32_t will_before_ = 0;  // of the connection before, taken back with it
   const SimLink* link_before_ = nullptr;
   const SimLink* unanswered_ = nullptr;  // the last whose CONNECT had no answer
 
@@ -194,7 +194,7 @@ class Client {
   std::map<uint16_t, std::string> incoming_;  // QoS 2 messages before their PUBREL: identifier and payload
   std::map<uint16_t, codec::PacketType> requests_;
   uint16_t last_packet_id_ = 0;
-  bool unsure_ = false;  // a CONNECT had no answer: whether the broker's session is ours is not known
+  bool unsure_ = false;                   // a CONNECT had no answer: whether the broker's session is ours is not known
   bool perhaps_another_session_ = false;  // what was not known when the connection was accepted
   bool durable_ = false;
 

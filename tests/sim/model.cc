@@ -42,9 +42,9 @@ std::string qos_text(Qos qos) { return std::to_string(static_cast<int>(qos)); }
 }  // namespace
 
 std::string to_string(const Published& message) {
-  return "message " + std::to_string(message.id) + " (" + message.payload.substr(0, 8) + ") of " + message.publisher + " on " + message.topic_name +
-         " at QoS " + qos_text(message.qos) + (message.retain ? ", retained" : "") + (message.will ? ", a will" : "") +
-         ", sent " + std::to_string(message.sent_count) + " times";
+  return "message " + std::to_string(message.id) + " (" + message.payload.substr(0, 8) + ") of " + message.publisher +
+         " on " + message.topic_name + " at QoS " + qos_text(message.qos) + (message.retain ? ", retained" : "") +
+         (message.will ? ", a will" : "") + ", sent " + std::to_string(message.sent_count) + " times";
 }
 
 void Model::fail(const SessionRecord& session, const Published& message, const std::string& what) const {
@@ -150,7 +150,7 @@ void Model::answered(SessionRecord& session, uint16_t packet_id, Bytes reason_co
     const auto code = static_cast<uint8_t>(reason_codes[at++]);
     one.packet_id = 0;
     if (code >= 0x80) {
-      world_.require(may_lose, "a subscription to " + one.topic_filter + " is refused");
+      world_.require(may_lose || may_refuse, "a subscription to " + one.topic_filter + " is refused");
       one.end_asked = one.ended = now;
       continue;
     }
@@ -207,7 +207,8 @@ void Model::received(SessionRecord& session, const codec::PublishView& publish) 
     return;
   }
   const Published* message = find(publish.payload);
-  if (!message) world_.fail(session.client_id + " got a message that nobody published: " + std::string(publish.topic_name));
+  if (!message)
+    world_.fail(session.client_id + " got a message that nobody published: " + std::string(publish.topic_name));
   if (message->topic_name != publish.topic_name) fail(session, *message, "got it on another topic");
   if (message->forbidden) fail(session, *message, "got a will that was taken back");
   if (!message->first_sent && !message->will) fail(session, *message, "got it before it was sent");
@@ -241,7 +242,8 @@ void Model::judge_from_store(SessionRecord& session, const Published& message, c
     wanted |= one.group.empty() && matches(one, message) && one.retain_handling != codec::RetainHandling::DoNotSend;
   }
   if (!wanted) fail(session, message, "got it from the retained store and did not ask for that");
-  if (identifiers_of(publish).size() > 1) fail(session, message, "got it from the retained store for two subscriptions");
+  if (identifiers_of(publish).size() > 1)
+    fail(session, message, "got it from the retained store for two subscriptions");
   const auto live = session.newest_live.find(message.topic_name);
   if (live != session.newest_live.end() && live->second > message.id && message.sent_count <= 1) {
     const Published& newer = messages_[live->second - 1];
@@ -282,7 +284,8 @@ void Model::judge_live(SessionRecord& session, const Published& message, const c
   // While subscriptions come and go, each may have its copy at QoS 0 (MQTT5 3.3.4).
   const uint32_t higher = copies.live - copies.live_qos0;
   if (is_steady ? copies.live > most_copies
-                : message.qos == Qos::ExactlyOnce && (higher > most_copies || copies.live > most_copies * subscription_count)) {
+                : message.qos == Qos::ExactlyOnce &&
+                      (higher > most_copies || copies.live > most_copies * subscription_count)) {
     fail(session, message, "got " + std::to_string(copies.live) + " copies");
   }
   if (copies.qos2 > most_copies && !session.doubtful) fail(session, message, "got it again at QoS 2");
@@ -426,8 +429,8 @@ void Model::judge_retained(const std::vector<std::pair<std::string, std::string>
       right |= one->payload == value || (value.empty() && (gone || !one->acknowledged));
     }
     // Nothing that was taken for sure: it may never have come.
-    const bool may_be_none = std::none_of(candidates.begin(), candidates.end(),
-                                          [](const Published* one) { return one->acknowledged != 0; });
+    const bool may_be_none =
+        std::none_of(candidates.begin(), candidates.end(), [](const Published* one) { return one->acknowledged != 0; });
     right |= value.empty() && may_be_none;
     if (!right) {
       std::string text = "for " + topic + " '" + value.substr(0, 16) + "' is retained, and not one of:";

@@ -26,23 +26,23 @@ using Moment = uint64_t;
 
 // One Application Message, from its publisher's view. Payloads are unique, so that it is known again.
 struct Published {
-  uint32_t id = 0;             // counts up, so that of two messages of one publisher the later has the greater
-  std::string publisher;       // client id
+  uint32_t id = 0;        // counts up, so that of two messages of one publisher the later has the greater
+  std::string publisher;  // client id
   uint32_t publisher_session = 0;
   std::string topic_name;
-  std::string payload;         // empty: clears what is retained
+  std::string payload;  // empty: clears what is retained
   Qos qos = Qos::AtMostOnce;
   bool retain = false;
   bool will = false;
-  uint32_t expiry_s = 0;       // 0 = none
+  uint32_t expiry_s = 0;              // 0 = none
   std::vector<std::byte> properties;  // to be forwarded, as on the wire
   Moment first_sent = 0, last_sent = 0, acknowledged = 0;
   uint32_t sent_count = 0;
-  Instant sent_at{};           // first
-  bool refused = false;        // by a reason code
-  bool owed = false;           // of a will: must come
-  bool forbidden = false;      // of a will: must not come
-  bool repeatable = false;     // sent again where the broker may not know it any more: even QoS 2 may come twice
+  Instant sent_at{};        // first
+  bool refused = false;     // by a reason code
+  bool owed = false;        // of a will: must come
+  bool forbidden = false;   // of a will: must not come
+  bool repeatable = false;  // sent again where the broker may not know it any more: even QoS 2 may come twice
 };
 
 // One subscription as the client asked for it. Asking again for the same filter ends this one and begins another.
@@ -67,8 +67,8 @@ struct Copies {
   uint32_t live_qos0 = 0;  // of these
   uint32_t qos2 = 0;       // at QoS 2, each exchange once
   uint32_t repeats = 0;
-  uint32_t retained = 0;   // from the retained store
-  uint32_t either = 0;     // RETAIN set where a subscription asks to have it as published
+  uint32_t retained = 0;  // from the retained store
+  uint32_t either = 0;    // RETAIN set where a subscription asks to have it as published
   Moment first_live = 0;
 };
 
@@ -78,10 +78,10 @@ struct SessionRecord {
   std::string client_id;
   ProtocolVersion version = ProtocolVersion::V5;
   std::vector<Subscribed> subscriptions;
-  std::unordered_map<uint32_t, Copies> got;             // by message id
+  std::unordered_map<uint32_t, Copies> got;                                   // by message id
   std::map<std::tuple<std::string, std::string, Qos, Qos>, uint32_t> newest;  // publisher, topic, QoS sent and granted
-  std::map<std::string, uint32_t> newest_live;          // by topic: message id
-  uint32_t packet_size_least = UINT32_MAX;              // Maximum Packet Size, the least so far
+  std::map<std::string, uint32_t> newest_live;                                // by topic: message id
+  uint32_t packet_size_least = UINT32_MAX;                                    // Maximum Packet Size, the least so far
   uint32_t connections = 0;
   bool doubtful = false;  // its client once forgot it, and then the broker had it still
   bool connected = false;
@@ -117,6 +117,8 @@ class Model {
 
   // The log failed, or a bound was small: then somebody may go without, and order is not kept across a failure.
   bool may_lose = false;
+  // Subscriptions and publishes may be answered with an error: memory is refused, or a bound is small.
+  bool may_refuse = false;
   bool may_reorder = false;
 
  private:
@@ -137,7 +139,7 @@ class Model {
   Moment moment_ = 0;
   std::deque<Published> messages_;
   std::unordered_map<std::string, uint32_t> by_payload_;
-  std::deque<SessionRecord> sessions_;  // clients keep references
+  std::deque<SessionRecord> sessions_;     // clients keep references
   std::map<std::string, size_t> current_;  // by client id: index of the session
 };
 

@@ -9,7 +9,7 @@ namespace mqttq::sim {
 namespace {
 
 constexpr const char* kTopics[] = {"a", "a/b", "a/b/c", "b/a", "/a", "a//b", "$x/a", "b"};
-constexpr const char* kFilters[] = {"a",   "a/b", "a/+", "+/b", "a/#",  "#",    "+",  "$x/#",
+constexpr const char* kFilters[] = {"a",    "a/b", "a/+", "+/b", "a/#",   "#",     "+",   "$x/#",
                                     "$x/+", "+/+", "/+",  "b/a", "a/+/c", "+/a/#", "r/#", "r/+/x"};
 constexpr const char* kGroupFilters[] = {"$share/one/g/#", "$share/two/g/+", "$share/one/g/a"};
 constexpr const char* kGroupTopics[] = {"g/a", "g/b", "g"};
@@ -17,8 +17,8 @@ constexpr const char* kGroupTopics[] = {"g/a", "g/b", "g"};
 // What a client of this world is like.
 struct Role {
   Client* client;
-  const char* group;     // set: a member of shared groups, mostly of this one, and of nothing else
-  bool durable;          // wants its session back
+  const char* group;  // set: a member of shared groups, mostly of this one, and of nothing else
+  bool durable;       // wants its session back
   uint32_t expiry_s;
   uint16_t receive_maximum;
   uint32_t packet_size_max;

@@ -84,7 +84,7 @@ World::~World() {
   for (const auto& core : cores_) core->abandon();
 }
 
-uint64_t World::count(Counter Counters::*which) noexcept {
+uint64_t World::count(Counter Counters::* which) noexcept {
   uint64_t sum = 0;
   for (const auto& core : cores_) sum += (core->counters().*which).value();
   return sum;
@@ -168,7 +168,9 @@ void World::serve_links(uint32_t shard) {
       const Bytes there = link.to_broker.front(size);
       const std::vector<std::byte> bytes(there.begin(), there.end());
       link.to_broker.skip(size);
-      trace([&] { return "  shard " + std::to_string(shard) + " reads " + std::to_string(size) + " of link " + std::to_string(i); });
+      trace([&] {
+        return "  shard " + std::to_string(shard) + " reads " + std::to_string(size) + " of link " + std::to_string(i);
+      });
       core.on_read(*link.connection, bytes, now_);
     }
     if (link.peer_lost() && !chance(300)) {
@@ -246,8 +248,8 @@ void World::print(const std::string& line) const {
 
 void World::fail(const std::string& what) const {
   throw Failure("MQTTQ_SIM_SEED=" + std::to_string(seed_) + " (" + std::to_string(setup_.shard_count) +
-                " shards, mailboxes of " + std::to_string(setup_.mailbox_capacity) + ", step " + std::to_string(steps_) +
-                "): " + what);
+                " shards, mailboxes of " + std::to_string(setup_.mailbox_capacity) + ", step " +
+                std::to_string(steps_) + "): " + what);
 }
 
 std::vector<uint64_t> seeds(uint32_t usual) {

@@ -1,7 +1,7 @@
 // A whole broker in one thread, driven by one seed: shards, committer, log, network and clock.
 //
-// At each step one of those that have something to do is picked and does a part of it: a shard reads a few bytes of some
-// links and takes its turn, the committer takes its own, the disk finishes a write, a client reads a little. A party
+// At each step one of those that have something to do is picked and does a part of it: a shard reads a few bytes of
+// some links and takes its turn, the committer takes its own, the disk finishes a write, a client reads a little. A party
 // that nobody woke is not picked, so that a wake-up that the broker forgets shows as a world at rest with work undone.
 #pragma once
 
@@ -35,10 +35,10 @@ class SimLog final : public Log {
   // All that was appended is on the disk.
   void sync() noexcept { durable_ = appended_; }
 
-  bool slow = false;             // append() leaves it to sync()
-  uint32_t fails_in_1000 = 0;    // batches, at random
-  Status failure = Status::Ok;   // of all batches, until it is Ok again
-  uint64_t failed_count = 0;     // batches
+  bool slow = false;            // append() leaves it to sync()
+  uint32_t fails_in_1000 = 0;   // batches, at random
+  Status failure = Status::Ok;  // of all batches, until it is Ok again
+  uint64_t failed_count = 0;    // batches
   Random* random = nullptr;
 
  private:
@@ -74,7 +74,7 @@ class World final {
   uint32_t shard_count() const noexcept { return setup_.shard_count; }
   ShardCore& core(uint32_t shard) noexcept { return *cores_[shard]; }
   // The sum over all shards.
-  uint64_t count(Counter Counters::*which) noexcept;
+  uint64_t count(Counter Counters::* which) noexcept;
   uint64_t session_count() noexcept;
   uint64_t connection_count() noexcept;
 
@@ -99,7 +99,8 @@ class World final {
   void run_committer();
 
   [[noreturn]] void fail(const std::string& what) const;
-  // With MQTTQ_SIM_TRACE in the environment, what happens is told on standard error. `line` is a function that makes text.
+  // With MQTTQ_SIM_TRACE in the environment, what happens is told on standard error. `line` is a function that makes
+  // text.
   template <class Line>
   void trace(Line&& line) const {
     if (traced_) print(line());
@@ -158,8 +159,8 @@ class World final {
   std::vector<Choice> choices_;
 };
 
-// The seeds of a test that takes `usual` of them: 1 to as many. MQTTQ_SIM_SEED=n replays one seed alone; MQTTQ_SIM_SEEDS=n
-// takes n of them where it is 1000 otherwise, and in proportion elsewhere.
+// The seeds of a test that takes `usual` of them: 1 to as many. MQTTQ_SIM_SEED=n replays one seed alone;
+// MQTTQ_SIM_SEEDS=n takes n of them where it is 1000 otherwise, and in proportion elsewhere.
 std::vector<uint64_t> seeds(uint32_t usual);
 
 }  // namespace mqttq::sim

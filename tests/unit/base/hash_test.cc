@@ -13,7 +13,8 @@ TEST_CASE("equal bytes hash alike wherever they lie", "[base]") {
   for (size_t size = 0; size <= text.size(); ++size) {
     for (size_t shift = 0; shift < 8; ++shift) {
       const std::string moved = std::string(shift, 'x') + text;
-      CHECK(hash_text(std::string_view(moved).substr(shift, size), 7) == hash_text(std::string_view(text).substr(0, size), 7));
+      CHECK(hash_text(std::string_view(moved).substr(shift, size), 7) ==
+            hash_text(std::string_view(text).substr(0, size), 7));
     }
   }
 }

@@ -30,8 +30,8 @@ struct TestTimer : Timer {
 }  // namespace
 
 TEST_CASE("a timer is due after its moment and not before", "[base]") {
-  for (const int64_t delay : {int64_t{0}, int64_t{1}, 16 * kMillisecond, kSecond, 64 * kSecond, 3'600 * kSecond,
-                              100 * 3'600 * kSecond}) {
+  for (const int64_t delay :
+       {int64_t{0}, int64_t{1}, 16 * kMillisecond, kSecond, 64 * kSecond, 3'600 * kSecond, 100 * 3'600 * kSecond}) {
     const Instant start{123'456'789};
     TimerWheel wheel(start);
     TestTimer timer;

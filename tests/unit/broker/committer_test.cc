@@ -66,7 +66,8 @@ struct CommitterTest {
     Mailbox<Mail>& box = office.box(office.committer(), shard);
     while (Mail* mail = box.front()) {
       if (mail->kind == Mail::Kind::Append) {
-        texts.push_back("append " + std::to_string(mail->number) + " " + std::string(as_text(mail->message->payload())));
+        texts.push_back("append " + std::to_string(mail->number) + " " +
+                        std::string(as_text(mail->message->payload())));
       } else if (mail->reason == ReasonCode::Success) {
         texts.push_back("published " + std::to_string(mail->origin.packet_id));
       } else {
@@ -104,7 +105,8 @@ TEST_CASE_METHOD(CommitterTest, "proposals become one batch, and each is answere
   CHECK(committer.take_woken() == 0);
 }
 
-TEST_CASE_METHOD(CommitterTest, "a batch that fails is refused as a whole, and what was open before is not", "[broker]") {
+TEST_CASE_METHOD(CommitterTest, "a batch that fails is refused as a whole, and what was open before is not",
+                 "[broker]") {
   log.durable = 0;
   REQUIRE(propose(0, 1));
   REQUIRE(committer.turn());

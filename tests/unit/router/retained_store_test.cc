@@ -1,9 +1,9 @@
 // Retained messages against a model that is a map.
 #include "router/retained_store.h"
 
+#include <algorithm>
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/generators/catch_generators_range.hpp>
-#include <algorithm>
 #include <map>
 #include <vector>
 
@@ -92,7 +92,8 @@ TEST_CASE("expired messages are not found", "[router][MQTT-3.3.2-5]") {
 TEST_CASE("wildcards at the front find nothing below '$', and no other namespace",
           "[router][MQTT-4.7.2-1][MQTT311-4.7.2-1]") {
   RetainedStore store(1, 100, 10'000);
-  for (const char* topic : {"$SYS/a", "$SYS", "x/$SYS", "$SYS/a/b"}) REQUIRE(store.set(message_of(topic, "1")) == Status::Ok);
+  for (const char* topic : {"$SYS/a", "$SYS", "x/$SYS", "$SYS/a/b"})
+    REQUIRE(store.set(message_of(topic, "1")) == Status::Ok);
   REQUIRE(store.set(message_of("x", "2", 5)) == Status::Ok);
   CHECK(found(store, "#") == Texts{"x/$SYS=1"});
   CHECK(found(store, "+/+") == Texts{"x/$SYS=1"});
@@ -120,7 +121,8 @@ TEST_CASE("any filter finds just the retained messages that match", "[router][MQ
       if (payload.empty()) {
         bytes -= old_bytes;
         model.erase({namespace_id, name});
-      } else if ((known == model.end() && model.size() >= 150) || bytes - old_bytes + name.size() + payload.size() > 2'500) {
+      } else if ((known == model.end() && model.size() >= 150) ||
+                 bytes - old_bytes + name.size() + payload.size() > 2'500) {
         expected = Status::Full;
       } else {
         bytes += name.size() + payload.size() - old_bytes;

@@ -48,7 +48,8 @@ TEST_CASE("names that are no topic names have no route", "[router][MQTT-3.3.2-2]
   Router router(1, 1);
   RouteCache cache(router, 16);
   const RouteRef* route = nullptr;
-  for (const std::string_view name : {"", "a/+", "#", "\xff"}) CHECK(cache.find(0, name, 128, route) == Outcome::InvalidTopic);
+  for (const std::string_view name : {"", "a/+", "#", "\xff"})
+    CHECK(cache.find(0, name, 128, route) == Outcome::InvalidTopic);
   CHECK(cache.find(0, std::string_view("a\0b", 3), 128, route) == Outcome::InvalidTopic);
   CHECK(cache.find(0, "a/b/c", 2, route) == Outcome::InvalidTopic);
   CHECK(cache.find(0, "a/b", 2, route) == Outcome::Found);

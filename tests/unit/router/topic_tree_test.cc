@@ -42,7 +42,8 @@ TEST_CASE("wildcards match whole levels, and '#' the level above too",
           "[router][MQTT-4.7.1-1][MQTT-4.7.1-2][MQTT-3.3.2-3][MQTT311-4.7.1-2][MQTT311-4.7.1-3]") {
   Router router(1, 1);
   std::vector<Filter*> filters;
-  for (const char* text : {"a/b", "a/+", "a/#", "+/b", "+/+", "#", "a", "+", "a/b/#", "a/+/c", "/+", "+/#", "/#", "a/"}) {
+  for (const char* text :
+       {"a/b", "a/+", "a/#", "+/b", "+/+", "#", "a", "+", "a/b/#", "a/+/c", "/+", "+/#", "/#", "a/"}) {
     filters.push_back(&subscribe(router, text));
   }
   using Texts = std::vector<std::string>;
@@ -105,13 +106,13 @@ TEST_CASE("any name finds just the filters that match it, while filters come and
       }
     }
     std::set<std::pair<NamespaceId, std::string>> listed;
-    router.for_each_filter([&](const Filter& filter) {
-      CHECK(listed.emplace(filter.namespace_id(), filter.text()).second);
-    });
+    router.for_each_filter(
+        [&](const Filter& filter) { CHECK(listed.emplace(filter.namespace_id(), filter.text()).second); });
     CHECK(listed == std::set<std::pair<NamespaceId, std::string>>(model.begin(), model.end()));
     for (Filter* filter : filters) {
       model.erase(model.find({filter->namespace_id(), std::string(filter->text())}));
-      if (model.count({filter->namespace_id(), std::string(filter->text())}) == 0) router.set_interest(*filter, 0, false, false);
+      if (model.count({filter->namespace_id(), std::string(filter->text())}) == 0)
+        router.set_interest(*filter, 0, false, false);
       router.leave(*filter);
     }
     CHECK(heap_blocks() == empty);  // every node, table and filter was given back

@@ -36,25 +36,24 @@ TEST_CASE("what is no packet of a client ends the connection",
     return client.accepted(connect_as("a")).raw(packet).said();
   };
   const Lines malformed{"DISCONNECT 81", "closed"}, error{"DISCONNECT 82", "closed"};
-  CHECK(said_to("00 00", V5) == malformed);                 // type 0
-  CHECK(said_to("c0 ff ff ff ff 01", V5) == malformed);     // a length of five bytes
-  CHECK(said_to("c0 80 00", V5) == malformed);              // a length in more bytes than it needs
-  CHECK(said_to("c4 00", V5) == malformed);                 // flags
-  CHECK(said_to("c0 01 00", V5) == malformed);              // a PINGREQ with something in it
-  CHECK(said_to("f1 00", V5) == malformed);                 // flags of AUTH
-  CHECK(said_to("20 03 00 00 00", V5) == error);            // a server's packets
+  CHECK(said_to("00 00", V5) == malformed);              // type 0
+  CHECK(said_to("c0 ff ff ff ff 01", V5) == malformed);  // a length of five bytes
+  CHECK(said_to("c0 80 00", V5) == malformed);           // a length in more bytes than it needs
+  CHECK(said_to("c4 00", V5) == malformed);              // flags
+  CHECK(said_to("c0 01 00", V5) == malformed);           // a PINGREQ with something in it
+  CHECK(said_to("f1 00", V5) == malformed);              // flags of AUTH
+  CHECK(said_to("20 03 00 00 00", V5) == error);         // a server's packets
   CHECK(said_to("90 04 00 01 00 00", V5) == error);
   CHECK(said_to("b0 04 00 01 00 00", V5) == error);
   CHECK(said_to("d0 00", V5) == error);
-  for (const char* packet : {"00 00", "c0 ff ff ff ff 01", "c4 00", "f0 00", "20 02 00 00", "90 03 00 01 00",
-                             "b0 02 00 01", "d0 00"}) {
+  for (const char* packet :
+       {"00 00", "c0 ff ff ff ff 01", "c4 00", "f0 00", "20 02 00 00", "90 03 00 01 00", "b0 02 00 01", "d0 00"}) {
     CHECK(said_to(packet, V311) == Lines{"closed"});
   }
   CHECK(broker.counter(&Counters::protocol_errors) == 18);
 }
 
-TEST_CASE("a packet larger than the maximum ends the connection when its header has come",
-          "[session][MQTT-3.2.2-15]") {
+TEST_CASE("a packet larger than the maximum ends the connection when its header has come", "[session][MQTT-3.2.2-15]") {
   TestSetup setup;
   setup.limits.packet_size_max = 1'000;
   TestBroker broker(setup);
@@ -70,17 +69,17 @@ TEST_CASE("a packet larger than the maximum ends the connection when its header 
 }
 
 TEST_CASE("packets may come in any pieces", "[session]") {
-  const auto all = hex(
-      "10 0e | 00 04 'MQTT' 05 02 | 00 00 | 00 | 00 01 'a'"
-      "82 07 | 00 01 | 00 | 00 01 't' | 01"
-      "32 0b | 00 01 't' | 00 05 | 00 | 'hello'"
-      "c0 00"
-      "34 0b | 00 01 't' | 00 06 | 00 | 'world'"
-      "62 02 | 00 06"
-      "a2 06 | 00 02 | 00 | 00 01 'u'"
-      "c0 00");
-  Lines expected{"CONNACK 00", "SUBACK #1 01",  "PUBLISH t 'hello' qos1 #1", "PUBACK #5",      "PINGRESP",
-                 "PUBREC #6",  "PUBCOMP #6",    "PUBLISH t 'world' qos1 #2", "UNSUBACK #2 11", "PINGRESP"};
+  const auto all =
+      hex("10 0e | 00 04 'MQTT' 05 02 | 00 00 | 00 | 00 01 'a'"
+          "82 07 | 00 01 | 00 | 00 01 't' | 01"
+          "32 0b | 00 01 't' | 00 05 | 00 | 'hello'"
+          "c0 00"
+          "34 0b | 00 01 't' | 00 06 | 00 | 'world'"
+          "62 02 | 00 06"
+          "a2 06 | 00 02 | 00 | 00 01 'u'"
+          "c0 00");
+  Lines expected{"CONNACK 00", "SUBACK #1 01", "PUBLISH t 'hello' qos1 #1", "PUBACK #5",      "PINGRESP",
+                 "PUBREC #6",  "PUBCOMP #6",   "PUBLISH t 'world' qos1 #2", "UNSUBACK #2 11", "PINGRESP"};
   std::sort(expected.begin(), expected.end());
   for (size_t step = 1; step <= all.size(); ++step) {
     TestBroker broker;
@@ -211,7 +210,8 @@ TEST_CASE("namespaces share neither clients, topics nor retained messages", "[se
   TestBroker broker;
   ListenerInfo tenant;
   tenant.namespace_id = 7;
-  TestClient ours(broker, V5, 0, tenant), theirs(broker), both[] = {TestClient(broker, V5, 0, tenant), TestClient(broker)};
+  TestClient ours(broker, V5, 0, tenant), theirs(broker),
+      both[] = {TestClient(broker, V5, 0, tenant), TestClient(broker)};
   ours.accepted(connect_as("a", true, 100)).subscribed("#", kQos1).subscribed("$share/g/t", kQos1);
   theirs.accepted(connect_as("a", true, 100)).subscribed("#", kQos1);
   CHECK_FALSE(ours.closed());

@@ -70,7 +70,7 @@ TestBroker::~TestBroker() {
   for (const auto& core : cores_) core->abandon();
 }
 
-uint64_t TestBroker::counter(Counter Counters::*which) noexcept {
+uint64_t TestBroker::counter(Counter Counters::* which) noexcept {
   uint64_t sum = 0;
   for (const auto& core : cores_) sum += (core->counters().*which).value();
   return sum;

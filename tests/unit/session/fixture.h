@@ -61,7 +61,7 @@ class TestBroker {
   TestLog& log() noexcept { return log_; }
   PostOffice& office() noexcept { return office_; }
   Instant now() const noexcept { return now_; }
-  uint64_t counter(Counter Counters::*which) noexcept;
+  uint64_t counter(Counter Counters::* which) noexcept;
   // The first of "c0", "c1", … whose home is `shard`.
   std::string client_id_at(uint32_t shard) const;
 

@@ -61,15 +61,16 @@ TEST_CASE("a second CONNECT ends the connection",
   CHECK(three.connect(connect_as("three")).said() == Lines{"closed"});
 }
 
-TEST_CASE("a CONNECT that is no good is closed without CONNACK", "[session][MQTT-3.1.4-1][MQTT311-3.1.4-1][MQTT311-3.2.2-6]") {
+TEST_CASE("a CONNECT that is no good is closed without CONNACK",
+          "[session][MQTT-3.1.4-1][MQTT311-3.1.4-1][MQTT311-3.2.2-6]") {
   TestBroker broker;
   const auto said_to = [&](std::string_view packet) { return TestClient(broker).raw(packet).said(); };
-  CHECK(said_to("10 0d | 00 04 'MQTT' 05 03 | 00 3c | 00 | 00 00") == Lines{"closed"});           // reserved flag
-  CHECK(said_to("10 0c | 00 04 'MQTT' 04 03 | 00 3c | 00 00") == Lines{"closed"});                // the same in 3.1.1
-  CHECK(said_to("10 0e | 00 04 'MQTT' 04 42 | 00 3c | 00 00 00 00") == Lines{"closed"});          // password alone
-  CHECK(said_to("10 0d | 00 04 'MQTX' 05 02 | 00 3c | 00 | 00 00") == Lines{"closed"});           // another protocol
-  CHECK(said_to("10 0e | 00 04 'MQTT' 05 02 | 00 3c | 00 | 00 01 ff") == Lines{"closed"});        // no UTF-8
-  CHECK(said_to("11 0d | 00 04 'MQTT' 05 02 | 00 3c | 00 | 00 00") == Lines{"closed"});           // header flags
+  CHECK(said_to("10 0d | 00 04 'MQTT' 05 03 | 00 3c | 00 | 00 00") == Lines{"closed"});     // reserved flag
+  CHECK(said_to("10 0c | 00 04 'MQTT' 04 03 | 00 3c | 00 00") == Lines{"closed"});          // the same in 3.1.1
+  CHECK(said_to("10 0e | 00 04 'MQTT' 04 42 | 00 3c | 00 00 00 00") == Lines{"closed"});    // password alone
+  CHECK(said_to("10 0d | 00 04 'MQTX' 05 02 | 00 3c | 00 | 00 00") == Lines{"closed"});     // another protocol
+  CHECK(said_to("10 0e | 00 04 'MQTT' 05 02 | 00 3c | 00 | 00 01 ff") == Lines{"closed"});  // no UTF-8
+  CHECK(said_to("11 0d | 00 04 'MQTT' 05 02 | 00 3c | 00 | 00 00") == Lines{"closed"});     // header flags
   CHECK(broker.counter(&Counters::connections_refused) == 6);
   CHECK(broker.core().sessions().count() == 0);
 }
@@ -96,23 +97,23 @@ TEST_CASE("a CONNECT whose flags and payload contradict each other is closed wit
     bool five_too = true;
   };
   const Case cases[] = {
-      {"0a", "00", "00 01 'a'"},                                        // Will QoS 1 without a will
-      {"22", "00", "00 01 'a'"},                                        // Will Retain without a will
-      {"1e", "00", "00 01 'a' WP 00 01 'w' 00 01 'x'"},                 // Will QoS 3
-      {"06", "00", "00 01 'a'"},                                        // a will announced and not sent
-      {"06", "00", "00 01 'a' WP 00 01 'w'"},                           // a will topic without its payload
-      {"02", "00", "00 01 'a' WP 00 01 'w' 00 01 'x'"},                 // a will sent and not announced
-      {"06", "00", "00 01 'a' WP 00 01 ff 00 01 'x'"},                  // a will topic that is not UTF-8
-      {"82", "00", "00 01 'a'"},                                        // a user name announced and not sent
-      {"02", "00", "00 01 'a' 00 01 'u'"},                              // a user name sent and not announced
-      {"82", "00", "00 01 'a' 00 01 ff"},                               // a user name that is not UTF-8
-      {"c2", "00", "00 01 'a' 00 01 'u'"},                              // a password announced and not sent
-      {"82", "00", "00 01 'a' 00 01 'u' 00 01 'p'"},                    // a password sent and not announced
-      {"42", "00", "00 01 'a' 00 01 'p'", false},                       // a password alone, which 5 allows
-      {"02", "00", ""},                                                 // no client identifier
-      {"02", "00", "00 01 ff"},                                         // one that is not UTF-8
-      {"02", "00", "00 02 'a'"},                                        // one that is cut off
-      {"c6", "00", "00 01 'u' 00 01 'p' 00 01 'a' WP 00 01 'w' 00"},    // another order: the last length is cut off
+      {"0a", "00", "00 01 'a'"},                                      // Will QoS 1 without a will
+      {"22", "00", "00 01 'a'"},                                      // Will Retain without a will
+      {"1e", "00", "00 01 'a' WP 00 01 'w' 00 01 'x'"},               // Will QoS 3
+      {"06", "00", "00 01 'a'"},                                      // a will announced and not sent
+      {"06", "00", "00 01 'a' WP 00 01 'w'"},                         // a will topic without its payload
+      {"02", "00", "00 01 'a' WP 00 01 'w' 00 01 'x'"},               // a will sent and not announced
+      {"06", "00", "00 01 'a' WP 00 01 ff 00 01 'x'"},                // a will topic that is not UTF-8
+      {"82", "00", "00 01 'a'"},                                      // a user name announced and not sent
+      {"02", "00", "00 01 'a' 00 01 'u'"},                            // a user name sent and not announced
+      {"82", "00", "00 01 'a' 00 01 ff"},                             // a user name that is not UTF-8
+      {"c2", "00", "00 01 'a' 00 01 'u'"},                            // a password announced and not sent
+      {"82", "00", "00 01 'a' 00 01 'u' 00 01 'p'"},                  // a password sent and not announced
+      {"42", "00", "00 01 'a' 00 01 'p'", false},                     // a password alone, which 5 allows
+      {"02", "00", ""},                                               // no client identifier
+      {"02", "00", "00 01 ff"},                                       // one that is not UTF-8
+      {"02", "00", "00 02 'a'"},                                      // one that is cut off
+      {"c6", "00", "00 01 'u' 00 01 'p' 00 01 'a' WP 00 01 'w' 00"},  // another order: the last length is cut off
   };
   TestBroker broker;
   const auto packet_of = [](const Case& one, ProtocolVersion version) {
@@ -535,8 +536,7 @@ TEST_CASE("a broker without QoS 2 says so, grants less, and refuses what is abov
   good_will.accepted(with_will(connect_as("w"), "t", "x", kQos1));
 }
 
-TEST_CASE("a broker without retained messages says so and refuses them",
-          "[session][MQTT-3.2.2-13][MQTT-3.2.2-14]") {
+TEST_CASE("a broker without retained messages says so and refuses them", "[session][MQTT-3.2.2-13][MQTT-3.2.2-14]") {
   TestSetup setup;
   setup.limits.retain_available = false;
   TestBroker broker(setup);

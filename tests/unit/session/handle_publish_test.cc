@@ -111,8 +111,9 @@ TEST_CASE("after PUBACK an identifier means a new message, whatever DUP says",
   CHECK(listener.said() == Lines{"PUBLISH t 'x'", "PUBLISH t 'y'"});
 }
 
-TEST_CASE("DUP of a PUBLISH is not forwarded", "[session][MQTT-3.3.1-3][MQTT-4.3.2-2][MQTT-4.3.3-2][MQTT-4.3.1-1]"
-                                               "[MQTT311-3.3.1-3][MQTT311-4.3.1-1][MQTT-3.3.1-2][MQTT311-3.3.1-2]") {
+TEST_CASE("DUP of a PUBLISH is not forwarded",
+          "[session][MQTT-3.3.1-3][MQTT-4.3.2-2][MQTT-4.3.3-2][MQTT-4.3.1-1]"
+          "[MQTT311-3.3.1-3][MQTT311-4.3.1-1][MQTT-3.3.1-2][MQTT311-3.3.1-2]") {
   TestBroker broker;
   TestClient five(broker), three(broker, V311), client(broker);
   five.accepted(connect_as("five")).subscribed("t", kQos2);
@@ -178,10 +179,10 @@ TEST_CASE("a PUBLISH whose header contradicts itself ends the connection",
     TestClient client(broker, version);
     return client.accepted(connect_as("a")).raw(packet).said();
   };
-  CHECK(said_to("38 04 00 01 't' 00", V5) == Lines{"DISCONNECT 81", "closed"});         // DUP at QoS 0
-  CHECK(said_to("36 06 00 01 't' 00 01 00", V5) == Lines{"DISCONNECT 81", "closed"});   // QoS 3
-  CHECK(said_to("32 06 00 01 't' 00 00 00", V5) == Lines{"DISCONNECT 82", "closed"});   // identifier 0
-  CHECK(said_to("30 03 00 01 't'", V5) == Lines{"DISCONNECT 81", "closed"});            // no property length
+  CHECK(said_to("38 04 00 01 't' 00", V5) == Lines{"DISCONNECT 81", "closed"});        // DUP at QoS 0
+  CHECK(said_to("36 06 00 01 't' 00 01 00", V5) == Lines{"DISCONNECT 81", "closed"});  // QoS 3
+  CHECK(said_to("32 06 00 01 't' 00 00 00", V5) == Lines{"DISCONNECT 82", "closed"});  // identifier 0
+  CHECK(said_to("30 03 00 01 't'", V5) == Lines{"DISCONNECT 81", "closed"});           // no property length
   CHECK(said_to("38 03 00 01 't'", V311) == Lines{"closed"});
   CHECK(said_to("36 05 00 01 't' 00 01", V311) == Lines{"closed"});
   CHECK(said_to("34 05 00 01 't' 00 00", V311) == Lines{"closed"});
@@ -201,7 +202,7 @@ TEST_CASE("more unanswered publishes than the Receive Maximum end the connection
   client.accepted(connect_as("a"));
   for (uint16_t id = 1; id <= 3; ++id) client.publish("t", "x", kQos2, id);
   CHECK(client.said() == Lines{"PUBREC #1 10", "PUBREC #2 10", "PUBREC #3 10"});
-  CHECK(client.publish("t", "x").said() == Lines{});                                   // QoS 0 does not count
+  CHECK(client.publish("t", "x").said() == Lines{});                                    // QoS 0 does not count
   CHECK(client.publish("t", "x", kQos2, 2, false, true).said() == Lines{"PUBREC #2"});  // nor does a repeat
   CHECK(client.ack(PacketType::Pubrel, 1).said() == Lines{"PUBCOMP #1"});
   CHECK(client.publish("t", "x", kQos1, 4).said() == Lines{"PUBACK #4 10"});
@@ -264,8 +265,7 @@ TEST_CASE("Request Problem Information 0 leaves reason codes as they are, and th
 
 // --- topic aliases
 
-TEST_CASE("a topic alias stands for its topic until the connection ends",
-          "[session][MQTT-3.3.2-7][MQTT-3.3.2-12]") {
+TEST_CASE("a topic alias stands for its topic until the connection ends", "[session][MQTT-3.3.2-7][MQTT-3.3.2-12]") {
   TestSetup setup;
   setup.limits.topic_alias_maximum = 3;
   TestBroker broker(setup);
@@ -326,9 +326,9 @@ TEST_CASE("the properties of a message reach subscribers unaltered and in their 
   live.accepted(connect_as("live")).subscribed("t", kQos0);
   durable.accepted(connect_as("durable", true, 100)).subscribed("t", kQos1, 5);
   three.accepted(connect_as("three")).subscribed("t", kQos0);
-  const auto properties = hex(
-      "26 00 01 'z' 00 01 '1' | 03 00 04 'json' | 26 00 01 'a' 00 01 '2' | 08 00 03 're/' | 09 00 02 'id' | 01 01"
-      "26 00 01 'z' 00 01 '1'");
+  const auto properties =
+      hex("26 00 01 'z' 00 01 '1' | 03 00 04 'json' | 26 00 01 'a' 00 01 '2' | 08 00 03 're/' | 09 00 02 'id' | 01 01"
+          "26 00 01 'z' 00 01 '1'");
   codec::PublishView publish;
   publish.topic_name = "t";
   publish.payload = as_bytes("x");

@@ -76,11 +76,11 @@ TEST_CASE("a message is delivered at the lower of its own QoS and the one grante
 TEST_CASE("a filter matches names level by level, by their bytes alone",
           "[session][MQTT-3.3.2-3][MQTT-4.7.1-1][MQTT-4.7.1-2][MQTT-4.7.2-1][MQTT-4.7.3-4][MQTT-1.5.4-3]"
           "[MQTT311-3.3.2-3][MQTT311-4.7.1-2][MQTT311-4.7.1-3][MQTT311-4.7.2-1][MQTT311-4.7.3-4][MQTT311-1.5.3-3]") {
-  constexpr std::string_view kNames[] = {"a",     "/a",   "a/",  "a/b", "a//b", "a/b/c", "A",   "$x/a",
-                                         "$a",    "b",    "/",   "a b", "ä",    "a\xcc\x88", "\xef\xbb\xbf"};
-  constexpr std::string_view kFilters[] = {"a",   "/a",  "a/",   "a/b",   "a//b", "+",      "#",        "+/+",
-                                           "a/+", "a/#", "+/b",  "/+",    "+/",   "a/+/c",  "a/+/+",    "$x/#",
-                                           "+/a", "$a",  "a b",  "a/b/#", "ä",    "a\xcc\x88", "\xef\xbb\xbf", "/#"};
+  constexpr std::string_view kNames[] = {"a",  "/a", "a/", "a/b", "a//b", "a/b/c",     "A",           "$x/a",
+                                         "$a", "b",  "/",  "a b", "ä",    "a\xcc\x88", "\xef\xbb\xbf"};
+  constexpr std::string_view kFilters[] = {
+      "a",  "/a",    "a/",    "a/b",  "a//b", "+",  "#",   "+/+",   "a/+", "a/#",       "+/b",          "/+",
+      "+/", "a/+/c", "a/+/+", "$x/#", "+/a",  "$a", "a b", "a/b/#", "ä",   "a\xcc\x88", "\xef\xbb\xbf", "/#"};
   TestBroker broker;
   for (const ProtocolVersion version : {V311, V5}) {
     for (const std::string_view filter : kFilters) {
@@ -118,13 +118,13 @@ TEST_CASE("a SUBSCRIBE or UNSUBSCRIBE that is no good ends the connection",
     return client.accepted(connect_as("a")).raw(packet).said();
   };
   const Lines malformed{"DISCONNECT 81", "closed"}, error{"DISCONNECT 82", "closed"}, closed{"closed"};
-  CHECK(said_to("80 07 00 01 00 00 01 'a' 00", V5) == malformed);  // header flags
-  CHECK(said_to("82 07 00 01 00 00 01 ff 00", V5) == malformed);   // no UTF-8
-  CHECK(said_to("82 03 00 01 00", V5) == error);                   // no filter
-  CHECK(said_to("82 07 00 01 00 00 01 'a' 40", V5) == malformed);  // reserved option
-  CHECK(said_to("82 07 00 01 00 00 01 'a' 03", V5) == error);      // QoS 3
-  CHECK(said_to("82 07 00 01 00 00 01 'a' 30", V5) == error);      // Retain Handling 3
-  CHECK(said_to("82 07 00 00 00 00 01 'a' 00", V5) == error);      // identifier 0
+  CHECK(said_to("80 07 00 01 00 00 01 'a' 00", V5) == malformed);    // header flags
+  CHECK(said_to("82 07 00 01 00 00 01 ff 00", V5) == malformed);     // no UTF-8
+  CHECK(said_to("82 03 00 01 00", V5) == error);                     // no filter
+  CHECK(said_to("82 07 00 01 00 00 01 'a' 40", V5) == malformed);    // reserved option
+  CHECK(said_to("82 07 00 01 00 00 01 'a' 03", V5) == error);        // QoS 3
+  CHECK(said_to("82 07 00 01 00 00 01 'a' 30", V5) == error);        // Retain Handling 3
+  CHECK(said_to("82 07 00 00 00 00 01 'a' 00", V5) == error);        // identifier 0
   CHECK(said_to("82 09 00 01 02 0b 00 00 01 'a' 00", V5) == error);  // subscription identifier 0
   CHECK(said_to("a0 06 00 01 00 00 01 'a'", V5) == malformed);
   CHECK(said_to("a2 06 00 01 00 00 01 ff", V5) == malformed);
@@ -183,8 +183,8 @@ TEST_CASE("a subscription replaced while messages wait loses none of them", "[se
     client.ack(PacketType::Puback, id);
     for (std::string& line : client.said()) rest.push_back(std::move(line));
   }
-  CHECK(rest == Lines{"PUBLISH t '2' qos1 #2", "PUBLISH t '3' qos1 #3", "PUBLISH t '4' qos1 #4",
-                      "PUBLISH t '5' qos1 #5"});
+  CHECK(rest ==
+        Lines{"PUBLISH t '2' qos1 #2", "PUBLISH t '3' qos1 #3", "PUBLISH t '4' qos1 #4", "PUBLISH t '5' qos1 #5"});
 }
 
 TEST_CASE("a subscription lowered to QoS 0 still brings what waited", "[session][MQTT-3.8.4-4]") {
@@ -206,8 +206,9 @@ TEST_CASE("a subscription lowered to QoS 0 still brings what waited", "[session]
 
 // --- retain handling, retain as published, no local
 
-TEST_CASE("Retain Handling says when retained messages are sent", "[session][MQTT-3.3.1-9][MQTT-3.3.1-10]"
-                                                                  "[MQTT-3.3.1-11]") {
+TEST_CASE("Retain Handling says when retained messages are sent",
+          "[session][MQTT-3.3.1-9][MQTT-3.3.1-10]"
+          "[MQTT-3.3.1-11]") {
   TestBroker broker;
   TestClient client(broker), publisher(broker);
   publisher.accepted(connect_as("p")).publish("t/a", "a", kQos0, 0, true).publish("t/b", "b", kQos0, 0, true);
@@ -297,12 +298,16 @@ TEST_CASE("messages carry the identifiers of the subscriptions that brought them
     TestBroker broker;
     TestClient client(broker), three(broker, V311), publisher(broker);
     client.accepted(connect_as("a", true, session_expiry_s));
-    client.subscribed("t/#", kQos0, 7).subscribed("t/a", kQos2, 268'435'455).subscribed("+/+", kQos1).subscribed("u", kQos1, 1);
+    client.subscribed("t/#", kQos0, 7)
+        .subscribed("t/a", kQos2, 268'435'455)
+        .subscribed("+/+", kQos1)
+        .subscribed("u", kQos1, 1);
     three.accepted(connect_as("b", true, session_expiry_s)).subscribed("t/#", kQos0).subscribed("t/+", kQos2);
     publisher.accepted(connect_as("p")).publish("t/a", "x", kQos2, 1);
     const Lines lines = client.said();
     REQUIRE(lines.size() == 1);
-    CHECK((lines[0] == "PUBLISH t/a 'x' qos2 #1 sub=7,268435455" || lines[0] == "PUBLISH t/a 'x' qos2 #1 sub=268435455,7"));
+    CHECK((lines[0] == "PUBLISH t/a 'x' qos2 #1 sub=7,268435455" ||
+           lines[0] == "PUBLISH t/a 'x' qos2 #1 sub=268435455,7"));
     CHECK(three.said() == Lines{"PUBLISH t/a 'x' qos2 #1"});
     publisher.publish("t/b", "y").publish("t", "z").publish("u", "1");
     CHECK(client.said() == Lines{"PUBLISH t/b 'y' sub=7", "PUBLISH t 'z' sub=7", "PUBLISH u '1' sub=1"});
@@ -373,8 +378,7 @@ TEST_CASE("deliveries begun before UNSUBSCRIBE are finished", "[session][MQTT-3.
     client.drop();
     TestClient again(broker, version);
     again.connect(connect_as("a", false, 100));
-    CHECK(again.said() ==
-          Lines{"CONNACK 00 present", "PUBLISH t '1' qos1 #1 dup", "PUBLISH t '2' qos2 #2 dup"});
+    CHECK(again.said() == Lines{"CONNACK 00 present", "PUBLISH t '1' qos1 #1 dup", "PUBLISH t '2' qos2 #2 dup"});
     CHECK(again.ack(PacketType::Puback, 1).ack(PacketType::Pubrec, 2).said() == Lines{"PUBREL #2"});
     CHECK(again.ack(PacketType::Pubcomp, 2).said() == Lines{});
   }
@@ -436,8 +440,15 @@ TEST_CASE("a share name is not empty, has no wildcard, and a filter follows it",
   TestBroker broker;
   TestClient client(broker);
   client.accepted(connect_as("a"));
-  client.subscribe(1, {{"$share//t"}, {"$share/g"}, {"$share/g/"}, {"$share/+/t"}, {"$share/g#/t"}, {"$share/g/t#"},
-                       {"$share/g/t"}, {"$share/g//"}, {"$shared/g/t"}});
+  client.subscribe(1, {{"$share//t"},
+                       {"$share/g"},
+                       {"$share/g/"},
+                       {"$share/+/t"},
+                       {"$share/g#/t"},
+                       {"$share/g/t#"},
+                       {"$share/g/t"},
+                       {"$share/g//"},
+                       {"$shared/g/t"}});
   CHECK(client.said() == Lines{"SUBACK #1 8f 8f 8f 8f 8f 8f 00 00 00"});
 }
 

@@ -19,7 +19,8 @@ std::vector<std::string> properties_of(const codec::PublishView& view) {
   codec::PropertyReader reader(view.properties);
   for (codec::Property property; reader.next(property);) {
     const std::string raw(as_text(reader.raw()));
-    const bool moves = property.id == PropertyId::SubscriptionIdentifier || property.id == PropertyId::MessageExpiryInterval;
+    const bool moves =
+        property.id == PropertyId::SubscriptionIdentifier || property.id == PropertyId::MessageExpiryInterval;
     (moves ? free : others).push_back(raw);
   }
   std::sort(free.begin(), free.end());

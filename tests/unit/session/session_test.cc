@@ -106,10 +106,12 @@ TEST_CASE("a session resends in the order of the first sending", "[session][MQTT
     // Identifiers around their end, so that their order is not that of sending.
     use_up_identifiers(publisher, client, 65'530, 1);
     Lines first, again_expected{"CONNACK 00 present"};
-    for (uint16_t i = 0; i < 10; ++i) publisher.publish("t", std::to_string(i), i % 2 ? kQos1 : kQos2, 1).ack(PacketType::Pubrel, 1);
+    for (uint16_t i = 0; i < 10; ++i)
+      publisher.publish("t", std::to_string(i), i % 2 ? kQos1 : kQos2, 1).ack(PacketType::Pubrel, 1);
     for (int i = 0; i < 10; ++i) {
       const int id = (65'530 + i) % 65'535 + 1;
-      const std::string line = "PUBLISH t '" + std::to_string(i) + (i % 2 ? "' qos1 #" : "' qos2 #") + std::to_string(id);
+      const std::string line =
+          "PUBLISH t '" + std::to_string(i) + (i % 2 ? "' qos1 #" : "' qos2 #") + std::to_string(id);
       first.push_back(line);
       again_expected.push_back(line + " dup");
     }
@@ -480,7 +482,10 @@ TEST_CASE("messages for a session that is away wait in its journals, in order, a
           "[session][MQTT-4.5.0-1][MQTT-4.6.0-5][MQTT311-4.5.0-1]") {
   TestBroker broker;
   TestClient client(broker), publisher(broker);
-  client.accepted(connect_as("a", true, 100)).subscribed("t/+", kQos1, 1).subscribed("t/#", kQos1, 2).subscribed("u", kQos1);
+  client.accepted(connect_as("a", true, 100))
+      .subscribed("t/+", kQos1, 1)
+      .subscribed("t/#", kQos1, 2)
+      .subscribed("u", kQos1);
   client.drop();
   publisher.accepted(connect_as("p"));
   Lines expected{"CONNACK 00 present"};

@@ -85,7 +85,10 @@ TEST_CASE("messages reach the subscribers of every shard once and in order, howe
   std::vector<TestClient> readers;
   for (uint32_t shard = 0; shard < 3; ++shard) {
     readers.emplace_back(broker, V5, shard);
-    readers.back().accepted(connect_as(broker.client_id_at(shard), true, session_expiry_s)).subscribed("t/#", kQos2).subscribed("t/+", kQos1);
+    readers.back()
+        .accepted(connect_as(broker.client_id_at(shard), true, session_expiry_s))
+        .subscribed("t/#", kQos2)
+        .subscribed("t/+", kQos1);
   }
   TestClient publisher(broker, V5, 1);
   publisher.accepted(connect_as(broker.client_id_at(2) + "p"));
@@ -94,8 +97,9 @@ TEST_CASE("messages reach the subscribers of every shard once and in order, howe
   for (int i = 10; i < 70; ++i) {
     const std::string digits = std::to_string(i);
     const int qos = i % 3;
-    const auto packet = qos ? hex((qos == 1 ? "32 0a" : "34 0a") + (" 00 03 't/a' 00 " + digits) + " 00 '" + digits + "'")
-                            : hex("30 08 00 03 't/a' 00 '" + digits + "'");
+    const auto packet =
+        qos ? hex((qos == 1 ? "32 0a" : "34 0a") + (" 00 03 't/a' 00 " + digits) + " 00 '" + digits + "'")
+            : hex("30 08 00 03 't/a' 00 '" + digits + "'");
     all.insert(all.end(), packet.begin(), packet.end());
     const int id = i / 10 * 16 + i % 10;
     if (qos) answers.push_back((qos == 1 ? "PUBACK #" : "PUBREC #") + std::to_string(id));
@@ -148,7 +152,8 @@ TEST_CASE("retained messages are found at their homes, whatever shard asks",
   TestClient publisher(broker, V5, 0);
   publisher.accepted(connect_as(broker.client_id_at(0)));
   for (uint16_t i = 1; i <= 30; ++i) {
-    CHECK(publisher.publish("t/" + std::to_string(i), "x", kQos1, i, true).said() == Lines{"PUBACK #" + std::to_string(i)});
+    CHECK(publisher.publish("t/" + std::to_string(i), "x", kQos1, i, true).said() ==
+          Lines{"PUBACK #" + std::to_string(i)});
   }
   for (uint16_t i = 1; i <= 10; ++i) publisher.publish("t/" + std::to_string(i), "", kQos0, 0, true);
   for (uint32_t shard = 0; shard < 3; ++shard) {

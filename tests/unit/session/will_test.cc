@@ -154,9 +154,9 @@ TEST_CASE_METHOD(WillTest, "a take-over publishes a will without delay, and not 
 TEST_CASE_METHOD(WillTest, "a will's properties are published with it, user properties in their order",
                  "[session][MQTT-3.1.3-10]") {
   TestClient client(broker);
-  const auto properties = hex(
-      "26 00 01 'b' 00 01 '2'  18 00 00 00 00  03 00 04 'text'  26 00 01 'a' 00 01 '1'  02 00 00 00 3c"
-      "01 01  26 00 01 'b' 00 01 '0'");
+  const auto properties =
+      hex("26 00 01 'b' 00 01 '2'  18 00 00 00 00  03 00 04 'text'  26 00 01 'a' 00 01 '1'  02 00 00 00 3c"
+          "01 01  26 00 01 'b' 00 01 '0'");
   codec::ConnectView connect = with_will(connect_as("a"), "will", "gone");
   connect.will.properties = properties;
   connect.will.properties_forwardable = false;

@@ -1,0 +1,152 @@
+// Memory is refused: every single call to the allocator in the life of a session fails once, for every k.
+//
+// What may come of it is an answer that says so, a connection that ends, a message that is counted as dropped. What may
+// not: a crash, a leak, an acknowledgement of what is lost without a word, a broker that serves nobody any more.
+#include <catch2/catch_test_macros.hpp>
+
+#include "client.h"
+#include "heap.h"
+#include "world.h"
+
+using namespace mqttq;
+using namespace mqttq::sim;
+
+namespace {
+
+struct Circumstances {
+  uint32_t shard_count;
+  ProtocolVersion version;
+  int64_t refusals;  // in a row
+};
+
+// Two clients who do everything once, and who come back when their connection is ended.
+class Life {
+ public:
+  explicit Life(World& world, ProtocolVersion version)
+      : world_(world),
+        // On different shards, if there are several, and not on the one where connections come in.
+        reader_(world.client(world.client_id_at("reader", 0), version)),
+        writer_(world.client(world.client_id_at("writer", world.shard_count() - 1), version)) {
+    reader_.may_be_refused = writer_.may_be_refused = true;
+    world.model().may_refuse = true;
+  }
+
+  void live() {
+    const std::string group = "$share/g/s/#";
+    with(reader_, [&](Client& one) { one.begin_subscribe({{"a/#", Qos::ExactlyOnce}, {group, Qos::AtLeastOnce}}, id(7)); });
+    with(reader_, [&](Client& one) { one.begin_subscribe({{"+/b", Qos::AtLeastOnce}}, id(9)); });
+    with(writer_, [&](Client& one) { one.begin_subscribe({{"w/#", Qos::AtLeastOnce}, {group, Qos::ExactlyOnce}}); });
+    for (const Qos qos : {Qos::AtMostOnce, Qos::AtLeastOnce, Qos::ExactlyOnce}) {
+      publish(writer_, {"a/b", payload(5), qos, false, 0, true, true});
+      publish(writer_, {"a/b", payload(600), qos, false, 100, false, true});
+      publish(writer_, {"a/x", payload(5000), qos});
+      publish(writer_, {"s/1", payload(10), qos});
+      publish(reader_, {"w/0", payload(10), qos});
+      publish(writer_, {"r/" + std::to_string(static_cast<int>(qos)), payload(10), qos, true});
+    }
+    with(reader_, [&](Client& one) { one.begin_subscribe({{"r/#", Qos::AtLeastOnce}, {"r/0", Qos::AtMostOnce}}); });
+    publish(writer_, {"r/1", "", Qos::AtLeastOnce, true});
+    reader_.break_link(false);
+    world_.settle();
+    for (const Qos qos : {Qos::AtMostOnce, Qos::AtLeastOnce, Qos::ExactlyOnce}) {
+      publish(writer_, {"a/b", payload(5), qos});
+      publish(writer_, {"s/2", payload(5), qos});
+    }
+    with(reader_, [&](Client& one) { one.begin_unsubscribe({"+/b", group}); });
+    with(reader_, [](Client& one) { one.begin_ping(); });
+    connect(reader_);  // takes over from itself
+  }
+
+  // With memory again: both come back, and what was acknowledged is there.
+  void come_back() {
+    for (Client* client : {&reader_, &writer_}) {
+      connect(*client);
+      world_.require(client->is_connected(), client->client_id() + " cannot come back");
+      world_.require(client->open_publishes() == 0, client->client_id() + " has an unacknowledged publish");
+      world_.model().session(client->client_id())->present_at_end = true;
+    }
+    world_.model().may_lose = world_.count(&Counters::dropped_no_memory) > 0;
+    world_.model().judge();
+  }
+
+  void end() {
+    for (Client* client : {&reader_, &writer_}) {
+      client->begin_disconnect(ReasonCode::Success);
+      world_.settle();
+      client->begin_connect({.clean_start = true});
+      world_.settle();
+      client->begin_disconnect();
+      world_.settle();
+    }
+  }
+
+ private:
+  uint32_t id(uint32_t identifier) const { return reader_.version() == ProtocolVersion::V5 ? identifier : 0; }
+  std::string payload(size_t padding) { return "m" + std::to_string(++payloads_) + std::string(padding, '.'); }
+
+  void connect(Client& client) {
+    client.begin_connect({.clean_start = false,
+                          .session_expiry_s = 1000,
+                          .will = WillSetup{"w/" + client.client_id(), payload(3), Qos::AtLeastOnce, true}});
+    world_.settle();
+  }
+
+  // Each step is tried until it was made on a connection: memory is refused a few times only.
+  template <class Step>
+  void with(Client& client, Step&& step) {
+    for (int tries = 0; client.idle() && tries < 5; ++tries) connect(client);
+    world_.require(client.is_connected(), client.client_id() + " is never accepted");
+    step(client);
+    world_.settle();
+  }
+  void publish(Client& client, const PublishSetup& setup) {
+    with(client, [&](Client& one) { one.begin_publish(setup); });
+  }
+
+  World& world_;
+  Client& reader_;
+  Client& writer_;
+  uint32_t payloads_ = 0;
+};
+
+// One life, in which the allocator refuses its k-th call. False when there are not so many.
+bool live_with_failure(const Circumstances& how, int64_t k) {
+  const int64_t blocks = heap_blocks();
+  bool struck = false;
+  {
+    World world(1, {.shard_count = how.shard_count, .mailbox_capacity = 2, .window = 4096, .chunk = 4096, .slow_log = false});
+    Life life(world, how.version);
+    {
+      FailingHeap failing(k, how.refusals);
+      life.live();
+      struck = failing.struck();
+    }
+    life.come_back();
+    Client& other = world.client("other");
+    other.connect({}).subscribe("o/#", Qos::ExactlyOnce).publish("o/1", "hello", Qos::ExactlyOnce).until_acknowledged();
+    world.require(other.received() == std::vector<std::string>{"hello"}, "another client is not served");
+    other.disconnect();
+    life.end();
+    world.require(world.connection_count() == 0, "connections are left");
+    world.require(world.session_count() == 0, "sessions are left");
+  }
+  if (heap_blocks() != blocks) throw Failure(std::to_string(heap_blocks() - blocks) + " blocks of memory are lost");
+  return struck;
+}
+
+}  // namespace
+
+TEST_CASE("any allocation may fail in the life of a session", "[sim]") {
+  for (const Circumstances& how : {Circumstances{1, ProtocolVersion::V5, 1}, Circumstances{2, ProtocolVersion::V5, 1},
+                                   Circumstances{1, ProtocolVersion::V311, 1}, Circumstances{2, ProtocolVersion::V311, 1},
+                                   Circumstances{2, ProtocolVersion::V5, 4}}) {
+    int64_t k = 0;
+    INFO(how.shard_count << " shards, version " << static_cast<int>(how.version) << ", " << how.refusals << " in a row");
+    for (bool struck = true; struck; ++k) {
+      INFO("the call " << k << " to the allocator fails");
+      struck = live_with_failure(how, k);
+      REQUIRE(k < 20'000);
+    }
+    CHECK(k > 100);  // there was something to refuse
+  }
+}
