@@ -29,11 +29,13 @@ class Ring {
 
   // False when the allocator refuses; nothing changed then, and `item` is untouched.
   [[nodiscard]] bool push_back(T&& item) noexcept {
-    if (count_ == capacity_ && !grow()) return false;
+    if (!make_room()) return false;
     new (&items_[(first_ + count_) & (capacity_ - 1)]) T(std::move(item));
     ++count_;
     return true;
   }
+  // After true, the next push_back() does not fail.
+  [[nodiscard]] bool make_room() noexcept { return count_ < capacity_ || grow(); }
   T pop_front() noexcept {
     MQTTQ_ASSERT(count_ > 0);
     T& slot = items_[first_ & (capacity_ - 1)];

@@ -9,16 +9,17 @@ constexpr uint32_t kBatchMax = 1024;  // records of one append
 bool Committer::turn() noexcept {
   // While answers wait for room nothing new is taken: what is open stays bounded by the mailboxes and one batch. Who
   // refused us wakes us when he has room; when nobody did, no mail may be left behind, since its wake-up is spent.
-  bool refused = postman_.flush();
+  bool refused = postman_.flush(), memory = true;
   do {
-    if (!refused) gather();
+    if (!refused) memory = gather();
     answer_durable();
     refused = postman_.flush();
-  } while (!refused && open_.empty() && office_.has_mail(office_.committer()));
-  return !open_.empty();
+  } while (memory && !refused && open_.empty() && office_.has_mail(office_.committer()));
+  return !open_.empty() || !memory;
 }
 
-void Committer::gather() noexcept {
+bool Committer::gather() noexcept {
+  if (!office_.has_mail(office_.committer())) return true;
   LogRecord batch[kBatchMax];
   uint32_t count = 0;
   bool memory = true;
@@ -37,7 +38,7 @@ void Committer::gather() noexcept {
     }
     if (box.take_room_wanted()) postman_.wake(from);
   }
-  if (count == 0 || log_.append({batch, count}) == Status::Ok) return;
+  if (count == 0 || log_.append({batch, count}) == Status::Ok) return memory;
   // A failed write is answered negatively, for all it concerned. Its numbers are not used again.
   const uint32_t good = open_.count() - count;
   for (uint32_t i = 0; i < good; ++i) {
@@ -45,6 +46,7 @@ void Committer::gather() noexcept {
     if (!open_.push_back(std::move(open))) break;  // there is room: one was taken out
   }
   for (uint32_t i = 0; i < count; ++i) tell(open_.pop_front().origin, ReasonCode::QuotaExceeded);
+  return memory;
 }
 
 void Committer::answer_durable() noexcept {

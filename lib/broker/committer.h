@@ -14,7 +14,7 @@ class Committer {
   Committer(PostOffice& office, Log& log) : office_(office), log_(log), postman_(office, office.committer()) {}
 
   // Takes proposals, appends them as one batch, and answers what has become durable. True if it is to be called again
-  // soon without being woken: records are not durable yet.
+  // soon without being woken: records are not durable yet, or there was no memory for a proposal.
   bool turn() noexcept;
   uint64_t take_woken() noexcept { return postman_.take_woken(); }
 
@@ -25,7 +25,7 @@ class Committer {
     PublishOrigin origin;
   };
 
-  void gather() noexcept;
+  bool gather() noexcept;  // false without memory: some proposals stay where they are
   void answer_durable() noexcept;
   void answer(const Open& open) noexcept;
   void tell(const PublishOrigin& origin, ReasonCode reason) noexcept;

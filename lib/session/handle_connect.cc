@@ -236,7 +236,10 @@ void Connection::accept(const codec::ConnectView& connect, bool session_present,
   if (keep_alive_s_ != connect.keep_alive_s) connack.server_keep_alive_s = keep_alive_s_;
   send(connack, version_);
   if (state_ == State::Closing) {
-    publish_will_ = false;  // it was never accepted
+    // It was never accepted: the session is as before, or is not.
+    Session* session = std::exchange(session_, nullptr);
+    session->clear_will();
+    if (!session_present) shard_.end_session(*session, now);
     return;
   }
   arm_keep_alive(now);

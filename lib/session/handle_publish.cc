@@ -29,6 +29,10 @@ Connection::Handled Connection::handle_publish(Bytes packet, Instant now) noexce
   }
   ReasonCode reason = judge_publish(publish, now);
   if (reason == ReasonCode::Success) reason = resolve_alias(publish);
+  if (reason == ReasonCode::ServerBusy) {  // memory was refused: it is not the peer's doing
+    close(reason, now);
+    return Handled::Yes;
+  }
   if (reason != ReasonCode::Success) {
     protocol_error(reason, now);
     return Handled::Yes;
@@ -80,8 +84,10 @@ Connection::Handled Connection::handle_publish(Bytes packet, Instant now) noexce
   PublishOperation operation;
   if (publish.qos != Qos::AtMostOnce) {
     operation.origin = {session_->handle(), serial_, publish.packet_id, static_cast<uint8_t>(shard_.index())};
+    // With a receipt it is surely entered among the open ones: else nobody would answer, and a repeat be taken for new.
     if (publish.qos == Qos::ExactlyOnce &&
-        !session_->receipts().insert(publish.packet_id, Receipt{now, serial_, false})) {
+        (!session_->open_publishes().make_room() ||
+         !session_->receipts().insert(publish.packet_id, Receipt{now, serial_, false}))) {
       close(ReasonCode::ServerBusy, now);
       return Handled::Yes;
     }
@@ -117,10 +123,9 @@ bool Connection::hand_over_held(Instant now) noexcept {
   MovingMessage message(slow_->held);
   const RouteRef* route = nullptr;
   const MessageView& view = message.view();
-  if (shard_.routes().find(view.namespace_id, view.topic_name, UINT32_MAX, route) != RouteCache::Outcome::Found ||
-      !shard_.publish(message, *route, slow_->operation, now)) {
-    return false;
-  }
+  const auto outcome = shard_.routes().find(view.namespace_id, view.topic_name, UINT32_MAX, route);
+  if (outcome == RouteCache::Outcome::NoMemory) shard_.mark_try_again();
+  if (outcome != RouteCache::Outcome::Found || !shard_.publish(message, *route, slow_->operation, now)) return false;
   slow_->held = {};
   if (slow_->operation.origin.wanted()) {
     session_->on_handed_over(slow_->operation.origin, slow_->operation.takers, slow_->operation.outcome(), now);

@@ -641,6 +641,7 @@ GroupMembership* Session::join_group(std::string_view shared_filter, Qos qos, bo
   known->identifier = identifier;
   known->retain_as_published = retain_as_published;
   known->joined = known->failed = false;
+  shard_.forget_leave(*this, shared_filter);
   if (shard_.send_group_change(Mail::Kind::GroupJoin, *this, *known)) return known;
   leave_group(shared_filter);
   return nullptr;
@@ -652,8 +653,11 @@ bool Session::leave_group(std::string_view shared_filter) noexcept {
     GroupMembership* left = *at;
     *at = left->next;
     --membership_count_;
-    shard_.send_group_change(Mail::Kind::GroupLeave, *this, *left);
-    release(left);
+    if (shard_.send_group_change(Mail::Kind::GroupLeave, *this, *left)) {
+      release(left);
+    } else {
+      shard_.leave_later(*this, *left);
+    }
     return true;
   }
   return false;
@@ -677,7 +681,19 @@ void Session::on_group_joined(std::string_view shared_filter, bool ok, uint32_t 
 }
 
 void Session::tell_groups(Mail::Kind kind) noexcept {
-  for (GroupMembership* one = memberships_; one; one = one->next) shard_.send_group_change(kind, *this, *one);
+  for (GroupMembership* one = memberships_; one; one = one->next) {
+    one->untold = !shard_.send_group_change(kind, *this, *one) && kind == Mail::Kind::GroupConnected;
+    if (one->untold) shard_.mark_untold();  // a member that is away says so when it is chosen
+  }
+}
+
+bool Session::tell_untold_groups() noexcept {
+  for (GroupMembership* one = memberships_; one; one = one->next) {
+    if (!one->untold) continue;
+    if (connection_ && !shard_.send_group_change(Mail::Kind::GroupConnected, *this, *one)) return false;
+    one->untold = false;
+  }
+  return true;
 }
 
 }  // namespace mqttq

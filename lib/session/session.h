@@ -84,6 +84,9 @@ struct GroupMembership {
   bool retain_as_published = false;
   bool joined = false;  // its home has said so
   bool failed = false;  // its home had no memory for it
+  bool untold = false;  // its home is still to be told that the member is here
+  SlabHandle left_by;   // the session, once it has left and its home is still to be told
+  NamespaceId left_in = kGlobalNamespace;
   std::string_view text() const noexcept { return {reinterpret_cast<const char*>(this + 1), text_size}; }
 };
 
@@ -179,6 +182,8 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
                               uint32_t identifier) noexcept;
   bool leave_group(std::string_view shared_filter) noexcept;
   void on_group_joined(std::string_view shared_filter, bool ok, uint32_t token) noexcept;
+  // Tells the homes of its groups what could not be told for want of memory. False: not all of it.
+  bool tell_untold_groups() noexcept;
   uint32_t membership_count() const noexcept { return membership_count_; }
 
   // --- retained messages

@@ -70,6 +70,7 @@ void ShardCore::abandon() noexcept {
     session->pump_marked = false;
     end_session(*session, now_);
   }
+  while (leaves_) release(std::exchange(leaves_, leaves_->next));
 }
 
 // --- connections
@@ -81,21 +82,19 @@ Connection* ShardCore::open(Link& link, const ListenerInfo& listener, Instant no
 }
 
 void ShardCore::mark_dirty(Connection& connection) noexcept {
-  // Without memory for the list it is flushed at once.
-  connection.dirty = dirty_.push_back(&connection);
-  if (!connection.dirty) connection.flush({});
+  connection.dirty = true;
+  if (!dirty_.push_back(&connection)) look_for_dirty_ = true;
 }
 
 void ShardCore::mark_stalled(Connection& connection) noexcept {
   if (connection.stalled) return;
   connection.stalled = stalled_.push_back(&connection);
-  MQTTQ_ASSERT(connection.stalled || stalled_.count() < connections_.count());
+  if (!connection.stalled) look_for_stalled_ = true;
 }
 
 void ShardCore::mark_closing(Connection& connection) noexcept {
   if (connection.to_close) return;
   connection.to_close = true;
-  // Without memory for the list the whole slab is looked through at the end of the turn.
   if (!closing_.push_back(&connection)) look_for_closing_ = true;
 }
 
@@ -106,6 +105,7 @@ void ShardCore::mark_moving(Connection& connection, uint32_t to) noexcept {
 void ShardCore::mark_pump(Session& session) noexcept {
   if (session.pump_marked) return;
   session.pump_marked = to_pump_.push_back(&session);
+  if (!session.pump_marked) look_for_pumps_ = true;
 }
 
 void ShardCore::release_connection(Connection& connection, ReasonCode reason, Instant now) noexcept {
@@ -261,7 +261,10 @@ void ShardCore::run_inside_publishes(Instant now) noexcept {
     InsidePublish& one = inside_.front();
     const RouteRef* route = nullptr;
     const auto outcome = routes_.find(one.message->namespace_id(), one.message->topic_name(), UINT32_MAX, route);
-    if (outcome == RouteCache::Outcome::NoMemory) break;  // next turn
+    if (outcome == RouteCache::Outcome::NoMemory) {
+      try_again_ = true;
+      break;
+    }
     if (outcome == RouteCache::Outcome::Found) {
       MovingMessage message(one.message);
       if (!publish(message, *route, one.operation, now)) break;
@@ -462,25 +465,52 @@ uint32_t ShardCore::group_home_of(NamespaceId namespace_id, std::string_view sha
   return home_of(namespace_id, shared_filter);
 }
 
-bool ShardCore::send_group_change(Mail::Kind kind, Session& session, const GroupMembership& membership) noexcept {
+bool ShardCore::send_group_change(Mail::Kind kind, NamespaceId namespace_id, SlabHandle session, bool durable,
+                                  const GroupMembership& membership) noexcept {
   std::unique_ptr<GroupChange, Destroy> change(create<GroupChange>());
   const std::string_view text = membership.text();
   if (!change || !(change->text = static_cast<char*>(allocate(text.size())))) return false;
   std::memcpy(change->text, text.data(), text.size());
   change->text_size = static_cast<uint16_t>(text.size());
-  change->namespace_id = session.namespace_id();
+  change->namespace_id = namespace_id;
   change->qos = membership.qos;
   change->identifier = membership.identifier;
   change->retain_as_published = membership.retain_as_published;
-  change->durable = session.durable();
+  change->durable = durable;
   Mail mail;
   mail.kind = kind;
   mail.from = static_cast<uint8_t>(index_);
-  mail.session = session.handle();
+  mail.session = session;
   mail.payload.reset(change.release());
-  const uint32_t home = group_home_of(session.namespace_id(), text);
+  const uint32_t home = group_home_of(namespace_id, text);
   if (home != index_) return postman_.post_surely(home, std::move(mail));
   return handle_mail(mail, now_);
+}
+
+void ShardCore::leave_later(Session& session, GroupMembership& left) noexcept {
+  left.left_by = session.handle();
+  left.left_in = session.namespace_id();
+  left.next = leaves_;
+  leaves_ = &left;
+}
+
+void ShardCore::forget_leave(Session& session, std::string_view shared_filter) noexcept {
+  for (GroupMembership** at = &leaves_; *at; at = &(*at)->next) {
+    if ((*at)->left_by != session.handle() || (*at)->text() != shared_filter) continue;
+    release(std::exchange(*at, (*at)->next));
+    return;
+  }
+}
+
+void ShardCore::tell_untold() noexcept {
+  while (leaves_ && send_group_change(Mail::Kind::GroupLeave, leaves_->left_in, leaves_->left_by, false, *leaves_)) {
+    release(std::exchange(leaves_, leaves_->next));
+  }
+  if (!std::exchange(look_for_untold_, false)) return;
+  for (uint32_t i = 0; i < sessions_.index_end(); ++i) {
+    Session* session = sessions_.at(i);
+    if (session && !session->tell_untold_groups()) look_for_untold_ = true;
+  }
 }
 
 bool ShardCore::answer_group_join(Mail& mail, Instant now) noexcept {
@@ -683,19 +713,24 @@ void ShardCore::run_moves(Instant) noexcept {
 
 bool ShardCore::turn(Instant now) noexcept {
   now_ = now;
+  try_again_ = false;
   bool more = read_mail(now);
   timers_.advance(now);
   postman_.flush();
+  tell_untold();
   run_inside_publishes(now);
   run_stalled(now);
   run_pumps(now);
   run_moves(now);
   flush_outputs(now);
   run_closing(now);
-  // Ends publish wills and change groups: what that gathered goes out in this turn too.
+  // Ends publish wills, leave publishes behind and change groups: what that gathered goes out in this turn too.
+  run_inside_publishes(now);
   run_pumps(now);
   flush_outputs(now);
-  return more || !queries_.empty() || !closing_.empty() || !dirty_.empty() || !to_pump_.empty();
+  more |= !queries_.empty() || !closing_.empty() || !dirty_.empty() || !to_pump_.empty();
+  more |= leaves_ || look_for_untold_;
+  return more || try_again_ || look_for_closing_ || look_for_dirty_ || look_for_pumps_ || look_for_stalled_;
 }
 
 void ShardCore::run_stalled(Instant now) noexcept {
@@ -707,6 +742,10 @@ void ShardCore::run_stalled(Instant now) noexcept {
     connection->resume(now);  // puts itself behind the others again if it still has to wait
   }
   stalled_.remove_front(count);
+  if (!std::exchange(look_for_stalled_, false)) return;
+  for_each_connection([now](Connection& connection) {
+    if (!connection.stalled) connection.resume(now);
+  });
 }
 
 void ShardCore::run_pumps(Instant now) noexcept {
@@ -717,6 +756,10 @@ void ShardCore::run_pumps(Instant now) noexcept {
     session->pump(now);
   }
   to_pump_.clear();
+  if (!std::exchange(look_for_pumps_, false)) return;
+  for_each_connection([now](Connection& connection) {
+    if (connection.session_) connection.session_->pump(now);
+  });
 }
 
 void ShardCore::flush_outputs(Instant now) noexcept {
@@ -727,18 +770,18 @@ void ShardCore::flush_outputs(Instant now) noexcept {
     connection->flush(now);
   }
   dirty_.clear();
+  if (!std::exchange(look_for_dirty_, false)) return;
+  for_each_connection([now](Connection& connection) {
+    if (std::exchange(connection.dirty, false)) connection.flush(now);
+  });
 }
 
 void ShardCore::run_closing(Instant now) noexcept {
-  if (look_for_closing_) {
-    look_for_closing_ = false;
-    for (uint32_t i = 0; i < connections_.index_end(); ++i) {
-      Connection* connection = connections_.at(i);
-      if (connection && connection->to_close &&
-          std::find(closing_.begin(), closing_.end(), connection) == closing_.end()) {
-        end_connection(*connection, now);
-      }
-    }
+  if (std::exchange(look_for_closing_, false)) {
+    for_each_connection([this, now](Connection& connection) {
+      if (!connection.to_close || std::find(closing_.begin(), closing_.end(), &connection) != closing_.end()) return;
+      end_connection(connection, now);
+    });
   }
   for (uint32_t i = 0; i < closing_.count(); ++i) end_connection(*closing_[i], now);
   closing_.clear();

@@ -166,7 +166,15 @@ class ShardCore final : private GroupCourier {
   // Asks for what is retained under a new subscription. False if there is no room to ask: again later.
   bool query_retained(Session& session, std::string_view topic_filter, const Subscription& options) noexcept;
   // Tells the home of a shared group. False without memory.
-  bool send_group_change(Mail::Kind kind, Session& session, const GroupMembership& membership) noexcept;
+  [[nodiscard]] bool send_group_change(Mail::Kind kind, Session& session, const GroupMembership& membership) noexcept {
+    return send_group_change(kind, session.namespace_id(), session.handle(), session.durable(), membership);
+  }
+  // Takes over a membership that has ended, until its home can be told.
+  void leave_later(Session& session, GroupMembership& left) noexcept;
+  // The session joins again: what leave_later() still has of it for this group is void.
+  void forget_leave(Session& session, std::string_view shared_filter) noexcept;
+  // Some session has memberships whose home is to be told something.
+  void mark_untold() noexcept { look_for_untold_ = true; }
 
   // The connection has output, waits for room, is to be ended: seen to at the end of the turn.
   void mark_dirty(Connection& connection) noexcept;
@@ -175,6 +183,8 @@ class ShardCore final : private GroupCourier {
   void mark_pump(Session& session) noexcept;
   // It goes to shard `to` at the end of the turn, with all that it has read.
   void mark_moving(Connection& connection, uint32_t to) noexcept;
+  // Memory was refused to something that is tried again at the next turn.
+  void mark_try_again() noexcept { try_again_ = true; }
 
   // Of which a peer can cause any number: at most a few a second are let through.
   void log_peer(const char* what, const Connection& connection, ReasonCode reason, Instant now) noexcept;
@@ -200,7 +210,17 @@ class ShardCore final : private GroupCourier {
   void run_stalled(Instant now) noexcept;
   void run_closing(Instant now) noexcept;
   void run_moves(Instant now) noexcept;
+  bool send_group_change(Mail::Kind kind, NamespaceId namespace_id, SlabHandle session, bool durable,
+                         const GroupMembership& membership) noexcept;
+  void tell_untold() noexcept;
   void end_connection(Connection& connection, Instant now) noexcept;
+  // Calls visit(Connection&) for each, which may end the one it is given.
+  template <class Visit>
+  void for_each_connection(Visit&& visit) noexcept {
+    for (uint32_t i = 0; i < connections_.index_end(); ++i) {
+      if (Connection* connection = connections_.at(i)) visit(*connection);
+    }
+  }
   void flush_outputs(Instant now) noexcept;
 
   // A question for retained messages that waits until older mail has been read.
@@ -256,7 +276,11 @@ class ShardCore final : private GroupCourier {
   Instant log_tokens_at_{};
   uint64_t log_suppressed_ = 0;
   Instant now_{};  // of the turn
-  bool look_for_closing_ = false;
+  // There was no memory for the list that should name it: the whole slab is looked through.
+  bool look_for_closing_ = false, look_for_dirty_ = false, look_for_pumps_ = false, look_for_stalled_ = false;
+  bool look_for_untold_ = false;
+  GroupMembership* leaves_ = nullptr;  // ended, and their homes not told yet; owned
+  bool try_again_ = false;  // at the next turn, what memory was refused to
   bool running_inside_ = false;
   bool wants_messages_ = false;
 };

@@ -4,6 +4,7 @@
 
 #include <cstdlib>
 
+#include "base/random.h"
 #include "heap.h"
 
 namespace mqttq {
@@ -13,8 +14,12 @@ namespace {
 int64_t blocks_out = 0, calls = 0;
 int64_t refuse_from = INT64_MAX, refuse_until = INT64_MAX;  // numbers of calls
 
+uint32_t refuse_in_1000 = 0;
+Random choices(0);
+
 bool refused() noexcept {
   const int64_t call = calls++;
+  if (refuse_in_1000 && choices.below(1000) < refuse_in_1000) return true;
   return call >= refuse_from && call < refuse_until;
 }
 
@@ -30,6 +35,11 @@ FailingHeap::FailingHeap(int64_t k, int64_t refusals) noexcept : first_(calls + 
   refuse_until = first_ + refusals;
 }
 FailingHeap::~FailingHeap() { refuse_from = refuse_until = INT64_MAX; }
+ShakyHeap::ShakyHeap(uint64_t seed, uint32_t in_1000) noexcept {
+  choices = Random(seed);
+  refuse_in_1000 = in_1000;
+}
+ShakyHeap::~ShakyHeap() { refuse_in_1000 = 0; }
 bool FailingHeap::struck() const noexcept { return calls > first_; }
 
 }  // namespace sim

@@ -127,8 +127,7 @@ bool live_with_failure(const Circumstances& how, int64_t k) {
     world.require(other.received() == std::vector<std::string>{"hello"}, "another client is not served");
     other.disconnect();
     life.end();
-    world.require(world.connection_count() == 0, "connections are left");
-    world.require(world.session_count() == 0, "sessions are left");
+    world.require_empty();
   }
   if (heap_blocks() != blocks) throw Failure(std::to_string(heap_blocks() - blocks) + " blocks of memory are lost");
   return struck;

@@ -305,7 +305,8 @@ void Client::begin_disconnect(ReasonCode reason, std::optional<uint32_t> session
   }
   send(disconnect, version_);
   // Unless the broker may end it before it reads that.
-  const bool read = state_ == State::Connected && setup_.keep_alive_s == 0 && !world_.log().may_fail();
+  const bool read = state_ == State::Connected && setup_.keep_alive_s == 0 && !world_.log().may_fail() &&
+                    !world_.model().may_refuse;
   const bool normal = disconnect.reason_code == ReasonCode::Success;
   settle_will(!read ? WillFate::Unknown : normal ? WillFate::TakenBack : WillFate::Owed);
   link_->hang_up(false);
@@ -540,8 +541,9 @@ void Client::handle_ack(Bytes packet) {
       break;
     case PacketType::Pubrec:
       require(at->state == Outgoing::State::AwaitPubrec, "got a PUBREC out of place");
-      // [MQTT-4.6.0-3]. What the log refused before it came again counts from then on.
-      require(await_pubrec_.front() == ack->packet_id || world_.log().may_fail(), "got PUBRECs out of order");
+      // [MQTT-4.6.0-3]. What was refused before it came again counts from then on.
+      require(await_pubrec_.front() == ack->packet_id || world_.log().may_fail() || world_.model().may_refuse,
+              "got PUBRECs out of order");
       std::erase(await_pubrec_, ack->packet_id);
       break;
     default:

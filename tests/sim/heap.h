@@ -24,4 +24,13 @@ class FailingHeap {
   int64_t first_;
 };
 
+// While it lives, the heap refuses so many calls in 1000, chosen by the seed.
+class ShakyHeap {
+ public:
+  ShakyHeap(uint64_t seed, uint32_t in_1000) noexcept;
+  ShakyHeap(const ShakyHeap&) = delete;
+  ShakyHeap& operator=(const ShakyHeap&) = delete;
+  ~ShakyHeap();
+};
+
 }  // namespace mqttq::sim

@@ -301,8 +301,11 @@ void Model::judge_live(SessionRecord& session, const Published& message, const c
   }
   if (publish.qos != std::min(granted, message.qos)) fail(session, message, "got it at QoS " + qos_text(publish.qos));
   std::sort(identifiers.begin(), identifiers.end());
-  if (session.version == ProtocolVersion::V5 && identifiers_of(publish) != identifiers) {
-    fail(session, message, "got other Subscription Identifiers");
+  if (session.version == ProtocolVersion::V5) {
+    const std::vector<uint32_t> got = identifiers_of(publish);  // without memory some are left out
+    const bool right = may_refuse ? std::includes(identifiers.begin(), identifiers.end(), got.begin(), got.end())
+                                  : got == identifiers;
+    if (!right) fail(session, message, "got other Subscription Identifiers");
   }
 
   // In order? First copies only (MQTT5 4.6).

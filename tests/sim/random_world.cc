@@ -27,8 +27,10 @@ struct Role {
 
 class Run {
  public:
-  explicit Run(uint64_t seed) : choices_(seed * 0x9E37'79B9u + 1), world_(seed, setup(choices_)) {
+  Run(uint64_t seed, uint32_t refusals_in_1000)
+      : choices_(seed * 0x9E37'79B9u + 1), refusals_in_1000_(refusals_in_1000), world_(seed, setup(choices_)) {
     World& world = world_;
+    world.model().may_refuse = refusals_in_1000 != 0;
     world.model().may_lose = lossy_;
     world.model().may_reorder = world.setup().log_fails_in_1000 != 0;
     const uint32_t count = 2 + below(5);
@@ -37,6 +39,7 @@ class Run {
                                                       ProtocolVersion::V5};
       Role role{};
       role.client = &world.client("c" + std::to_string(i), kVersions[below(4)]);
+      role.client->may_be_refused = refusals_in_1000 != 0;
       role.group = chance(250) ? kGroupFilters[below(std::size(kGroupFilters))] : nullptr;
       role.durable = chance(600);
       role.expiry_s = chance(200) ? 30 : chance(500) ? 100'000 : kSessionExpiryNever;
@@ -48,11 +51,14 @@ class Run {
 
   void run() {
     const uint32_t actions = chance(700) ? 40 + below(160) : 200 + below(1500);
-    for (uint32_t done = 0; done < actions;) {
-      const bool moved = chance(850) && world_.step();
-      if (moved) continue;
-      act(roles_[below(static_cast<uint32_t>(roles_.size()))]);
-      ++done;
+    {
+      const ShakyHeap shaky(world_.seed(), refusals_in_1000_);
+      for (uint32_t done = 0; done < actions;) {
+        const bool moved = chance(850) && world_.step();
+        if (moved) continue;
+        act(roles_[below(static_cast<uint32_t>(roles_.size()))]);
+        ++done;
+      }
     }
     finish();
   }
@@ -200,6 +206,7 @@ class Run {
       world_.require(!client.has_requests(), client.client_id() + " has requests that were never answered");
       world_.model().session(client.client_id())->present_at_end = true;
     }
+    if (refusals_in_1000_ && world_.count(&Counters::dropped_no_memory)) world_.model().may_lose = true;
     world_.model().judge();
 
     Client& auditor = world_.client("auditor");
@@ -216,11 +223,11 @@ class Run {
       client->begin_disconnect();
     }
     world_.settle();
-    world_.require(world_.connection_count() == 0, "connections are left at the end");
-    world_.require(world_.session_count() == 0, "sessions are left at the end");
+    world_.require_empty();
   }
 
   Random choices_;
+  const uint32_t refusals_in_1000_;
   bool lossy_ = false;
   World world_;
   std::vector<Role> roles_;
@@ -229,10 +236,10 @@ class Run {
 
 }  // namespace
 
-void run_random_world(uint64_t seed) {
+void run_random_world(uint64_t seed, uint32_t refusals_in_1000) {
   const int64_t blocks = heap_blocks();
   {
-    Run run(seed);
+    Run run(seed, refusals_in_1000);
     run.run();
   }
   if (heap_blocks() != blocks) {

@@ -7,6 +7,7 @@
 namespace mqttq::sim {
 
 // Runs one world to its end and judges it. Throws Failure.
-void run_random_world(uint64_t seed);
+// refusals_in_1000: calls to the allocator that fail, until the end comes near.
+void run_random_world(uint64_t seed, uint32_t refusals_in_1000 = 0);
 
 }  // namespace mqttq::sim

@@ -11,3 +11,11 @@ TEST_CASE("nothing is lost, doubled, misplaced or left over in random worlds", "
     sim::run_random_world(seed);
   }
 }
+
+TEST_CASE("random worlds outlive memory that is refused now and then", "[sim]") {
+  for (const uint64_t seed : sim::seeds(500)) {
+    const uint32_t refusals_in_1000 = seed % 3 == 0 ? 100 : seed % 3 == 1 ? 20 : 4;
+    INFO("MQTTQ_SIM_SEED=" << seed);
+    sim::run_random_world(seed, refusals_in_1000);
+  }
+}

@@ -102,6 +102,13 @@ uint64_t World::connection_count() noexcept {
   return sum;
 }
 
+void World::require_empty() {
+  require(connection_count() == 0, "connections are left at the end");
+  require(session_count() == 0, "sessions are left at the end");
+  for (const auto& core : cores_) require(core->groups().count() == 0, "shared groups are left at the end");
+  router_.for_each_filter([this](const Filter& filter) { fail("a filter is left: " + std::string(filter.text())); });
+}
+
 Client& World::client(std::string_view client_id, ProtocolVersion version) {
   for (const auto& known : clients_) {
     if (known->client_id() == client_id) return *known;

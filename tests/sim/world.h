@@ -77,6 +77,8 @@ class World final {
   uint64_t count(Counter Counters::* which) noexcept;
   uint64_t session_count() noexcept;
   uint64_t connection_count() noexcept;
+  // Fails unless connections, sessions, shared groups and filters are all gone.
+  void require_empty();
 
   // The client of this name, made on the first call.
   Client& client(std::string_view client_id, ProtocolVersion version = ProtocolVersion::V5);

@@ -68,6 +68,8 @@ class TestBroker {
   // Runs those shards, and the committer, that are awake, until none is. Fails the test if that never comes, and if
   // somebody was sent mail and was not woken for it.
   void settle();
+  // Without memory it tries again for as long as there is none: settle() is then content with so many rounds.
+  bool restless = false;
   // A shard, or the committer, is to have a turn.
   void wake(uint32_t party) noexcept { awake_ |= uint64_t{1} << party; }
   // One turn of one shard, or of the committer, and nothing else. True if there is more to do.

@@ -260,4 +260,45 @@ TEST_CASE("connections, sessions and messages leave nothing behind", "[session]"
   CHECK(heap_blocks() == before);
 }
 
+// From the k-th allocation on there is no memory, for every k; later there is some again.
+TEST_CASE("a broker without memory neither breaks nor leaks, and works again when there is some", "[session]") {
+  const uint32_t shard_count = GENERATE(1u, 2u);
+  const int64_t before = heap_blocks();
+  for (int64_t after = 0; after < 400; after += after < 150 ? 1 : 7) {
+    INFO("no memory after " << after);
+    {
+      TestBroker broker(shards(shard_count));
+      TestClient one(broker), two(broker), three(broker, ProtocolVersion::V311);
+      {
+        FailingHeap some(after);
+        broker.restless = true;
+        const auto alive = [](TestClient& client) { return !client.closed(); };
+        one.connect(with_will(connect_as("one", true, 10), "will", "x", kQos1, true));
+        two.connect(connect_as("two"));
+        three.connect(connect_as("three", false));
+        for (TestClient* client : {&one, &two, &three}) {
+          if (alive(*client)) client->subscribe(9, {{"a/+", kQos2}, {"will", kQos1}, {"$share/g/a/#", kQos2}, {"#"}}, 5);
+          if (alive(*client)) client->publish("a/1", std::string(3'000, 'x'), kQos2, 1, true);
+          if (alive(*client)) client->publish("a/2", "y", kQos1, 2);
+          if (alive(*client)) client->ack(PacketType::Pubrec, 1).raw(client == &three ? "32 05 00" : "32 08 00");
+        }
+        one.drop();
+        if (alive(two)) two.disconnect();
+        broker.advance_s(20);
+      }
+      broker.restless = false;
+      broker.advance_s(1);
+      TestClient again(broker);
+      again.connect(connect_as("again"));
+      Lines lines = again.said();
+      REQUIRE(lines == Lines{"CONNACK 00"});
+      again.subscribe(1, {{"b", kQos1}}).publish("b", "z", kQos1, 1);
+      lines = again.said();
+      std::sort(lines.begin(), lines.end());
+      CHECK(lines == Lines{"PUBACK #1", "PUBLISH b 'z' qos1 #1", "SUBACK #1 01"});
+    }
+    REQUIRE(heap_blocks() == before);
+  }
+}
+
 }  // namespace mqttq
