@@ -28,7 +28,7 @@ bool Committer::gather() noexcept {
     while (count < kBatchMax) {
       Mail* mail = box.front();
       if (!mail) break;
-      Open open{{last_number_ + 1, mail->message}, mail->route, mail->origin};
+      Open open{{last_number_ + 1, mail->message}, mail->route, mail->origin, mail->route->durable_shards()};
       const LogRecord record = open.record;
       memory = open_.push_back(std::move(open));
       if (!memory) break;  // the proposal stays where it is
@@ -45,38 +45,43 @@ bool Committer::gather() noexcept {
     Open open = open_.pop_front();
     if (!open_.push_back(std::move(open))) break;  // there is room: one was taken out
   }
-  for (uint32_t i = 0; i < count; ++i) tell(open_.pop_front().origin, ReasonCode::QuotaExceeded);
+  for (uint32_t i = 0; i < count; ++i) {
+    Open failed = open_.pop_front();
+    failed.shards_open = 0;
+    failed.reason = ReasonCode::QuotaExceeded;
+    if (!answer(failed) && !open_.push_back(std::move(failed))) break;  // there is room, as above
+  }
   return memory;
 }
 
 void Committer::answer_durable() noexcept {
   const uint64_t durable = log_.durable_number();
-  while (!open_.empty() && open_.front().record.number <= durable) answer(open_.pop_front());
+  while (!open_.empty()) {
+    Open& first = open_.front();
+    if (!is_error(first.reason) && first.record.number > durable) break;
+    if (!answer(first)) break;  // without memory: what is left of it at the next turn
+    open_.pop_front();
+  }
 }
 
-void Committer::answer(const Open& open) noexcept {
-  bool complete = true;
-  uint64_t shards = open.route->durable_shards();
-  for (uint32_t shard = 0; shards; ++shard, shards >>= 1) {
-    if (!(shards & 1)) continue;
+bool Committer::answer(Open& open) noexcept {
+  for (uint32_t shard = 0; open.shards_open; ++shard) {
+    const uint64_t bit = uint64_t{1} << shard;
+    if (!(open.shards_open & bit)) continue;
     Mail mail;
     mail.kind = Mail::Kind::Append;
     mail.number = open.record.number;
     mail.message = open.record.message;
     mail.route = open.route;
-    complete &= postman_.post_surely(shard, std::move(mail));
+    if (!postman_.post_surely(shard, std::move(mail))) return false;
+    open.shards_open &= ~bit;
   }
-  tell(open.origin, complete ? ReasonCode::Success : ReasonCode::QuotaExceeded);
-}
-
-void Committer::tell(const PublishOrigin& origin, ReasonCode reason) noexcept {
-  if (!origin.wanted()) return;
+  if (!open.origin.wanted()) return true;
   Mail mail;
   mail.kind = Mail::Kind::Published;
-  mail.origin = origin;
-  mail.reason = reason;
-  // Without memory the publisher has no answer: it will send the message again.
-  static_cast<void>(postman_.post_surely(origin.shard, std::move(mail)));
+  mail.origin = open.origin;
+  mail.reason = open.reason;
+  return postman_.post_surely(open.origin.shard, std::move(mail));
 }
 
 }  // namespace mqttq

@@ -23,12 +23,14 @@ class Committer {
     LogRecord record;
     RouteRef route;
     PublishOrigin origin;
+    uint64_t shards_open = 0;  // whose journals are still to be sent it, once it is durable
+    ReasonCode reason = ReasonCode::Success;
   };
 
   bool gather() noexcept;  // false without memory: some proposals stay where they are
   void answer_durable() noexcept;
-  void answer(const Open& open) noexcept;
-  void tell(const PublishOrigin& origin, ReasonCode reason) noexcept;
+  // Sends the journals and the publisher what they are to hear. False without memory: the rest is left in `open`.
+  bool answer(Open& open) noexcept;
 
   PostOffice& office_;
   Log& log_;

@@ -88,13 +88,18 @@ uint32_t FanOut::deliver_merged(MovingMessage& message, const Route& route, Slab
   ++run_;
   merged_.clear();
   identifiers_.clear();
+  uint32_t most = 0;
+  for (Filter* filter : route.filters()) most += filter->local(shard_).subscriptions.count();
+  if (!merged_.reserve(most)) {  // who takes it for which subscriptions cannot be told: it is as if outboxes were full
+    lost_count_ += most;
+    return 0;
+  }
   for (Filter* filter : route.filters()) {
     for (Subscription* subscription : filter->local(shard_).subscriptions) {
       Sink& sink = *subscription->sink;
       if (subscription->no_local && sink.publisher_id() == view.publisher) continue;
       if (sink.fan_out_run != run_) {
-        // Without memory to merge, a sink behind here gets nothing: it is as if its outbox were full.
-        if (!merged_.push_back({&sink, Qos::AtMostOnce, false, false, 0, 0})) break;
+        static_cast<void>(merged_.push_back({&sink, Qos::AtMostOnce, false, false, 0, 0}));  // there is room
         sink.fan_out_run = run_;
         sink.fan_out_index = merged_.count() - 1;
       }

@@ -24,6 +24,9 @@ class FanOut {
   // answer: where those who answer are to; names nothing when nobody waits.
   uint32_t deliver(MovingMessage& message, const Route& route, SlabHandle answer, Instant now) noexcept;
 
+  // How many sinks got nothing from deliver() for want of memory, since the last call.
+  uint32_t take_lost_count() noexcept { return std::exchange(lost_count_, 0); }
+
   // Appends a numbered message to this shard's journals of `route`. Calls woken(Cursor&) for each reader that waited.
   // False if a journal had no memory for it.
   template <class Woken>
@@ -78,6 +81,7 @@ class FanOut {
   Array<Merged> merged_;
   Array<MergedIdentifier> identifiers_;
   Array<uint32_t> gathered_;
+  uint32_t lost_count_ = 0;
   void* limit_user_ = nullptr;
   void (*limit_)(void* user, Journal& journal) noexcept = nullptr;
 };

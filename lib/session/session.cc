@@ -30,7 +30,6 @@ void Session::attach(Connection& connection, Instant now) noexcept {
 
 bool Session::detach(Instant now, bool publish_will) noexcept {
   connection_ = nullptr;
-  end_retained_flows();
   if (!publish_will) clear_will();
   if (expiry_s_ == 0) return true;  // end_session() publishes the will
   if (has_will()) {
@@ -478,8 +477,15 @@ void Session::on_retained(uint32_t token, Ring<MessageRef>& messages, Instant no
   for (RetainedFlow* flow = retained_flows_; flow; flow = flow->next) {
     if (flow->token != token) continue;
     --flow->shards_open;
+    // What came live since the subscription, and is what is retained now, comes once: as the live message that it is.
+    Array<const Message*> live;
+    for (uint32_t i = 0; i < waiting_.count(); ++i) {
+      const Message* one = waiting_[i].message.get();
+      if (one && one->view().retain) static_cast<void>(live.push_back(one));  // without memory it comes twice
+    }
     while (!messages.empty()) {
       MessageRef message = messages.pop_front();
+      if (std::find(live.begin(), live.end(), message.get()) != live.end()) continue;
       const MessageView view = message->view();
       if (!flow->messages.push_back(std::move(message))) shard_.dropped(&Counters::dropped_no_memory, this, view);
     }
@@ -488,7 +494,7 @@ void Session::on_retained(uint32_t token, Ring<MessageRef>& messages, Instant no
   }
 }
 
-// With its connection: a client that comes back subscribes again if it wants them. Messages that wait stay in order.
+// With the session: one that is kept goes on with them when its client is back. Messages that wait stay in order.
 void Session::end_retained_flows() noexcept {
   if (!retained_flows_) return;
   for (uint32_t left = waiting_.count(); left; --left) {

@@ -333,8 +333,13 @@ bool ShardCore::publish(MovingMessage& message, RouteRef route, PublishOperation
   operation.routed = true;
   if (operation.shards_open & here) {
     const bool asked = operation.origin.wanted() && (route->answering_shards() & here);
-    if (asked) ++operation.takers;
-    operation.delivered += deliver_here(message, *route, asked ? operation.origin : PublishOrigin(), now);
+    uint32_t taken = 0;
+    if (!deliver_here(message, *route, asked ? operation.origin : PublishOrigin(), now, taken)) {
+      operation.reason = ReasonCode::QuotaExceeded;
+    } else if (asked) {
+      ++operation.takers;
+    }
+    operation.delivered += taken;
     operation.shards_open &= ~here;
   }
   for (uint32_t shard = 0; operation.shards_open; ++shard) {
@@ -355,23 +360,31 @@ bool ShardCore::publish(MovingMessage& message, RouteRef route, PublishOperation
 }
 
 // An origin that is wanted is answered once every sink here that answers has.
-uint32_t ShardCore::deliver_here(MovingMessage& message, const Route& route, const PublishOrigin& origin,
-                                 Instant now) noexcept {
-  if (!origin.wanted()) return fan_out_.deliver(message, route, {}, now);
-  OpenAnswer* open = answers_.take();
-  if (!open) {  // refused: the publisher will send it again
-    Mail refusal;
-    refusal.kind = Mail::Kind::Published;
-    refusal.origin = origin;
-    refusal.reason = ReasonCode::QuotaExceeded;
-    static_cast<void>(postman_.post_surely(origin.shard, std::move(refusal)));
-    return 0;
+bool ShardCore::deliver_here(MovingMessage& message, const Route& route, const PublishOrigin& origin, Instant now,
+                             uint32_t& taken) noexcept {
+  SlabHandle handle;
+  if (origin.wanted()) {
+    OpenAnswer* open = answers_.take();
+    if (!open) return false;
+    open->origin = origin;
+    handle = Slab<OpenAnswer>::handle(*open);
   }
-  open->origin = origin;
-  const SlabHandle handle = Slab<OpenAnswer>::handle(*open);
-  const uint32_t taken = fan_out_.deliver(message, route, handle, now);
+  taken = fan_out_.deliver(message, route, handle, now);
+  if (const uint32_t lost = fan_out_.take_lost_count()) {
+    counters_.messages_dropped.add(lost);
+    counters_.dropped_no_memory.add(lost);
+  }
   answer(handle, ReasonCode::Success, now);
-  return taken;
+  return true;
+}
+
+// To a shard that waits for an answer, and gets this one. False without memory.
+bool ShardCore::send_published(const PublishOrigin& origin, ReasonCode reason) noexcept {
+  Mail mail;
+  mail.kind = Mail::Kind::Published;
+  mail.origin = origin;
+  mail.reason = reason;
+  return postman_.post_surely(origin.shard, std::move(mail));
 }
 
 void ShardCore::hold_answer(SlabHandle handle) noexcept {
@@ -383,13 +396,25 @@ void ShardCore::answer(SlabHandle handle, ReasonCode reason, Instant) noexcept {
   if (!open) return;
   if (is_error(reason) && !is_error(open->reason)) open->reason = reason;
   if (--open->open) return;
-  Mail mail;
-  mail.kind = Mail::Kind::Published;
-  mail.origin = open->origin;
-  mail.reason = open->reason;
-  answers_.give_back(*open);
   // To ourselves too: the publish is entered among the open ones only when it has been handed to everybody.
-  static_cast<void>(postman_.post_surely(mail.origin.shard, std::move(mail)));
+  if (send_published(open->origin, open->reason)) {
+    answers_.give_back(*open);
+  } else {
+    look_for_answers_ = true;
+  }
+}
+
+void ShardCore::send_late_answers() noexcept {
+  if (!std::exchange(look_for_answers_, false)) return;
+  for (uint32_t i = 0; i < answers_.index_end(); ++i) {
+    OpenAnswer* open = answers_.at(i);
+    if (!open || open->open) continue;
+    if (!send_published(open->origin, open->reason)) {
+      look_for_answers_ = true;
+      return;
+    }
+    answers_.give_back(*open);
+  }
 }
 
 ReasonCode ShardCore::store_retained(const MessageRef& message) noexcept {
@@ -609,8 +634,9 @@ bool ShardCore::handle_mail(Mail& mail, Instant now) noexcept {
   switch (mail.kind) {
     case Mail::Kind::Deliver: {
       MovingMessage message(mail.message);
-      deliver_here(message, *mail.route, mail.origin, now);
-      return true;
+      uint32_t taken = 0;
+      return deliver_here(message, *mail.route, mail.origin, now, taken) ||
+             send_published(mail.origin, ReasonCode::QuotaExceeded);
     }
     case Mail::Kind::Append: append_here(mail, now); return true;
     case Mail::Kind::Published:
@@ -621,11 +647,7 @@ bool ShardCore::handle_mail(Mail& mail, Instant now) noexcept {
         store_retained(mail.message);
         return true;
       }
-      Mail answer;
-      answer.kind = Mail::Kind::Published;
-      answer.origin = mail.origin;
-      answer.reason = store_retained(mail.message);
-      return postman_.post_surely(mail.from, std::move(answer));  // storing it again changes nothing
+      return send_published(mail.origin, store_retained(mail.message));  // storing it again changes nothing
     }
     case Mail::Kind::RetainQuery: return put_query_aside(mail);
     case Mail::Kind::RetainFound:
@@ -718,6 +740,7 @@ bool ShardCore::turn(Instant now) noexcept {
   timers_.advance(now);
   postman_.flush();
   tell_untold();
+  send_late_answers();
   run_inside_publishes(now);
   run_stalled(now);
   run_pumps(now);
@@ -729,7 +752,7 @@ bool ShardCore::turn(Instant now) noexcept {
   run_pumps(now);
   flush_outputs(now);
   more |= !queries_.empty() || !closing_.empty() || !dirty_.empty() || !to_pump_.empty();
-  more |= leaves_ || look_for_untold_;
+  more |= leaves_ || look_for_untold_ || look_for_answers_;
   return more || try_again_ || look_for_closing_ || look_for_dirty_ || look_for_pumps_ || look_for_stalled_;
 }
 

@@ -195,7 +195,11 @@ class ShardCore final : private GroupCourier {
   bool handle_mail(Mail& mail, Instant now) noexcept;
   bool accept_moved(Mail& mail, Instant now) noexcept;
   ReasonCode store_retained(const MessageRef& message) noexcept;
-  uint32_t deliver_here(MovingMessage& message, const Route& route, const PublishOrigin& origin, Instant now) noexcept;
+  // taken: set to how many took it. False without memory to answer an origin that is wanted: nobody got it.
+  bool deliver_here(MovingMessage& message, const Route& route, const PublishOrigin& origin, Instant now,
+                    uint32_t& taken) noexcept;
+  bool send_published(const PublishOrigin& origin, ReasonCode reason) noexcept;
+  void send_late_answers() noexcept;
   void append_here(const Mail& mail, Instant now) noexcept;
   bool answer_group_join(Mail& mail, Instant now) noexcept;
   struct WaitingQuery;
@@ -239,7 +243,7 @@ class ShardCore final : private GroupCourier {
   // A publish that sinks of this shard answer later.
   struct OpenAnswer {
     PublishOrigin origin;
-    uint32_t open = 1;  // the fan-out itself
+    uint32_t open = 1;  // the fan-out itself; 0: complete, and not sent for want of memory
     ReasonCode reason = ReasonCode::Success;
   };
 
@@ -279,6 +283,7 @@ class ShardCore final : private GroupCourier {
   // There was no memory for the list that should name it: the whole slab is looked through.
   bool look_for_closing_ = false, look_for_dirty_ = false, look_for_pumps_ = false, look_for_stalled_ = false;
   bool look_for_untold_ = false;
+  bool look_for_answers_ = false;  // some OpenAnswer is complete and not sent
   GroupMembership* leaves_ = nullptr;  // ended, and their homes not told yet; owned
   bool try_again_ = false;  // at the next turn, what memory was refused to
   bool running_inside_ = false;

@@ -126,8 +126,11 @@ void Client::send_raw(Bytes bytes) {
 void Client::begin_connect(const ConnectSetup& setup) {
   if (state_ != State::Idle) leave_link();
   setup_ = setup;
+  // Until a clean start is answered, the broker may have the session still that we have forgotten [MQTT-3.2.2-4].
+  setup_.clean_start = setup_.clean_start || forgotten_;
+  forgotten_ = setup_.clean_start;
   if (version_ != ProtocolVersion::V5) {
-    setup_.session_expiry_s = setup.clean_start ? 0 : kSessionExpiryNever;
+    setup_.session_expiry_s = setup_.clean_start ? 0 : kSessionExpiryNever;
     setup_.receive_maximum = kReceiveMaximumDefault;
     setup_.packet_size_max = 0;
     if (setup_.will) setup_.will->delay_s = 0;
@@ -465,6 +468,7 @@ void Client::handle_connack(Bytes packet) {
   require(!(setup_.clean_start && session_present_ && version_ != ProtocolVersion::V31),
           "got Session Present after a clean start");  // [MQTT-3.2.2-2]
   state_ = State::Connected;
+  forgotten_ = false;
   receive_maximum_out_ = connack->receive_maximum;
   alias_max_ = connack->topic_alias_maximum;
   // In 3.1 CONNACK has no Session Present: a client goes by what it asked for.

@@ -196,6 +196,7 @@ class Client {
   uint16_t last_packet_id_ = 0;
   bool unsure_ = false;                   // a CONNECT had no answer: whether the broker's session is ours is not known
   bool perhaps_another_session_ = false;  // what was not known when the connection was accepted
+  bool forgotten_ = false;  // a clean start was asked for and not answered
   bool durable_ = false;
 
   std::vector<std::string> received_;

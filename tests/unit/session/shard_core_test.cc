@@ -277,7 +277,8 @@ TEST_CASE("a broker without memory neither breaks nor leaks, and works again whe
         two.connect(connect_as("two"));
         three.connect(connect_as("three", false));
         for (TestClient* client : {&one, &two, &three}) {
-          if (alive(*client)) client->subscribe(9, {{"a/+", kQos2}, {"will", kQos1}, {"$share/g/a/#", kQos2}, {"#"}}, 5);
+          if (alive(*client))
+            client->subscribe(9, {{"a/+", kQos2}, {"will", kQos1}, {"$share/g/a/#", kQos2}, {"#"}}, 5);
           if (alive(*client)) client->publish("a/1", std::string(3'000, 'x'), kQos2, 1, true);
           if (alive(*client)) client->publish("a/2", "y", kQos1, 2);
           if (alive(*client)) client->ack(PacketType::Pubrec, 1).raw(client == &three ? "32 05 00" : "32 08 00");
