@@ -283,9 +283,9 @@ class ShardCore final : private GroupCourier {
   // There was no memory for the list that should name it: the whole slab is looked through.
   bool look_for_closing_ = false, look_for_dirty_ = false, look_for_pumps_ = false, look_for_stalled_ = false;
   bool look_for_untold_ = false;
-  bool look_for_answers_ = false;  // some OpenAnswer is complete and not sent
+  bool look_for_answers_ = false;      // some OpenAnswer is complete and not sent
   GroupMembership* leaves_ = nullptr;  // ended, and their homes not told yet; owned
-  bool try_again_ = false;  // at the next turn, what memory was refused to
+  bool try_again_ = false;             // at the next turn, what memory was refused to
   bool running_inside_ = false;
   bool wants_messages_ = false;
 };

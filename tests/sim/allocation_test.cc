@@ -33,7 +33,8 @@ class Life {
 
   void live() {
     const std::string group = "$share/g/s/#";
-    with(reader_, [&](Client& one) { one.begin_subscribe({{"a/#", Qos::ExactlyOnce}, {group, Qos::AtLeastOnce}}, id(7)); });
+    with(reader_,
+         [&](Client& one) { one.begin_subscribe({{"a/#", Qos::ExactlyOnce}, {group, Qos::AtLeastOnce}}, id(7)); });
     with(reader_, [&](Client& one) { one.begin_subscribe({{"+/b", Qos::AtLeastOnce}}, id(9)); });
     with(writer_, [&](Client& one) { one.begin_subscribe({{"w/#", Qos::AtLeastOnce}, {group, Qos::ExactlyOnce}}); });
     for (const Qos qos : {Qos::AtMostOnce, Qos::AtLeastOnce, Qos::ExactlyOnce}) {
@@ -114,7 +115,8 @@ bool live_with_failure(const Circumstances& how, int64_t k) {
   const int64_t blocks = heap_blocks();
   bool struck = false;
   {
-    World world(1, {.shard_count = how.shard_count, .mailbox_capacity = 2, .window = 4096, .chunk = 4096, .slow_log = false});
+    World world(
+        1, {.shard_count = how.shard_count, .mailbox_capacity = 2, .window = 4096, .chunk = 4096, .slow_log = false});
     Life life(world, how.version);
     {
       FailingHeap failing(k, how.refusals);
@@ -136,11 +138,13 @@ bool live_with_failure(const Circumstances& how, int64_t k) {
 }  // namespace
 
 TEST_CASE("any allocation may fail in the life of a session", "[sim]") {
-  for (const Circumstances& how : {Circumstances{1, ProtocolVersion::V5, 1}, Circumstances{2, ProtocolVersion::V5, 1},
-                                   Circumstances{1, ProtocolVersion::V311, 1}, Circumstances{2, ProtocolVersion::V311, 1},
-                                   Circumstances{2, ProtocolVersion::V5, 4}}) {
+  for (const Circumstances& how :
+       {Circumstances{1, ProtocolVersion::V5, 1}, Circumstances{2, ProtocolVersion::V5, 1},
+        Circumstances{1, ProtocolVersion::V311, 1}, Circumstances{2, ProtocolVersion::V311, 1},
+        Circumstances{2, ProtocolVersion::V5, 4}}) {
     int64_t k = 0;
-    INFO(how.shard_count << " shards, version " << static_cast<int>(how.version) << ", " << how.refusals << " in a row");
+    INFO(how.shard_count << " shards, version " << static_cast<int>(how.version) << ", " << how.refusals
+                         << " in a row");
     for (bool struck = true; struck; ++k) {
       INFO("the call " << k << " to the allocator fails");
       struck = live_with_failure(how, k);

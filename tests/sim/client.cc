@@ -308,8 +308,8 @@ void Client::begin_disconnect(ReasonCode reason, std::optional<uint32_t> session
   }
   send(disconnect, version_);
   // Unless the broker may end it before it reads that.
-  const bool read = state_ == State::Connected && setup_.keep_alive_s == 0 && !world_.log().may_fail() &&
-                    !world_.model().may_refuse;
+  const bool read =
+      state_ == State::Connected && setup_.keep_alive_s == 0 && !world_.log().may_fail() && !world_.model().may_refuse;
   const bool normal = disconnect.reason_code == ReasonCode::Success;
   settle_will(!read ? WillFate::Unknown : normal ? WillFate::TakenBack : WillFate::Owed);
   link_->hang_up(false);

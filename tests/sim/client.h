@@ -2,7 +2,7 @@
 //
 // What a test calls on it either only sends (begin_…), so that it runs into whatever else is on its way, or sends and
 // lets the world come to rest. Everything that arrives is decoded and judged against the protocol: legal for the
-// version, acknowledged in order, within this client's Receive Maximum and Maximum Packet Size, identifiers not used twice.
+// version, acknowledged in order, within this client's Receive Maximum and Maximum Packet Size.
 #pragma once
 
 #include <deque>
@@ -196,7 +196,7 @@ class Client {
   uint16_t last_packet_id_ = 0;
   bool unsure_ = false;                   // a CONNECT had no answer: whether the broker's session is ours is not known
   bool perhaps_another_session_ = false;  // what was not known when the connection was accepted
-  bool forgotten_ = false;  // a clean start was asked for and not answered
+  bool forgotten_ = false;                // a clean start was asked for and not answered
   bool durable_ = false;
 
   std::vector<std::string> received_;

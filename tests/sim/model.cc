@@ -303,8 +303,8 @@ void Model::judge_live(SessionRecord& session, const Published& message, const c
   std::sort(identifiers.begin(), identifiers.end());
   if (session.version == ProtocolVersion::V5) {
     const std::vector<uint32_t> got = identifiers_of(publish);  // without memory some are left out
-    const bool right = may_refuse ? std::includes(identifiers.begin(), identifiers.end(), got.begin(), got.end())
-                                  : got == identifiers;
+    const bool right =
+        may_refuse ? std::includes(identifiers.begin(), identifiers.end(), got.begin(), got.end()) : got == identifiers;
     if (!right) fail(session, message, "got other Subscription Identifiers");
   }
 

@@ -1,8 +1,8 @@
 // A whole broker in one thread, driven by one seed: shards, committer, log, network and clock.
 //
 // At each step one of those that have something to do is picked and does a part of it: a shard reads a few bytes of
-// some links and takes its turn, the committer takes its own, the disk finishes a write, a client reads a little. A party
-// that nobody woke is not picked, so that a wake-up that the broker forgets shows as a world at rest with work undone.
+// some links and takes its turn, the committer takes its own, the disk finishes a write, a client reads a little. A
+// party that nobody woke is not picked, so that a wake-up that the broker forgets shows as a world at rest with work undone.
 #pragma once
 
 #include <map>
