@@ -85,8 +85,9 @@ ReasonCode Connection::subscribe_one(const codec::SubscribeEntry& entry, uint32_
   const Qos granted = std::min(entry.options.qos, static_cast<Qos>(shard_.limits().maximum_qos));
   if (shared.kind == SharedFilter::Kind::Shared) {  // which gets no retained messages (MQTT5 4.8.2)
     GroupMembership* member = session_->find_membership(entry.topic_filter);
-    if (member && member->failed) session_->leave_group(entry.topic_filter);
-    return member && member->joined ? static_cast<ReasonCode>(granted) : ReasonCode::QuotaExceeded;
+    if (member && member->joined) return static_cast<ReasonCode>(granted);
+    if (member) session_->leave_group(entry.topic_filter);  // its home had no memory
+    return ReasonCode::QuotaExceeded;
   }
   Subscription options;
   options.qos = granted;

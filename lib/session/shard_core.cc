@@ -444,7 +444,9 @@ bool ShardCore::query_retained(Session& session, std::string_view topic_filter, 
   if (!flow) return false;
   for (uint32_t shard = exact ? only : 0; shard < (exact ? only + 1 : shard_count); ++shard) {
     if (shard_count == 1) {  // nothing can be on its way
-      static_cast<void>(retained_.collect(session.namespace_id(), topic_filter, now_, flow->messages));
+      if (!retained_.collect(session.namespace_id(), topic_filter, now_, flow->messages)) {
+        counters_.dropped_no_memory.add();
+      }
       --flow->shards_open;
       continue;
     }

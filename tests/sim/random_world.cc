@@ -1,3 +1,4 @@
+// See random_world.h.
 #include "random_world.h"
 
 #include <algorithm>

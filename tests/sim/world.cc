@@ -1,3 +1,4 @@
+// See world.h.
 #include "world.h"
 
 #include <algorithm>
@@ -206,6 +207,13 @@ void World::run_committer() {
   // What is not durable yet is asked about again when the disk has gone on.
   committer_.turn();
   wake(committer_.take_woken());
+}
+
+void World::stop(uint32_t shard) {
+  router_.epoch().online(shard);
+  cores_[shard]->close_all(ReasonCode::ServerShuttingDown, now_);
+  router_.epoch().offline(shard);
+  parties_[shard].awake = true;
 }
 
 bool World::step() {

@@ -2,7 +2,7 @@
 //
 // At each step one of those that have something to do is picked and does a part of it: a shard reads a few bytes of
 // some links and takes its turn, the committer takes its own, the disk finishes a write, a client reads a little. A
-// party that nobody woke is not picked, so that a wake-up that the broker forgets shows as a world at rest with work undone.
+// party that nobody woke is not picked, so that a wake-up that the broker forgets shows as a world at rest, work undone.
 #pragma once
 
 #include <map>
@@ -31,11 +31,14 @@ class SimLog final : public Log {
   Status append(std::span<const LogRecord> batch) noexcept override;
   uint64_t durable_number() noexcept override { return durable_; }
   bool may_fail() const noexcept { return fails_in_1000 || failed_count; }
-  bool writing() const noexcept { return durable_ < appended_; }
+  bool writing() const noexcept { return !held && durable_ < appended_; }
   // All that was appended is on the disk.
-  void sync() noexcept { durable_ = appended_; }
+  void sync() noexcept {
+    if (!held) durable_ = appended_;
+  }
 
   bool slow = false;            // append() leaves it to sync()
+  bool held = false;            // nothing becomes durable
   uint32_t fails_in_1000 = 0;   // batches, at random
   Status failure = Status::Ok;  // of all batches, until it is Ok again
   uint64_t failed_count = 0;    // batches
@@ -99,6 +102,8 @@ class World final {
   // One turn of one shard, whether or not it has anything to do.
   void turn(uint32_t shard);
   void run_committer();
+  // All connections of a shard are told that the broker stops.
+  void stop(uint32_t shard);
 
   [[noreturn]] void fail(const std::string& what) const;
   // With MQTTQ_SIM_TRACE in the environment, what happens is told on standard error. `line` is a function that makes
