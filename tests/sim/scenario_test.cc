@@ -1,6 +1,6 @@
 // Directed scenarios: one thing each that has gone wrong somewhere, told in the order of its events, in many worlds.
 //
-// The seed chooses the number of shards, the size of mailboxes and links, and the order of everything between two lines.
+// The seed chooses the number of shards, the size of mailboxes and links, and the order of everything between.
 #include <catch2/catch_test_macros.hpp>
 
 #include "client.h"

@@ -2,7 +2,7 @@
 //
 // At each step one of those that have something to do is picked and does a part of it: a shard reads a few bytes of
 // some links and takes its turn, the committer takes its own, the disk finishes a write, a client reads a little. A
-// party that nobody woke is not picked, so that a wake-up that the broker forgets shows as a world at rest, work undone.
+// party that nobody woke is not picked, so that a forgotten wake-up shows as a world at rest, work undone.
 #pragma once
 
 #include <map>
