@@ -144,7 +144,12 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
 
   // --- messages to the client
   uint32_t inflight_count() const noexcept { return inflight_.count(); }
-  uint32_t waiting_count() const noexcept { return waiting_.count(); }
+  // Messages, without the places of retained flows among them.
+  uint32_t waiting_count() const noexcept {
+    uint32_t count = waiting_.count();
+    for (const RetainedFlow* flow = retained_flows_; flow; flow = flow->next) --count;
+    return count;
+  }
   uint64_t waiting_bytes() const noexcept { return waiting_bytes_; }
   uint64_t behind_count() noexcept;
   uint16_t window() const noexcept;
