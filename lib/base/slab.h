@@ -1,6 +1,7 @@
 // Objects of one size from blocks of many, bounded, each with a handle that goes stale when the object ends.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 
 #include "base/array.h"
@@ -28,8 +29,9 @@ class Slab {
   };
 
  public:
-  // count_max: objects alive at once.
-  explicit Slab(uint32_t count_max) noexcept : count_max_(count_max) {}
+  // count_max: objects alive at once; in all slabs that share `shared_count` together, if there is one (borrowed).
+  explicit Slab(uint32_t count_max, std::atomic<uint32_t>* shared_count = nullptr) noexcept
+      : shared_count_(shared_count), count_max_(count_max) {}
   Slab(const Slab&) = delete;
   Slab& operator=(const Slab&) = delete;
   ~Slab() {
@@ -43,8 +45,11 @@ class Slab {
   // nullptr at count_max, or when the allocator refuses.
   template <class... Args>
   T* take(Args&&... args) noexcept {
-    if (count_ == count_max_) return nullptr;
-    if (first_free_ == kNone && !grow()) return nullptr;
+    if (count_ == count_max_ || (shared_count_ && !count_in())) return nullptr;
+    if (first_free_ == kNone && !grow()) {
+      if (shared_count_) shared_count_->fetch_sub(1, std::memory_order_relaxed);
+      return nullptr;
+    }
     Slot& taken = slot(first_free_);
     first_free_ = taken.next_free;
     ++taken.generation;
@@ -58,6 +63,7 @@ class Slab {
     given.next_free = first_free_;
     first_free_ = given.index;
     --count_;
+    if (shared_count_) shared_count_->fetch_sub(1, std::memory_order_relaxed);
   }
   static SlabHandle handle(const T& object) noexcept {
     const Slot& of = slot_of(const_cast<T&>(object));
@@ -83,6 +89,11 @@ class Slab {
   static Slot& slot_of(T& object) noexcept {
     return *reinterpret_cast<Slot*>(reinterpret_cast<std::byte*>(&object) - offsetof(Slot, storage));
   }
+  bool count_in() noexcept {
+    if (shared_count_->fetch_add(1, std::memory_order_relaxed) < count_max_) return true;
+    shared_count_->fetch_sub(1, std::memory_order_relaxed);
+    return false;
+  }
   bool grow() noexcept {
     auto* block = static_cast<Slot*>(allocate(sizeof(Slot) * kBlock));
     if (!block) return false;
@@ -101,6 +112,7 @@ class Slab {
   }
 
   Array<Slot*> blocks_;
+  std::atomic<uint32_t>* const shared_count_;
   uint32_t first_free_ = kNone;
   uint32_t count_ = 0;
   const uint32_t count_max_;

@@ -42,6 +42,7 @@ Broker::Broker(const BrokerSetup& setup)
   shard.limits = &setup_.limits;
   shard.router = &router_;
   shard.office = &office_;
+  shard.population = &population_;
   shard.log = setup.log;
   shard.access = setup.access;
   shard.observer = setup.observer;
@@ -54,7 +55,11 @@ Broker::Broker(const BrokerSetup& setup)
   }
 }
 
-Broker::~Broker() { stop(); }
+// The loops end while all shards are still there: a last turn may wake another one.
+Broker::~Broker() {
+  stop();
+  for (const auto& shard : shards_) shard->shut();
+}
 
 void Broker::start() {
   started_ = true;

@@ -42,6 +42,7 @@ class Broker {
   Shard& shard(uint32_t index) noexcept { return *shards_[index]; }
   Shard& home(NamespaceId namespace_id, std::string_view client_id) noexcept;
   Router& router() noexcept { return router_; }
+  const Limits& limits() const noexcept { return setup_.limits; }
   bool own_threads() const noexcept { return setup_.own_threads; }
   // Sums over the shards.
   uint64_t counter(Counter Counters::* which) noexcept;
@@ -60,6 +61,7 @@ class Broker {
   BrokerSetup setup_;
   Router router_;
   PostOffice office_;
+  Population population_;
   VolatileLog log_;
   Committer committer_;
   std::vector<std::unique_ptr<Shard>> shards_;

@@ -27,7 +27,8 @@ Shard::Shard(const ShardSetup& setup, uint32_t index)
       index_(index),
       read_buffer_(new std::byte[kReadBuffer]),
       now_(clock_now()),
-      core_(ShardWorld{*setup.limits, *setup.router, *setup.office, setup.log, setup.access, setup.observer, this},
+      core_(ShardWorld{*setup.limits, *setup.router, *setup.office, *setup.population, setup.log, setup.access,
+                       setup.observer, this},
             index, setup.seed, now_) {
   if (const int error = uv_loop_init(&loop_)) throw std::system_error(-error, std::generic_category(), "event loop");
   loop_open_ = true;
@@ -36,10 +37,7 @@ Shard::Shard(const ShardSetup& setup, uint32_t index)
   // The wake-up and the timer are there for whoever else keeps the loop busy.
 }
 
-Shard::~Shard() {
-  stop_thread();
-  shut_loop();
-}
+Shard::~Shard() { shut(); }
 
 // --- from other threads
 
@@ -106,6 +104,7 @@ void Shard::stop_thread() noexcept {
 }
 
 void Shard::run_thread() noexcept {
+  runs_on_.store(std::this_thread::get_id());
   for (;;) {
     run_loop_once(true);
     const std::lock_guard lock(tasks_mutex_);
@@ -118,6 +117,7 @@ void Shard::stop_here() noexcept { drain(); }
 
 // Everybody is told, and given a bounded time to read it.
 void Shard::drain() noexcept {
+  if (ended_) return;
   begin_turn();
   while (!acceptors_.empty()) remove_acceptor(acceptors_.back()->descriptor_);
   core_.close_all(ReasonCode::ServerShuttingDown, now_);
@@ -139,7 +139,8 @@ void Shard::end_all_links() noexcept {
   while (TcpLink* link = lingering_.front()) link->end();
 }
 
-void Shard::shut_loop() noexcept {
+void Shard::shut() noexcept {
+  stop_thread();
   if (!loop_open_) return;
   loop_open_ = false;
   drain();

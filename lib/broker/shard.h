@@ -20,6 +20,7 @@ struct ShardSetup {
   const Limits* limits = nullptr;
   Router* router = nullptr;
   PostOffice* office = nullptr;
+  Population* population = nullptr;
   LogSink* log = nullptr;
   AccessControl* access = nullptr;
   SessionObserver* observer = nullptr;
@@ -60,12 +61,17 @@ class Shard final : private TcpOwner, private Network {
   // The same, and waits until it has run; throws what it threw. Not on the shard's own thread.
   bool run_and_wait(std::function<void(ShardCore&, Instant)> task);
   void wake() noexcept;
+  // True on the shard's own thread, once that runs.
+  bool is_here() const noexcept { return runs_on_.load() == std::this_thread::get_id(); }
   const Counters& counters() noexcept { return core_.counters(); }
 
   // --- threads of our own
   void start_thread();
   // Connections are told and closed; then the thread ends. May be called twice.
   void stop_thread() noexcept;
+
+  // Ends all that it has; its loop is closed. The other shards are still there. May be called twice.
+  void shut() noexcept;
 
   // --- or the host's loop
   int descriptor() noexcept { return uv_backend_fd(&loop_); }
@@ -87,7 +93,6 @@ class Shard final : private TcpOwner, private Network {
   void run_tasks() noexcept;
   void run_loop_once(bool may_block) noexcept;
   void end_all_links() noexcept;
-  void shut_loop() noexcept;
   void drain() noexcept;
 
   void watch(Acceptor& acceptor) noexcept;
@@ -131,6 +136,7 @@ class Shard final : private TcpOwner, private Network {
   bool ended_ = false;  // no more tasks are taken
   bool stopping_ = false;
   std::thread thread_;
+  std::atomic<std::thread::id> runs_on_{};
 };
 
 // The clock of the shards: monotonic.

@@ -75,4 +75,24 @@ TEST_CASE("a slab without memory gives nothing, and gives again when there is so
   slab.give_back(*object);
 }
 
+TEST_CASE("slabs that share a count share its bound", "[base]") {
+  std::atomic<uint32_t> count{0};
+  Slab<int> one(3, &count), other(3, &count);
+  int* first = one.take(1);
+  REQUIRE(first);
+  int* second = other.take(2);
+  int* third = other.take(3);
+  REQUIRE((second && third));
+  CHECK(one.take(4) == nullptr);
+  CHECK(other.take(4) == nullptr);
+  other.give_back(*third);
+  int* fourth = one.take(4);
+  REQUIRE(fourth);
+  CHECK(count == 3);
+  one.give_back(*first);
+  one.give_back(*fourth);
+  other.give_back(*second);
+  CHECK(count == 0);
+}
+
 }  // namespace mqttq
