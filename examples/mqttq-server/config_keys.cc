@@ -39,7 +39,7 @@ constexpr Key kKeys[] = {
 
     MQTTQ_LIMIT(packet_size_max, 1, kPacketSizeMax, "bytes", "1048576", "The longest packet from a client"),
     MQTTQ_LIMIT(topic_size_max, 1, 65'535, "bytes", "65535", "The longest topic name and topic filter"),
-    MQTTQ_LIMIT(topic_levels_max, 1, kAny, "levels", "128", "The most levels of a topic name or topic filter"),
+    MQTTQ_LIMIT(topic_levels_max, 1, 1024, "levels", "128", "The most levels of a topic name or topic filter"),
     MQTTQ_LIMIT(connect_timeout_ms, 1, kAny, "ms", "10000",
                 "From accept to a whole CONNECT, and for its authentication"),
     MQTTQ_LIMIT(connections_max, 1, kAny, "connections", "1000000", "Connected clients"),

@@ -54,8 +54,9 @@ BrokerHandle start_broker(const Options& options, Log& log) {
   config.shards = options.shards;
   config.log = Log::on_library_line;
   config.log_user = &log;
-  config.limits = options.limits;
-  config.limits.size = sizeof config.limits;
+  mqttq_limits limits = options.limits;
+  limits.size = sizeof limits;
+  config.limits = &limits;
   mqttq_error error;
   mqttq_error_init(&error, sizeof error);
   mqttq_broker* made = nullptr;

@@ -17,10 +17,10 @@ typedef struct mqttq_broker mqttq_broker;
 /* Bounds. 0 always means the default; a value that must be able to say "none" says how. What a peer is told at each
  * bound stands in docs/LIMITS.md. */
 typedef struct mqttq_limits {
-  size_t size;                      /* sizeof this struct as the host compiled it; set by mqttq_broker_config_init() */
+  size_t size;                      /* sizeof this struct as the host compiled it; set by _init */
   uint32_t packet_size_max;         /* bytes of one packet from a client; 0 = 1 MiB */
   uint32_t topic_size_max;          /* bytes, at most 65 535; 0 = 65 535 */
-  uint32_t topic_levels_max;        /* 0 = 128 */
+  uint32_t topic_levels_max;        /* at most 1024; 0 = 128 */
   uint32_t connect_timeout_ms;      /* from accept to a whole CONNECT, and for its authentication; 0 = 10 000 */
   uint32_t connections_max;         /* 0 = 1 000 000 */
   uint32_t sessions_max;            /* connected or not; 0 = 2 000 000 */
@@ -47,8 +47,12 @@ typedef struct mqttq_broker_config {
   uint32_t mailbox_capacity;  /* messages between each two shards, at least 1; 0 = 4096 */
   mqttq_log_fn log;           /* nullable; copied */
   void *log_user;             /* handed to log */
-  mqttq_limits limits;        /* has a size of its own, which _init sets too */
+  const mqttq_limits *limits; /* nullable; borrowed until mqttq_broker_create() returns */
 } mqttq_broker_config;
+
+/* Everything to its default. size: sizeof *limits.
+ * Thread: any. Since 0.1. */
+MQTTQ_API void mqttq_limits_init(mqttq_limits *limits, size_t size);
 
 /* Everything to its default. size: sizeof *config.
  * Thread: any. Since 0.1. */

@@ -32,7 +32,8 @@ typedef struct mqttq_client {
  *              A session that lives during all calls is listed once.
  *   count      at most so many; 0 = 1000.
  *   out        on success the list, owned by caller, ended by mqttq_clients_free(); untouched on failure.
- * Returns MQTTQ_OK, MQTTQ_ENOMEM, MQTTQ_ESTATE, MQTTQ_ESHUTDOWN.
+ * Returns MQTTQ_OK, MQTTQ_ENOMEM, MQTTQ_ESTATE (not started, or inside a callback on a shard's thread),
+ *   MQTTQ_ESHUTDOWN.
  * Thread: any, with host_loop the driving one; not inside a callback (waits for a shard). Since 0.1. */
 MQTTQ_API mqttq_status mqttq_clients_list(mqttq_broker *broker, mqttq_namespace *ns, mqttq_bytes client_id,
                                           uint64_t *cursor, size_t count, mqttq_clients **out, mqttq_error *error);

@@ -10,7 +10,7 @@ extern "C" {
 
 /* Publishes a message as if a client had. Messages of one topic and one thread keep their order.
  *   message  borrowed until return; a share is kept as long as it is needed.
- * Returns MQTTQ_OK (it is on its way), MQTTQ_EFULL (too many are on their way: try again later), MQTTQ_ENOMEM,
+ * Returns MQTTQ_OK (it is on its way), MQTTQ_EINVAL (more topic levels than the limits allow), MQTTQ_EFULL (too many are on their way: try again later), MQTTQ_ENOMEM,
  *   MQTTQ_ESTATE (not started), MQTTQ_ESHUTDOWN (stopping).
  * Thread: any; also inside a callback. Since 0.1. */
 MQTTQ_API mqttq_status mqttq_publish(mqttq_broker *broker, mqttq_message *message, mqttq_error *error);
@@ -36,7 +36,8 @@ MQTTQ_API void mqttq_subscriber_config_init(mqttq_subscriber_config *config, siz
 
 /* Subscribes. Messages come as MQTTQ_EVENT_MESSAGE, without a copy.
  *   out  on success the subscriber, owned by caller, ended by mqttq_subscriber_close(); untouched on failure.
- * Returns MQTTQ_OK, MQTTQ_EINVAL, MQTTQ_ENOMEM, MQTTQ_ESTATE (the broker was not started), MQTTQ_ESHUTDOWN.
+ * Returns MQTTQ_OK, MQTTQ_EINVAL, MQTTQ_ENOMEM, MQTTQ_ESTATE (not started, or inside a callback on a
+ *   shard's thread), MQTTQ_ESHUTDOWN.
  * Thread: any, with host_loop the driving one; not inside a callback (waits for a shard). Since 0.1. */
 MQTTQ_API mqttq_status mqttq_subscriber_open(mqttq_broker *broker, const mqttq_subscriber_config *config,
                                              mqttq_subscriber **out, mqttq_error *error);

@@ -19,7 +19,7 @@ Limits limits_of(const mqttq_limits& given) {
 #define MQTTQ_TAKE(name, ...) take(limits.name, given.name, #name __VA_OPT__(, ) __VA_ARGS__)
   MQTTQ_TAKE(packet_size_max, kRemainingLengthMax);
   MQTTQ_TAKE(topic_size_max, 65'535);
-  MQTTQ_TAKE(topic_levels_max);
+  MQTTQ_TAKE(topic_levels_max, 1024);  // the walk of a topic goes down a level a call
   MQTTQ_TAKE(connect_timeout_ms);
   MQTTQ_TAKE(connections_max);
   MQTTQ_TAKE(sessions_max);
@@ -62,8 +62,7 @@ constexpr CounterName kCounters[] = {
 mqttq_broker::mqttq_broker(const mqttq_broker_config& config)
     : host_loop(config.host_loop != 0), log_(config.log), log_user_(config.log_user) {
   mqttq_limits limits;
-  const mqttq_limits* given = config.limits.size ? &config.limits : nullptr;
-  if (!read_struct(given, limits)) throw std::invalid_argument("limits: asks for more than this library has");
+  if (!read_struct(config.limits, limits)) throw std::invalid_argument("limits: asks for more than this library has");
   BrokerSetup setup;
   setup.limits = limits_of(limits);
   setup.shard_count = config.shards;
@@ -90,6 +89,13 @@ mqttq_status mqttq_broker::running(mqttq_error* error) const noexcept {
   if (!started) return fail(error, MQTTQ_ESTATE, "the broker was not started");
   if (stopped) return fail(error, MQTTQ_ESHUTDOWN, "the broker has stopped");
   return MQTTQ_OK;
+}
+
+mqttq_status mqttq_broker::may_wait(mqttq_error* error) const noexcept {
+  for (uint32_t i = 0; !host_loop && i < broker->shard_count(); ++i) {
+    if (broker->shard(i).is_here()) return fail(error, MQTTQ_ESTATE, "inside a callback on a shard's thread");
+  }
+  return running(error);
 }
 
 mqttq_namespace* mqttq_broker::open_namespace(std::string_view name) {
@@ -135,23 +141,15 @@ void mqttq_broker::write(LogLevel level, std::string_view text) noexcept {
 
 extern "C" {
 
-void mqttq_broker_config_init(mqttq_broker_config* config, size_t size) {
-  init_struct(config, size);
-  if (config && size >= sizeof *config) config->limits.size = sizeof config->limits;
-}
+void mqttq_limits_init(mqttq_limits* limits, size_t size) { init_struct(limits, size); }
+
+void mqttq_broker_config_init(mqttq_broker_config* config, size_t size) { init_struct(config, size); }
 
 mqttq_status mqttq_broker_create(const mqttq_broker_config* config, mqttq_broker** out, mqttq_error* error) {
   return guard(error, [&]() -> mqttq_status {
     if (!out) return fail(error, MQTTQ_EINVAL, "out: NULL");
     mqttq_broker_config known;
     if (!read_struct(config, known)) return fail(error, MQTTQ_EINVAL, "config: asks for more than this library has");
-    // A newer host's limits reach beyond ours, into what was just seen to be 0; but not beyond their config.
-    if (known.limits.size > sizeof known.limits) {
-      if (known.limits.size > config->size - offsetof(mqttq_broker_config, limits)) {
-        return fail(error, MQTTQ_EINVAL, "limits.size: more than the config has");
-      }
-      known.limits.size = sizeof known.limits;
-    }
     *out = new mqttq_broker(known);
     return MQTTQ_OK;
   });

@@ -46,7 +46,7 @@ mqttq_status mqttq_clients_list(mqttq_broker* broker, mqttq_namespace* ns, mqttq
                                 size_t count, mqttq_clients** out, mqttq_error* error) {
   return guard(error, [&]() -> mqttq_status {
     if (!cursor || !out) return fail(error, MQTTQ_EINVAL, "cursor or out: NULL");
-    if (const mqttq_status status = broker->running(error); status != MQTTQ_OK) return status;
+    if (const mqttq_status status = broker->may_wait(error); status != MQTTQ_OK) return status;
     if (!count) count = 1000;
     auto list = std::make_unique<mqttq_clients>();
     const NamespaceId id = id_of(ns);
@@ -98,7 +98,7 @@ void mqttq_clients_free(mqttq_clients* clients) { delete clients; }
 mqttq_status mqttq_client_disconnect(mqttq_broker* broker, mqttq_namespace* ns, mqttq_bytes client_id,
                                      mqttq_reason_code reason_code, int end_session, mqttq_error* error) {
   return guard(error, [&]() -> mqttq_status {
-    if (const mqttq_status status = broker->running(error); status != MQTTQ_OK) return status;
+    if (const mqttq_status status = broker->may_wait(error); status != MQTTQ_OK) return status;
     const auto reason = reason_code ? static_cast<ReasonCode>(reason_code) : ReasonCode::AdministrativeAction;
     if (!kDisconnectErrors.has(static_cast<uint8_t>(reason))) {
       return fail(error, MQTTQ_EINVAL, "reason_code: not one by which a server ends a connection");

@@ -33,8 +33,10 @@ struct mqttq_broker final : private mqttq::LogSink {
   explicit mqttq_broker(const mqttq_broker_config& config);
   ~mqttq_broker();
 
-  // MQTTQ_OK if a call that needs a running broker may go on.
+  // MQTTQ_OK if a call that needs a running broker may go on; if one that waits for a shard may: not on a shard's own
+  // thread, which is where callbacks with MQTTQ_ON_SHARD run.
   mqttq_status running(mqttq_error* error) const noexcept;
+  mqttq_status may_wait(mqttq_error* error) const noexcept;
   // Throws std::bad_alloc. nullptr when there are too many.
   mqttq_namespace* open_namespace(std::string_view name);
   // Static for as long as the broker lives. Any thread.
@@ -45,6 +47,7 @@ struct mqttq_broker final : private mqttq::LogSink {
   // The same, but when the shard has ended runs `task` here, as nobody else is there any more.
   void on_shard_or_here(uint32_t shard, const Task& task);
   void stop() noexcept;
+  const mqttq::Limits& limits() const noexcept { return broker->limits(); }
 
   std::unique_ptr<mqttq::AccessControl> access;      // the host's, or none
   std::unique_ptr<mqttq::SessionObserver> observer;  // the host's, or none

@@ -15,7 +15,7 @@ mqttq_status mqttq_listener_open(mqttq_broker* broker, const mqttq_listener_conf
     if (!config || !out) return fail(error, MQTTQ_EINVAL, "config or out: NULL");
     if (!read_struct(config, known)) return fail(error, MQTTQ_EINVAL, "config: asks for more than this library has");
     if (!known.address) return fail(error, MQTTQ_EINVAL, "address: NULL");
-    if (const mqttq_status status = broker->running(error); status != MQTTQ_OK) return status;
+    if (const mqttq_status status = broker->may_wait(error); status != MQTTQ_OK) return status;
     ListenerInfo info;
     info.namespace_id = id_of(known.ns);
     info.packet_size_max = known.packet_size_max;

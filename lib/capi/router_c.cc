@@ -28,6 +28,10 @@ extern "C" {
 mqttq_status mqttq_publish(mqttq_broker* broker, mqttq_message* message, mqttq_error* error) {
   return guard(error, [&]() -> mqttq_status {
     if (const mqttq_status status = broker->running(error); status != MQTTQ_OK) return status;
+    const std::string_view topic = reinterpret_cast<Message*>(message)->topic_name();
+    if (topic_level_count(topic) > broker->limits().topic_levels_max) {
+      return fail(error, MQTTQ_EINVAL, "message: its topic has more levels than limits.topic_levels_max");
+    }
     constexpr uint32_t kOpenMax = 65'536;
     if (broker->publishes_open.fetch_add(1) >= kOpenMax) {
       broker->publishes_open.fetch_sub(1);
@@ -62,7 +66,10 @@ mqttq_status mqttq_subscriber_open(mqttq_broker* broker, const mqttq_subscriber_
     if (!is_valid_topic_filter(filter) || parse_shared_filter(filter).kind != SharedFilter::Kind::NotShared) {
       return fail(error, MQTTQ_EINVAL, "topic_filter: not a topic filter, or a shared one");
     }
-    if (const mqttq_status status = broker->running(error); status != MQTTQ_OK) return status;
+    if (topic_level_count(filter) > broker->limits().topic_levels_max) {
+      return fail(error, MQTTQ_EINVAL, "topic_filter: more levels than limits.topic_levels_max");
+    }
+    if (const mqttq_status status = broker->may_wait(error); status != MQTTQ_OK) return status;
     const NamespaceId ns = id_of(known.ns);
     Broker& inner = *broker->broker;
     const auto shard = static_cast<uint32_t>(inner.router().topic_hash(ns, filter) % inner.shard_count());

@@ -89,6 +89,40 @@ TEST_CASE("callbacks on a worker and on the shard decide as well", "[abi]") {
   }
 }
 
+TEST_CASE("a call that would wait for a shard is refused on a shard's own thread", "[abi]") {
+  struct Calls {
+    mqttq_broker* broker = nullptr;
+    mqttq_events* events = nullptr;
+    std::vector<mqttq_status> statuses;
+  } calls;
+  Host host{2};
+  const mqttq_event_fn wait_inside = [](void* user, const mqttq_event* event) {
+    Calls& to = *static_cast<Calls*>(user);
+    mqttq_clients* clients = nullptr;
+    uint64_t cursor = 0;
+    to.statuses.push_back(mqttq_clients_list(to.broker, nullptr, {}, &cursor, 0, &clients, nullptr));
+    to.statuses.push_back(mqttq_client_disconnect(to.broker, nullptr, {"x", 1}, 0, 0, nullptr));
+    mqttq_listener_config listener = make(mqttq_listener_config_init);
+    listener.address = "127.0.0.1:0";
+    mqttq_listener* opened = nullptr;
+    to.statuses.push_back(mqttq_listener_open(to.broker, &listener, &opened, nullptr));
+    mqttq_subscriber_config subscriber = make(mqttq_subscriber_config_init);
+    subscriber.topic_filter = {"t", 1};
+    subscriber.events = to.events;
+    mqttq_subscriber* made = nullptr;
+    to.statuses.push_back(mqttq_subscriber_open(to.broker, &subscriber, &made, nullptr));
+    mqttq_reply_access(to.broker, &event->reply, 1, 0);
+  };
+  mqttq_events* events = host.open_events(MQTTQ_ON_SHARD, wait_inside, &calls);
+  calls.broker = host.get();
+  calls.events = events;
+  ask(host, events, true, false);
+  host.start();
+  WireClient client(host.listen());
+  CHECK(client.connect({.client_id = "a"}) == 0);
+  CHECK(calls.statuses == std::vector<mqttq_status>(4, MQTTQ_ESTATE));
+}
+
 TEST_CASE("a ring says what callbacks its mode needs", "[abi]") {
   Host host;
   mqttq_events_config config = events_config();

@@ -21,6 +21,7 @@ T make(void (*init)(T*, size_t)) {
   return made;
 }
 inline mqttq_broker_config broker_config() { return make(mqttq_broker_config_init); }
+inline mqttq_limits make_limits() { return make(mqttq_limits_init); }
 inline mqttq_listener_config listener_config() { return make(mqttq_listener_config_init); }
 inline mqttq_message_config message_config() { return make(mqttq_message_config_init); }
 inline mqttq_events_config events_config() { return make(mqttq_events_config_init); }

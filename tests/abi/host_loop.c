@@ -148,6 +148,7 @@ int main(void) {
   host own;
   client one, silent;
   mqttq_broker_config config;
+  mqttq_limits limits;
   mqttq_listener_config endpoint;
   mqttq_events_config ring;
   mqttq_subscriber_config subscription;
@@ -161,7 +162,9 @@ int main(void) {
   memset(&own, 0, sizeof own);
   mqttq_broker_config_init(&config, sizeof config);
   config.host_loop = 1;
-  config.limits.connect_timeout_ms = 100;
+  mqttq_limits_init(&limits, sizeof limits);
+  limits.connect_timeout_ms = 100;
+  config.limits = &limits;
   REQUIRE(mqttq_broker_create(&config, &own.broker, NULL) == MQTTQ_OK);
   REQUIRE(mqttq_broker_fd(own.broker) >= 0);
   REQUIRE(mqttq_broker_turn(own.broker, 0) == MQTTQ_ESTATE); /* not started */

@@ -46,7 +46,7 @@ LogFunction = ctypes.CFUNCTYPE(None, c_void_p, c_uint8, c_void_p, c_size_t)
 
 class BrokerConfig(ctypes.Structure):
     _fields_ = [("size", c_size_t), ("shards", c_uint32), ("host_loop", c_uint32), ("mailbox_capacity", c_uint32),
-                ("log", LogFunction), ("log_user", c_void_p), ("limits", Limits)]
+                ("log", LogFunction), ("log_user", c_void_p), ("limits", POINTER(Limits))]
 
 
 class Counter(ctypes.Structure):
@@ -123,6 +123,7 @@ PROTOTYPES = {
     "error_init": (None, [_E, c_size_t]),
     "status_text": (c_char_p, [c_int32]),
     "reason_code_text": (c_char_p, [c_uint8]),
+    "limits_init": (None, [POINTER(Limits), c_size_t]),
     "broker_config_init": (None, [POINTER(BrokerConfig), c_size_t]),
     "broker_create": (c_int32, [POINTER(BrokerConfig), POINTER(_H), _E]),
     "broker_start": (c_int32, [_H, _E]),

@@ -166,7 +166,9 @@ TEST_CASE("when the ring is full QoS 0 is dropped and counted, and QoS 1 waits a
 TEST_CASE("what waits for a full ring has a bound, and the oldest makes way", "[abi]") {
   mqttq_broker_config config = broker_config();
   config.shards = 1;
-  config.limits.outbox_messages_max = 3;
+  mqttq_limits limits = make_limits();
+  limits.outbox_messages_max = 3;
+  config.limits = &limits;
   Host host{config};
   host.start();
   mqttq_events* events = host.open_events(1);

@@ -57,7 +57,9 @@ TEST_CASE("a struct of an older host ends earlier, and what it lacks is the defa
   mqttq_broker_config config = broker_config();
   config.shards = 1;
   config.host_loop = 7;  // behind what this host knows, so it is not read
-  config.limits.receive_maximum = UINT32_MAX;
+  mqttq_limits limits = make_limits();
+  limits.receive_maximum = UINT32_MAX;
+  config.limits = &limits;
   config.size = offsetof(mqttq_broker_config, host_loop);
   mqttq_broker* broker = nullptr;
   REQUIRE(mqttq_broker_create(&config, &broker, nullptr) == MQTTQ_OK);
@@ -79,21 +81,22 @@ TEST_CASE("a struct of a newer host is taken when its tail is 0, and refused whe
   }
 }
 
-TEST_CASE("the limits inside a broker's config follow the same rule", "[abi]") {
-  auto config = longer(broker_config());
-  config.known.shards = 1;
-  config.known.limits.size = sizeof config.known.limits + sizeof config.tail;  // the host's limits reach into its tail
-  CHECK(create(&config.known) == MQTTQ_OK);
-  config.known.limits.size += 1;  // and here beyond its config
-  CHECK(create(&config.known) == MQTTQ_EINVAL);
+TEST_CASE("the limits of a broker's config follow the same rule", "[abi]") {
+  mqttq_broker_config config = broker_config();
+  config.shards = 1;
+  auto newer = longer(make_limits());
+  config.limits = &newer.known;
+  CHECK(create(&config) == MQTTQ_OK);
+  newer.tail[0] = 1;
+  CHECK(create(&config) == MQTTQ_EINVAL);
 
-  mqttq_broker_config older = broker_config();
-  older.shards = 1;
-  older.limits.size = offsetof(mqttq_limits, receive_maximum);
-  older.limits.receive_maximum = UINT32_MAX;  // not read
-  CHECK(create(&older) == MQTTQ_OK);
-  older.limits.size = sizeof older.limits;
-  CHECK(create(&older) == MQTTQ_EINVAL);
+  mqttq_limits older = make_limits();
+  older.size = offsetof(mqttq_limits, receive_maximum);
+  older.receive_maximum = UINT32_MAX;  // not read
+  config.limits = &older;
+  CHECK(create(&config) == MQTTQ_OK);
+  older.size = sizeof older;
+  CHECK(create(&config) == MQTTQ_EINVAL);
 }
 
 TEST_CASE("a struct without a size is refused, as it was not initialised", "[abi]") {
@@ -239,14 +242,16 @@ TEST_CASE("limits beyond what MQTT can say are refused by name", "[abi]") {
   mqttq_broker_config config = broker_config();
   config.shards = 1;
   mqttq_error error = make_error();
-  config.limits.receive_maximum = 65'536;
+  mqttq_limits limits = make_limits();
+  config.limits = &limits;
+  limits.receive_maximum = 65'536;
   CHECK(create(&config, &error) == MQTTQ_EINVAL);
   CHECK(std::string(error.text).find("receive_maximum") != std::string::npos);
-  config.limits.receive_maximum = 65'535;
+  limits.receive_maximum = 65'535;
   CHECK(create(&config, &error) == MQTTQ_OK);
-  config.limits.packet_size_max = 268'435'456;
+  limits.packet_size_max = 268'435'456;
   CHECK(create(&config, &error) == MQTTQ_EINVAL);
-  config.limits.packet_size_max = 0;
+  limits.packet_size_max = 0;
   config.shards = 64;
   CHECK(create(&config, &error) == MQTTQ_EINVAL);
   config.shards = 2;
