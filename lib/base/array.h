@@ -34,6 +34,7 @@ class Array {
   ~Array() { release(items_); }
 
   uint32_t count() const noexcept { return count_; }
+  uint32_t capacity() const noexcept { return capacity_; }
   bool empty() const noexcept { return count_ == 0; }
   T* begin() noexcept { return items_; }
   T* end() noexcept { return items_ + count_; }

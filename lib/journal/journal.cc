@@ -87,6 +87,11 @@ const JournalEntry* Journal::peek(const Cursor& cursor) const noexcept {
 }
 
 void Journal::advance(Cursor& cursor) noexcept {
+  step(cursor);
+  trim();
+}
+
+void Journal::step(Cursor& cursor) noexcept {
   MQTTQ_ASSERT(cursor.index < end_index_);
   ++cursor.index;
   while (cursor.segment->next && cursor.index >= cursor.segment->next->first_index) {
@@ -95,7 +100,6 @@ void Journal::advance(Cursor& cursor) noexcept {
     cursor.segment->cursors.push_back(cursor);
   }
   if (cursor.index == end_index_) ++at_end_count_;
-  trim();
 }
 
 uint64_t Journal::behind_bytes(const Cursor& cursor) const noexcept {
@@ -118,6 +122,8 @@ Cursor* Journal::slowest_over(uint64_t count_max, uint64_t bytes_max) noexcept {
   }
   return nullptr;
 }
+
+Cursor* Journal::next_in_segment(Cursor& cursor) noexcept { return cursor.segment->cursors.next(cursor); }
 
 // What no cursor will read is let go: whole segments at a time, and everything when all cursors are at the end.
 void Journal::trim() noexcept {

@@ -63,8 +63,13 @@ class Journal {
   template <class Moved>
   void enforce(uint64_t count_max, uint64_t bytes_max, Moved&& moved) noexcept {
     while (Cursor* slowest = slowest_over(count_max, bytes_max)) {
-      advance(*slowest);
-      moved(*slowest, 1u);
+      for (Cursor* next; slowest; slowest = next) {  // all that stand beside it, in one go
+        next = next_in_segment(*slowest);
+        uint32_t count = 0;
+        for (; behind_count(*slowest) > count_max || behind_bytes(*slowest) > bytes_max; ++count) step(*slowest);
+        if (count) moved(*slowest, count);
+      }
+      trim();
     }
   }
 
@@ -73,6 +78,8 @@ class Journal {
 
  private:
   Cursor* slowest_over(uint64_t count_max, uint64_t bytes_max) noexcept;
+  Cursor* next_in_segment(Cursor& cursor) noexcept;
+  void step(Cursor& cursor) noexcept;  // as advance(), and trims nothing
   void trim() noexcept;
 
   JournalSegment* first_ = nullptr;

@@ -18,7 +18,8 @@ namespace mqttq {
 using NamespaceId = uint32_t;
 inline constexpr NamespaceId kGlobalNamespace = 0;
 
-// Tells one session of a broker from all others it ever had, for No Local. 0 is nobody: the host, the broker itself.
+// Who published: a hash of namespace and client id under the broker's secret seed, so that it stays the same for a
+// client that comes back [MQTT-3.8.3-3]. 0 is nobody: the host, the broker itself.
 using PublisherId = uint64_t;
 
 // Borrowed text and bytes of one message.

@@ -20,6 +20,11 @@ bool is_valid_topic_name(std::string_view text) noexcept;
 // [MQTT-4.7.1-2]. Does not look into `$share`: see parse_shared_filter.
 bool is_valid_topic_filter(std::string_view text) noexcept;
 
+// True of "$SYS" and what lies below it, where only the broker publishes.
+inline bool is_sys_topic(std::string_view topic_name) noexcept {
+  return topic_name.starts_with("$SYS") && (topic_name.size() == 4 || topic_name[4] == '/');
+}
+
 // The number of levels, which is one more than the number of '/'.
 uint32_t topic_level_count(std::string_view text) noexcept;
 

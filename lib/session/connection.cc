@@ -101,7 +101,8 @@ size_t Connection::fill_tail(Bytes bytes, Instant now) noexcept {
     const size_t missing = frame.kind == codec::Frame::Kind::Partial ? frame.size - tail_.count() : 1;
     const size_t step = std::min(missing, bytes.size() - taken);
     if (step == 0) break;
-    if (!tail_.append(bytes.subspan(taken, step))) {
+    if (!grow_tail(step, frame.kind == codec::Frame::Kind::Partial ? frame.size : 0) ||
+        !tail_.append(bytes.subspan(taken, step))) {
       close(ReasonCode::ServerBusy, now);
       return bytes.size();
     }
@@ -126,10 +127,17 @@ void Connection::keep_tail(Bytes bytes, Instant now) noexcept {
     tail_.remove_front(tail_start_);
     tail_start_ = 0;
   }
-  // A packet that is still to come is given its whole room at once.
-  const codec::Frame frame = codec::scan_frame(bytes);
-  const bool part = tail_.empty() && frame.kind == codec::Frame::Kind::Partial;
-  if ((part && !tail_.reserve(frame.size)) || !tail_.append(bytes)) close(ReasonCode::ServerBusy, now);
+  if (!grow_tail(bytes.size(), 0) || !tail_.append(bytes)) close(ReasonCode::ServerBusy, now);
+}
+
+// Room for `more` bytes, and some for those that will follow: as much again as has come, so that a length that lies
+// costs nothing. packet_size: of the packet at the front, 0 if not known; no room is made beyond it.
+bool Connection::grow_tail(size_t more, size_t packet_size) noexcept {
+  const size_t needed = tail_.count() + more;
+  if (needed <= tail_.capacity()) return true;
+  size_t wanted = std::max<size_t>(needed * 2, 64);
+  if (packet_size) wanted = std::max(needed, std::min(wanted, packet_size));
+  return tail_.reserve(static_cast<uint32_t>(wanted)) || tail_.reserve(static_cast<uint32_t>(needed));
 }
 
 Connection::Handled Connection::handle(const codec::Frame& frame, Bytes packet, Instant now) noexcept {

@@ -112,6 +112,7 @@ class Connection final : private Timer {
   size_t fill_tail(Bytes bytes, Instant now) noexcept;
   void process_tail(Instant now) noexcept;
   void keep_tail(Bytes bytes, Instant now) noexcept;
+  bool grow_tail(size_t more, size_t packet_size) noexcept;
   Handled handle(const codec::Frame& frame, Bytes packet, Instant now) noexcept;
   Handled handle_connect(Bytes packet, Instant now) noexcept;
   Handled authenticate(const codec::ConnectView& connect, std::string_view client_id, Instant now) noexcept;
@@ -123,6 +124,7 @@ class Connection final : private Timer {
   // Success, or why this CONNECT is refused, from the packet and the limits alone.
   ReasonCode judge_connect(const codec::ConnectView& connect, Instant now) noexcept;
   Handled handle_publish(Bytes packet, Instant now) noexcept;
+  bool repeated(const codec::PublishView& publish) noexcept;
   ReasonCode resolve_alias(codec::PublishView& publish) noexcept;
   ReasonCode judge_publish(const codec::PublishView& publish, Instant now) noexcept;
   // The properties to forward; false when the allocator refuses.

@@ -14,21 +14,16 @@ Connection::Handled Connection::handle_publish(Bytes packet, Instant now) noexce
     return Handled::Yes;
   }
   codec::PublishView publish = *decoded;
-  if (publish.qos == Qos::ExactlyOnce) {
-    if (Receipt* receipt = session_->receipts().find(publish.packet_id)) {
-      // A repeat of what was taken: answered again, and not delivered again [MQTT-4.3.3-10]. While its takers have
-      // not all answered, the answer to the first is the answer to this one.
-      receipt->connection_serial = serial_;
-      if (receipt->answered) {
-        send_ack(codec::PacketType::Pubrec, publish.packet_id, ReasonCode::Success);
-        return Handled::Yes;
-      }
-      if (session_->repeat_open_publish(publish.packet_id, serial_)) return Handled::Yes;
-      session_->receipts().remove(publish.packet_id);  // memory was refused to it: nobody would answer
+  ReasonCode reason = resolve_alias(publish);  // of a repeat too: it counts for what follows
+  if (reason == ReasonCode::Success && publish.qos != Qos::AtMostOnce) {
+    if (repeated(publish)) return Handled::Yes;
+    if (session_->identifier_open(publish.packet_id, serial_)) {
+      // The client broke [MQTT-2.2.1-3]. It is not taken: its acknowledgement could not be told from the other's.
+      acknowledge(publish.qos, publish.packet_id, ReasonCode::PacketIdentifierInUse, 0, now);
+      return Handled::Yes;
     }
   }
-  ReasonCode reason = judge_publish(publish, now);
-  if (reason == ReasonCode::Success) reason = resolve_alias(publish);
+  if (reason == ReasonCode::Success) reason = judge_publish(publish, now);
   if (reason == ReasonCode::ServerBusy) {  // memory was refused: it is not the peer's doing
     close(reason, now);
     return Handled::Yes;
@@ -55,7 +50,7 @@ Connection::Handled Connection::handle_publish(Bytes packet, Instant now) noexce
     case Verdict::Pending: return stall(Stall::AccessAnswer, now);
     case Verdict::Busy:
     case Verdict::Deny:
-      shard_.counters().publishes_refused.add();
+      if (publish.qos == Qos::AtMostOnce || version_ != ProtocolVersion::V5) shard_.counters().publishes_refused.add();
       if (publish.qos == Qos::AtMostOnce) return Handled::Yes;  // dropped (MQTT5 3.3.5)
       if (publish.qos == Qos::ExactlyOnce && version_ != ProtocolVersion::V5 &&
           !session_->receipts().insert(publish.packet_id, Receipt{now, serial_, false})) {
@@ -103,11 +98,27 @@ Connection::Handled Connection::handle_publish(Bytes packet, Instant now) noexce
   return Handled::Yes;
 }
 
+// A repeat of a QoS 2 publish that was taken: it is answered again, and not delivered again [MQTT-4.3.3-10]. While its
+// takers have not all answered, the answer to the first is the answer to this one.
+bool Connection::repeated(const codec::PublishView& publish) noexcept {
+  if (publish.qos != Qos::ExactlyOnce) return false;
+  Receipt* receipt = session_->receipts().find(publish.packet_id);
+  if (!receipt) return false;
+  receipt->connection_serial = serial_;
+  if (receipt->answered) {
+    send_ack(codec::PacketType::Pubrec, publish.packet_id, ReasonCode::Success);
+    return true;
+  }
+  if (session_->repeat_open_publish(publish.packet_id, serial_)) return true;
+  session_->receipts().remove(publish.packet_id);  // memory was refused to it: nobody would answer
+  return false;
+}
+
 // Some who take it have no room yet. Answers of those who have it may come before the others do, so it is entered among
 // the open publishes now; nothing more is read until it is handed over.
 void Connection::hold(MovingMessage& message, const PublishOperation& operation, Instant now) noexcept {
   OpenPublish open{serial_, serial_, operation.origin.packet_id, true, 0, message.view().qos, ReasonCode::Success};
-  const bool entered = !operation.origin.wanted() || session_->open_publishes().push_back(std::move(open));
+  const bool entered = !operation.origin.wanted() || session_->enter_open_publish(std::move(open));
   Slow* slow = this->slow();
   if (!entered || !slow) {
     shard_.continue_publish(message.keep(), operation, now);
@@ -205,8 +216,7 @@ bool Connection::forwardable_properties(const codec::PublishView& publish, Bytes
 void Connection::acknowledge(Qos qos, uint16_t packet_id, ReasonCode reason, uint8_t takers, Instant now) noexcept {
   if (is_error(reason)) shard_.counters().publishes_refused.add();
   const OpenPublish open{serial_, serial_, packet_id, false, takers, qos, reason};
-  Ring<OpenPublish>& waiting = session_->open_publishes();
-  if (takers == 0 && waiting.empty()) {
+  if (takers == 0 && session_->open_publishes().empty()) {
     if (qos == Qos::ExactlyOnce) {
       if (is_error(reason)) {
         session_->receipts().remove(packet_id);
@@ -218,7 +228,7 @@ void Connection::acknowledge(Qos qos, uint16_t packet_id, ReasonCode reason, uin
     return;
   }
   OpenPublish copy = open;
-  if (!waiting.push_back(std::move(copy))) close(ReasonCode::ServerBusy, now);
+  if (!session_->enter_open_publish(std::move(copy))) close(ReasonCode::ServerBusy, now);
 }
 
 void Connection::answer_open_publish(const OpenPublish& done, Instant now) noexcept {
@@ -234,7 +244,7 @@ void Connection::answer_open_publish(const OpenPublish& done, Instant now) noexc
 // --- permissions
 
 Verdict Connection::authorize(Action action, std::string_view topic, Qos qos, bool retain) noexcept {
-  if (action == Action::Publish && topic.front() == '$' && topic.starts_with("$SYS")) return Verdict::Deny;
+  if (action == Action::Publish && is_sys_topic(topic)) return Verdict::Deny;
   if (!shard_.access()) return Verdict::Allow;
   const uint64_t key = hash_text(topic, hash_mix(shard_.router().seed(), static_cast<uint64_t>(action)));
   for (Permission& known : permissions_) {

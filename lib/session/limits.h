@@ -8,10 +8,10 @@ namespace mqttq {
 struct Limits {
   uint32_t packet_size_max = 1024 * 1024;       // bytes of one packet from a peer; 0x95, then closed
   uint32_t topic_size_max = 65'535;             // bytes; 0x90 or 0x8F
-  uint32_t topic_levels_max = 128;              // 0x90 or 0x8F
+  uint32_t topic_levels_max = 128;              // at most 1024; 0x90 or 0x8F
   uint32_t connect_timeout_ms = 10'000;         // from accept to a whole CONNECT; closed
-  uint32_t connections_max = 1'000'000;         // per shard; closed before CONNECT
-  uint32_t sessions_max = 2'000'000;            // per shard; CONNACK 0x97 (3.x: 3)
+  uint32_t connections_max = 1'000'000;         // closed before CONNECT
+  uint32_t sessions_max = 2'000'000;            // CONNACK 0x97 (3.x: 3)
   uint32_t connect_rate = 0;                    // CONNECTs a second and shard; 0 = no limit; CONNACK 0x9F (3.x: 3)
   uint16_t receive_maximum = 1'000;             // QoS 1 and 2 publishes a client may have open; 0x93, then closed
   uint32_t receipt_timeout_s = 300;             // of a QoS 2 publish whose PUBREL does not come; forgotten

@@ -139,7 +139,7 @@ void Session::unsubscribe_all() noexcept {
 Status Session::start_reading(Subscription& subscription) noexcept {
   auto* reader = create<JournalReader>();
   Journal* journal = subscription.filter->local(shard_.index()).journal;
-  if (!reader || !journal->attach(*reader)) {
+  if (!reader || !ready_.reserve(reader_count_ + 1) || !journal->attach(*reader)) {
     destroy(reader);
     return Status::NoMemory;
   }
@@ -147,6 +147,7 @@ Status Session::start_reading(Subscription& subscription) noexcept {
   reader->filter = subscription.filter;
   reader->next = readers_;
   readers_ = reader;
+  ++reader_count_;
   journal->wait(*reader);
   return Status::Ok;
 }
@@ -161,14 +162,67 @@ void Session::end_reader(JournalReader& reader) noexcept {
   JournalReader** at = &readers_;
   while (*at != &reader) at = &(*at)->next;
   *at = reader.next;
-  reader.ListLink<ReadyTag>::unlink();
+  take_from_heap(reader);
   reader.journal->detach(reader);
   destroy(&reader);
+  if (--reader_count_ == 0) ready_.reset();
 }
 
 void Session::on_journal(JournalReader& reader) noexcept {
-  if (!reader.ListLink<ReadyTag>::linked()) ready_.push_back(reader);
+  if (reader.ready_index == JournalReader::kNotReady) {
+    reader.number = reader.journal->peek(reader)->number;
+    reader.ready_index = ready_.count();
+    static_cast<void>(ready_.push_back(&reader));  // there is room
+    move_in_heap(reader.ready_index);
+  }
   if (connection_) shard_.mark_pump(*this);
+}
+
+// Puts the reader at `index`, whose number has changed, where it belongs.
+void Session::move_in_heap(uint32_t index) noexcept {
+  JournalReader* const moved = ready_[index];
+  const auto put = [this](uint32_t at, JournalReader* reader) {
+    ready_[at] = reader;
+    reader->ready_index = at;
+  };
+  while (index && moved->number < ready_[(index - 1) / 2]->number) {
+    put(index, ready_[(index - 1) / 2]);
+    index = (index - 1) / 2;
+  }
+  for (uint32_t child = 2 * index + 1; child < ready_.count(); child = 2 * index + 1) {
+    if (child + 1 < ready_.count() && ready_[child + 1]->number < ready_[child]->number) ++child;
+    if (moved->number <= ready_[child]->number) break;
+    put(index, ready_[child]);
+    index = child;
+  }
+  put(index, moved);
+}
+
+void Session::take_from_heap(JournalReader& reader) noexcept {
+  const uint32_t index = std::exchange(reader.ready_index, JournalReader::kNotReady);
+  if (index == JournalReader::kNotReady) return;
+  JournalReader* last = ready_.back();
+  ready_.pop_back();
+  if (last == &reader) return;
+  ready_[index] = last;
+  move_in_heap(index);
+}
+
+JournalReader* Session::first_ready() noexcept {
+  while (!ready_.empty()) {
+    JournalReader& first = *ready_[0];
+    const JournalEntry* entry = first.journal->peek(first);
+    if (!entry) {
+      take_from_heap(first);
+      first.journal->wait(first);
+    } else if (entry->number == first.number) {
+      return &first;
+    } else {  // it has been read, or was moved on by its limit
+      first.number = entry->number;
+      move_in_heap(0);
+    }
+  }
+  return nullptr;
 }
 
 uint64_t Session::behind_count() noexcept {
@@ -378,28 +432,11 @@ bool Session::pump_waiting(Instant now) noexcept {
 // Reads all journals merged by number, so that what several filters match is sent once, in order.
 bool Session::pump_journals(Instant now) noexcept {
   Array<uint32_t> identifiers;
-  while (!ready_.empty()) {
+  while (JournalReader* first = first_ready()) {
     if (window_full() || !has_room()) return false;
-    uint64_t lowest = UINT64_MAX;
-    const JournalEntry* entry = nullptr;
-    for (JournalReader* reader = ready_.front(); reader;) {
-      JournalReader* following = ready_.next(*reader);
-      const JournalEntry* candidate = reader->journal->peek(*reader);
-      if (!candidate) {  // at the end: waits there
-        reader->ListLink<ReadyTag>::unlink();
-        reader->journal->wait(*reader);
-      } else if (candidate->number < lowest) {
-        lowest = candidate->number;
-        entry = candidate;
-      }
-      reader = following;
-    }
-    if (!entry) break;
-    const MessageRef kept = entry->message;
-    for (JournalReader* reader = ready_.front(); reader; reader = ready_.next(*reader)) {
-      const JournalEntry* same = reader->journal->peek(*reader);
-      if (same && same->number == lowest) reader->journal->advance(*reader);
-    }
+    const uint64_t number = first->number;
+    const MessageRef kept = first->journal->peek(*first)->message;
+    for (; first && first->number == number; first = first_ready()) first->journal->advance(*first);
     MovingMessage message(kept);
     const MessageView& view = message.view();
     // All subscriptions that match count, the live ones too: they left this message to the journal.
@@ -440,6 +477,7 @@ bool Session::pump_flow(RetainedFlow& flow, Instant now) noexcept {
     const Qos qos = std::min(flow.qos, flow.messages.front()->qos());
     if ((qos != Qos::AtMostOnce && window_full()) || !has_room()) return false;
     MovingMessage message(flow.messages.pop_front());
+    if (flow.no_local && message.view().publisher == id_) continue;  // [MQTT-3.8.3-3]
     Identifiers identifiers;
     static_cast<void>(identifiers.set({&flow.identifier, flow.identifier ? 1u : 0u}));  // one needs no memory
     send(message, qos, true, std::move(identifiers), now);
@@ -460,6 +498,7 @@ RetainedFlow* Session::start_retained_flow(std::string_view topic_filter, const 
   flow->shards_open = shards;
   flow->identifier = options.identifier;
   flow->qos = options.qos;
+  flow->no_local = options.no_local;
   flow->text_size = static_cast<uint16_t>(topic_filter.size());
   std::memcpy(static_cast<void*>(flow + 1), topic_filter.data(), topic_filter.size());
   WaitingMessage place;
@@ -542,6 +581,32 @@ bool Session::on_pubcomp(uint16_t packet_id, Instant now) noexcept {
 }
 
 // --- publishes of the client
+
+bool Session::enter_open_publish(OpenPublish&& open) noexcept {
+  if (open_publishes_.empty()) {
+    open_lowest_ = UINT16_MAX;
+    open_highest_ = 0;
+  }
+  open_lowest_ = std::min(open_lowest_, open.packet_id);
+  open_highest_ = std::max(open_highest_, open.packet_id);
+  return open_publishes_.push_back(std::move(open));
+}
+
+// Clients count their identifiers up, so that a new one mostly lies above all that are open, and nothing is searched.
+bool Session::identifier_open(uint16_t packet_id, uint32_t serial) noexcept {
+  if (receipts_.find(packet_id)) return true;
+  if (open_publishes_.empty() || packet_id < open_lowest_ || packet_id > open_highest_) return false;
+  open_lowest_ = UINT16_MAX;
+  open_highest_ = 0;
+  bool found = false;
+  for (uint32_t i = 0; i < open_publishes_.count(); ++i) {
+    const OpenPublish& open = open_publishes_[i];
+    found |= open.packet_id == packet_id && open.connection_serial == serial;
+    open_lowest_ = std::min(open_lowest_, open.packet_id);
+    open_highest_ = std::max(open_highest_, open.packet_id);
+  }
+  return found;
+}
 
 OpenPublish* Session::find_open_publish(const PublishOrigin& origin) noexcept {
   for (uint32_t i = 0; i < open_publishes_.count(); ++i) {

@@ -18,11 +18,14 @@ class Session;
 class ShardCore;
 
 // A session's place in the journal of one of its durable subscriptions. The cursor waits at the journal's end, or the
-// reader stands in the session's list of those that have something to read.
-struct JournalReader : Cursor, ListLink<struct ReadyTag> {
+// reader stands in the session's heap of those that have something to read.
+struct JournalReader : Cursor {
+  static constexpr uint32_t kNotReady = UINT32_MAX;
   Session* session = nullptr;
   JournalReader* next = nullptr;
-  Filter* filter = nullptr;  // counted by the subscription
+  Filter* filter = nullptr;          // counted by the subscription
+  uint64_t number = 0;               // of the next entry, at the last look; the entry may be one behind it by now
+  uint32_t ready_index = kNotReady;  // in the heap
 };
 
 // The message a client leaves for the case that it goes without a word (MQTT5 3.1.2.5).
@@ -60,6 +63,7 @@ struct RetainedFlow {
   uint32_t shards_open = 0;   // that have not answered yet
   uint32_t identifier = 0;    // of the subscription
   Qos qos = Qos::AtMostOnce;  // granted
+  bool no_local = false;
   uint16_t text_size = 0;
   Ring<MessageRef> messages;
   std::string_view topic_filter() const noexcept { return {reinterpret_cast<const char*>(this + 1), text_size}; }
@@ -162,6 +166,10 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   // --- messages from the client
   PacketIdMap<Receipt>& receipts() noexcept { return receipts_; }
   Ring<OpenPublish>& open_publishes() noexcept { return open_publishes_; }
+  // Behind those that are open already. False when the allocator refuses.
+  [[nodiscard]] bool enter_open_publish(OpenPublish&& open) noexcept;
+  // A publish with this identifier has not been answered on the connection `serial`, or not been released.
+  bool identifier_open(uint16_t packet_id, uint32_t serial) noexcept;
   void on_published(const PublishOrigin& origin, ReasonCode reason, Instant now) noexcept;
   // A QoS 2 publish came again, on the connection `serial`, which gets the answer. False: no such one is open.
   bool repeat_open_publish(uint16_t packet_id, uint32_t serial) noexcept;
@@ -208,6 +216,10 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   Status start_reading(Subscription& subscription) noexcept;
   void stop_reading(Filter& filter) noexcept;
   void end_reader(JournalReader& reader) noexcept;
+  // The reader with the lowest number, which is then right; nullptr when all journals are read.
+  JournalReader* first_ready() noexcept;
+  void move_in_heap(uint32_t index) noexcept;
+  void take_from_heap(JournalReader& reader) noexcept;
   bool pump_unsent(Instant now) noexcept;
   bool pump_waiting(Instant now) noexcept;
   bool pump_journals(Instant now) noexcept;
@@ -239,7 +251,8 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   uint32_t next_order_ = 0;
   HashTable<Subscription> subscriptions_;
   JournalReader* readers_ = nullptr;
-  IntrusiveList<JournalReader, ReadyTag> ready_;
+  uint32_t reader_count_ = 0;
+  Array<JournalReader*> ready_;  // a heap by number, with room for every reader
   PacketIdMap<InflightEntry> inflight_;
   uint32_t unsent_count_ = 0;  // of inflight_, to be sent again on this connection
   PacketIdMap<Receipt> receipts_;
@@ -247,6 +260,7 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   uint64_t waiting_bytes_ = 0;
   uint32_t waiting_qos0_count_ = 0;  // behind a retained flow, or behind such
   Ring<OpenPublish> open_publishes_;
+  uint16_t open_lowest_ = UINT16_MAX, open_highest_ = 0;  // no identifier in open_publishes_ lies outside
   Will will_;
   Instant will_due_{INT64_MAX};
   Instant expiry_due_{INT64_MAX};

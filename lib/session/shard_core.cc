@@ -25,8 +25,8 @@ ShardCore::ShardCore(const ShardWorld& world, uint32_t index, uint64_t seed, Ins
                 std::max(1u, world.limits.retained_messages_max / world.router.shard_count()),
                 world.limits.retained_bytes_max / world.router.shard_count()),
       groups_(fan_out_, *this, world.limits.outbox_messages_max, world.router.seed()),
-      connections_(world.limits.connections_max),
-      sessions_(world.limits.sessions_max),
+      connections_(world.limits.connections_max, &world.population.connections),
+      sessions_(world.limits.sessions_max, &world.population.sessions),
       connect_tokens_(int64_t{world.limits.connect_rate} * 1000),
       connect_tokens_at_(now),
       log_tokens_(kLinesPerSecond),
@@ -168,22 +168,25 @@ uint32_t ShardCore::retained_home_of(NamespaceId namespace_id, std::string_view 
                                world_.router.shard_count());
 }
 
+uint64_t ShardCore::session_hash(NamespaceId namespace_id, std::string_view client_id) const noexcept {
+  return hash_text(client_id, hash_mix(world_.router.seed(), namespace_id));
+}
+
 Session* ShardCore::find_session(NamespaceId namespace_id, std::string_view client_id) noexcept {
-  const uint64_t hash = hash_text(client_id, hash_mix(world_.router.seed(), namespace_id));
-  return sessions_by_id_.find(hash, [&](const Session& session) {
+  return sessions_by_id_.find(session_hash(namespace_id, client_id), [&](const Session& session) {
     return session.namespace_id() == namespace_id && session.client_id() == client_id;
   });
 }
 
 Session* ShardCore::make_session(NamespaceId namespace_id, std::string_view client_id) noexcept {
-  const PublisherId id = uint64_t{index_ + 1} << 56 | next_publisher_++;
-  Session* session = sessions_.take(*this, namespace_id, id);
+  const uint64_t hash = session_hash(namespace_id, client_id);
+  Session* session = sessions_.take(*this, namespace_id, hash ? hash : 1);  // the publisher, for No Local
   if (!session) return nullptr;
   if (!session->set_client_id(client_id)) {
     sessions_.give_back(*session);
     return nullptr;
   }
-  sessions_by_id_.insert(*session, hash_text(client_id, hash_mix(world_.router.seed(), namespace_id)));
+  sessions_by_id_.insert(*session, hash);
   counters_.sessions_opened.add();
   return session;
 }
@@ -814,11 +817,9 @@ void ShardCore::run_closing(Instant now) noexcept {
 
 void ShardCore::end_connection(Connection& connection, Instant now) noexcept {
   connection.finish(now);
-  for (auto* list : {&dirty_, &stalled_}) {
-    for (Connection*& listed : *list) {
-      if (listed == &connection) listed = nullptr;
-    }
-  }
+  if (connection.dirty) std::replace(dirty_.begin(), dirty_.end(), &connection, static_cast<Connection*>(nullptr));
+  if (connection.stalled)
+    std::replace(stalled_.begin(), stalled_.end(), &connection, static_cast<Connection*>(nullptr));
   connections_.give_back(connection);
 }
 

@@ -34,11 +34,17 @@ class Network {
   ~Network() = default;
 };
 
+// How many there are on all shards together.
+struct Population {
+  std::atomic<uint32_t> connections{0}, sessions{0};
+};
+
 // What all shards of a broker share. Borrowed by each; outlives them.
 struct ShardWorld {
   const Limits& limits;
   Router& router;
   PostOffice& office;
+  Population& population;
   LogSink* log = nullptr;               // may be null
   AccessControl* access = nullptr;      // null: everybody may do everything but publish to `$SYS`
   SessionObserver* observer = nullptr;  // null: nobody listens
@@ -190,6 +196,7 @@ class ShardCore final : private GroupCourier {
   void log_peer(const char* what, const Connection& connection, ReasonCode reason, Instant now) noexcept;
 
  private:
+  uint64_t session_hash(NamespaceId namespace_id, std::string_view client_id) const noexcept;
   bool read_mail(Instant now) noexcept;
   // False: it cannot be handled now and stays first in its mailbox.
   bool handle_mail(Mail& mail, Instant now) noexcept;
@@ -262,7 +269,6 @@ class ShardCore final : private GroupCourier {
   Slab<Session> sessions_;
   Slab<OpenAnswer> answers_{UINT32_MAX};
   HashTable<Session> sessions_by_id_;
-  uint64_t next_publisher_ = 1;
   uint32_t connection_serial_ = 0;
   struct Move {
     Connection* connection;

@@ -156,6 +156,7 @@ class World final {
   std::vector<std::unique_ptr<SimLink>> links_;  // before the broker, which lets go of them
   Router router_;
   PostOffice office_;
+  Population population_;
   SimLog log_;
   Committer committer_;
   std::vector<std::unique_ptr<Wires>> wires_;

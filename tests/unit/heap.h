@@ -8,6 +8,9 @@ namespace mqttq {
 // Blocks that allocate() gave and release() did not get back yet. A test compares two moments.
 int64_t heap_blocks() noexcept;
 
+// The bytes in them, as the allocator rounds them.
+int64_t heap_bytes() noexcept;
+
 // While it lives, the heap gives `after` more blocks and refuses all that follow.
 class FailingHeap {
  public:

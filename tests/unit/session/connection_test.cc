@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <catch2/catch_test_macros.hpp>
 
+#include "heap.h"
 #include "hex.h"
 #include "session/fixture.h"
 
@@ -66,6 +67,17 @@ TEST_CASE("a packet larger than the maximum ends the connection when its header 
   CHECK(listener.accepted(connect_as("c")).raw("30 64").said() == Lines{"DISCONNECT 95", "closed"});
   CHECK(unknown.raw("10 ff ff ff 7f").said() == Lines{"closed"});  // before CONNECT there is nobody to tell
   CHECK(three.accepted(connect_as("d")).raw("30 e6 07").said() == Lines{"closed"});
+}
+
+TEST_CASE("a length that lies is given no more memory than what has come", "[session]") {
+  TestSetup setup;
+  setup.limits.packet_size_max = 64 * 1024 * 1024;
+  TestBroker broker(setup);
+  TestClient client(broker);
+  const int64_t before = heap_bytes();
+  client.raw("10 80 80 80 1f").raw("00 04");  // of 65 MB
+  CHECK(heap_bytes() - before < 4096);
+  CHECK_FALSE(client.closed());
 }
 
 TEST_CASE("packets may come in any pieces", "[session]") {

@@ -95,6 +95,7 @@ class TestBroker {
   Router router_;
   std::vector<std::unique_ptr<TestLink>> links_;
   PostOffice office_;
+  Population population_;
   TestLog log_;
   Committer committer_;
   std::vector<std::unique_ptr<Wires>> wires_;

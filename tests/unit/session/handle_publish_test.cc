@@ -231,6 +231,57 @@ TEST_CASE("a publish to `$SYS` or without permission is refused in 5, and answer
   CHECK(broker.counter(&Counters::publishes_refused) >= 5);
 }
 
+TEST_CASE("only `$SYS` and what lies below it is the broker's own", "[session]") {
+  TestBroker broker;
+  TestClient client(broker);
+  client.accepted(connect_as("a")).subscribed("$SYSTEM/x", kQos0);
+  CHECK(client.publish("$SYSTEM/x", "1", kQos1, 1).said() == Lines{"PUBLISH $SYSTEM/x '1'", "PUBACK #1"});
+  CHECK(client.publish("$SYS", "1", kQos1, 1).said() == Lines{"PUBACK #1 87"});
+  CHECK(broker.counter(&Counters::publishes_refused) == 1);
+}
+
+TEST_CASE("an identifier that is still open is refused, and the first message answered as if nothing had been",
+          "[session][MQTT-2.2.1-3]") {
+  TestBroker broker;
+  TestClient sleeper(broker), listener(broker);
+  sleeper.accepted(connect_as("sleeper", true, 100)).subscribed("t", kQos2);
+  listener.accepted(connect_as("listener")).subscribed("t", kQos0);
+  broker.log().held = true;
+  TestClient five(broker), three(broker, V311);
+  five.accepted(connect_as("five"));
+  three.accepted(connect_as("three"));
+  five.publish("t", "1", kQos1, 7).publish("t", "2", kQos1, 7).publish("t", "3", kQos2, 7).publish("t", "4", kQos1, 6);
+  three.publish("t", "5", kQos1, 7).publish("t", "6", kQos1, 7);
+  broker.log().held = false;
+  broker.wake(1);
+  broker.settle();
+  CHECK(five.said() == Lines{"PUBACK #7", "PUBACK #7 91", "PUBREC #7 91", "PUBACK #6"});
+  CHECK(three.said() == Lines{"PUBACK #7", "closed"});
+  CHECK(listener.said() == Lines{"PUBLISH t '1'", "PUBLISH t '4'", "PUBLISH t '5'"});
+  // A QoS 2 message that is not released holds its identifier too.
+  CHECK(five.publish("t", "7", kQos2, 7).publish("t", "8", kQos1, 7).said() == Lines{"PUBREC #7", "PUBACK #7 91"});
+  CHECK(five.ack(PacketType::Pubrel, 7).publish("t", "9", kQos1, 7).said() == Lines{"PUBCOMP #7", "PUBACK #7"});
+}
+
+TEST_CASE("a topic alias counts when it came with a repeat", "[session][MQTT-3.3.2-12]") {
+  TestBroker broker;
+  TestClient listener(broker), client(broker), again(broker);
+  listener.accepted(connect_as("listener")).subscribed("t", kQos0);
+  codec::PublishView publish;
+  publish.topic_name = "t";
+  publish.qos = kQos2;
+  publish.packet_id = 7;
+  client.accepted(connect_as("a", true, 100)).publish(publish).drop();
+  publish.dup = true;
+  publish.topic_alias = 1;
+  again.accepted(connect_as("a", false, 100)).publish(publish);
+  publish = {};
+  publish.topic_alias = 1;
+  publish.payload = as_bytes("x");
+  CHECK(again.publish(publish).said() == Lines{"PUBREC #7"});
+  CHECK(listener.said() == Lines{"PUBLISH t ''", "PUBLISH t 'x'"});
+}
+
 TEST_CASE("a publish waits for the host's permission, which is asked once for a topic", "[session]") {
   TestAccess access;
   access.acts = Verdict::Pending;

@@ -274,6 +274,17 @@ TEST_CASE("No Local keeps a client's own messages from it", "[session][MQTT-3.8.
   }
 }
 
+TEST_CASE("No Local keeps a client's own retained messages from it, also when it has come back",
+          "[session][MQTT-3.8.3-3]") {
+  TestBroker broker;
+  TestClient client(broker), other(broker), again(broker);
+  client.accepted(connect_as("a")).publish("t/1", "mine", kQos0, 0, true).disconnect();
+  other.accepted(connect_as("b")).publish("t/2", "another's", kQos0, 0, true);
+  again.accepted(connect_as("a")).subscribe(1, {{.topic_filter = "t/+", .no_local = true}});
+  CHECK(again.said() == Lines{"SUBACK #1 00", "PUBLISH t/2 'another's' retain"});
+  CHECK(again.subscribe(2, {{.topic_filter = "t/1"}}).said() == Lines{"SUBACK #2 00", "PUBLISH t/1 'mine' retain"});
+}
+
 TEST_CASE("No Local on a shared subscription is a protocol error", "[session][MQTT-3.8.3-4]") {
   TestBroker broker;
   TestClient client(broker);

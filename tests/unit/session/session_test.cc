@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <catch2/catch_test_macros.hpp>
+#include <deque>
+#include <map>
 
 #include "hex.h"
 #include "session/fixture.h"
@@ -499,6 +501,44 @@ TEST_CASE("messages for a session that is away wait in its journals, in order, a
   Lines lines = again.said();
   for (std::string& line : lines) line = line.substr(0, line.find(" sub="));
   CHECK(lines == expected);
+}
+
+TEST_CASE("messages of many durable subscriptions come merged in the order of their publishing, each once",
+          "[session]") {
+  constexpr int kFilters = 60, kMessages = 400;
+  TestSetup setup;
+  setup.limits.outbox_messages_max = 9;  // for each subscription: some lose their oldest
+  TestBroker broker(setup);
+  TestClient writer(broker);
+  writer.accepted(connect_as("writer"));
+  {
+    TestClient reader(broker);
+    reader.accepted(connect_as("reader", true, 100));
+    for (int i = 0; i < kFilters; ++i) reader.subscribed("t/" + std::to_string(i), Qos::AtLeastOnce);
+    reader.subscribed("t/1/#", Qos::AtLeastOnce);  // what t/1 brings, once more
+    reader.unsubscribe(1, {"t/7"}).unsubscribe(1, {"t/0"}).disconnect();
+  }
+  Random random(1);
+  std::map<int, std::deque<int>> kept;
+  for (int i = 0; i < kMessages; ++i) {
+    const int filter = static_cast<int>(random.below(kFilters));
+    writer.publish("t/" + std::to_string(filter), std::to_string(i), Qos::AtLeastOnce, 1);
+    if (filter == 7 || filter == 0) continue;
+    kept[filter].push_back(i);
+    if (kept[filter].size() > setup.limits.outbox_messages_max) kept[filter].pop_front();
+  }
+  std::map<int, int> wanted;  // number to filter
+  for (const auto& [filter, numbers] : kept) {
+    for (const int number : numbers) wanted[number] = filter;
+  }
+  TestClient reader(broker);
+  Lines lines{"CONNACK 00 present"};
+  uint16_t packet_id = 0;
+  for (const auto& [number, filter] : wanted) {
+    lines.push_back("PUBLISH t/" + std::to_string(filter) + " '" + std::to_string(number) + "' qos1 #" +
+                    std::to_string(++packet_id));
+  }
+  CHECK(reader.connect(connect_as("reader", false, 100)).said() == lines);
 }
 
 }  // namespace mqttq
