@@ -27,7 +27,8 @@ MQTTQ_API void mqttq_listener_config_init(mqttq_listener_config *config, size_t 
  *   out     on success the listener, owned by caller, ended by mqttq_listener_close(); untouched on failure.
  *   error   nullable; filled on failure.
  * Returns MQTTQ_OK, MQTTQ_EINVAL (address not understood), MQTTQ_EADDRINUSE, MQTTQ_EACCES, MQTTQ_ENOMEM,
- *   MQTTQ_ESYSTEM, MQTTQ_ESTATE (not started, or inside a callback on a shard's thread), MQTTQ_ESHUTDOWN (the broker has stopped).
+ *   MQTTQ_ESYSTEM, MQTTQ_ESTATE (not started, or inside a callback on a shard's thread), MQTTQ_ESHUTDOWN (the broker
+ *   has stopped).
  * Thread: any, with host_loop the driving one; not inside a callback. Since 0.1. */
 MQTTQ_API mqttq_status mqttq_listener_open(mqttq_broker *broker, const mqttq_listener_config *config,
                                            mqttq_listener **out, mqttq_error *error);

@@ -10,8 +10,8 @@ extern "C" {
 
 /* Publishes a message as if a client had. Messages of one topic and one thread keep their order.
  *   message  borrowed until return; a share is kept as long as it is needed.
- * Returns MQTTQ_OK (it is on its way), MQTTQ_EINVAL (more topic levels than the limits allow), MQTTQ_EFULL (too many are on their way: try again later), MQTTQ_ENOMEM,
- *   MQTTQ_ESTATE (not started), MQTTQ_ESHUTDOWN (stopping).
+ * Returns MQTTQ_OK (it is on its way), MQTTQ_EINVAL (more topic levels than the limits allow), MQTTQ_EFULL (too many
+ *   are on their way: try again later), MQTTQ_ENOMEM, MQTTQ_ESTATE (not started), MQTTQ_ESHUTDOWN (stopping).
  * Thread: any; also inside a callback. Since 0.1. */
 MQTTQ_API mqttq_status mqttq_publish(mqttq_broker *broker, mqttq_message *message, mqttq_error *error);
 

@@ -118,7 +118,7 @@ bool Connection::repeated(const codec::PublishView& publish) noexcept {
 // the open publishes now; nothing more is read until it is handed over.
 void Connection::hold(MovingMessage& message, const PublishOperation& operation, Instant now) noexcept {
   OpenPublish open{serial_, serial_, operation.origin.packet_id, true, 0, message.view().qos, ReasonCode::Success};
-  const bool entered = !operation.origin.wanted() || session_->enter_open_publish(std::move(open));
+  const bool entered = !operation.origin.wanted() || session_->enter_open_publish(open);
   Slow* slow = this->slow();
   if (!entered || !slow) {
     shard_.continue_publish(message.keep(), operation, now);
@@ -227,8 +227,7 @@ void Connection::acknowledge(Qos qos, uint16_t packet_id, ReasonCode reason, uin
     answer_open_publish(open, now);
     return;
   }
-  OpenPublish copy = open;
-  if (!session_->enter_open_publish(std::move(copy))) close(ReasonCode::ServerBusy, now);
+  if (!session_->enter_open_publish(open)) close(ReasonCode::ServerBusy, now);
 }
 
 void Connection::answer_open_publish(const OpenPublish& done, Instant now) noexcept {

@@ -582,14 +582,14 @@ bool Session::on_pubcomp(uint16_t packet_id, Instant now) noexcept {
 
 // --- publishes of the client
 
-bool Session::enter_open_publish(OpenPublish&& open) noexcept {
+bool Session::enter_open_publish(OpenPublish open) noexcept {
   if (open_publishes_.empty()) {
     open_lowest_ = UINT16_MAX;
     open_highest_ = 0;
   }
   open_lowest_ = std::min(open_lowest_, open.packet_id);
   open_highest_ = std::max(open_highest_, open.packet_id);
-  return open_publishes_.push_back(std::move(open));
+  return open_publishes_.push_back(OpenPublish(open));
 }
 
 // Clients count their identifiers up, so that a new one mostly lies above all that are open, and nothing is searched.

@@ -167,7 +167,7 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   PacketIdMap<Receipt>& receipts() noexcept { return receipts_; }
   Ring<OpenPublish>& open_publishes() noexcept { return open_publishes_; }
   // Behind those that are open already. False when the allocator refuses.
-  [[nodiscard]] bool enter_open_publish(OpenPublish&& open) noexcept;
+  [[nodiscard]] bool enter_open_publish(OpenPublish open) noexcept;
   // A publish with this identifier has not been answered on the connection `serial`, or not been released.
   bool identifier_open(uint16_t packet_id, uint32_t serial) noexcept;
   void on_published(const PublishOrigin& origin, ReasonCode reason, Instant now) noexcept;
