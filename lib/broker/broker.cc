@@ -40,6 +40,7 @@ Broker::Broker(const BrokerSetup& setup)
       committer_(office_, log_) {
   ShardSetup shard;
   shard.limits = &setup_.limits;
+  shard.policy = &setup_.policy;
   shard.router = &router_;
   shard.office = &office_;
   shard.population = &population_;

@@ -9,6 +9,7 @@ namespace mqttq {
 
 struct BrokerSetup {
   Limits limits;
+  Policy policy;
   uint32_t shard_count = 0;          // 0 = one per core, at most 63
   uint32_t mailbox_capacity = 4096;  // mails between each two shards
   bool own_threads = true;           // false: the host drives the only shard
@@ -43,6 +44,8 @@ class Broker {
   Shard& home(NamespaceId namespace_id, std::string_view client_id) noexcept;
   Router& router() noexcept { return router_; }
   const Limits& limits() const noexcept { return setup_.limits; }
+  // To be changed before it starts only.
+  Policy& policy() noexcept { return setup_.policy; }
   bool own_threads() const noexcept { return setup_.own_threads; }
   // Sums over the shards.
   uint64_t counter(Counter Counters::* which) noexcept;

@@ -27,8 +27,8 @@ Shard::Shard(const ShardSetup& setup, uint32_t index)
       index_(index),
       read_buffer_(new std::byte[kReadBuffer]),
       now_(clock_now()),
-      core_(ShardWorld{*setup.limits, *setup.router, *setup.office, *setup.population, setup.log, setup.access,
-                       setup.observer, this},
+      core_(ShardWorld{*setup.limits, *setup.policy, *setup.router, *setup.office, *setup.population, setup.log,
+                       setup.access, setup.observer, this},
             index, setup.seed, now_) {
   if (const int error = uv_loop_init(&loop_)) throw std::system_error(-error, std::generic_category(), "event loop");
   loop_open_ = true;

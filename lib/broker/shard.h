@@ -18,6 +18,7 @@ class Shard;
 // What a shard needs to know of its broker.
 struct ShardSetup {
   const Limits* limits = nullptr;
+  const Policy* policy = nullptr;
   Router* router = nullptr;
   PostOffice* office = nullptr;
   Population* population = nullptr;

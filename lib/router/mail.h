@@ -35,13 +35,16 @@ struct Mail {
     RetainQuery,     // session, token, payload RetainedQuery: what is retained under a filter?
     RetainFound,     // session, token, payload RetainedBatch: all of one shard's answer
     MoveConnection,  // payload MovedConnection: it lives on the receiving shard now
-    GroupJoin,       // session, payload GroupChange: a member of a shared group whose home is the receiving shard
-    GroupLeave,      // session, payload GroupChange
-    GroupJoined,     // session, reason, token (group), payload GroupChange: the home's answer to GroupJoin
-    GroupConnected,  // session, payload GroupChange: the member has a connection again
-    GroupAway,       // session, payload GroupChange: the member has none
-    GroupDeliver,    // session, message, token (group), number (identifier; bit 32: RETAIN), qos: it was chosen
-    GroupReturn,     // session, message, token (group): the member could not take it
+    // Of shared groups. To the group's home, where `number` is the MemberId:
+    GroupJoin,    // session (membership), token (MemberState), payload GroupJoin
+    GroupLeave,   // number
+    GroupState,   // number, token (MemberState)
+    GroupDone,    // number, token: so many messages are finished
+    GroupReturn,  // number, message, token (Handed), session (group): it is not for this member, who may have left
+    // And from there, to a membership:
+    GroupJoined,   // session (membership), number: the MemberId, or 0 without memory
+    GroupDeliver,  // session (membership), message, number (group)
+    GroupRecall,   // session (membership): others are there
   };
   Kind kind = Kind::None;
   ReasonCode reason = ReasonCode::Success;

@@ -8,143 +8,240 @@
 namespace mqttq {
 
 SharedGroups::~SharedGroups() {
-  groups_.for_each([this](Group& group) { end(group); });
+  groups_.for_each([this](Group& group) {
+    for (Member* member : group.members) members_.give_back(*member);
+    end(group);
+  });
+}
+
+// --- members
+
+MemberId SharedGroups::id_of(const Member& member) noexcept {
+  const SlabHandle handle = Slab<Member>::handle(member);
+  return uint64_t{handle.index} << 32 | handle.generation;
+}
+
+SharedGroups::Member* SharedGroups::find_member(MemberId id) noexcept {
+  return members_.find({static_cast<uint32_t>(id >> 32), static_cast<uint32_t>(id)});
 }
 
 uint64_t SharedGroups::key(NamespaceId namespace_id, std::string_view text) const noexcept {
   return hash_text(text, hash_mix(seed_, namespace_id));
 }
 
-SharedGroups::Group* SharedGroups::find(NamespaceId namespace_id, std::string_view text) noexcept {
-  return groups_.find(key(namespace_id, text),
-                      [&](const Group& group) { return group.namespace_id == namespace_id && group.text() == text; });
+SharedGroups::Group* SharedGroups::find_or_make(NamespaceId namespace_id, std::string_view text) noexcept {
+  const uint64_t hash = key(namespace_id, text);
+  Group* group =
+      groups_.find(hash, [&](const Group& one) { return one.namespace_id == namespace_id && one.text() == text; });
+  if (group) return group;
+  group = group_slab_.take();
+  if (!group) return nullptr;
+  group->characters = static_cast<char*>(allocate(text.size()));
+  if (!group->characters) {
+    group_slab_.give_back(*group);
+    return nullptr;
+  }
+  std::memcpy(group->characters, text.data(), text.size());
+  group->text_size = static_cast<uint16_t>(text.size());
+  group->home = this;
+  group->namespace_id = namespace_id;
+  const SharedFilter shared = parse_shared_filter(group->text());
+  group->strategy = strategies_.of(namespace_id, shared.group);
+  group->subscription.sink = group;
+  group->subscription.qos = Qos::ExactlyOnce;  // each member's own counts
+  group->subscription.retain_as_published = true;
+  if (fan_out_.add(group->subscription, namespace_id, shared.topic_filter) != Status::Ok) {
+    group_slab_.give_back(*group);
+    return nullptr;
+  }
+  groups_.insert(*group, hash);
+  return group;
 }
 
 void SharedGroups::end(Group& group) noexcept {
   groups_.remove(group);
   fan_out_.remove(group.subscription);
-  for (uint32_t i = 0; i < group.waiting.count(); ++i) courier_.count_dropped();
-  destroy(&group);
+  while (!group.waiting.empty()) group.drop_oldest();
+  group_slab_.give_back(group);
 }
 
-Status SharedGroups::join(const GroupChange& change, uint32_t shard, SlabHandle session, Instant now,
-                          uint32_t& token) noexcept {
-  const std::string_view text = change.shared_filter();
-  Group* group = find(change.namespace_id, text);
-  if (!group) {
-    void* block = allocate(sizeof(Group) + text.size());
-    if (!block) return Status::NoMemory;
-    group = new (block) Group();
-    group->home = this;
-    group->namespace_id = change.namespace_id;
-    group->token = next_token_++;
-    group->text_size = static_cast<uint16_t>(text.size());
-    std::memcpy(static_cast<void*>(group + 1), text.data(), text.size());
-    group->subscription.sink = group;
-    group->subscription.qos = Qos::ExactlyOnce;  // each member's own counts
-    group->subscription.retain_as_published = true;
-    const std::string_view filter = parse_shared_filter(group->text()).topic_filter;
-    if (const Status status = fan_out_.add(group->subscription, change.namespace_id, filter); status != Status::Ok) {
-      destroy(group);
-      return status;
-    }
-    groups_.insert(*group, key(change.namespace_id, text));
-  }
-  const Member member{session, change.identifier, static_cast<uint8_t>(shard), change.qos, change.retain_as_published,
-                      true,    change.durable};
-  if (Member* known = group->find(shard, session)) {
-    *known = member;
-  } else if (!group->members.push_back(member)) {
+MemberId SharedGroups::join(const GroupJoin& join, uint32_t shard, SlabHandle membership, MemberState state) noexcept {
+  Group* group = find_or_make(join.namespace_id, join.shared_filter());
+  if (!group) return 0;
+  Member* member = group->members.make_room() ? members_.take() : nullptr;
+  if (!member) {
     if (group->members.empty()) end(*group);
-    return Status::NoMemory;
+    return 0;
   }
-  token = group->token;
-  group->flush(now);
-  return Status::Ok;
+  member->group = group;
+  member->membership = membership;
+  member->shard = static_cast<uint8_t>(shard);
+  member->index = group->members.count();
+  static_cast<void>(group->members.push_back(member));  // there is room
+  group->set_state(*member, state);
+  return id_of(*member);
 }
 
-void SharedGroups::leave(const GroupChange& change, uint32_t shard, SlabHandle session) noexcept {
-  Group* group = find(change.namespace_id, change.shared_filter());
-  Member* member = group ? group->find(shard, session) : nullptr;
+void SharedGroups::leave(MemberId id, Instant now) noexcept {
+  Member* member = find_member(id);
   if (!member) return;
-  group->members.remove_unordered(static_cast<uint32_t>(member - group->members.begin()));
-  if (group->members.empty()) end(*group);
+  Group& group = *member->group;
+  group.set_state(*member, {});
+  if (group.sticky == member) group.sticky = nullptr;
+  group.members.back()->index = member->index;
+  group.members.remove_unordered(member->index);
+  members_.give_back(*member);
+  if (group.members.empty()) {
+    end(group);
+  } else {
+    group.flush(now);
+  }
 }
 
-void SharedGroups::set_connected(const GroupChange& change, uint32_t shard, SlabHandle session, bool connected,
-                                 Instant now) noexcept {
-  Group* group = find(change.namespace_id, change.shared_filter());
-  Member* member = group ? group->find(shard, session) : nullptr;
+void SharedGroups::set_state(MemberId id, MemberState state, Instant now) noexcept {
+  Member* member = find_member(id);
   if (!member) return;
-  member->connected = connected;
-  if (connected) group->flush(now);
+  member->full = false;
+  member->group->set_state(*member, state);
+  member->group->recall_from_absent(now);
+  member->group->flush(now);
 }
 
-void SharedGroups::give_back(uint32_t token, const MessageRef& message, uint32_t shard, SlabHandle session,
-                             Instant now) noexcept {
-  Group* group = nullptr;
-  groups_.for_each([&](Group& candidate) {
-    if (candidate.token == token) group = &candidate;
-  });
+void SharedGroups::done(MemberId id, uint32_t count, Instant now) noexcept {
+  Member* member = find_member(id);
+  if (!member) return;
+  member->open_count -= std::min(count, member->open_count);
+  member->group->flush(now);
+}
+
+void SharedGroups::give_back(MemberId id, SlabHandle of, const MessageRef& message, Handed why, Instant now) noexcept {
+  Member* member = find_member(id);
+  Group* group = member ? member->group : group_slab_.find(of);
   if (!group) {
-    courier_.count_dropped();
+    courier_.count_dropped(message->view());
     return;
   }
-  // It is not asked again until it says that it is connected.
-  if (Member* member = group->find(shard, session)) member->connected = false;
-  if (!group->offer(message, message->qos(), now)) group->keep_waiting(message);
+  if (member) {
+    if (message->qos() != Qos::AtMostOnce && member->open_count) --member->open_count;
+    group->set_unable(*member, why);
+  }
+  MovingMessage moving(message);
+  if (!group->offer(moving, now)) group->keep_waiting(moving);
 }
 
-SharedGroups::Member* SharedGroups::Group::find(uint32_t shard, SlabHandle session) noexcept {
-  for (Member& member : members) {
-    if (member.shard == shard && member.session == session) return &member;
+// --- one group
+
+void SharedGroups::Group::set_state(Member& member, MemberState state) noexcept {
+  durable_count += state.durable;
+  durable_count -= member.state.durable;
+  connected_count += state.connected;
+  connected_count -= member.state.connected;
+  member.state = state;
+}
+
+// It is not chosen again until it says that it may be.
+void SharedGroups::Group::set_unable(Member& member, Handed why) noexcept {
+  MemberState state = member.state;
+  if (why == Handed::Full) member.full = true;
+  if (why == Handed::Away) state.connected = false;
+  set_state(member, state);
+}
+
+// What a member holds that is away is of use to the others now. One that stays alone finishes it when it is back.
+void SharedGroups::Group::recall_from_absent(Instant now) noexcept {
+  if (connected_count == 0 || connected_count == members.count()) return;
+  for (Member* member : members) {
+    if (!member->state.connected && member->open_count) {
+      home->courier_.recall(member->shard, member->membership, now);
+    }
+  }
+}
+
+void SharedGroups::Group::deliver(const Delivery& delivery, Instant now) noexcept {
+  // What waits goes first.
+  const bool behind = !waiting.empty() && delivery.qos != Qos::AtMostOnce;
+  if (behind || !offer(delivery.message, now)) keep_waiting(delivery.message);
+}
+
+SharedGroups::Member* SharedGroups::Group::first_from(uint32_t start, bool counted) noexcept {
+  for (uint32_t i = 0; i < members.count(); ++i) {
+    Member* member = members[(start + i) % members.count()];
+    if (member->takes(counted)) return member;
   }
   return nullptr;
 }
 
-void SharedGroups::Group::deliver(const Delivery& delivery, Instant now) noexcept {
-  const MessageRef& message = delivery.message.keep();
-  if (!message) {
-    home->courier_.count_dropped();
-    return;
+// Somebody who has room, or nobody when nobody has.
+SharedGroups::Member* SharedGroups::Group::choose(const MessageView& message, bool counted) noexcept {
+  const uint32_t count = members.count();
+  Member* chosen = nullptr;
+  switch (strategy) {
+    case SharedStrategy::RoundRobin: chosen = first_from(next % count, counted); break;
+    case SharedStrategy::Random: return first_from(static_cast<uint32_t>(home->random_.below(count)), counted);
+    case SharedStrategy::HashClientId:
+      return first_from(static_cast<uint32_t>(hash_mix(message.publisher, home->seed_) % count), counted);
+    case SharedStrategy::HashTopic:
+      return first_from(static_cast<uint32_t>(hash_text(message.topic_name, home->seed_) % count), counted);
+    case SharedStrategy::Sticky:
+      if (sticky && sticky->takes(counted)) return sticky;
+      chosen = first_from(next % count, counted);
+      // While the usual one is only full, somebody else stands in for it.
+      if (chosen && (!sticky || !sticky->state.connected)) sticky = chosen;
+      break;
+    case SharedStrategy::LeastInflight:
+      for (uint32_t i = 0; i < count; ++i) {
+        Member* member = members[(next + i) % count];
+        if (!member->takes(counted) || (chosen && chosen->open_count <= member->open_count)) continue;
+        chosen = member;
+        if (chosen->open_count == 0) break;
+      }
+      break;
   }
-  // What waits goes first.
-  if (!waiting.empty() && delivery.qos != Qos::AtMostOnce) {
-    keep_waiting(message);
-  } else if (!offer(message, delivery.qos, now)) {
-    keep_waiting(message);
-  }
+  if (chosen) next = chosen->index + 1;
+  return chosen;
 }
 
-bool SharedGroups::Group::offer(const MessageRef& message, Qos qos, Instant now) noexcept {
-  for (uint32_t tried = 0; tried < members.count(); ++tried) {
-    const Member& member = members[next++ % members.count()];
-    if (!member.connected) continue;
-    if (home->courier_.hand_to_member(member.shard, member.session, message, std::min(qos, member.qos),
-                                      message->view().retain && member.retain_as_published, member.identifier, token,
-                                      now)) {
-      return true;
-    }
+bool SharedGroups::Group::offer(MovingMessage& message, Instant now) noexcept {
+  const bool counted = message.view().qos != Qos::AtMostOnce;
+  const SlabHandle own = Slab<Group>::handle(*this);
+  while (Member* member = choose(message.view(), counted)) {
+    const Handed handed = home->courier_.hand_to_member(member->shard, member->membership, own, message, now);
+    if (handed == Handed::Open) ++member->open_count;
+    if (handed == Handed::Open || handed == Handed::Finished) return true;
+    set_unable(*member, handed);
   }
   return false;
 }
 
-void SharedGroups::Group::keep_waiting(const MessageRef& message) noexcept {
-  const bool somebody_returns = std::any_of(members.begin(), members.end(),
-                                            [](const Member& member) { return member.durable || member.connected; });
-  if (message->qos() == Qos::AtMostOnce || !somebody_returns) {
-    home->courier_.count_dropped();
-    return;
+void SharedGroups::Group::keep_waiting(MovingMessage& moving) noexcept {
+  const bool somebody_comes = durable_count || connected_count;
+  const MessageRef* message =
+      moving.view().qos != Qos::AtMostOnce && somebody_comes && moving.keep() ? &moving.keep() : nullptr;
+  const uint64_t size = message ? (*message)->content_size() : 0;
+  while (message && !waiting.empty() &&
+         (waiting.count() >= home->limits_.waiting_max || waiting_bytes + size > home->limits_.waiting_bytes_max)) {
+    drop_oldest();
   }
-  if (waiting.count() >= home->waiting_max_) {
-    waiting.pop_front();
-    home->courier_.count_dropped();
+  if (message && waiting.push_back(MessageRef(*message))) {
+    waiting_bytes += size;
+  } else {
+    home->courier_.count_dropped(moving.view());
   }
-  if (!waiting.push_back(MessageRef(message))) home->courier_.count_dropped();
+}
+
+void SharedGroups::Group::drop_oldest() noexcept {
+  const MessageRef oldest = waiting.pop_front();
+  waiting_bytes -= oldest->content_size();
+  home->courier_.count_dropped(oldest->view());
 }
 
 void SharedGroups::Group::flush(Instant now) noexcept {
-  while (!waiting.empty() && offer(waiting.front(), waiting.front()->qos(), now)) waiting.pop_front();
+  while (!waiting.empty()) {
+    MovingMessage moving(waiting.front());
+    if (!offer(moving, now)) return;
+    waiting_bytes -= waiting.front()->content_size();
+    waiting.pop_front();
+  }
 }
 
 }  // namespace mqttq

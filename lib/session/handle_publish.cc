@@ -13,6 +13,8 @@ Connection::Handled Connection::handle_publish(Bytes packet, Instant now) noexce
     protocol_error(decoded.reason(), now);
     return Handled::Yes;
   }
+  // What was left behind by an earlier connection of this client goes first [MQTT-4.6.0-5].
+  if (shard_.publishes_from_inside(session_->publisher_id())) return stall(Stall::MailboxFull, now);
   codec::PublishView publish = *decoded;
   ReasonCode reason = resolve_alias(publish);  // of a repeat too: it counts for what follows
   if (reason == ReasonCode::Success && publish.qos != Qos::AtMostOnce) {

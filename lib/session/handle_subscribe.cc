@@ -67,13 +67,23 @@ Connection::Stall Connection::prepare_subscribe(const codec::SubscribeEntry& ent
   const Verdict verdict = authorize(Action::Subscribe, shared.topic_filter, entry.options.qos, false);
   if (verdict == Verdict::Pending) return Stall::AccessAnswer;
   if (verdict == Verdict::Deny || shared.kind != SharedFilter::Kind::Shared) return Stall::None;
-  if (!session_->find_membership(entry.topic_filter) &&
-      session_->subscription_count() + session_->membership_count() >= shard_.limits().subscriptions_max) {
-    return Stall::None;
+  const GroupMembership* member = session_->find_membership(entry.topic_filter);
+  if (!member) {
+    if (session_->subscription_count() + session_->membership_count() >= shard_.limits().subscriptions_max) {
+      return Stall::None;
+    }
+    GroupMembership* made = session_->join_group(entry.topic_filter);
+    if (made) set_options(*made, entry, identifier);
+    member = made;
   }
-  const GroupMembership* member =
-      session_->join_group(entry.topic_filter, entry.options.qos, entry.options.retain_as_published, identifier);
-  return member && !member->joined && !member->failed ? Stall::GroupAnswer : Stall::None;
+  return member && !member->joined() && !member->refused() ? Stall::GroupAnswer : Stall::None;
+}
+
+void Connection::set_options(GroupMembership& member, const codec::SubscribeEntry& entry,
+                             uint32_t identifier) const noexcept {
+  member.qos = std::min(entry.options.qos, static_cast<Qos>(shard_.limits().maximum_qos));
+  member.retain_as_published = entry.options.retain_as_published;
+  member.identifier = identifier;
 }
 
 ReasonCode Connection::subscribe_one(const codec::SubscribeEntry& entry, uint32_t identifier) noexcept {
@@ -85,7 +95,10 @@ ReasonCode Connection::subscribe_one(const codec::SubscribeEntry& entry, uint32_
   const Qos granted = std::min(entry.options.qos, static_cast<Qos>(shard_.limits().maximum_qos));
   if (shared.kind == SharedFilter::Kind::Shared) {  // which gets no retained messages (MQTT5 4.8.2)
     GroupMembership* member = session_->find_membership(entry.topic_filter);
-    if (member && member->joined) return static_cast<ReasonCode>(granted);
+    if (member && member->joined()) {
+      set_options(*member, entry, identifier);
+      return static_cast<ReasonCode>(granted);
+    }
     if (member) session_->leave_group(entry.topic_filter);  // its home had no memory
     return ReasonCode::QuotaExceeded;
   }

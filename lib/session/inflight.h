@@ -1,6 +1,7 @@
 // The QoS 1 and 2 messages sent to one client and not yet finished.
 #pragma once
 
+#include "base/slab.h"
 #include "message/message.h"
 #include "session/packet_id_map.h"
 
@@ -55,7 +56,8 @@ struct InflightEntry {
   };
   MessageRef message;
   Identifiers identifiers;
-  uint32_t order = 0;  // counts up with each message sent: a resumed session resends in this order (MQTT5 4.4)
+  SlabHandle membership;  // of the shared group that it came from; names nothing for any other
+  uint32_t order = 0;     // counts up with each message sent: a resumed session resends in this order (MQTT5 4.4)
   State state = State::AwaitPuback;
   Qos qos = Qos::AtLeastOnce;
   bool retain = false;

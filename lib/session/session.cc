@@ -9,7 +9,8 @@
 namespace mqttq {
 
 Session::~Session() {
-  MQTTQ_ASSERT(!connection_ && subscriptions_.count() == 0 && !readers_ && !memberships_ && !retained_flows_);
+  MQTTQ_ASSERT(!connection_ && subscriptions_.count() == 0 && !readers_ && memberships_.count() == 0 &&
+               !retained_flows_);
   release(client_id_);
 }
 
@@ -37,7 +38,7 @@ bool Session::detach(Instant now, bool publish_will) noexcept {
     will_due_ = now + int64_t{std::min(will_.delay_s, expiry_s_)} * kSecond;
   }
   if (expiry_s_ != kSessionExpiryNever) expiry_due_ = now + int64_t{expiry_s_} * kSecond;
-  tell_groups(Mail::Kind::GroupAway);
+  note_group_state();
   if (has_will() && will_due_ <= now) {
     will_due_ = Instant{INT64_MAX};
     shard_.publish_will(take_will(), now);
@@ -95,7 +96,7 @@ Session::Subscribed Session::subscribe(std::string_view topic_filter, const Subs
     known->identifier = options.identifier;
     return {Status::Ok, true};
   }
-  if (subscriptions_.count() + membership_count_ >= shard_.limits().subscriptions_max) return {Status::Full, false};
+  if (subscriptions_.count() + memberships_.count() >= shard_.limits().subscriptions_max) return {Status::Full, false};
   auto* added = create<Subscription>(options);
   if (!added) return {Status::NoMemory, false};
   added->sink = this;
@@ -128,9 +129,13 @@ void Session::end_subscription(Subscription& subscription) noexcept {
   shard_.counters().subscriptions_removed.add();
 }
 
-void Session::unsubscribe_all() noexcept {
+void Session::unsubscribe_all(Instant now) noexcept {
+  if (memberships_.count()) give_back_shared(nullptr, now);
   subscriptions_.for_each([this](Subscription& subscription) { end_subscription(subscription); });
-  while (memberships_) leave_group(memberships_->text());
+  memberships_.for_each([this](GroupMembership& membership) {
+    memberships_.remove(membership);
+    shard_.memberships().leave(membership);
+  });
   end_retained_flows();
 }
 
@@ -316,15 +321,6 @@ WaitingMessage Session::take_waiting() noexcept {
   return taken;
 }
 
-bool Session::take_shared(uint32_t home, uint32_t group, const MessageRef& message, Qos qos, bool retain,
-                          uint32_t identifier, Instant now) noexcept {
-  if (!connection_ || !is_member(home, group)) return false;  // [MQTT-3.10.4-2]
-  MovingMessage moving(message);
-  const std::span<const uint32_t> identifiers(&identifier, identifier ? 1 : 0);
-  deliver({moving, qos, retain, identifiers, {}}, now);
-  return true;
-}
-
 uint16_t Session::next_packet_id() noexcept {
   do {
     if (++last_packet_id_ == 0) last_packet_id_ = 1;
@@ -333,8 +329,8 @@ uint16_t Session::next_packet_id() noexcept {
 }
 
 // Only with room in the window and the outbox.
-Session::Sent Session::send(MovingMessage& message, Qos qos, bool retain, Identifiers&& identifiers,
-                            Instant now) noexcept {
+Session::Sent Session::send(MovingMessage& message, Qos qos, bool retain, Identifiers&& identifiers, Instant now,
+                            SlabHandle membership) noexcept {
   if (message.view().expired(now)) {
     shard_.dropped(&Counters::dropped_expired, this, message.view());
     return Sent::Dropped;
@@ -346,6 +342,7 @@ Session::Sent Session::send(MovingMessage& message, Qos qos, bool retain, Identi
   if (qos == Qos::AtMostOnce) return connection_->send_publish(message, fields, now) ? Sent::Yes : Sent::Dropped;
   InflightEntry entry;
   entry.message = message.keep();
+  entry.membership = membership;
   entry.order = next_order_;
   entry.state = qos == Qos::AtLeastOnce ? InflightEntry::State::AwaitPuback : InflightEntry::State::AwaitPubrec;
   entry.qos = qos;
@@ -368,13 +365,14 @@ Session::Sent Session::send(MovingMessage& message, Qos qos, bool retain, Identi
 void Session::resend(Instant) noexcept {
   inflight_.for_each([](uint16_t, InflightEntry& entry) { entry.sent = false; });
   unsent_count_ = inflight_.count();
-  tell_groups(Mail::Kind::GroupConnected);  // which may hand over what waited: it comes behind
+  note_group_state();  // groups may hand over what waited: it comes behind
   shard_.mark_pump(*this);
 }
 
 void Session::pump(Instant now) noexcept {
   if (!connection_ || connection_->closing()) return;
   if (pump_unsent(now) && pump_waiting(now)) pump_journals(now);
+  if (some_group_found_full_ && may_take_shared(Qos::AtLeastOnce)) tell_groups_of_room();
 }
 
 // Each of these is false when there is no more room.
@@ -383,16 +381,10 @@ void Session::pump(Instant now) noexcept {
 bool Session::pump_unsent(Instant now) noexcept {
   if (unsent_count_ == 0) return true;
   Array<uint16_t> identifiers;
-  inflight_.for_each([&](uint16_t packet_id, InflightEntry& entry) {
-    if (!entry.sent) static_cast<void>(identifiers.push_back(packet_id));
-  });
-  if (identifiers.count() != unsent_count_) {  // memory refused
+  if (!collect_inflight(identifiers, [](const InflightEntry& entry) { return !entry.sent; })) {
     connection_->close(ReasonCode::ServerBusy, now);
     return false;
   }
-  std::sort(identifiers.begin(), identifiers.end(), [this](uint16_t a, uint16_t b) {
-    return static_cast<int32_t>(inflight_.find(a)->order - inflight_.find(b)->order) < 0;
-  });
   for (const uint16_t packet_id : identifiers) {
     if (window_full() || !has_room()) return false;
     InflightEntry& entry = *inflight_.find(packet_id);
@@ -408,9 +400,21 @@ bool Session::pump_unsent(Instant now) noexcept {
     fields.qos = entry.qos;
     fields.packet_id = packet_id;
     fields.subscription_identifiers = entry.identifiers.span();
-    if (!connection_->send_publish(message, fields, now) && !connection_->closing()) inflight_.remove(packet_id);
+    if (!connection_->send_publish(message, fields, now) && !connection_->closing()) finish(packet_id, entry);
   }
   return true;
+}
+
+template <class Wanted>
+bool Session::collect_inflight(Array<uint16_t>& out, Wanted&& wanted) noexcept {
+  bool complete = true;
+  inflight_.for_each([&](uint16_t packet_id, InflightEntry& entry) {
+    if (wanted(static_cast<const InflightEntry&>(entry))) complete = complete && out.push_back(packet_id);
+  });
+  std::sort(out.begin(), out.end(), [this](uint16_t a, uint16_t b) {
+    return static_cast<int32_t>(inflight_.find(a)->order - inflight_.find(b)->order) < 0;
+  });
+  return complete;
 }
 
 bool Session::pump_waiting(Instant now) noexcept {
@@ -548,11 +552,17 @@ void Session::end_retained_flows() noexcept {
 
 // --- acknowledgements of the client
 
+// It may not have been sent on this connection yet: then it was on the one before.
+void Session::finish(uint16_t packet_id, InflightEntry& entry) noexcept {
+  mark_sent(entry);
+  if (entry.membership.generation) shard_.memberships().note_done(entry.membership);
+  inflight_.remove(packet_id);
+}
+
 bool Session::on_puback(uint16_t packet_id, Instant now) noexcept {
   InflightEntry* entry = inflight_.find(packet_id);
   if (!entry || entry->state != InflightEntry::State::AwaitPuback) return false;
-  mark_sent(*entry);  // it may have been, on the connection before
-  inflight_.remove(packet_id);
+  finish(packet_id, *entry);
   pump(now);
   return true;
 }
@@ -562,7 +572,7 @@ Session::Pubrec Session::on_pubrec(uint16_t packet_id, bool failed, Instant now)
   if (!entry || entry->state == InflightEntry::State::AwaitPuback) return Pubrec::NotFound;
   mark_sent(*entry);
   if (failed) {  // the exchange is over, and its place in the window free (MQTT5 4.9)
-    inflight_.remove(packet_id);
+    finish(packet_id, *entry);
     pump(now);
     return Pubrec::Ended;
   }
@@ -574,8 +584,7 @@ Session::Pubrec Session::on_pubrec(uint16_t packet_id, bool failed, Instant now)
 bool Session::on_pubcomp(uint16_t packet_id, Instant now) noexcept {
   InflightEntry* entry = inflight_.find(packet_id);
   if (!entry || entry->state != InflightEntry::State::AwaitPubcomp) return false;
-  mark_sent(*entry);
-  inflight_.remove(packet_id);
+  finish(packet_id, *entry);
   pump(now);
   return true;
 }
@@ -686,85 +695,86 @@ uint32_t Session::open_count(uint32_t connection_serial) noexcept {
 // --- shared groups
 
 GroupMembership* Session::find_membership(std::string_view shared_filter) noexcept {
-  GroupMembership* one = memberships_;
-  while (one && one->text() != shared_filter) one = one->next;
-  return one;
+  return memberships_.find(hash_text(shared_filter, shard_.router().seed()),
+                           [&](const GroupMembership& one) { return one.text() == shared_filter; });
 }
 
-GroupMembership* Session::join_group(std::string_view shared_filter, Qos qos, bool retain_as_published,
-                                     uint32_t identifier) noexcept {
-  GroupMembership* known = find_membership(shared_filter);
-  if (known && known->qos == qos && known->identifier == identifier &&
-      known->retain_as_published == retain_as_published) {
-    return known;
-  }
-  if (!known) {
-    void* block = allocate(sizeof(GroupMembership) + shared_filter.size());
-    if (!block) return nullptr;
-    known = new (block) GroupMembership();
-    known->text_size = static_cast<uint16_t>(shared_filter.size());
-    std::memcpy(static_cast<void*>(known + 1), shared_filter.data(), shared_filter.size());
-    known->next = memberships_;
-    memberships_ = known;
-    ++membership_count_;
-  }
-  known->qos = qos;
-  known->identifier = identifier;
-  known->retain_as_published = retain_as_published;
-  known->joined = known->failed = false;
-  shard_.forget_leave(*this, shared_filter);
-  if (shard_.send_group_change(Mail::Kind::GroupJoin, *this, *known)) return known;
-  leave_group(shared_filter);
-  return nullptr;
+GroupMembership* Session::join_group(std::string_view shared_filter) noexcept {
+  GroupMembership* joined = shard_.memberships().join(*this, shared_filter);
+  if (joined) memberships_.insert(*joined, hash_text(shared_filter, shard_.router().seed()));
+  return joined;
 }
 
+// What was sent through it is finished by the session all the same [MQTT-3.10.4-3].
 bool Session::leave_group(std::string_view shared_filter) noexcept {
-  for (GroupMembership** at = &memberships_; *at; at = &(*at)->next) {
-    if ((*at)->text() != shared_filter) continue;
-    GroupMembership* left = *at;
-    *at = left->next;
-    --membership_count_;
-    if (shard_.send_group_change(Mail::Kind::GroupLeave, *this, *left)) {
-      release(left);
-    } else {
-      shard_.leave_later(*this, *left);
-    }
-    return true;
-  }
-  return false;
+  GroupMembership* left = find_membership(shared_filter);
+  if (!left) return false;
+  memberships_.remove(*left);
+  shard_.memberships().leave(*left);
+  return true;
 }
 
-bool Session::is_member(uint32_t home, uint32_t group) const noexcept {
-  for (const GroupMembership* one = memberships_; one; one = one->next) {
-    if ((one->token == group || one->token == 0) && shard_.group_home_of(namespace_id_, one->text()) == home)
-      return true;
-  }
-  return false;
-}
-
-void Session::on_group_joined(std::string_view shared_filter, bool ok, uint32_t token) noexcept {
-  if (GroupMembership* one = find_membership(shared_filter)) {
-    one->token = token;
-    one->joined = ok;
-    one->failed = !ok;
-  }
+void Session::on_group_answer() noexcept {
   if (connection_) shard_.mark_stalled(*connection_);
 }
 
-void Session::tell_groups(Mail::Kind kind) noexcept {
-  for (GroupMembership* one = memberships_; one; one = one->next) {
-    one->untold = !shard_.send_group_change(kind, *this, *one) && kind == Mail::Kind::GroupConnected;
-    if (one->untold) shard_.mark_untold();  // a member that is away says so when it is chosen
-  }
+MemberState Session::group_state() const noexcept {
+  const bool connected = connection_ && !connection_->closing();
+  return {connected ? window() : uint16_t{0}, connected, durable()};
 }
 
-bool Session::tell_untold_groups() noexcept {
-  for (GroupMembership* one = memberships_; one; one = one->next) {
-    if (!one->untold) continue;
-    if (connection_ && !shard_.send_group_change(Mail::Kind::GroupConnected, *this, *one)) return false;
-    one->untold = false;
+void Session::note_group_state() noexcept {
+  memberships_.for_each([this](GroupMembership& one) { shard_.memberships().note_state(one); });
+}
+
+bool Session::may_take_shared(Qos qos) const noexcept {
+  if (connection_->outbox_full()) return false;
+  if (qos == Qos::AtMostOnce) return waiting_qos0_count_ == 0 && !retained_flows_;
+  return waiting_.empty() && unsent_count_ == 0 && !window_full();
+}
+
+Handed Session::take_shared(GroupMembership& membership, MovingMessage& message, Instant now) noexcept {
+  if (!connection_ || connection_->closing()) return Handed::Away;
+  const MessageView& view = message.view();
+  const Qos qos = std::min(view.qos, membership.qos);
+  if (!may_take_shared(qos)) {
+    membership.was_full = some_group_found_full_ = true;
+    return Handed::Full;
   }
-  return true;
+  Identifiers identifiers;
+  static_cast<void>(identifiers.set({&membership.identifier, membership.identifier ? 1u : 0u}));  // one needs no memory
+  const bool retain = view.retain && membership.retain_as_published;
+  const Sent sent = send(message, qos, retain, std::move(identifiers), now, GroupMemberships::handle(membership));
+  return sent == Sent::Yes && qos != Qos::AtMostOnce ? Handed::Open : Handed::Finished;
+}
+
+void Session::tell_groups_of_room() noexcept {
+  some_group_found_full_ = false;
+  memberships_.for_each([this](GroupMembership& one) {
+    if (one.was_full) shard_.memberships().note_state(one);
+  });
+}
+
+void Session::recall(const GroupMembership& membership, Instant now) noexcept {
+  if (!connection_) give_back_shared(&membership, now);
+}
+
+// A QoS 2 delivery that was begun is finished with this client or with nobody [MQTT-4.8.2-4] [MQTT-4.8.2-5].
+void Session::give_back_shared(const GroupMembership* membership, Instant now) noexcept {
+  Array<uint16_t> identifiers;
+  const SlabHandle only = membership ? GroupMemberships::handle(*membership) : SlabHandle();
+  static_cast<void>(collect_inflight(identifiers, [&](const InflightEntry& entry) {  // without memory: fewer
+    return entry.membership.generation && (!membership || entry.membership == only) &&
+           entry.state == InflightEntry::State::AwaitPuback;
+  }));
+  for (const uint16_t packet_id : identifiers) {
+    InflightEntry& entry = *inflight_.find(packet_id);
+    GroupMembership* of = shard_.memberships().find(entry.membership);
+    const MessageRef message = std::move(entry.message);
+    mark_sent(entry);
+    inflight_.remove(packet_id);
+    if (of) shard_.memberships().give_back(*of, message, Handed::Away, now);
+  }
 }
 
 }  // namespace mqttq

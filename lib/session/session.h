@@ -9,6 +9,7 @@
 #include "journal/journal.h"
 #include "router/mail.h"
 #include "router/sink.h"
+#include "session/group_memberships.h"
 #include "session/inflight.h"
 
 namespace mqttq {
@@ -78,22 +79,6 @@ struct WaitingMessage {
   bool retain = false;
 };
 
-// A session's membership of a shared group (MQTT5 4.8.2), kept as a block with its text behind it.
-struct GroupMembership {
-  GroupMembership* next = nullptr;
-  uint32_t identifier = 0;
-  uint32_t token = 0;      // of the group at its home; 0: its home has not answered yet
-  uint16_t text_size = 0;  // "$share/group/filter"
-  Qos qos = Qos::AtMostOnce;
-  bool retain_as_published = false;
-  bool joined = false;  // its home has said so
-  bool failed = false;  // its home had no memory for it
-  bool untold = false;  // its home is still to be told that the member is here
-  SlabHandle left_by;   // the session, once it has left and its home is still to be told
-  NamespaceId left_in = kGlobalNamespace;
-  std::string_view text() const noexcept { return {reinterpret_cast<const char*>(this + 1), text_size}; }
-};
-
 // Owned by its home shard's slab and touched only there.
 class Session final : public Sink, public HashLink<Session>, public Timer {
  public:
@@ -123,10 +108,8 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
 
   // Sink.
   void deliver(const Delivery& delivery, Instant now) noexcept override;
-  // The shared group `group` of the shard `home` chose this member: as deliver(), but false if it cannot be sent or
-  // kept, or if it is a member no more.
-  bool take_shared(uint32_t home, uint32_t group, const MessageRef& message, Qos qos, bool retain, uint32_t identifier,
-                   Instant now) noexcept;
+  // A shared group chose this member. Nothing is kept here that cannot be sent: another may have room.
+  Handed take_shared(GroupMembership& membership, MovingMessage& message, Instant now) noexcept;
   // Sends what waits, as far as the window and the outbox have room.
   void pump(Instant now) noexcept;
   // The journal of a reader has gone on.
@@ -139,7 +122,7 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   };
   Subscribed subscribe(std::string_view topic_filter, const Subscription& options) noexcept;
   bool unsubscribe(std::string_view topic_filter) noexcept;
-  void unsubscribe_all() noexcept;
+  void unsubscribe_all(Instant now) noexcept;
   uint32_t subscription_count() const noexcept { return subscriptions_.count(); }
   template <class Visit>
   void for_each_subscription(Visit&& visit) noexcept {
@@ -189,15 +172,14 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
 
   // --- shared groups
   GroupMembership* find_membership(std::string_view shared_filter) noexcept;
-  bool is_member(uint32_t home, uint32_t group) const noexcept;
-  // Joins, or changes the options; `joined` is set when the home has answered. nullptr without memory.
-  GroupMembership* join_group(std::string_view shared_filter, Qos qos, bool retain_as_published,
-                              uint32_t identifier) noexcept;
+  // Becomes a member, once the group's home has said so. nullptr without memory.
+  GroupMembership* join_group(std::string_view shared_filter) noexcept;
   bool leave_group(std::string_view shared_filter) noexcept;
-  void on_group_joined(std::string_view shared_filter, bool ok, uint32_t token) noexcept;
-  // Tells the homes of its groups what could not be told for want of memory. False: not all of it.
-  bool tell_untold_groups() noexcept;
-  uint32_t membership_count() const noexcept { return membership_count_; }
+  void on_group_answer() noexcept;
+  // Gives back what it has unacknowledged at QoS 1 of one group, unless it is here again.
+  void recall(const GroupMembership& membership, Instant now) noexcept;
+  MemberState group_state() const noexcept;
+  uint32_t membership_count() const noexcept { return memberships_.count(); }
 
   // --- retained messages
   // shards: that are going to answer. nullptr without memory.
@@ -230,10 +212,19 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   bool window_full() const noexcept { return inflight_.count() - unsent_count_ >= window(); }
   void mark_sent(InflightEntry& entry) noexcept;
   bool has_room() const noexcept;
-  void tell_groups(Mail::Kind kind) noexcept;
+  bool may_take_shared(Qos qos) const noexcept;
+  void tell_groups_of_room() noexcept;
+  void note_group_state() noexcept;
+  // Gives back what came through `membership`, or through any when it is null.
+  void give_back_shared(const GroupMembership* membership, Instant now) noexcept;
+  void finish(uint16_t packet_id, InflightEntry& entry) noexcept;
+  // The identifiers of those entries for which wanted(InflightEntry&) holds, oldest first. False without memory.
+  template <class Wanted>
+  bool collect_inflight(Array<uint16_t>& out, Wanted&& wanted) noexcept;
   void end_retained_flows() noexcept;
   enum class Sent : uint8_t { Yes, Dropped, NoRoom };
-  Sent send(MovingMessage& message, Qos qos, bool retain, Identifiers&& identifiers, Instant now) noexcept;
+  Sent send(MovingMessage& message, Qos qos, bool retain, Identifiers&& identifiers, Instant now,
+            SlabHandle membership = {}) noexcept;
   uint16_t next_packet_id() noexcept;
   void keep_waiting(const Delivery& delivery) noexcept;
   WaitingMessage take_waiting() noexcept;
@@ -264,9 +255,9 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   Will will_;
   Instant will_due_{INT64_MAX};
   Instant expiry_due_{INT64_MAX};
-  GroupMembership* memberships_ = nullptr;
-  RetainedFlow* retained_flows_ = nullptr;  // oldest first
-  uint32_t membership_count_ = 0;
+  HashTable<GroupMembership> memberships_;
+  bool some_group_found_full_ = false;      // and is to hear when there is room
+  RetainedFlow* retained_flows_ = nullptr;  // newest first
   uint32_t next_flow_token_ = 1;
 };
 

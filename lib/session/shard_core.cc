@@ -24,7 +24,9 @@ ShardCore::ShardCore(const ShardWorld& world, uint32_t index, uint64_t seed, Ins
       retained_(hash_mix(world.router.seed(), 1),
                 std::max(1u, world.limits.retained_messages_max / world.router.shard_count()),
                 world.limits.retained_bytes_max / world.router.shard_count()),
-      groups_(fan_out_, *this, world.limits.outbox_messages_max, world.router.seed()),
+      groups_(fan_out_, *this, world.policy.shared, {world.limits.outbox_messages_max, world.limits.outbox_bytes_max},
+              world.router.seed()),
+      memberships_(*this),
       connections_(world.limits.connections_max, &world.population.connections),
       sessions_(world.limits.sessions_max, &world.population.sessions),
       connect_tokens_(int64_t{world.limits.connect_rate} * 1000),
@@ -47,6 +49,7 @@ void ShardCore::abandon() noexcept {
   for (auto* list : {&dirty_, &stalled_, &closing_}) list->clear();
   moving_.clear();
   to_pump_.clear();
+  inside_of_clients_ = 0;
   while (!inside_.empty()) {
     const InsidePublish lost = inside_.pop_front();
     if (lost.finished) lost.finished->fetch_sub(1, std::memory_order_relaxed);
@@ -70,7 +73,6 @@ void ShardCore::abandon() noexcept {
     session->pump_marked = false;
     end_session(*session, now_);
   }
-  while (leaves_) release(std::exchange(leaves_, leaves_->next));
 }
 
 // --- connections
@@ -195,7 +197,7 @@ void ShardCore::end_session(Session& session, Instant now) noexcept {
   MQTTQ_ASSERT(!session.connection());
   session.cancel();
   if (session.has_will()) publish_will(session.take_will(), now);
-  session.unsubscribe_all();
+  session.unsubscribe_all(now);
   if (SessionObserver* observer = world_.observer) {
     observer->on_session_event(index_, SessionEvent::SessionEnded, session.namespace_id(), session.client_id(),
                                ReasonCode::Success, {});
@@ -243,18 +245,30 @@ void ShardCore::dropped(Counter Counters::* why, const Session* session, const M
 // --- publishing
 
 bool ShardCore::publish_from_inside(const MessageRef& message, Instant now, std::atomic<uint32_t>* finished) noexcept {
-  InsidePublish one{message, {}, finished};
-  if (!inside_.push_back(std::move(one))) return false;
+  if (!enter_inside({message, {}, finished})) return false;
   if (inside_.count() == 1 && !running_inside_) run_inside_publishes(now);
   return true;
 }
 
 void ShardCore::continue_publish(MessageRef message, const PublishOperation& operation, Instant now) noexcept {
-  InsidePublish rest{std::move(message), operation, nullptr};
-  if (inside_.push_back(std::move(rest))) return;
+  if (message && enter_inside({std::move(message), operation, nullptr})) return;
   if (Session* session = sessions_.find(operation.origin.session)) {
     session->on_handed_over(operation.origin, operation.takers, ReasonCode::QuotaExceeded, now);
   }
+}
+
+bool ShardCore::enter_inside(InsidePublish&& one) noexcept {
+  const bool of_client = one.message->view().publisher != 0;
+  if (!inside_.push_back(std::move(one))) return false;
+  inside_of_clients_ += of_client;
+  return true;
+}
+
+bool ShardCore::publishes_from_inside(PublisherId publisher) noexcept {
+  for (uint32_t i = 0; inside_of_clients_ && i < inside_.count(); ++i) {
+    if (inside_[i].message->view().publisher == publisher) return true;
+  }
+  return false;
 }
 
 void ShardCore::run_inside_publishes(Instant now) noexcept {
@@ -273,6 +287,7 @@ void ShardCore::run_inside_publishes(Instant now) noexcept {
       if (!publish(message, *route, one.operation, now)) break;
     }
     const InsidePublish done = inside_.pop_front();
+    inside_of_clients_ -= done.message->view().publisher != 0;
     if (done.finished) done.finished->fetch_sub(1, std::memory_order_relaxed);
     if (Session* session = sessions_.find(done.operation.origin.session)) {
       session->on_handed_over(done.operation.origin, done.operation.takers, done.operation.outcome(), now);
@@ -495,94 +510,77 @@ uint32_t ShardCore::group_home_of(NamespaceId namespace_id, std::string_view sha
   return home_of(namespace_id, shared_filter);
 }
 
-bool ShardCore::send_group_change(Mail::Kind kind, NamespaceId namespace_id, SlabHandle session, bool durable,
-                                  const GroupMembership& membership) noexcept {
-  std::unique_ptr<GroupChange, Destroy> change(create<GroupChange>());
-  const std::string_view text = membership.text();
-  if (!change || !(change->text = static_cast<char*>(allocate(text.size())))) return false;
-  std::memcpy(change->text, text.data(), text.size());
-  change->text_size = static_cast<uint16_t>(text.size());
-  change->namespace_id = namespace_id;
-  change->qos = membership.qos;
-  change->identifier = membership.identifier;
-  change->retain_as_published = membership.retain_as_published;
-  change->durable = durable;
-  Mail mail;
-  mail.kind = kind;
-  mail.from = static_cast<uint8_t>(index_);
-  mail.session = session;
-  mail.payload.reset(change.release());
-  const uint32_t home = group_home_of(namespace_id, text);
-  if (home != index_) return postman_.post_surely(home, std::move(mail));
-  return handle_mail(mail, now_);
-}
-
-void ShardCore::leave_later(Session& session, GroupMembership& left) noexcept {
-  left.left_by = session.handle();
-  left.left_in = session.namespace_id();
-  left.next = leaves_;
-  leaves_ = &left;
-}
-
-void ShardCore::forget_leave(Session& session, std::string_view shared_filter) noexcept {
-  for (GroupMembership** at = &leaves_; *at; at = &(*at)->next) {
-    if ((*at)->left_by != session.handle() || (*at)->text() != shared_filter) continue;
-    release(std::exchange(*at, (*at)->next));
-    return;
-  }
-}
-
-void ShardCore::tell_untold() noexcept {
-  while (leaves_ && send_group_change(Mail::Kind::GroupLeave, leaves_->left_in, leaves_->left_by, false, *leaves_)) {
-    release(std::exchange(leaves_, leaves_->next));
-  }
-  if (!std::exchange(look_for_untold_, false)) return;
-  for (uint32_t i = 0; i < sessions_.index_end(); ++i) {
-    Session* session = sessions_.at(i);
-    if (session && !session->tell_untold_groups()) look_for_untold_ = true;
-  }
-}
-
 bool ShardCore::answer_group_join(Mail& mail, Instant now) noexcept {
-  const auto& change = static_cast<const GroupChange&>(*mail.payload);
-  uint32_t token = 0;
-  const Status status = groups_.join(change, mail.from, mail.session, now, token);
-  if (mail.from == index_) {
-    if (Session* session = sessions_.find(mail.session)) {
-      session->on_group_joined(change.shared_filter(), status == Status::Ok, token);
-    }
-    return true;
-  }
+  const MemberState state = MemberState::unpack(mail.token);
+  const MemberId member = groups_.join(static_cast<const GroupJoin&>(*mail.payload), mail.from, mail.session, state);
   Mail answer;
   answer.kind = Mail::Kind::GroupJoined;
-  answer.reason = status == Status::Ok ? ReasonCode::Success : ReasonCode::QuotaExceeded;
   answer.session = mail.session;
-  answer.token = token;
-  answer.payload = std::move(mail.payload);
-  if (postman_.post_surely(mail.from, std::move(answer))) return true;
-  mail.payload = std::move(answer.payload);
-  return false;
+  answer.number = member;
+  if (!postman_.post_surely(mail.from, std::move(answer))) {
+    groups_.leave(member, now);  // it joins again when the mail is read again
+    return false;
+  }
+  groups_.set_state(member, state, now);  // what waits is sent behind the answer
+  return true;
 }
 
-bool ShardCore::hand_to_member(uint32_t shard, SlabHandle handle, const MessageRef& message, Qos qos, bool retain,
-                               uint32_t identifier, uint32_t group, Instant now) noexcept {
+Handed ShardCore::hand_to_member(uint32_t shard, SlabHandle to, SlabHandle group, MovingMessage& message,
+                                 Instant now) noexcept {
   if (shard == index_) {
-    Session* session = sessions_.find(handle);
-    return session && session->take_shared(index_, group, message, qos, retain, identifier, now);
+    GroupMembership* membership = memberships_.find(to);
+    if (!membership || !membership->session) return Handed::Away;
+    return membership->session->take_shared(*membership, message, now);
   }
   Mail mail;
   mail.kind = Mail::Kind::GroupDeliver;
-  mail.session = handle;
-  mail.message = message;
-  mail.token = group;
-  mail.number = uint64_t{retain} << 32 | identifier;
-  mail.qos = qos;
-  return postman_.post_surely(shard, std::move(mail));
+  mail.session = to;
+  mail.number = uint64_t{group.index} << 32 | group.generation;
+  mail.message = message.keep();
+  if (!mail.message || !postman_.post_surely(shard, std::move(mail))) {
+    dropped(&Counters::dropped_no_memory, nullptr, message.view());
+    return Handed::Finished;
+  }
+  return message.view().qos == Qos::AtMostOnce ? Handed::Finished : Handed::Open;
 }
 
-void ShardCore::count_dropped() noexcept {
-  counters_.messages_dropped.add();
-  counters_.dropped_outbox_full.add();
+void ShardCore::take_group_message(Mail& mail, Instant now) noexcept {
+  GroupMembership* membership = memberships_.find(mail.session);
+  Handed handed = Handed::Away;
+  MovingMessage message(mail.message);
+  if (membership && membership->session) handed = membership->session->take_shared(*membership, message, now);
+  switch (handed) {
+    case Handed::Open: return;
+    case Handed::Finished:
+      if (mail.message->qos() != Qos::AtMostOnce) memberships_.note_done(mail.session);
+      return;
+    case Handed::Full:
+    case Handed::Away: break;
+  }
+  if (membership) {
+    memberships_.give_back(*membership, mail.message, handed, now);
+    return;
+  }
+  Mail answer;  // it has left
+  answer.kind = Mail::Kind::GroupReturn;
+  answer.session = {static_cast<uint32_t>(mail.number >> 32), static_cast<uint32_t>(mail.number)};
+  answer.message = mail.message;
+  answer.token = static_cast<uint32_t>(handed);
+  if (!postman_.post_surely(mail.from, std::move(answer))) {
+    dropped(&Counters::dropped_no_memory, nullptr, mail.message->view());
+  }
+}
+
+void ShardCore::recall(uint32_t shard, SlabHandle of, Instant now) noexcept {
+  if (shard == index_) {
+    GroupMembership* membership = memberships_.find(of);
+    if (membership && membership->session) membership->session->recall(*membership, now);
+    return;
+  }
+  Mail mail;
+  mail.kind = Mail::Kind::GroupRecall;
+  mail.session = of;
+  static_cast<void>(postman_.post_surely(shard, std::move(mail)));  // without memory it finishes them itself
 }
 
 // --- mail
@@ -662,37 +660,15 @@ bool ShardCore::handle_mail(Mail& mail, Instant now) noexcept {
       return true;
     case Mail::Kind::MoveConnection: return accept_moved(mail, now);
     case Mail::Kind::GroupJoin: return answer_group_join(mail, now);
-    case Mail::Kind::GroupLeave:
-      groups_.leave(static_cast<GroupChange&>(*mail.payload), mail.from, mail.session);
-      return true;
-    case Mail::Kind::GroupConnected:
-    case Mail::Kind::GroupAway:
-      groups_.set_connected(static_cast<GroupChange&>(*mail.payload), mail.from, mail.session,
-                            mail.kind == Mail::Kind::GroupConnected, now);
-      return true;
-    case Mail::Kind::GroupJoined:
-      if (Session* session = sessions_.find(mail.session)) {
-        session->on_group_joined(static_cast<GroupChange&>(*mail.payload).shared_filter(), !is_error(mail.reason),
-                                 mail.token);
-      }
-      return true;
-    case Mail::Kind::GroupDeliver: {
-      Session* session = sessions_.find(mail.session);
-      const auto identifier = static_cast<uint32_t>(mail.number);
-      if (session &&
-          session->take_shared(mail.from, mail.token, mail.message, mail.qos, mail.number >> 32, identifier, now)) {
-        return true;
-      }
-      Mail answer;
-      answer.kind = Mail::Kind::GroupReturn;
-      answer.session = mail.session;
-      answer.message = mail.message;
-      answer.token = mail.token;
-      return postman_.post_surely(mail.from, std::move(answer));
-    }
+    case Mail::Kind::GroupLeave: groups_.leave(mail.number, now); return true;
+    case Mail::Kind::GroupState: groups_.set_state(mail.number, MemberState::unpack(mail.token), now); return true;
+    case Mail::Kind::GroupDone: groups_.done(mail.number, mail.token, now); return true;
     case Mail::Kind::GroupReturn:
-      groups_.give_back(mail.token, mail.message, mail.from, mail.session, now);
+      groups_.give_back(mail.number, mail.session, mail.message, static_cast<Handed>(mail.token), now);
       return true;
+    case Mail::Kind::GroupJoined: memberships_.on_joined(mail.session, mail.number); return true;
+    case Mail::Kind::GroupDeliver: take_group_message(mail, now); return true;
+    case Mail::Kind::GroupRecall: recall(index_, mail.session, now); return true;
     case Mail::Kind::Propose:
     case Mail::Kind::None: break;
   }
@@ -744,7 +720,7 @@ bool ShardCore::turn(Instant now) noexcept {
   bool more = read_mail(now);
   timers_.advance(now);
   postman_.flush();
-  tell_untold();
+  memberships_.tell(now);
   send_late_answers();
   run_inside_publishes(now);
   run_stalled(now);
@@ -753,11 +729,12 @@ bool ShardCore::turn(Instant now) noexcept {
   flush_outputs(now);
   run_closing(now);
   // Ends publish wills, leave publishes behind and change groups: what that gathered goes out in this turn too.
+  memberships_.tell(now);
   run_inside_publishes(now);
   run_pumps(now);
   flush_outputs(now);
   more |= !queries_.empty() || !closing_.empty() || !dirty_.empty() || !to_pump_.empty();
-  more |= leaves_ || look_for_untold_ || look_for_answers_;
+  more |= memberships_.has_news() || look_for_answers_;
   return more || try_again_ || look_for_closing_ || look_for_dirty_ || look_for_pumps_ || look_for_stalled_;
 }
 

@@ -17,6 +17,7 @@
 #include "session/counters.h"
 #include "session/limits.h"
 #include "session/output.h"
+#include "session/policy.h"
 #include "session/session.h"
 #include "session/session_observer.h"
 
@@ -42,6 +43,7 @@ struct Population {
 // What all shards of a broker share. Borrowed by each; outlives them.
 struct ShardWorld {
   const Limits& limits;
+  const Policy& policy;
   Router& router;
   PostOffice& office;
   Population& population;
@@ -100,7 +102,10 @@ class ShardCore final : private GroupCourier {
   bool disconnect(NamespaceId namespace_id, std::string_view client_id, ReasonCode reason, bool end_session,
                   Instant now) noexcept;
   // A subscriber of the host's had no room.
-  void count_host_drop() noexcept { count_dropped(); }
+  void count_host_drop() noexcept {
+    counters_.messages_dropped.add();
+    counters_.dropped_outbox_full.add();
+  }
   // A message of the host's or the broker's own. Waits by itself where there is no room. False without memory.
   // finished: nullable; counted down when all takers have it.
   bool publish_from_inside(const MessageRef& message, Instant now, std::atomic<uint32_t>* finished = nullptr) noexcept;
@@ -139,7 +144,9 @@ class ShardCore final : private GroupCourier {
   // The observer if it wants to hear of every message, else nullptr.
   SessionObserver* message_observer() noexcept { return wants_messages_ ? world_.observer : nullptr; }
   Network& network() noexcept { return *world_.network; }
+  const Policy& policy() const noexcept { return world_.policy; }
   SharedGroups& groups() noexcept { return groups_; }
+  GroupMemberships& memberships() noexcept { return memberships_; }
   Slab<Connection>& connections() noexcept { return connections_; }
   Slab<Session>& sessions() noexcept { return sessions_; }
   // Scratch for one packet's worth of bytes, valid until the next call; nullptr when the allocator refuses.
@@ -166,21 +173,15 @@ class ShardCore final : private GroupCourier {
   bool publish(MovingMessage& message, RouteRef route, PublishOperation& operation, Instant now) noexcept;
   // Goes on with a publish whose connection is gone. Without memory it counts as refused.
   void continue_publish(MessageRef message, const PublishOperation& operation, Instant now) noexcept;
+  // A will of this client, or a publish whose connection is gone, has still to be handed over.
+  bool publishes_from_inside(PublisherId publisher) noexcept;
   // A sink takes a message and answers later, exactly once: hold, then answer.
   void hold_answer(SlabHandle answer) noexcept;
   void answer(SlabHandle answer, ReasonCode reason, Instant now) noexcept;
   // Asks for what is retained under a new subscription. False if there is no room to ask: again later.
   bool query_retained(Session& session, std::string_view topic_filter, const Subscription& options) noexcept;
-  // Tells the home of a shared group. False without memory.
-  [[nodiscard]] bool send_group_change(Mail::Kind kind, Session& session, const GroupMembership& membership) noexcept {
-    return send_group_change(kind, session.namespace_id(), session.handle(), session.durable(), membership);
-  }
-  // Takes over a membership that has ended, until its home can be told.
-  void leave_later(Session& session, GroupMembership& left) noexcept;
-  // The session joins again: what leave_later() still has of it for this group is void.
-  void forget_leave(Session& session, std::string_view shared_filter) noexcept;
-  // Some session has memberships whose home is to be told something.
-  void mark_untold() noexcept { look_for_untold_ = true; }
+  // False: it cannot be handled now and stays first in its mailbox.
+  bool handle_mail(Mail& mail, Instant now) noexcept;
 
   // The connection has output, waits for room, is to be ended: seen to at the end of the turn.
   void mark_dirty(Connection& connection) noexcept;
@@ -198,8 +199,6 @@ class ShardCore final : private GroupCourier {
  private:
   uint64_t session_hash(NamespaceId namespace_id, std::string_view client_id) const noexcept;
   bool read_mail(Instant now) noexcept;
-  // False: it cannot be handled now and stays first in its mailbox.
-  bool handle_mail(Mail& mail, Instant now) noexcept;
   bool accept_moved(Mail& mail, Instant now) noexcept;
   ReasonCode store_retained(const MessageRef& message) noexcept;
   // taken: set to how many took it. False without memory to answer an origin that is wanted: nobody got it.
@@ -213,17 +212,20 @@ class ShardCore final : private GroupCourier {
   bool put_query_aside(Mail& mail) noexcept;
   bool answer_retained_queries(Instant now) noexcept;
   bool answer_retained_query(const WaitingQuery& waiting, Instant now) noexcept;
-  bool hand_to_member(uint32_t shard, SlabHandle session, const MessageRef& message, Qos qos, bool retain,
-                      uint32_t identifier, uint32_t group, Instant now) noexcept override;
-  void count_dropped() noexcept override;
+  Handed hand_to_member(uint32_t shard, SlabHandle membership, SlabHandle group, MovingMessage& message,
+                        Instant now) noexcept override;
+  void recall(uint32_t shard, SlabHandle membership, Instant now) noexcept override;
+  void count_dropped(const MessageView& message) noexcept override {
+    dropped(&Counters::dropped_outbox_full, nullptr, message);
+  }
+  void take_group_message(Mail& mail, Instant now) noexcept;
+  struct InsidePublish;
+  bool enter_inside(InsidePublish&& one) noexcept;
   void run_inside_publishes(Instant now) noexcept;
   void run_pumps(Instant now) noexcept;
   void run_stalled(Instant now) noexcept;
   void run_closing(Instant now) noexcept;
   void run_moves(Instant now) noexcept;
-  bool send_group_change(Mail::Kind kind, NamespaceId namespace_id, SlabHandle session, bool durable,
-                         const GroupMembership& membership) noexcept;
-  void tell_untold() noexcept;
   void end_connection(Connection& connection, Instant now) noexcept;
   // Calls visit(Connection&) for each, which may end the one it is given.
   template <class Visit>
@@ -265,6 +267,7 @@ class ShardCore final : private GroupCourier {
   RouteCache routes_;
   RetainedStore retained_;
   SharedGroups groups_;
+  GroupMemberships memberships_;
   Slab<Connection> connections_;
   Slab<Session> sessions_;
   Slab<OpenAnswer> answers_{UINT32_MAX};
@@ -278,6 +281,7 @@ class ShardCore final : private GroupCourier {
   Array<Move> moving_;
   Array<Session*> to_pump_;
   Ring<InsidePublish> inside_;
+  uint32_t inside_of_clients_ = 0;  // of these
   Ring<WaitingQuery> queries_;
   Array<std::byte> scratch_;
   int64_t connect_tokens_;  // thousandths
@@ -288,10 +292,8 @@ class ShardCore final : private GroupCourier {
   Instant now_{};  // of the turn
   // There was no memory for the list that should name it: the whole slab is looked through.
   bool look_for_closing_ = false, look_for_dirty_ = false, look_for_pumps_ = false, look_for_stalled_ = false;
-  bool look_for_untold_ = false;
-  bool look_for_answers_ = false;      // some OpenAnswer is complete and not sent
-  GroupMembership* leaves_ = nullptr;  // ended, and their homes not told yet; owned
-  bool try_again_ = false;             // at the next turn, what memory was refused to
+  bool look_for_answers_ = false;  // some OpenAnswer is complete and not sent
+  bool try_again_ = false;         // at the next turn, what memory was refused to
   bool running_inside_ = false;
   bool wants_messages_ = false;
 };

@@ -489,7 +489,7 @@ void Client::handle_connack(Bytes packet) {
       due_[2].push_back({PacketType::Pubrel, one.packet_id});
     }
   }
-  perhaps_another_session_ = unsure_;
+  perhaps_another_session_ = unsure_ || (perhaps_another_session_ && present);
   unsure_ = false;
 }
 

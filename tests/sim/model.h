@@ -56,7 +56,8 @@ struct Subscribed {
   bool existed = false;  // there was one of this filter when it was asked for
   uint32_t identifier = 0;
   uint16_t packet_id = 0;
-  uint32_t connection = 0;  // of the session, at which it was asked for
+  uint32_t connection = 0;      // of the session, at which it was asked for
+  uint32_t end_connection = 0;  // at which it was last asked to end
   Moment asked = 0, granted = 0, end_asked = 0, ended = 0;
   bool sure = true;  // false: perhaps it is not there
 };
@@ -141,6 +142,7 @@ class Model {
   std::unordered_map<std::string, uint32_t> by_payload_;
   std::deque<SessionRecord> sessions_;     // clients keep references
   std::map<std::string, size_t> current_;  // by client id: index of the session
+  std::vector<Moment> losses_;             // of connections, of any client, in order
 };
 
 std::string to_string(const Published& message);

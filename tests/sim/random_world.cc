@@ -75,6 +75,7 @@ class Run {
     setup.limits.receive_maximum = chance(300) ? static_cast<uint16_t>(1 + below(5)) : 20;
     setup.limits.receipt_timeout_s = 1'000'000;  // a forgotten receipt may double a message
     setup.limits.inflight_max = chance(300) ? static_cast<uint16_t>(1 + below(3)) : 100;
+    setup.policy.shared.set_default(static_cast<SharedStrategy>(below(6)));
     lossy_ = chance(100);
     if (lossy_) {
       setup.limits.outbox_bytes_max = 200 + below(2000);

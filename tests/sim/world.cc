@@ -73,7 +73,7 @@ World::World(uint64_t seed, const WorldSetup& setup)
   for (uint32_t i = 0; i < setup_.shard_count; ++i) {
     wires_.push_back(std::make_unique<Wires>());
     wires_.back()->shard = i;
-    ShardWorld shared{setup_.limits, router_, office_, population_};
+    ShardWorld shared{setup_.limits, setup_.policy, router_, office_, population_};
     shared.network = wires_.back().get();
     shared.log = &words_;
     cores_.push_back(std::make_unique<ShardCore>(shared, i, random_.next(), now_));

@@ -58,6 +58,7 @@ struct WorldSetup {
   bool slow_log = true;           // else a batch is durable when it is appended
   uint32_t log_fails_in_1000 = 0;
   Limits limits;
+  Policy policy;
 };
 
 class World final {

@@ -2,7 +2,9 @@
 #include "router/shared_group.h"
 
 #include <catch2/catch_test_macros.hpp>
+#include <map>
 #include <memory>
+#include <set>
 #include <vector>
 
 #include "heap.h"
@@ -12,201 +14,314 @@ namespace mqttq {
 namespace {
 
 constexpr auto kQos0 = Qos::AtMostOnce, kQos1 = Qos::AtLeastOnce, kQos2 = Qos::ExactlyOnce;
+constexpr MemberState kThere{100, true, true}, kAway{0, false, true}, kGone{0, false, false};
 
-struct Handed {
-  uint32_t shard;
-  uint32_t session;
-  std::string payload;
-  Qos qos;
-  bool retain;
-  uint32_t identifier;
-  uint32_t group;
-};
+using Texts = std::vector<std::string>;
 
 class TestCourier final : public GroupCourier {
  public:
-  bool hand_to_member(uint32_t shard, SlabHandle session, const MessageRef& message, Qos qos, bool retain,
-                      uint32_t identifier, uint32_t group, Instant) noexcept override {
-    if (session.index == refuses) return false;
-    handed.push_back({shard, session.index, std::string(as_text(message->payload())), qos, retain, identifier, group});
-    return true;
-  }
-  void count_dropped() noexcept override { ++dropped; }
-
-  // Who got what since the last call: "shard/session:payload".
-  std::vector<std::string> take() {
-    std::vector<std::string> texts;
-    for (const Handed& one : std::exchange(handed, {})) {
-      texts.push_back(std::to_string(one.shard) + "/" + std::to_string(one.session) + ":" + one.payload);
+  Handed hand_to_member(uint32_t shard, SlabHandle membership, SlabHandle group, MovingMessage& message,
+                        Instant) noexcept override {
+    last_group = group;
+    if (const auto at = answers.find(membership.index); at != answers.end() && at->second != Handed::Open) {
+      if (at->second != Handed::Finished) return at->second;
     }
-    return texts;
+    handed.push_back(std::to_string(shard) + "/" + std::to_string(membership.index) + ":" +
+                     std::string(as_text(message.view().payload)));
+    return message.view().qos == kQos0 || answers.contains(membership.index) ? Handed::Finished : Handed::Open;
   }
+  void recall(uint32_t shard, SlabHandle membership, Instant) noexcept override {
+    recalled.insert(std::to_string(shard) + "/" + std::to_string(membership.index));
+  }
+  void count_dropped(const MessageView& message) noexcept override { dropped.emplace_back(as_text(message.payload)); }
 
-  std::vector<Handed> handed;
-  uint32_t refuses = UINT32_MAX;
-  int dropped = 0;
+  // Who got what since the last call: "shard/membership:payload".
+  Texts take() { return std::exchange(handed, {}); }
+
+  Texts handed, dropped;
+  std::set<std::string> recalled;
+  std::map<uint32_t, Handed> answers;  // by membership; Open where there is none
+  SlabHandle last_group;
 };
 
 struct GroupTest {
+  explicit GroupTest(SharedStrategy strategy = SharedStrategy::RoundRobin) {
+    strategies.set_default(strategy);
+    strategies.set(0, "random", SharedStrategy::Random);
+  }
   Router router{3, 1};
   FanOut fan_out{router, 0};
   TestCourier courier;
-  SharedGroups groups{fan_out, courier, 3, 1};
+  SharedStrategies strategies;
+  SharedGroups groups{fan_out, courier, strategies, {3, 1000}, 1};
 
-  GroupChange change(std::string_view text, Qos qos = kQos2, uint32_t identifier = 0, bool durable = true,
-                     bool retain_as_published = false) {
-    GroupChange made;
+  static GroupJoin how(std::string_view text) {
+    GroupJoin made;
     made.text = static_cast<char*>(allocate(text.size()));
     std::memcpy(made.text, text.data(), text.size());
     made.text_size = static_cast<uint16_t>(text.size());
-    made.qos = qos;
-    made.identifier = identifier;
-    made.durable = durable;
-    made.retain_as_published = retain_as_published;
     return made;
   }
-  static SlabHandle session(uint32_t index) { return {index, 1}; }
-  void join(uint32_t shard, uint32_t index, const GroupChange& how) {
-    uint32_t token = 0;
-    REQUIRE(groups.join(how, shard, session(index), {}, token) == Status::Ok);
-    CHECK(token != 0);
+  MemberId join(uint32_t shard, uint32_t index, MemberState state = kThere, std::string_view text = "$share/g/t") {
+    const MemberId member = groups.join(how(text), shard, {index, 1}, state);
+    REQUIRE(member != 0);
+    groups.set_state(member, state, {});
+    return member;
   }
-  void publish(std::string_view payload, Qos qos, bool retain = false, std::string_view topic = "t") {
+  static MessageView message(std::string_view payload, Qos qos, std::string_view topic, PublisherId publisher) {
     MessageView view;
     view.topic_name = topic;
     view.payload = as_bytes(payload);
     view.qos = qos;
-    view.retain = retain;
-    MovingMessage message(view);
-    fan_out.deliver(message, *router.match(0, topic), {}, {});
+    view.publisher = publisher;
+    return view;
+  }
+  void publish(std::string_view payload, Qos qos, std::string_view topic = "t", PublisherId publisher = 0) {
+    MovingMessage moving(message(payload, qos, topic, publisher));
+    fan_out.deliver(moving, *router.match(0, topic), {}, {});
+  }
+  void publish_all(const Texts& payloads, Qos qos = kQos1) {
+    for (const std::string& payload : payloads) publish(payload, qos);
   }
 };
 
-using Texts = std::vector<std::string>;
+struct LeastInflightTest : GroupTest {
+  LeastInflightTest() : GroupTest(SharedStrategy::LeastInflight) {}
+};
+struct StickyTest : GroupTest {
+  StickyTest() : GroupTest(SharedStrategy::Sticky) {}
+};
 
 }  // namespace
 
-TEST_CASE_METHOD(GroupTest, "members are chosen in turn, each within its own QoS", "[router][MQTT-4.8.2-3]") {
-  join(0, 1, change("$share/g/t", kQos1, 5));
-  join(1, 2, change("$share/g/t", kQos0, 0, true, true));
-  join(2, 3, change("$share/g/t", kQos2));
-  for (const char* payload : {"a", "b", "c", "d"}) publish(payload, kQos2, true);
-  REQUIRE(courier.handed.size() == 4);
-  CHECK(courier.handed[0].qos == kQos1);
-  CHECK(courier.handed[0].identifier == 5);
-  CHECK_FALSE(courier.handed[0].retain);
-  CHECK(courier.handed[1].qos == kQos0);
-  CHECK(courier.handed[1].retain);
-  CHECK(courier.handed[2].qos == kQos2);
+TEST_CASE_METHOD(GroupTest, "members are chosen in turn", "[router][MQTT-4.8.2-3]") {
+  const MemberId one = join(0, 1), two = join(1, 2), three = join(2, 3);
+  publish_all({"a", "b", "c", "d"}, kQos2);
   CHECK(courier.take() == Texts{"0/1:a", "1/2:b", "2/3:c", "0/1:d"});
-  for (uint32_t i = 0; i < 3; ++i) groups.leave(change("$share/g/t"), i, session(i + 1));
+  for (const MemberId member : {one, two, three}) groups.leave(member, {});
   CHECK(groups.count() == 0);
   CHECK(router.match(0, "t")->filters().empty());
 }
 
 TEST_CASE_METHOD(GroupTest, "groups of other names are other groups, and each gets the message", "[router]") {
-  join(0, 1, change("$share/g/t"));
-  join(0, 2, change("$share/h/t"));
-  join(0, 3, change("$share/g/#"));
+  join(0, 1, kThere, "$share/g/t");
+  join(0, 2, kThere, "$share/h/t");
+  join(0, 3, kThere, "$share/g/#");
   publish("x", kQos1);
   CHECK(courier.take().size() == 3);
   CHECK(groups.count() == 3);
 }
 
-TEST_CASE_METHOD(GroupTest, "a member that joins again is changed and not doubled", "[router]") {
-  join(0, 1, change("$share/g/t", kQos0, 1));
-  join(0, 1, change("$share/g/t", kQos2, 9));
-  publish("x", kQos2);
-  publish("y", kQos2);
-  REQUIRE(courier.handed.size() == 2);
-  CHECK(courier.handed[1].identifier == 9);
-  CHECK(courier.handed[1].qos == kQos2);
-  groups.leave(change("$share/g/t"), 0, session(1));
-  CHECK(groups.count() == 0);
+TEST_CASE_METHOD(GroupTest, "members that are away are passed over", "[router]") {
+  const MemberId one = join(0, 1);
+  join(0, 2);
+  groups.set_state(one, kAway, {});
+  publish_all({"a", "b"});
+  CHECK(courier.take() == Texts{"0/2:a", "0/2:b"});
+  groups.set_state(one, kThere, {});
+  publish_all({"c", "d"});
+  CHECK(courier.take() == Texts{"0/1:c", "0/2:d"});
 }
 
-TEST_CASE_METHOD(GroupTest, "members that are away are passed over", "[router]") {
-  join(0, 1, change("$share/g/t"));
-  join(0, 2, change("$share/g/t"));
-  groups.set_connected(change("$share/g/t"), 0, session(1), false, {});
-  groups.set_connected(change("$share/g/t"), 1, session(2), false, {});  // another session of another shard
-  for (const char* payload : {"a", "b"}) publish(payload, kQos1);
+TEST_CASE_METHOD(GroupTest, "a member is handed no more than its window, and what is finished makes room", "[router]") {
+  const MemberId one = join(0, 1, {1, true, true}), two = join(0, 2, {2, true, true});
+  publish_all({"a", "b", "c", "d", "e"});
+  CHECK(courier.take() == Texts{"0/1:a", "0/2:b", "0/2:c"});
+  publish("QoS 0 needs no window", kQos0);
+  CHECK(courier.take().size() == 1);
+  groups.done(two, 2, {});
+  CHECK(courier.take() == Texts{"0/2:d", "0/2:e"});
+  publish("f", kQos1);
+  CHECK(courier.take().empty());
+  groups.done(one, 1, {});
+  CHECK(courier.take() == Texts{"0/1:f"});
+  groups.done(one, 99, {});  // more than there are
+  publish("g", kQos1);
+  CHECK(courier.take() == Texts{"0/1:g"});
+  CHECK(courier.dropped.empty());
+}
+
+TEST_CASE_METHOD(GroupTest, "a member that says it is full is asked again when it has said otherwise", "[router]") {
+  const MemberId one = join(0, 1), two = join(0, 2);
+  courier.answers[1] = Handed::Full;
+  publish_all({"a", "b"});
   CHECK(courier.take() == Texts{"0/2:a", "0/2:b"});
-  groups.set_connected(change("$share/g/t"), 0, session(1), true, {});
-  for (const char* payload : {"c", "d"}) publish(payload, kQos1);
-  CHECK(courier.take().size() == 2);
+  courier.answers[2] = Handed::Full;
+  publish_all({"c", "d"});
+  CHECK(courier.take().empty());
+  courier.answers.clear();
+  groups.set_state(one, kThere, {});
+  CHECK(courier.take() == Texts{"0/1:c", "0/1:d"});
+  groups.set_state(two, kThere, {});
+  publish_all({"e", "f"});
+  CHECK(courier.take() == Texts{"0/2:e", "0/1:f"});
 }
 
 TEST_CASE_METHOD(GroupTest, "while all are away what is above QoS 0 waits, and the oldest makes way", "[router]") {
-  join(0, 1, change("$share/g/t"));
-  groups.set_connected(change("$share/g/t"), 0, session(1), false, {});
+  const MemberId one = join(0, 1, kAway);
   publish("lost", kQos0);
-  CHECK(courier.dropped == 1);
-  for (const char* payload : {"1", "2", "3", "4"}) publish(payload, kQos1);
-  CHECK(courier.dropped == 2);
-  CHECK(courier.take().empty());
-  groups.set_connected(change("$share/g/t"), 0, session(1), true, {});
-  CHECK(courier.take() == Texts{"0/1:2", "0/1:3", "0/1:4"});
+  publish_all({"1", "2", "3", "4"});
+  CHECK(courier.dropped == Texts{"lost", "1"});
+  publish(std::string(990, 'x'), kQos1);
+  CHECK(courier.dropped == Texts{"lost", "1", "2"});
+  publish(std::string(995, 'y'), kQos1);  // over the bound in bytes: nothing fits beside it
+  CHECK(courier.dropped.size() == 6);
+  groups.set_state(one, kThere, {});
+  CHECK(courier.take() == Texts{"0/1:" + std::string(995, 'y')});
   publish("5", kQos1);
   CHECK(courier.take() == Texts{"0/1:5"});
 }
 
+TEST_CASE_METHOD(GroupTest, "nothing waits for members that do not come back", "[router]") {
+  join(0, 1, kGone);
+  publish("1", kQos1);
+  CHECK(courier.dropped == Texts{"1"});
+}
+
 TEST_CASE_METHOD(GroupTest, "what waits goes to a member that joins", "[router]") {
-  join(0, 1, change("$share/g/t"));
-  groups.set_connected(change("$share/g/t"), 0, session(1), false, {});
+  join(0, 1, kAway);
   publish("1", kQos1);
   publish("2", kQos2);
-  join(2, 7, change("$share/g/t", kQos1));
+  join(2, 7);
   CHECK(courier.take() == Texts{"2/7:1", "2/7:2"});
 }
 
-TEST_CASE_METHOD(GroupTest, "a member that cannot take a message is passed over for it", "[router]") {
-  join(0, 1, change("$share/g/t"));
-  join(0, 2, change("$share/g/t"));
-  courier.refuses = 1;
-  for (const char* payload : {"a", "b", "c"}) publish(payload, kQos1);
-  CHECK(courier.take() == Texts{"0/2:a", "0/2:b", "0/2:c"});
+TEST_CASE_METHOD(GroupTest, "what a member gives back goes to another at once, or waits", "[router]") {
+  const MemberId one = join(0, 4), two = join(1, 4);  // memberships of two shards may have equal handles
+  publish("a", kQos1);
+  CHECK(courier.take() == Texts{"0/4:a"});
+  const MessageRef a = Message::create(message("a", kQos1, "t", 0));
+  groups.give_back(one, courier.last_group, a, Handed::Away, {});
+  CHECK(courier.take() == Texts{"1/4:a"});
+  publish_all({"b", "c"});
+  CHECK(courier.take() == Texts{"1/4:b", "1/4:c"});
+  groups.give_back(two, courier.last_group, a, Handed::Away, {});
+  CHECK(courier.take().empty());
+  groups.leave(two, {});
+  groups.give_back(two, courier.last_group, a, Handed::Away, {});  // it was on its way when the member left
+  groups.set_state(one, kThere, {});
+  CHECK(courier.take() == Texts{"0/4:a", "0/4:a"});
+  groups.leave(one, {});
+  CHECK(courier.dropped.empty());
+  groups.give_back(one, courier.last_group, a, Handed::Away, {});  // of a group that is gone
+  CHECK(courier.dropped == Texts{"a"});
 }
 
-// Sessions of two shards may have equal handles.
-TEST_CASE_METHOD(GroupTest, "a message given back goes to another member, and only that member counts as away",
-                 "[router]") {
-  join(0, 4, change("$share/g/t"));
-  join(1, 4, change("$share/g/t"));
-  publish("a", kQos1);
-  REQUIRE(courier.handed.size() == 1);
-  const Handed first = courier.handed[0];
-  REQUIRE(first.shard == 0);
+TEST_CASE_METHOD(GroupTest, "what an absent member holds is recalled when others are there", "[router]") {
+  const MemberId one = join(0, 1), two = join(1, 2);
+  publish_all({"a", "b"});
+  groups.set_state(one, kAway, {});
+  CHECK(courier.recalled == std::set<std::string>{"0/1"});
+  courier.recalled.clear();
+  groups.set_state(two, kAway, {});
+  CHECK(courier.recalled.empty());  // nobody is there
+  const MemberId three = join(2, 3);
+  CHECK(courier.recalled == std::set<std::string>{"0/1", "1/2"});
+  groups.done(one, 1, {});
+  groups.done(two, 1, {});
+  courier.recalled.clear();
+  groups.set_state(three, kThere, {});
+  CHECK(courier.recalled.empty());
+}
+
+TEST_CASE_METHOD(LeastInflightTest, "least_inflight chooses who has the fewest open", "[router]") {
+  const MemberId one = join(0, 1), two = join(0, 2), three = join(0, 3);
+  publish_all({"a", "b", "c", "d", "e", "f"});  // two each
   courier.take();
-  MessageView view;
-  view.topic_name = "t";
-  view.payload = as_bytes("a");
-  view.qos = kQos1;
-  groups.give_back(first.group, Message::create(view), 0, session(4), {});
-  CHECK(courier.take() == Texts{"1/4:a"});
-  publish("b", kQos1);
-  publish("c", kQos1);
-  CHECK(courier.take() == Texts{"1/4:b", "1/4:c"});
-  groups.set_connected(change("$share/g/t"), 0, session(4), true, {});
-  groups.give_back(first.group, Message::create(view), 1, session(4), {});  // now the other way round
+  groups.done(two, 2, {});
+  publish_all({"g", "h"});
+  CHECK(courier.take() == Texts{"0/2:g", "0/2:h"});
+  groups.done(three, 1, {});
+  groups.done(one, 2, {});
+  publish_all({"i", "j", "k"});
+  CHECK(courier.take() == Texts{"0/1:i", "0/3:j", "0/1:k"});
+}
+
+TEST_CASE_METHOD(StickyTest, "sticky keeps to one member, for whom others stand in while it is full", "[router]") {
+  const MemberId one = join(0, 1, {2, true, true}), two = join(0, 2);
+  publish_all({"a", "b", "c"});
+  CHECK(courier.take() == Texts{"0/1:a", "0/1:b", "0/2:c"});
+  groups.done(one, 2, {});
   publish("d", kQos1);
-  CHECK(courier.take() == Texts{"0/4:a", "0/4:d"});
-  groups.give_back(first.group + 1'000, Message::create(view), 0, session(4), {});  // of a group that is gone
-  CHECK(courier.dropped == 1);
+  CHECK(courier.take() == Texts{"0/1:d"});
+  groups.set_state(one, kAway, {});
+  publish("e", kQos1);
+  groups.set_state(one, kThere, {});
+  publish("f", kQos1);
+  CHECK(courier.take() == Texts{"0/2:e", "0/2:f"});
+  groups.leave(two, {});
+  publish("g", kQos1);
+  CHECK(courier.take() == Texts{"0/1:g"});
+}
+
+TEST_CASE("hashes send equal publishers, or equal topics, to one member, and spread the others", "[router]") {
+  for (const SharedStrategy strategy : {SharedStrategy::HashClientId, SharedStrategy::HashTopic}) {
+    GroupTest test(strategy);
+    for (uint32_t i = 0; i < 4; ++i) test.join(0, i, kThere, "$share/g/#");
+    const bool by_topic = strategy == SharedStrategy::HashTopic;
+    std::map<std::string, std::set<std::string>> members;  // by key
+    std::set<std::string> chosen;
+    for (int i = 0; i < 400; ++i) {
+      const auto publisher = static_cast<PublisherId>(1 + i % 20);
+      const std::string topic = "t" + std::to_string(i / 20);
+      test.publish("x", kQos0, topic, publisher);
+      const std::string member = test.courier.take().at(0);
+      members[by_topic ? topic : std::to_string(publisher)].insert(member);
+      chosen.insert(member);
+    }
+    CHECK(members.size() == 20);
+    for (const auto& [key, ones] : members) CHECK(ones.size() == 1);
+    CHECK(chosen.size() == 4);
+  }
+}
+
+TEST_CASE_METHOD(GroupTest, "a group may have a strategy of its own", "[router]") {
+  for (uint32_t i = 0; i < 4; ++i) join(0, i, {1000, true, true}, "$share/random/t");
+  std::map<std::string, int> counts;
+  for (int i = 0; i < 400; ++i) publish("x", kQos1);
+  int repeats = 0;
+  std::string before;
+  for (const std::string& one : courier.take()) {
+    ++counts[one];
+    repeats += one == before;
+    before = one;
+  }
+  CHECK(counts.size() == 4);
+  for (const auto& [member, count] : counts) CHECK(count > 50);
+  CHECK(repeats > 40);  // in turn there would be none
 }
 
 TEST_CASE("a group that ends counts what waited and leaves nothing", "[router]") {
   const int64_t before = heap_blocks();
   {
     GroupTest test;
-    test.join(0, 1, test.change("$share/g/t"));
-    test.groups.set_connected(test.change("$share/g/t"), 0, GroupTest::session(1), false, {});
+    const MemberId one = test.join(0, 1, kAway);
     test.publish("1", kQos1);
-    test.groups.leave(test.change("$share/g/t"), 0, GroupTest::session(1));
-    CHECK(test.courier.dropped == 1);
-    test.join(0, 1, test.change("$share/g/u"));  // ended with its shard
+    test.groups.leave(one, {});
+    CHECK(test.courier.dropped == Texts{"1"});
+    test.join(0, 1, kThere, "$share/g/u");  // ended with its shard
   }
   CHECK(heap_blocks() == before);
+}
+
+TEST_CASE("without memory nobody becomes a member, and nothing is left behind", "[router]") {
+  GroupTest test;
+  const int64_t before = heap_blocks();
+  const GroupJoin how = GroupTest::how("$share/g/t");
+  for (int64_t after = 0;; ++after) {
+    MemberId member;
+    {
+      const FailingHeap failing(after);
+      member = test.groups.join(how, 0, {1, 1}, kThere);
+    }
+    if (member) {
+      test.groups.leave(member, {});
+      CHECK(after > 3);
+      break;
+    }
+    CHECK(test.groups.count() == 0);
+  }
+  CHECK(heap_blocks() - before < 8);  // blocks of slabs and tables, which are kept
 }
 
 }  // namespace mqttq

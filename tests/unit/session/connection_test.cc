@@ -130,6 +130,29 @@ TEST_CASE("a link that takes a few bytes at a time loses none and keeps their or
   }
 }
 
+TEST_CASE("a connection that was not read while its outbox was full is read again, however the outbox was emptied",
+          "[session]") {
+  TestSetup setup;
+  setup.limits.outbox_bytes_max = 1'000;
+  TestBroker broker(setup);
+  TestClient sleeper(broker), writer(broker), again(broker);
+  sleeper.accepted(connect_as("a", true, 100)).subscribed("t", kQos1).disconnect();
+  writer.accepted(connect_as("w"));
+  for (uint16_t id = 1; id <= 9; ++id) writer.publish("t", std::string(100, 'x'), kQos1, id);
+  again.link().room = 0;
+  again.connect(connect_as("a", false, 100)).ping();
+  CHECK(again.said() == Lines{});
+  for (uint16_t id = 10; id <= 18; ++id) writer.publish("t", std::string(100, 'x'), kQos1, id);
+  // The link takes all, but for a moment the outbox is full again: of what the journal still had.
+  again.link().room = SIZE_MAX;
+  broker.wake(0);
+  broker.settle();
+  const Lines lines = again.said();
+  CHECK(lines.size() == 20);
+  CHECK(std::count(lines.begin(), lines.end(), "PINGRESP") == 1);
+  CHECK_FALSE(again.link().paused);
+}
+
 TEST_CASE("a client over its message rate is read more slowly and loses nothing", "[session]") {
   TestSetup setup;
   setup.limits.message_rate = 10;

@@ -58,7 +58,7 @@ TestBroker::TestBroker(TestSetup setup)
   for (uint32_t i = 0; i < setup_.shard_count; ++i) {
     wires_.push_back(std::make_unique<Wires>());
     wires_.back()->shard = i;
-    ShardWorld world{setup_.limits, router_, office_, population_};
+    ShardWorld world{setup_.limits, setup_.policy, router_, office_, population_};
     world.access = setup_.access;
     world.network = wires_.back().get();
     cores_.push_back(std::make_unique<ShardCore>(world, i, i + 1, now_));

@@ -46,6 +46,7 @@ class TestLink final : public Link {
 
 struct TestSetup {
   Limits limits;
+  Policy policy;
   uint32_t shard_count = 1;
   uint32_t mailbox_capacity = 64;
   AccessControl* access = nullptr;

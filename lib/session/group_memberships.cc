@@ -1,0 +1,146 @@
+#include "session/group_memberships.h"
+
+#include "session/shard_core.h"
+
+namespace mqttq {
+
+GroupMemberships::~GroupMemberships() {
+  for (uint32_t i = 0; i < slab_.index_end(); ++i) {
+    if (GroupMembership* left = slab_.at(i)) slab_.give_back(*left);
+  }
+}
+
+GroupMembership* GroupMemberships::join(Session& session, std::string_view shared_filter) noexcept {
+  GroupMembership* made = slab_.take(session);
+  if (!made) return nullptr;
+  made->text_ = static_cast<char*>(allocate(shared_filter.size()));
+  std::unique_ptr<GroupJoin, Destroy> join(create<GroupJoin>());
+  if (join) join->text = static_cast<char*>(allocate(shared_filter.size()));
+  if (!made->text_ || !join || !join->text) {
+    slab_.give_back(*made);
+    return nullptr;
+  }
+  std::memcpy(made->text_, shared_filter.data(), shared_filter.size());
+  std::memcpy(join->text, shared_filter.data(), shared_filter.size());
+  made->text_size_ = join->text_size = static_cast<uint16_t>(shared_filter.size());
+  made->home_ = static_cast<uint8_t>(shard_.group_home_of(session.namespace_id(), shared_filter));
+  join->namespace_id = session.namespace_id();
+  if (made->home_ == shard_.index()) {
+    on_joined(handle(*made), shard_.groups().join(*join, shard_.index(), handle(*made), session.group_state()));
+    note_state(*made);  // which brings what waits, after SUBACK
+    return made;
+  }
+  Mail mail;
+  mail.kind = Mail::Kind::GroupJoin;
+  mail.session = handle(*made);
+  mail.token = session.group_state().pack();
+  mail.payload.reset(join.release());
+  if (shard_.postman().post_surely(made->home_, std::move(mail))) return made;
+  slab_.give_back(*made);
+  return nullptr;
+}
+
+void GroupMemberships::leave(GroupMembership& membership) noexcept {
+  membership.session = nullptr;
+  if (membership.refused()) {
+    slab_.give_back(membership);
+  } else {
+    list(membership);
+  }
+}
+
+void GroupMemberships::list(GroupMembership& membership) noexcept {
+  // What is not known to its home yet is told when that has answered.
+  if (membership.listed_ || membership.phase_ == GroupMembership::Phase::Asking) return;
+  membership.listed_ = news_.push_back(handle(membership));
+  if (!membership.listed_) look_for_news_ = true;
+}
+
+void GroupMemberships::note_state(GroupMembership& membership) noexcept {
+  membership.state_changed_ = true;
+  list(membership);
+}
+
+void GroupMemberships::note_done(SlabHandle of) noexcept {
+  GroupMembership* membership = slab_.find(of);
+  if (!membership) return;
+  ++membership->done_count_;
+  list(*membership);
+}
+
+void GroupMemberships::on_joined(SlabHandle of, MemberId member) noexcept {
+  GroupMembership* membership = slab_.find(of);
+  if (!membership) return;
+  membership->member_ = member;
+  membership->phase_ = member ? GroupMembership::Phase::Member : GroupMembership::Phase::Refused;
+  if (membership->session) {
+    membership->session->on_group_answer();
+    if (membership->state_changed_ || membership->done_count_) list(*membership);
+  } else if (member) {  // it has left before it was known
+    list(*membership);
+  } else {
+    slab_.give_back(*membership);
+  }
+}
+
+void GroupMemberships::give_back(GroupMembership& membership, const MessageRef& message, Handed why,
+                                 Instant now) noexcept {
+  if (!post(membership, Mail::Kind::GroupReturn, static_cast<uint32_t>(why), message, now)) {
+    shard_.dropped(&Counters::dropped_no_memory, membership.session, message->view());
+    note_done(handle(membership));
+  }
+}
+
+bool GroupMemberships::post(GroupMembership& membership, Mail::Kind kind, uint32_t token, const MessageRef& message,
+                            Instant now) noexcept {
+  Mail mail;
+  mail.kind = kind;
+  mail.from = static_cast<uint8_t>(shard_.index());
+  mail.number = membership.member_;
+  mail.token = token;
+  mail.message = message;
+  if (membership.home_ != shard_.index()) return shard_.postman().post_surely(membership.home_, std::move(mail));
+  return shard_.handle_mail(mail, now);
+}
+
+bool GroupMemberships::tell_one(GroupMembership& membership, Instant now) noexcept {
+  if (membership.done_count_) {
+    const uint32_t count = std::exchange(membership.done_count_, 0);
+    if (!post(membership, Mail::Kind::GroupDone, count, {}, now)) {
+      membership.done_count_ += count;
+      return false;
+    }
+  }
+  if (!membership.session) {
+    if (!post(membership, Mail::Kind::GroupLeave, 0, {}, now)) return false;
+    slab_.give_back(membership);
+    return true;
+  }
+  if (!std::exchange(membership.state_changed_, false)) return true;
+  membership.was_full = false;
+  membership.state_changed_ =
+      !post(membership, Mail::Kind::GroupState, membership.session->group_state().pack(), {}, now);
+  return !membership.state_changed_;
+}
+
+bool GroupMemberships::tell(Instant now) noexcept {
+  if (std::exchange(look_for_news_, false)) {
+    for (uint32_t i = 0; i < slab_.index_end(); ++i) {
+      GroupMembership* one = slab_.at(i);
+      if (one && !one->listed_ && (!one->session || one->done_count_ || one->state_changed_)) list(*one);
+    }
+  }
+  for (uint32_t i = 0; i < news_.count(); ++i) {  // which may grow meanwhile
+    GroupMembership* membership = slab_.find(news_[i]);
+    if (!membership) continue;
+    membership->listed_ = false;
+    if (tell_one(*membership, now)) continue;
+    membership->listed_ = true;
+    news_.remove_front(i);
+    return false;
+  }
+  news_.clear();
+  return true;
+}
+
+}  // namespace mqttq

@@ -1,0 +1,87 @@
+// Memberships of shared groups (MQTT5 4.8.2), where the members live.
+//
+// A session's membership and its group may be on different shards. What the group's home has to know is not sent as it
+// happens but noted, and told once in the turn: so it cannot be lost for want of memory, and a batch of
+// acknowledgements is one mail.
+#pragma once
+
+#include "base/hash_table.h"
+#include "base/slab.h"
+#include "router/shared_group.h"
+
+namespace mqttq {
+
+class Session;
+class ShardCore;
+
+// One session in one group. Stands in the session's table, by its text.
+struct GroupMembership : HashLink<GroupMembership> {
+  explicit GroupMembership(Session& of) noexcept : session(&of) {}
+  ~GroupMembership() { release(text_); }
+  GroupMembership(const GroupMembership&) = delete;
+  GroupMembership& operator=(const GroupMembership&) = delete;
+
+  enum class Phase : uint8_t { Asking, Member, Refused };
+
+  std::string_view text() const noexcept { return {text_, text_size_}; }  // "$share/group/filter"
+  bool joined() const noexcept { return phase_ == Phase::Member; }
+  bool refused() const noexcept { return phase_ == Phase::Refused; }
+
+  Session* session;  // nullptr once it has left, until the home is told
+  uint32_t identifier = 0;
+  Qos qos = Qos::AtMostOnce;
+  bool retain_as_published = false;
+  bool was_full = false;  // the home was told so, and is to hear when there is room
+
+ private:
+  friend class GroupMemberships;
+  MemberId member_ = 0;
+  uint32_t done_count_ = 0;  // not told yet
+  Phase phase_ = Phase::Asking;
+  bool state_changed_ = false;  // not told yet
+  bool listed_ = false;         // among those that have something to tell
+  uint8_t home_ = 0;
+  uint16_t text_size_ = 0;
+  char* text_ = nullptr;
+};
+
+// All memberships of one shard's sessions. Touched only there.
+class GroupMemberships {
+ public:
+  explicit GroupMemberships(ShardCore& shard) noexcept : shard_(shard) {}
+  ~GroupMemberships();
+
+  // Asks the group's home; the answer comes to Session::on_group_joined. nullptr without memory.
+  GroupMembership* join(Session& session, std::string_view shared_filter) noexcept;
+  // The session lets go of it.
+  void leave(GroupMembership& membership) noexcept;
+  GroupMembership* find(SlabHandle membership) noexcept { return slab_.find(membership); }
+  static SlabHandle handle(const GroupMembership& membership) noexcept {
+    return Slab<GroupMembership>::handle(membership);
+  }
+
+  // The session's connection or window is another now, or there is room again.
+  void note_state(GroupMembership& membership) noexcept;
+  // A message that came through it is finished. It may have ended.
+  void note_done(SlabHandle membership) noexcept;
+  // A message that came through it, and is not for this member: at once.
+  void give_back(GroupMembership& membership, const MessageRef& message, Handed why, Instant now) noexcept;
+  void on_joined(SlabHandle membership, MemberId member) noexcept;
+
+  // Tells the homes what was noted. False: memory was refused to some of it, which is told at the next call.
+  bool tell(Instant now) noexcept;
+  bool has_news() const noexcept { return !news_.empty() || look_for_news_; }
+
+ private:
+  void list(GroupMembership& membership) noexcept;
+  bool tell_one(GroupMembership& membership, Instant now) noexcept;
+  bool post(GroupMembership& membership, Mail::Kind kind, uint32_t token, const MessageRef& message,
+            Instant now) noexcept;
+
+  ShardCore& shard_;
+  Slab<GroupMembership> slab_{UINT32_MAX};
+  Array<SlabHandle> news_;
+  bool look_for_news_ = false;  // there was no memory to list some
+};
+
+}  // namespace mqttq

@@ -1,0 +1,13 @@
+// What a host or a configuration decides about the protocol besides its bounds. Set before shards run, and only read
+// then.
+#pragma once
+
+#include "router/shared_strategy.h"
+
+namespace mqttq {
+
+struct Policy {
+  SharedStrategies shared;
+};
+
+}  // namespace mqttq
