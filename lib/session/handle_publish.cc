@@ -57,7 +57,8 @@ Connection::Handled Connection::handle_publish(Bytes packet, Instant now) noexce
     case Verdict::Deny:
       shard_.counters().publishes_refused.add();
       if (publish.qos == Qos::AtMostOnce) return Handled::Yes;  // dropped (MQTT5 3.3.5)
-      if (publish.qos == Qos::ExactlyOnce && version_ != ProtocolVersion::V5 &&
+      // With a receipt, though its answer may be no: one that comes again before it is answered is no second publish.
+      if (publish.qos == Qos::ExactlyOnce &&
           !session_->receipts().insert(publish.packet_id, Receipt{now, serial_, false})) {
         close(ReasonCode::ServerBusy, now);
         return Handled::Yes;
@@ -106,8 +107,9 @@ Connection::Handled Connection::handle_publish(Bytes packet, Instant now) noexce
 // Some who take it have no room yet. Answers of those who have it may come before the others do, so it is entered among
 // the open publishes now; nothing more is read until it is handed over.
 void Connection::hold(MovingMessage& message, const PublishOperation& operation, Instant now) noexcept {
-  OpenPublish open{serial_, serial_, operation.origin.packet_id, true, 0, message.view().qos, ReasonCode::Success};
-  const bool entered = !operation.origin.wanted() || session_->open_publishes().push_back(std::move(open));
+  const OpenPublish open{
+      serial_, serial_, operation.origin.packet_id, true, 0, message.view().qos, ReasonCode::Success};
+  const bool entered = !operation.origin.wanted() || session_->open_publishes().push_back(OpenPublish(open));
   Slow* slow = this->slow();
   if (!entered || !slow) {
     shard_.continue_publish(message.keep(), operation, now);
@@ -217,8 +219,7 @@ void Connection::acknowledge(Qos qos, uint16_t packet_id, ReasonCode reason, uin
     answer_open_publish(open, now);
     return;
   }
-  OpenPublish copy = open;
-  if (!waiting.push_back(std::move(copy))) close(ReasonCode::ServerBusy, now);
+  if (!waiting.push_back(OpenPublish(open))) close(ReasonCode::ServerBusy, now);
 }
 
 void Connection::answer_open_publish(const OpenPublish& done, Instant now) noexcept {

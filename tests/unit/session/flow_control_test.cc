@@ -16,6 +16,16 @@ constexpr auto kQos1 = Qos::AtLeastOnce, kQos2 = Qos::ExactlyOnce;
 constexpr uint32_t kAll = 65'535;  // packet identifiers
 using codec::PacketType;
 
+// A host whose answer to publishes can change; while it is busy the answer is not remembered.
+class ChangingAccess final : public AccessControl {
+ public:
+  Verdict connect(const ConnectQuestion&) noexcept override { return Verdict::Allow; }
+  Verdict act(const ActionQuestion& question) noexcept override {
+    return question.topic == "busy" ? acts : Verdict::Allow;
+  }
+  Verdict acts = Verdict::Allow;
+};
+
 codec::ConnectView with_window(codec::ConnectView connect, uint16_t receive_maximum) {
   connect.receive_maximum = receive_maximum;
   return connect;
@@ -266,6 +276,36 @@ TEST_CASE("a QoS 1 PUBLISH whose identifier is open is one more message, and eac
     CHECK(durable.said() ==
           Lines{"PUBLISH t '1' qos1 #1", "PUBLISH t '1' qos1 #2", "PUBLISH t '2' qos1 #3", "PUBLISH t '3' qos1 #4"});
   }
+}
+
+// Its answer waits behind that of an earlier publish when the client reconnects and sends it again. It is one exchange
+// still, that ends with the one answer: of two, the end of the first would take away the receipt of the second.
+TEST_CASE("a refused QoS 2 publish that comes again before its answer is delivered once at most",
+          "[session][MQTT-4.3.3-9][MQTT-4.3.3-10]") {
+  ChangingAccess access;
+  TestSetup setup;
+  setup.access = &access;
+  TestBroker broker(setup);
+  TestClient durable(broker), listener(broker), client(broker);
+  durable.accepted(connect_as("d", true, 100)).subscribed("t", kQos1);
+  listener.accepted(connect_as("l")).subscribed("busy", Qos::AtMostOnce);
+  client.accepted(connect_as("a", true, 100));
+  broker.log().held = true;
+  client.publish("t", "1", kQos2, 1);
+  access.acts = Verdict::Busy;
+  CHECK(client.publish("busy", "2", kQos2, 2).said() == Lines{});
+  client.drop();
+  access.acts = Verdict::Allow;
+  TestClient again(broker);
+  again.accepted(connect_as("a", false, 100)).publish("t", "1", kQos2, 1, false, true);
+  CHECK(again.publish("busy", "2", kQos2, 2, false, true).said() == Lines{});
+  broker.log().held = false;
+  broker.advance_ms(1);
+  CHECK(again.said() == Lines{"PUBREC #1", "PUBREC #2 87"});
+  CHECK(listener.said() == Lines{});
+  CHECK(again.publish("busy", "2", kQos2, 2).publish("busy", "2", kQos2, 2, false, true).said() ==
+        Lines{"PUBREC #2", "PUBREC #2"});
+  CHECK(listener.said() == Lines{"PUBLISH busy '2'"});
 }
 
 }  // namespace mqttq
