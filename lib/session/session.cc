@@ -325,7 +325,8 @@ void Session::pump(Instant now) noexcept {
 
 // Each of these is false when there is no more room.
 
-// In the order of the first sending, and within the window of the connection there is now [MQTT-3.3.4-9].
+// In the order of the first sending, and within the window of the connection there is now [MQTT-3.3.4-9]. A PUBREL
+// waits for no window [MQTT-3.3.4-10].
 bool Session::pump_unsent(Instant now) noexcept {
   if (unsent_count_ == 0) return true;
   Array<uint16_t> identifiers;
@@ -340,13 +341,15 @@ bool Session::pump_unsent(Instant now) noexcept {
     return static_cast<int32_t>(inflight_.find(a)->order - inflight_.find(b)->order) < 0;
   });
   for (const uint16_t packet_id : identifiers) {
-    if (window_full() || !has_room()) return false;
+    if (!has_room()) return false;
     InflightEntry& entry = *inflight_.find(packet_id);
-    mark_sent(entry);
     if (entry.state == InflightEntry::State::AwaitPubcomp) {
+      mark_sent(entry);
       connection_->send_ack(codec::PacketType::Pubrel, packet_id, ReasonCode::Success);
       continue;
     }
+    if (window_full()) continue;
+    mark_sent(entry);
     MovingMessage message(entry.message);
     codec::PublishView fields;
     fields.dup = true;  // [MQTT-3.3.1-1]
@@ -356,7 +359,7 @@ bool Session::pump_unsent(Instant now) noexcept {
     fields.subscription_identifiers = entry.identifiers.span();
     if (!connection_->send_publish(message, fields, now) && !connection_->closing()) inflight_.remove(packet_id);
   }
-  return true;
+  return unsent_count_ == 0;
 }
 
 bool Session::pump_waiting(Instant now) noexcept {

@@ -175,6 +175,24 @@ TEST_CASE("a message that is too large on the next connection gives its place ba
   CHECK(broker.counter(&Counters::dropped_too_large) == 2);
 }
 
+TEST_CASE("a PUBREL that is sent again waits for no place in the window",
+          "[session][MQTT-3.3.4-10][MQTT-4.4.0-1][MQTT-4.9.0-3]") {
+  TestBroker broker;
+  TestClient client(broker), publisher(broker);
+  client.accepted(connect_as("a", true, 100)).subscribed("t", kQos2);
+  publisher.accepted(connect_as("p"));
+  for (uint16_t id = 1; id <= 4; ++id) publisher.publish("t", std::to_string(id), kQos2, id);
+  client.ack(PacketType::Pubrec, 3).ack(PacketType::Pubrec, 4).said();
+  client.drop();
+  TestClient again(broker);
+  again.connect(with_window(connect_as("a", false, 100), 1));
+  CHECK(again.said() == Lines{"CONNACK 00 present", "PUBLISH t '1' qos2 #1 dup", "PUBREL #3", "PUBREL #4"});
+  // They count all the same until they are complete: no client's way of counting is overrun.
+  CHECK(again.ack(PacketType::Pubrec, 1, ReasonCode::UnspecifiedError).said() == Lines{});
+  CHECK(again.ack(PacketType::Pubcomp, 4).said() == Lines{});
+  CHECK(again.ack(PacketType::Pubcomp, 3).said() == Lines{"PUBLISH t '2' qos2 #2 dup"});
+}
+
 // --- all identifiers
 
 TEST_CASE("65 535 messages are open to a client, the next waits, and takes the identifier that is free first",
