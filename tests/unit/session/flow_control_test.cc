@@ -193,6 +193,14 @@ TEST_CASE("a PUBREL that is sent again waits for no place in the window",
   CHECK(again.ack(PacketType::Pubcomp, 3).said() == Lines{"PUBLISH t '2' qos2 #2 dup"});
 }
 
+TEST_CASE("a negative PUBREC of what was not sent is followed by no PUBREL", "[session][MQTT-4.3.3-4]") {
+  TestBroker broker;
+  TestClient client(broker);
+  client.accepted(connect_as("a"));
+  CHECK(client.ack(PacketType::Pubrec, 7, ReasonCode::UnspecifiedError).said() == Lines{});
+  CHECK(client.ack(PacketType::Pubrec, 7, ReasonCode::NoMatchingSubscribers).said() == Lines{"PUBREL #7 92"});
+}
+
 // --- all identifiers
 
 TEST_CASE("65 535 messages are open to a client, the next waits, and takes the identifier that is free first",
