@@ -601,14 +601,11 @@ void Session::answer_publishes(Instant now) noexcept {
 void Session::forget_old_receipts(Instant now) noexcept {
   const int64_t timeout = int64_t{shard_.limits().receipt_timeout_s} * kSecond;
   if (!timeout) return;
-  for (bool again = true; again;) {
-    uint16_t old = 0;
-    receipts_.for_each([&](uint16_t packet_id, Receipt& receipt) {
-      if (receipt.answered && now - receipt.since > timeout) old = packet_id;
-    });
-    again = old != 0;
-    if (again) receipts_.remove(old);
-  }
+  Array<uint16_t> old;  // without memory some stay until the next time
+  receipts_.for_each([&](uint16_t packet_id, Receipt& receipt) {
+    if (receipt.answered && now - receipt.since > timeout) static_cast<void>(old.push_back(packet_id));
+  });
+  for (const uint16_t packet_id : old) receipts_.remove(packet_id);
 }
 
 uint32_t Session::open_count(uint32_t connection_serial) noexcept {

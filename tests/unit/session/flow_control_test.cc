@@ -262,6 +262,22 @@ TEST_CASE("65 535 publishes of a client are open, and the next is one too many",
   }
 }
 
+TEST_CASE("65 535 receipts whose PUBREL does not come are forgotten together", "[session]") {
+  TestSetup setup;
+  setup.limits.receive_maximum = kAll;
+  TestBroker broker(setup);
+  TestClient client(broker);
+  client.accepted(connect_as("a", true, 1'000));
+  send_all(client, [](auto& bytes, unsigned id) { append_publish(bytes, kQos2, id); });
+  client.drop();
+  broker.advance_s(setup.limits.receipt_timeout_s + 1);
+  TestClient again(broker);
+  again.connect(connect_as("a", false, 1'000));
+  CHECK(again.said() == Lines{"CONNACK 00 present"});
+  CHECK(again.ack(PacketType::Pubrel, 8).said() == Lines{"PUBCOMP #8 92"});
+  CHECK(again.publish("t", "", kQos2, 9).said() == Lines{"PUBREC #9 10"});
+}
+
 // --- identifiers again
 
 TEST_CASE("an identifier means a new message as soon as PUBACK or PUBCOMP was sent, within one read",
