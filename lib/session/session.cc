@@ -314,6 +314,7 @@ Session::Sent Session::send(MovingMessage& message, Qos qos, bool retain, Identi
 void Session::resend(Instant) noexcept {
   inflight_.for_each([](uint16_t, InflightEntry& entry) { entry.sent = false; });
   unsent_count_ = inflight_.count();
+  unsent_.reset();
   tell_groups(Mail::Kind::GroupConnected);  // which may hand over what waited: it comes behind
   shard_.mark_pump(*this);
 }
@@ -325,41 +326,57 @@ void Session::pump(Instant now) noexcept {
 
 // Each of these is false when there is no more room.
 
-// In the order of the first sending, and within the window of the connection there is now [MQTT-3.3.4-9]. A PUBREL
-// waits for no window [MQTT-3.3.4-10].
+// In the order of the first sending, and within the window of the connection there is now [MQTT-3.3.4-9].
 bool Session::pump_unsent(Instant now) noexcept {
-  if (unsent_count_ == 0) return true;
+  if (unsent_count_ != 0 && unsent_.empty() && !line_up_unsent(now)) return false;
+  for (; !unsent_.empty(); unsent_.pop_front()) {
+    const uint16_t packet_id = unsent_.front();
+    InflightEntry* entry = inflight_.find(packet_id);
+    if (!entry || entry->sent) continue;  // the client has answered it all the same
+    if (window_full() || !has_room()) return false;
+    send_again(packet_id, *entry, now);
+  }
+  unsent_.reset();
+  return true;
+}
+
+// Once for each connection: they are sorted, and what has no room is put into unsent_. A PUBREL waits for no window
+// [MQTT-3.3.4-10]. False without memory: the connection is then closed.
+bool Session::line_up_unsent(Instant now) noexcept {
   Array<uint16_t> identifiers;
   inflight_.for_each([&](uint16_t packet_id, InflightEntry& entry) {
     if (!entry.sent) static_cast<void>(identifiers.push_back(packet_id));
   });
-  if (identifiers.count() != unsent_count_) {  // memory refused
-    connection_->close(ReasonCode::ServerBusy, now);
-    return false;
-  }
+  bool complete = identifiers.count() == unsent_count_;
   std::sort(identifiers.begin(), identifiers.end(), [this](uint16_t a, uint16_t b) {
     return static_cast<int32_t>(inflight_.find(a)->order - inflight_.find(b)->order) < 0;
   });
   for (const uint16_t packet_id : identifiers) {
-    if (!has_room()) return false;
+    if (!complete) break;
     InflightEntry& entry = *inflight_.find(packet_id);
     if (entry.state == InflightEntry::State::AwaitPubcomp) {
       mark_sent(entry);
       connection_->send_ack(codec::PacketType::Pubrel, packet_id, ReasonCode::Success);
-      continue;
+    } else if (unsent_.empty() && !window_full() && has_room()) {
+      send_again(packet_id, entry, now);
+    } else {
+      complete = unsent_.push_back(uint16_t{packet_id});
     }
-    if (window_full()) continue;
-    mark_sent(entry);
-    MovingMessage message(entry.message);
-    codec::PublishView fields;
-    fields.dup = true;  // [MQTT-3.3.1-1]
-    fields.retain = entry.retain;
-    fields.qos = entry.qos;
-    fields.packet_id = packet_id;
-    fields.subscription_identifiers = entry.identifiers.span();
-    if (!connection_->send_publish(message, fields, now) && !connection_->closing()) inflight_.remove(packet_id);
   }
-  return unsent_count_ == 0;
+  if (!complete) connection_->close(ReasonCode::ServerBusy, now);
+  return complete;
+}
+
+void Session::send_again(uint16_t packet_id, InflightEntry& entry, Instant now) noexcept {
+  mark_sent(entry);
+  MovingMessage message(entry.message);
+  codec::PublishView fields;
+  fields.dup = true;  // [MQTT-3.3.1-1]
+  fields.retain = entry.retain;
+  fields.qos = entry.qos;
+  fields.packet_id = packet_id;
+  fields.subscription_identifiers = entry.identifiers.span();
+  if (!connection_->send_publish(message, fields, now) && !connection_->closing()) inflight_.remove(packet_id);
 }
 
 bool Session::pump_waiting(Instant now) noexcept {

@@ -209,6 +209,8 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   void stop_reading(Filter& filter) noexcept;
   void end_reader(JournalReader& reader) noexcept;
   bool pump_unsent(Instant now) noexcept;
+  bool line_up_unsent(Instant now) noexcept;
+  void send_again(uint16_t packet_id, InflightEntry& entry, Instant now) noexcept;
   bool pump_waiting(Instant now) noexcept;
   bool pump_journals(Instant now) noexcept;
   bool pump_flow(RetainedFlow& flow, Instant now) noexcept;
@@ -242,6 +244,7 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   IntrusiveList<JournalReader, ReadyTag> ready_;
   PacketIdMap<InflightEntry> inflight_;
   uint32_t unsent_count_ = 0;  // of inflight_, to be sent again on this connection
+  Ring<uint16_t> unsent_;      // in their order; some may have been answered since
   PacketIdMap<Receipt> receipts_;
   Ring<WaitingMessage> waiting_;
   uint64_t waiting_bytes_ = 0;

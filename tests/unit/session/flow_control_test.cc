@@ -193,6 +193,24 @@ TEST_CASE("a PUBREL that is sent again waits for no place in the window",
   CHECK(again.ack(PacketType::Pubcomp, 3).said() == Lines{"PUBLISH t '2' qos2 #2 dup"});
 }
 
+TEST_CASE("what is answered before its turn to be sent again is not sent again",
+          "[session][MQTT-4.3.3-6][MQTT-4.4.0-1]") {
+  TestBroker broker;
+  TestClient client(broker), publisher(broker);
+  client.accepted(connect_as("a", true, 100)).subscribed("t", kQos2);
+  publisher.accepted(connect_as("p"));
+  for (uint16_t id = 1; id <= 5; ++id) publisher.publish("t", std::to_string(id), kQos2, id);
+  client.drop();
+  TestClient again(broker);
+  again.connect(with_window(connect_as("a", false, 100), 2));
+  CHECK(again.said() == Lines{"CONNACK 00 present", "PUBLISH t '1' qos2 #1 dup", "PUBLISH t '2' qos2 #2 dup"});
+  CHECK(again.ack(PacketType::Pubrec, 3).said() == Lines{"PUBREL #3"});
+  CHECK(again.ack(PacketType::Pubrec, 4, ReasonCode::UnspecifiedError).said() == Lines{});
+  CHECK(again.ack(PacketType::Pubrec, 1, ReasonCode::UnspecifiedError).said() == Lines{});
+  CHECK(again.ack(PacketType::Pubrec, 2, ReasonCode::UnspecifiedError).said() == Lines{"PUBLISH t '5' qos2 #5 dup"});
+  CHECK(again.ack(PacketType::Pubcomp, 3).said() == Lines{});
+}
+
 TEST_CASE("a negative PUBREC of what was not sent is followed by no PUBREL", "[session][MQTT-4.3.3-4]") {
   TestBroker broker;
   TestClient client(broker);
@@ -230,6 +248,20 @@ TEST_CASE("65 535 messages are open to a client, the next waits, and takes the i
       CHECK(lines[40'000] == "PUBLISH t '' qos1 #40001 dup");
       CHECK(lines.back() == "PUBLISH t 'y' qos1 #40000 dup");  // sent last, so sent again last
       CHECK(again.ack(PacketType::Puback, 1).said() == Lines{"PUBLISH t 'z' qos1 #1"});
+      again.drop();
+      // One by one: each PUBACK brings the next.
+      TestClient last(broker);
+      last.connect(with_window(connect_as("a", false, 100), 1));
+      CHECK(last.said() == Lines{"CONNACK 00 present", "PUBLISH t '' qos1 #2 dup"});
+      send_all(last, [](auto& bytes, unsigned id) {
+        if (id != 1 && id != 40'000) append_ack(bytes, PacketType::Puback, id);
+      });
+      lines = last.said();
+      REQUIRE(lines.size() == kAll - 2);
+      CHECK(lines[0] == "PUBLISH t '' qos1 #3 dup");
+      CHECK(lines.back() == "PUBLISH t 'y' qos1 #40000 dup");
+      CHECK(last.ack(PacketType::Puback, 40'000).said() == Lines{"PUBLISH t 'z' qos1 #1 dup"});
+      CHECK(last.ack(PacketType::Puback, 1).said() == Lines{});
     } else {
       CHECK(client.ack(PacketType::Puback, 1).said() == Lines{"PUBLISH t 'z' qos1 #1"});
     }
