@@ -17,7 +17,8 @@ Connection::Handled Connection::handle_ack(Bytes packet, Instant now) noexcept {
     case PacketType::Pubrec:
       switch (session_->on_pubrec(ack->packet_id, is_error(ack->reason_code), now)) {
         case Session::Pubrec::Release: send_ack(PacketType::Pubrel, ack->packet_id, ReasonCode::Success); break;
-        case Session::Pubrec::NotFound:
+        case Session::Pubrec::NotFound:  // a refusal is followed by no PUBREL (MQTT5 4.3.3)
+          if (is_error(ack->reason_code)) break;
           send_ack(PacketType::Pubrel, ack->packet_id, ReasonCode::PacketIdentifierNotFound);
           break;
         case Session::Pubrec::Ended: break;

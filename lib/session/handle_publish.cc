@@ -17,14 +17,7 @@ Connection::Handled Connection::handle_publish(Bytes packet, Instant now) noexce
   if (shard_.publishes_from_inside(session_->publisher_id())) return stall(Stall::MailboxFull, now);
   codec::PublishView publish = *decoded;
   ReasonCode reason = resolve_alias(publish);  // of a repeat too: it counts for what follows
-  if (reason == ReasonCode::Success && publish.qos != Qos::AtMostOnce) {
-    if (repeated(publish)) return Handled::Yes;
-    if (session_->identifier_open(publish.packet_id, serial_)) {
-      // The client broke [MQTT-2.2.1-3]. It is not taken: its acknowledgement could not be told from the other's.
-      acknowledge(publish.qos, publish.packet_id, ReasonCode::PacketIdentifierInUse, 0, now);
-      return Handled::Yes;
-    }
-  }
+  if (reason == ReasonCode::Success && repeated(publish)) return Handled::Yes;
   if (reason == ReasonCode::Success) reason = judge_publish(publish, now);
   if (reason == ReasonCode::ServerBusy) {  // memory was refused: it is not the peer's doing
     close(reason, now);
@@ -32,6 +25,11 @@ Connection::Handled Connection::handle_publish(Bytes packet, Instant now) noexce
   }
   if (reason != ReasonCode::Success) {
     protocol_error(reason, now);
+    return Handled::Yes;
+  }
+  if (publish.qos != Qos::AtMostOnce && session_->identifier_open(publish.packet_id, serial_)) {
+    // The client broke [MQTT-2.2.1-3]. It is not taken: its acknowledgement could not be told from the other's.
+    acknowledge(publish.qos, publish.packet_id, ReasonCode::PacketIdentifierInUse, 0, now);
     return Handled::Yes;
   }
 
@@ -54,7 +52,8 @@ Connection::Handled Connection::handle_publish(Bytes packet, Instant now) noexce
     case Verdict::Deny:
       if (publish.qos == Qos::AtMostOnce || version_ != ProtocolVersion::V5) shard_.counters().publishes_refused.add();
       if (publish.qos == Qos::AtMostOnce) return Handled::Yes;  // dropped (MQTT5 3.3.5)
-      if (publish.qos == Qos::ExactlyOnce && version_ != ProtocolVersion::V5 &&
+      // With a receipt, though its answer may be no: one that comes again before it is answered is no second publish.
+      if (publish.qos == Qos::ExactlyOnce &&
           !session_->receipts().insert(publish.packet_id, Receipt{now, serial_, false})) {
         close(ReasonCode::ServerBusy, now);
         return Handled::Yes;

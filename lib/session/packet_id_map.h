@@ -1,6 +1,7 @@
 // Values by Packet Identifier: a small open-addressed table without a block while it is empty.
 #pragma once
 
+#include <bit>
 #include <cstdint>
 #include <new>
 #include <utility>
@@ -29,7 +30,7 @@ class PacketIdMap {
 
   V* find(uint16_t packet_id) noexcept {
     if (!count_) return nullptr;
-    for (uint32_t i = packet_id;; ++i) {
+    for (uint32_t i = home(packet_id);; ++i) {
       Slot& slot = slots_[i & mask_];
       if (slot.packet_id == packet_id) return &slot.value;
       if (slot.packet_id == 0) return nullptr;
@@ -47,13 +48,13 @@ class PacketIdMap {
   }
   bool remove(uint16_t packet_id) noexcept {
     if (!find(packet_id)) return false;
-    uint32_t hole = packet_id & mask_;
+    uint32_t hole = home(packet_id);
     while (slots_[hole].packet_id != packet_id) hole = (hole + 1) & mask_;
     slots_[hole].value.~V();
     slots_[hole].packet_id = 0;
     // Entries behind the hole that were pushed past it move up.
     for (uint32_t i = (hole + 1) & mask_; slots_[i].packet_id; i = (i + 1) & mask_) {
-      const uint32_t ideal = slots_[i].packet_id & mask_;
+      const uint32_t ideal = home(slots_[i].packet_id);
       if (((i - ideal) & mask_) < ((i - hole) & mask_)) continue;
       slots_[hole].packet_id = slots_[i].packet_id;
       new (&slots_[hole].value) V(std::move(slots_[i].value));
@@ -80,9 +81,11 @@ class PacketIdMap {
   }
 
  private:
+  // Identifiers count up: side by side they would be one long run, and each removal walk to its end.
+  uint32_t home(uint16_t packet_id) const noexcept { return packet_id * 0x9E37'79B1u >> std::countl_zero(mask_); }
   uint32_t capacity() const noexcept { return slots_ ? mask_ + 1 : 0; }
   Slot* free_slot(uint16_t packet_id) noexcept {
-    uint32_t i = packet_id & mask_;
+    uint32_t i = home(packet_id);
     while (slots_[i].packet_id) i = (i + 1) & mask_;
     return &slots_[i];
   }

@@ -365,6 +365,7 @@ Session::Sent Session::send(MovingMessage& message, Qos qos, bool retain, Identi
 void Session::resend(Instant) noexcept {
   inflight_.for_each([](uint16_t, InflightEntry& entry) { entry.sent = false; });
   unsent_count_ = inflight_.count();
+  unsent_.reset();
   note_group_state();  // groups may hand over what waited: it comes behind
   shard_.mark_pump(*this);
 }
@@ -379,30 +380,49 @@ void Session::pump(Instant now) noexcept {
 
 // In the order of the first sending, and within the window of the connection there is now [MQTT-3.3.4-9].
 bool Session::pump_unsent(Instant now) noexcept {
-  if (unsent_count_ == 0) return true;
-  Array<uint16_t> identifiers;
-  if (!collect_inflight(identifiers, [](const InflightEntry& entry) { return !entry.sent; })) {
-    connection_->close(ReasonCode::ServerBusy, now);
-    return false;
-  }
-  for (const uint16_t packet_id : identifiers) {
+  if (unsent_count_ != 0 && unsent_.empty() && !line_up_unsent(now)) return false;
+  for (; !unsent_.empty(); unsent_.pop_front()) {
+    const uint16_t packet_id = unsent_.front();
+    InflightEntry* entry = inflight_.find(packet_id);
+    if (!entry || entry->sent) continue;  // the client has answered it all the same
     if (window_full() || !has_room()) return false;
-    InflightEntry& entry = *inflight_.find(packet_id);
-    mark_sent(entry);
-    if (entry.state == InflightEntry::State::AwaitPubcomp) {
-      connection_->send_ack(codec::PacketType::Pubrel, packet_id, ReasonCode::Success);
-      continue;
-    }
-    MovingMessage message(entry.message);
-    codec::PublishView fields;
-    fields.dup = true;  // [MQTT-3.3.1-1]
-    fields.retain = entry.retain;
-    fields.qos = entry.qos;
-    fields.packet_id = packet_id;
-    fields.subscription_identifiers = entry.identifiers.span();
-    if (!connection_->send_publish(message, fields, now) && !connection_->closing()) finish(packet_id, entry);
+    send_again(packet_id, *entry, now);
   }
+  unsent_.reset();
   return true;
+}
+
+// Once for each connection: they are sorted, and what has no room is put into unsent_. A PUBREL waits for no window
+// [MQTT-3.3.4-10]. False without memory: the connection is then closed.
+bool Session::line_up_unsent(Instant now) noexcept {
+  Array<uint16_t> identifiers;
+  bool complete = collect_inflight(identifiers, [](const InflightEntry& entry) { return !entry.sent; });
+  for (const uint16_t packet_id : identifiers) {
+    if (!complete) break;
+    InflightEntry& entry = *inflight_.find(packet_id);
+    if (entry.state == InflightEntry::State::AwaitPubcomp) {
+      mark_sent(entry);
+      connection_->send_ack(codec::PacketType::Pubrel, packet_id, ReasonCode::Success);
+    } else if (unsent_.empty() && !window_full() && has_room()) {
+      send_again(packet_id, entry, now);
+    } else {
+      complete = unsent_.push_back(uint16_t{packet_id});
+    }
+  }
+  if (!complete) connection_->close(ReasonCode::ServerBusy, now);
+  return complete;
+}
+
+void Session::send_again(uint16_t packet_id, InflightEntry& entry, Instant now) noexcept {
+  mark_sent(entry);
+  MovingMessage message(entry.message);
+  codec::PublishView fields;
+  fields.dup = true;  // [MQTT-3.3.1-1]
+  fields.retain = entry.retain;
+  fields.qos = entry.qos;
+  fields.packet_id = packet_id;
+  fields.subscription_identifiers = entry.identifiers.span();
+  if (!connection_->send_publish(message, fields, now) && !connection_->closing()) finish(packet_id, entry);
 }
 
 template <class Wanted>
@@ -672,14 +692,11 @@ void Session::answer_publishes(Instant now) noexcept {
 void Session::forget_old_receipts(Instant now) noexcept {
   const int64_t timeout = int64_t{shard_.limits().receipt_timeout_s} * kSecond;
   if (!timeout) return;
-  for (bool again = true; again;) {
-    uint16_t old = 0;
-    receipts_.for_each([&](uint16_t packet_id, Receipt& receipt) {
-      if (receipt.answered && now - receipt.since > timeout) old = packet_id;
-    });
-    again = old != 0;
-    if (again) receipts_.remove(old);
-  }
+  Array<uint16_t> old;  // without memory some stay until the next time
+  receipts_.for_each([&](uint16_t packet_id, Receipt& receipt) {
+    if (receipt.answered && now - receipt.since > timeout) static_cast<void>(old.push_back(packet_id));
+  });
+  for (const uint16_t packet_id : old) receipts_.remove(packet_id);
 }
 
 uint32_t Session::open_count(uint32_t connection_serial) noexcept {

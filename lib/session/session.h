@@ -203,6 +203,8 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   void move_in_heap(uint32_t index) noexcept;
   void take_from_heap(JournalReader& reader) noexcept;
   bool pump_unsent(Instant now) noexcept;
+  bool line_up_unsent(Instant now) noexcept;
+  void send_again(uint16_t packet_id, InflightEntry& entry, Instant now) noexcept;
   bool pump_waiting(Instant now) noexcept;
   bool pump_journals(Instant now) noexcept;
   bool pump_flow(RetainedFlow& flow, Instant now) noexcept;
@@ -246,6 +248,7 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   Array<JournalReader*> ready_;  // a heap by number, with room for every reader
   PacketIdMap<InflightEntry> inflight_;
   uint32_t unsent_count_ = 0;  // of inflight_, to be sent again on this connection
+  Ring<uint16_t> unsent_;      // in their order; some may have been answered since
   PacketIdMap<Receipt> receipts_;
   Ring<WaitingMessage> waiting_;
   uint64_t waiting_bytes_ = 0;
