@@ -32,8 +32,8 @@ struct Mail {
     Append,          // number, message, route: from the committer, in the order of the numbers
     Published,       // origin, reason: one taker of a publish has answered
     RetainSet,       // message, origin: keep it, or clear its topic when its payload is empty
-    RetainQuery,     // session, token, payload RetainedQuery: what is retained under a filter?
-    RetainFound,     // session, token, payload RetainedBatch: all of one shard's answer
+    RetainQuery,     // session (flow), payload RetainedQuery: what is retained under a filter?
+    RetainFound,     // session (flow), payload RetainedBatch: all of one shard's answer
     MoveConnection,  // payload MovedConnection: it lives on the receiving shard now
     // Of shared groups. To the group's home, where `number` is the MemberId:
     GroupJoin,    // session (membership), token (MemberState), payload GroupJoin

@@ -112,6 +112,7 @@ bool RetainedStore::collect(NamespaceId namespace_id, std::string_view topic_fil
   }
   bool complete = true;
   first_level_.for_each([&](Node& node) {
+    ++visits_;
     if (!complete || node.namespace_id != namespace_id) return;
     if (node.text_size && node.text().front() == '$') return;  // [MQTT-4.7.2-1]
     complete = level == "#" ? collect_all(node, now, out) : collect_node(node, topic_filter, more, now, out);
@@ -121,6 +122,7 @@ bool RetainedStore::collect(NamespaceId namespace_id, std::string_view topic_fil
 
 bool RetainedStore::collect_node(Node& node, std::string_view rest, bool more, Instant now,
                                  Ring<MessageRef>& out) noexcept {
+  ++visits_;
   if (!more) return collect_own(node, now, out);
   const std::string_view level = cut_level(rest, more);
   if (level == "#") return collect_all(node, now, out);  // "a/#" is also "a"
@@ -134,6 +136,7 @@ bool RetainedStore::collect_node(Node& node, std::string_view rest, bool more, I
 }
 
 bool RetainedStore::collect_all(Node& node, Instant now, Ring<MessageRef>& out) noexcept {
+  ++visits_;
   bool complete = collect_own(node, now, out);
   node.children.for_each([&](Node& below) { complete = complete && collect_all(below, now, out); });
   return complete;

@@ -40,6 +40,9 @@ class RetainedStore {
   [[nodiscard]] bool collect(NamespaceId namespace_id, std::string_view topic_filter, Instant now,
                              Ring<MessageRef>& out) noexcept;
 
+  // Topic levels that collect() looked at, since the last call.
+  uint64_t take_visits() noexcept { return std::exchange(visits_, 0); }
+
   uint32_t count() const noexcept { return count_; }
   uint64_t bytes() const noexcept { return bytes_; }
 
@@ -68,6 +71,7 @@ class RetainedStore {
   const uint64_t bytes_max_;
   uint32_t count_ = 0;
   uint64_t bytes_ = 0;
+  uint64_t visits_ = 0;
   HashTable<Node> first_level_;
 };
 

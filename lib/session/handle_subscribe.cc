@@ -111,7 +111,7 @@ ReasonCode Connection::subscribe_one(const codec::SubscribeEntry& entry, uint32_
   if (status != Status::Ok) return ReasonCode::QuotaExceeded;
   const bool send_retained = entry.options.retain_handling == codec::RetainHandling::Send ||
                              (entry.options.retain_handling == codec::RetainHandling::SendIfNew && !existed);
-  if (send_retained && !shard_.query_retained(*session_, entry.topic_filter, options)) {
+  if (send_retained && session_->start_retained_flow(entry.topic_filter, options) != Status::Ok) {
     session_->unsubscribe(entry.topic_filter);  // a subscription without its retained messages is not what was asked
     return ReasonCode::QuotaExceeded;
   }

@@ -9,8 +9,8 @@
 namespace mqttq {
 
 Session::~Session() {
-  MQTTQ_ASSERT(!connection_ && subscriptions_.count() == 0 && !readers_ && memberships_.count() == 0 &&
-               !retained_flows_);
+  MQTTQ_ASSERT(!connection_ && subscriptions_.count() == 0 && readers_.count() == 0 && memberships_.count() == 0 &&
+               flow_count_ == 0);
   release(client_id_);
 }
 
@@ -79,7 +79,7 @@ Subscription* Session::find_subscription(std::string_view topic_filter) noexcept
 
 Session::Subscribed Session::subscribe(std::string_view topic_filter, const Subscription& options) noexcept {
   // All above QoS 0 or none: a message that a durable one leaves to the journal must not need a live one.
-  const bool durable = (this->durable() || readers_) && options.qos != Qos::AtMostOnce;
+  const bool durable = (this->durable() || readers_.count()) && options.qos != Qos::AtMostOnce;
   if (Subscription* known = find_subscription(topic_filter)) {
     // Replaced in place. Once durable it stays so until its end, even at QoS 0: a message that is on its way to the
     // journal is neither lost [MQTT-3.8.4-3] nor sent live besides.
@@ -118,12 +118,13 @@ bool Session::unsubscribe(std::string_view topic_filter) noexcept {
   Subscription* subscription = find_subscription(topic_filter);
   if (!subscription) return false;
   end_subscription(*subscription);
+  if (flow_count_) shard_.mark_pump(*this);  // what waited behind its retained messages
   return true;
 }
 
 void Session::end_subscription(Subscription& subscription) noexcept {
   subscriptions_.remove(subscription);
-  stop_reading(*subscription.filter);
+  if (JournalReader* reader = find_reader(*subscription.filter)) end_reader(*reader);
   shard_.fan_out().remove(subscription);
   destroy(&subscription);
   shard_.counters().subscriptions_removed.add();
@@ -144,33 +145,28 @@ void Session::unsubscribe_all(Instant now) noexcept {
 Status Session::start_reading(Subscription& subscription) noexcept {
   auto* reader = create<JournalReader>();
   Journal* journal = subscription.filter->local(shard_.index()).journal;
-  if (!reader || !ready_.reserve(reader_count_ + 1) || !journal->attach(*reader)) {
+  if (!reader || !ready_.reserve(readers_.count() + 1) || !journal->attach(*reader)) {
     destroy(reader);
     return Status::NoMemory;
   }
   reader->session = this;
   reader->filter = subscription.filter;
-  reader->next = readers_;
-  readers_ = reader;
-  ++reader_count_;
+  readers_.insert(*reader, hash_mix(reinterpret_cast<uintptr_t>(reader->filter), 0));
   journal->wait(*reader);
   return Status::Ok;
 }
 
-void Session::stop_reading(Filter& filter) noexcept {
-  JournalReader* reader = readers_;
-  while (reader && reader->filter != &filter) reader = reader->next;
-  if (reader) end_reader(*reader);
+JournalReader* Session::find_reader(const Filter& filter) noexcept {
+  return readers_.find(hash_mix(reinterpret_cast<uintptr_t>(&filter), 0),
+                       [&](const JournalReader& reader) { return reader.filter == &filter; });
 }
 
 void Session::end_reader(JournalReader& reader) noexcept {
-  JournalReader** at = &readers_;
-  while (*at != &reader) at = &(*at)->next;
-  *at = reader.next;
+  readers_.remove(reader);
   take_from_heap(reader);
   reader.journal->detach(reader);
   destroy(&reader);
-  if (--reader_count_ == 0) ready_.reset();
+  if (readers_.count() == 0) ready_.reset();
 }
 
 void Session::on_journal(JournalReader& reader) noexcept {
@@ -232,7 +228,7 @@ JournalReader* Session::first_ready() noexcept {
 
 uint64_t Session::behind_count() noexcept {
   uint64_t count = 0;
-  for (JournalReader* reader = readers_; reader; reader = reader->next) count += reader->journal->behind_count(*reader);
+  readers_.for_each([&](JournalReader& reader) { count += reader.journal->behind_count(reader); });
   return count;
 }
 
@@ -248,8 +244,11 @@ void Session::mark_sent(InflightEntry& entry) noexcept {
   if (!std::exchange(entry.sent, true)) --unsent_count_;
 }
 
-bool Session::behind_flow(std::string_view topic_name) const noexcept {
-  for (const RetainedFlow* flow = retained_flows_; flow; flow = flow->next) {
+// When there are many, everything waits: to compare with each would cost others more than it is worth to this client.
+bool Session::behind_flow(std::string_view topic_name) noexcept {
+  constexpr uint32_t kComparedMax = 16;
+  if (flow_count_ > kComparedMax) return true;
+  for (RetainedFlow* flow = flows_.front(); flow; flow = flows_.next(*flow)) {
     if (topic_matches(flow->topic_filter(), topic_name)) return true;
   }
   return false;
@@ -259,7 +258,7 @@ void Session::deliver(const Delivery& delivery, Instant now) noexcept {
   MovingMessage& message = delivery.message;
   if (!connection_) return;  // live messages are for those who are here
   const bool overtakes = delivery.qos == Qos::AtMostOnce && waiting_qos0_count_ > 0;
-  if (overtakes || (retained_flows_ && behind_flow(message.view().topic_name))) {
+  if (overtakes || (flow_count_ && behind_flow(message.view().topic_name))) {
     keep_waiting(delivery);
     return;
   }
@@ -296,7 +295,7 @@ void Session::keep_waiting(const Delivery& delivery) noexcept {
   waiting.qos = delivery.qos;
   waiting.retain = delivery.retain;
   const uint32_t size = kept->content_size();
-  while (!waiting_.empty() && (waiting_.count() >= shard_.limits().outbox_messages_max ||
+  while (!waiting_.empty() && (waiting_count() >= shard_.limits().outbox_messages_max ||
                                waiting_bytes_ + size > shard_.limits().outbox_bytes_max)) {
     if (waiting_.front().flow) {  // retained messages go first: what is new does not fit behind them
       shard_.dropped(&Counters::dropped_outbox_full, this, delivery.message.view());
@@ -311,6 +310,11 @@ void Session::keep_waiting(const Delivery& delivery) noexcept {
   }
   waiting_bytes_ += size;
   if (delivery.qos == Qos::AtMostOnce) ++waiting_qos0_count_;
+  // So many are remembered; what is not, or for want of memory, may come twice.
+  constexpr uint32_t kRememberedMax = 64;
+  if (flow_count_ && kept->view().retain && live_retained_.count() < kRememberedMax) {
+    static_cast<void>(live_retained_.push_back(kept.get()));
+  }
 }
 
 // The first, which is a message.
@@ -318,6 +322,11 @@ WaitingMessage Session::take_waiting() noexcept {
   WaitingMessage taken = waiting_.pop_front();
   waiting_bytes_ -= taken.message->content_size();
   if (taken.qos == Qos::AtMostOnce) --waiting_qos0_count_;
+  for (uint32_t i = 0; i < live_retained_.count(); ++i) {
+    if (live_retained_[i] != taken.message.get()) continue;
+    live_retained_.remove_unordered(i);
+    break;
+  }
   return taken;
 }
 
@@ -494,80 +503,107 @@ bool Session::pump_journals(Instant now) noexcept {
   return true;
 }
 
+// --- retained messages
+
+namespace {
+// Of one session at once, so that what they find is bounded: it is asked for when it can soon be sent.
+constexpr uint32_t kFlowsAskedMax = 8;
+constexpr uint32_t kFlowsSpare = 1'000;    // flows beyond the bound of subscriptions: those asked for again
+constexpr uint32_t kRetainedMax = 10'000;  // messages found and not sent, at which no more are asked for
+}  // namespace
+
+Status Session::start_retained_flow(std::string_view topic_filter, const Subscription& options) noexcept {
+  if (flow_count_ >= shard_.limits().subscriptions_max + kFlowsSpare) return Status::Full;
+  RetainedFlow* flow = shard_.flows().take(*this);
+  if (!flow) return Status::NoMemory;
+  flow->text = static_cast<char*>(allocate(topic_filter.size()));
+  WaitingMessage place;
+  place.flow = flow;
+  if (!flow->text || !waiting_.push_back(std::move(place))) {
+    shard_.flows().give_back(*flow);
+    return Status::NoMemory;
+  }
+  std::memcpy(flow->text, topic_filter.data(), topic_filter.size());
+  flow->text_size = static_cast<uint16_t>(topic_filter.size());
+  flow->subscription = find_subscription(topic_filter);
+  flow->identifier = options.identifier;
+  flow->qos = options.qos;
+  flow->no_local = options.no_local;
+  flows_.push_back(*flow);
+  ++flow_count_;
+  if (flow_count_ <= kFlowsAskedMax) ask_for_retained();
+  return Status::Ok;
+}
+
+// Its subscription does: what is retained is not for one that has ended [MQTT-3.10.4-2].
+bool Session::stands(const RetainedFlow& flow) noexcept {
+  return find_subscription(flow.topic_filter()) == flow.subscription;
+}
+
+void Session::ask_for_retained() noexcept {
+  for (RetainedFlow* flow = flows_.front(); flow; flow = flows_.next(*flow)) {
+    if (flows_asked_ >= kFlowsAskedMax || retained_count_ >= kRetainedMax) return;
+    if (flow->asked || !stands(*flow)) continue;
+    flow->asked = true;
+    shard_.query_retained(*flow);
+    flows_asked_ += flow->shards_open != 0;
+  }
+}
+
+void Session::on_retained(RetainedFlow& flow, Ring<MessageRef>& messages, Instant now) noexcept {
+  if (--flow.shards_open == 0) --flows_asked_;
+  while (!messages.empty()) {
+    MessageRef message = messages.pop_front();
+    const MessageView view = message->view();
+    if (flow.no_local && view.publisher == id_) continue;  // [MQTT-3.8.3-3]
+    // What came live since the subscription, and is what is retained now, comes once: as the live message that it is.
+    if (std::find(live_retained_.begin(), live_retained_.end(), message.get()) != live_retained_.end()) continue;
+    if (flow.messages.push_back(std::move(message))) {
+      ++retained_count_;
+    } else {
+      shard_.dropped(&Counters::dropped_no_memory, this, view);
+    }
+  }
+  ask_for_retained();
+  if (connection_) shard_.mark_pump(*this);
+  static_cast<void>(now);
+}
+
 // False: it is not done. Else the flow is ended.
 bool Session::pump_flow(RetainedFlow& flow, Instant now) noexcept {
-  if (flow.shards_open) return false;
-  while (!flow.messages.empty()) {
+  const bool stands = this->stands(flow);
+  if (stands && (!flow.asked || flow.shards_open)) return false;
+  while (stands && !flow.messages.empty()) {
     const Qos qos = std::min(flow.qos, flow.messages.front()->qos());
     if ((qos != Qos::AtMostOnce && window_full()) || !has_room()) return false;
     MovingMessage message(flow.messages.pop_front());
-    if (flow.no_local && message.view().publisher == id_) continue;  // [MQTT-3.8.3-3]
+    --retained_count_;
     Identifiers identifiers;
     static_cast<void>(identifiers.set({&flow.identifier, flow.identifier ? 1u : 0u}));  // one needs no memory
     send(message, qos, true, std::move(identifiers), now);
   }
-  RetainedFlow** at = &retained_flows_;
-  while (*at != &flow) at = &(*at)->next;
-  *at = flow.next;
-  destroy(&flow);
+  end_flow(flow);
+  ask_for_retained();
   return true;
 }
 
-RetainedFlow* Session::start_retained_flow(std::string_view topic_filter, const Subscription& options,
-                                           uint32_t shards) noexcept {
-  void* block = allocate(sizeof(RetainedFlow) + topic_filter.size());
-  if (!block) return nullptr;
-  auto* flow = new (block) RetainedFlow();
-  flow->token = next_flow_token_++;
-  flow->shards_open = shards;
-  flow->identifier = options.identifier;
-  flow->qos = options.qos;
-  flow->no_local = options.no_local;
-  flow->text_size = static_cast<uint16_t>(topic_filter.size());
-  std::memcpy(static_cast<void*>(flow + 1), topic_filter.data(), topic_filter.size());
-  WaitingMessage place;
-  place.flow = flow;
-  if (!waiting_.push_back(std::move(place))) {
-    destroy(flow);
-    return nullptr;
-  }
-  flow->next = retained_flows_;
-  retained_flows_ = flow;
-  return flow;
-}
-
-void Session::on_retained(uint32_t token, Ring<MessageRef>& messages, Instant now) noexcept {
-  for (RetainedFlow* flow = retained_flows_; flow; flow = flow->next) {
-    if (flow->token != token) continue;
-    --flow->shards_open;
-    // What came live since the subscription, and is what is retained now, comes once: as the live message that it is.
-    Array<const Message*> live;
-    for (uint32_t i = 0; i < waiting_.count(); ++i) {
-      const Message* one = waiting_[i].message.get();
-      if (one && one->view().retain) static_cast<void>(live.push_back(one));  // without memory it comes twice
-    }
-    while (!messages.empty()) {
-      MessageRef message = messages.pop_front();
-      if (std::find(live.begin(), live.end(), message.get()) != live.end()) continue;
-      const MessageView view = message->view();
-      if (!flow->messages.push_back(std::move(message))) shard_.dropped(&Counters::dropped_no_memory, this, view);
-    }
-    pump(now);
-    return;
-  }
+void Session::end_flow(RetainedFlow& flow) noexcept {
+  if (flow.asked && flow.shards_open) --flows_asked_;
+  retained_count_ -= flow.messages.count();
+  --flow_count_;
+  flow.unlink();
+  shard_.flows().give_back(flow);
+  if (flow_count_ == 0) live_retained_.reset();
 }
 
 // With the session: one that is kept goes on with them when its client is back. Messages that wait stay in order.
 void Session::end_retained_flows() noexcept {
-  if (!retained_flows_) return;
+  if (!flow_count_) return;
   for (uint32_t left = waiting_.count(); left; --left) {
     WaitingMessage one = waiting_.pop_front();
     if (!one.flow) static_cast<void>(waiting_.push_back(std::move(one)));  // there is room: one was taken out
   }
-  while (RetainedFlow* flow = retained_flows_) {
-    retained_flows_ = flow->next;
-    destroy(flow);
-  }
+  while (RetainedFlow* flow = flows_.front()) end_flow(*flow);
 }
 
 // --- acknowledgements of the client
@@ -746,7 +782,7 @@ void Session::note_group_state() noexcept {
 
 bool Session::may_take_shared(Qos qos) const noexcept {
   if (connection_->outbox_full()) return false;
-  if (qos == Qos::AtMostOnce) return waiting_qos0_count_ == 0 && !retained_flows_;
+  if (qos == Qos::AtMostOnce) return waiting_qos0_count_ == 0 && flow_count_ == 0;
   return waiting_.empty() && unsent_count_ == 0 && !window_full();
 }
 

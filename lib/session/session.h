@@ -11,6 +11,7 @@
 #include "router/sink.h"
 #include "session/group_memberships.h"
 #include "session/inflight.h"
+#include "session/retained_flow.h"
 
 namespace mqttq {
 
@@ -20,10 +21,9 @@ class ShardCore;
 
 // A session's place in the journal of one of its durable subscriptions. The cursor waits at the journal's end, or the
 // reader stands in the session's heap of those that have something to read.
-struct JournalReader : Cursor {
+struct JournalReader : Cursor, HashLink<JournalReader> {
   static constexpr uint32_t kNotReady = UINT32_MAX;
   Session* session = nullptr;
-  JournalReader* next = nullptr;
   Filter* filter = nullptr;          // counted by the subscription
   uint64_t number = 0;               // of the next entry, at the last look; the entry may be one behind it by now
   uint32_t ready_index = kNotReady;  // in the heap
@@ -54,20 +54,6 @@ struct OpenPublish {
   int16_t takers_open = 0;    // below 0 while it is handed over
   Qos qos = Qos::AtLeastOnce;
   ReasonCode reason = ReasonCode::Success;
-};
-
-// Retained messages that a new subscription is to get: asked for, or come and not sent yet. Kept as a block with the
-// filter's text behind it. Live messages that the filter matches wait behind it, so that what is older comes first.
-struct RetainedFlow {
-  RetainedFlow* next = nullptr;
-  uint32_t token = 0;
-  uint32_t shards_open = 0;   // that have not answered yet
-  uint32_t identifier = 0;    // of the subscription
-  Qos qos = Qos::AtMostOnce;  // granted
-  bool no_local = false;
-  uint16_t text_size = 0;
-  Ring<MessageRef> messages;
-  std::string_view topic_filter() const noexcept { return {reinterpret_cast<const char*>(this + 1), text_size}; }
 };
 
 // What waits for room in the client's window: a message, or the place at which a flow of retained ones is to be sent.
@@ -132,11 +118,7 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   // --- messages to the client
   uint32_t inflight_count() const noexcept { return inflight_.count(); }
   // Messages, without the places of retained flows among them.
-  uint32_t waiting_count() const noexcept {
-    uint32_t count = waiting_.count();
-    for (const RetainedFlow* flow = retained_flows_; flow; flow = flow->next) --count;
-    return count;
-  }
+  uint32_t waiting_count() const noexcept { return waiting_.count() - flow_count_; }
   uint64_t waiting_bytes() const noexcept { return waiting_bytes_; }
   uint64_t behind_count() noexcept;
   uint16_t window() const noexcept;
@@ -182,11 +164,11 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   uint32_t membership_count() const noexcept { return memberships_.count(); }
 
   // --- retained messages
-  // shards: that are going to answer. nullptr without memory.
-  RetainedFlow* start_retained_flow(std::string_view topic_filter, const Subscription& options,
-                                    uint32_t shards) noexcept;
+  // Has them sent for a new subscription, in time. Errors: Full (as many as subscriptions are waiting for theirs),
+  // NoMemory.
+  Status start_retained_flow(std::string_view topic_filter, const Subscription& options) noexcept;
   // One shard's answer; `messages` is emptied.
-  void on_retained(uint32_t token, Ring<MessageRef>& messages, Instant now) noexcept;
+  void on_retained(RetainedFlow& flow, Ring<MessageRef>& messages, Instant now) noexcept;
 
   SlabHandle handle() const noexcept { return Slab<Session>::handle(*this); }
   bool pump_marked = false;  // stands in the shard's list of sessions to pump
@@ -196,7 +178,7 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   Subscription* find_subscription(std::string_view topic_filter) noexcept;
   void end_subscription(Subscription& subscription) noexcept;
   Status start_reading(Subscription& subscription) noexcept;
-  void stop_reading(Filter& filter) noexcept;
+  JournalReader* find_reader(const Filter& filter) noexcept;
   void end_reader(JournalReader& reader) noexcept;
   // The reader with the lowest number, which is then right; nullptr when all journals are read.
   JournalReader* first_ready() noexcept;
@@ -208,8 +190,11 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   bool pump_waiting(Instant now) noexcept;
   bool pump_journals(Instant now) noexcept;
   bool pump_flow(RetainedFlow& flow, Instant now) noexcept;
+  bool stands(const RetainedFlow& flow) noexcept;
+  void ask_for_retained() noexcept;
+  void end_flow(RetainedFlow& flow) noexcept;
   // A live message on this topic has to wait behind retained ones.
-  bool behind_flow(std::string_view topic_name) const noexcept;
+  bool behind_flow(std::string_view topic_name) noexcept;
   // The client's, and of the packets sent on this connection.
   bool window_full() const noexcept { return inflight_.count() - unsent_count_ >= window(); }
   void mark_sent(InflightEntry& entry) noexcept;
@@ -243,8 +228,7 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   uint32_t expiry_s_ = 0;
   uint32_t next_order_ = 0;
   HashTable<Subscription> subscriptions_;
-  JournalReader* readers_ = nullptr;
-  uint32_t reader_count_ = 0;
+  HashTable<JournalReader> readers_;  // by filter
   Array<JournalReader*> ready_;  // a heap by number, with room for every reader
   PacketIdMap<InflightEntry> inflight_;
   uint32_t unsent_count_ = 0;  // of inflight_, to be sent again on this connection
@@ -260,8 +244,11 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   Instant expiry_due_{INT64_MAX};
   HashTable<GroupMembership> memberships_;
   bool some_group_found_full_ = false;      // and is to hear when there is room
-  RetainedFlow* retained_flows_ = nullptr;  // newest first
-  uint32_t next_flow_token_ = 1;
+  IntrusiveList<RetainedFlow, FlowTag> flows_;  // oldest first; those that were asked for stand in front
+  uint32_t flow_count_ = 0;
+  uint32_t flows_asked_ = 0;             // and not answered by all shards
+  uint32_t retained_count_ = 0;          // messages in all flows
+  Array<const Message*> live_retained_;  // some of waiting_: what is also retained, and so comes once
 };
 
 }  // namespace mqttq

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/hash.h"
+#include "message/topic.h"
 #include "session/connection_parts.h"
 
 namespace mqttq {
@@ -454,52 +455,48 @@ void ShardCore::append_here(const Mail& mail, Instant) noexcept {
 
 // --- retained messages
 
-bool ShardCore::query_retained(Session& session, std::string_view topic_filter, const Subscription& options) noexcept {
-  const uint32_t shard_count = world_.router.shard_count();
-  const bool exact = topic_filter.find_first_of("+#") == std::string_view::npos;
-  const uint32_t only = exact ? retained_home_of(session.namespace_id(), topic_filter) : 0;
-  RetainedFlow* flow = session.start_retained_flow(topic_filter, options, exact ? 1 : shard_count);
-  if (!flow) return false;
-  for (uint32_t shard = exact ? only : 0; shard < (exact ? only + 1 : shard_count); ++shard) {
-    if (shard_count == 1) {  // nothing can be on its way
-      if (!retained_.collect(session.namespace_id(), topic_filter, now_, flow->messages)) {
-        counters_.dropped_no_memory.add();
-      }
-      --flow->shards_open;
-      continue;
-    }
+void ShardCore::query_retained(RetainedFlow& flow) noexcept {
+  const NamespaceId namespace_id = flow.session.namespace_id();
+  const std::string_view topic_filter = flow.topic_filter();
+  const bool exact = !has_wildcard(topic_filter);
+  const uint32_t first = exact ? retained_home_of(namespace_id, topic_filter) : 0;
+  const uint32_t end = exact ? first + 1 : world_.router.shard_count();
+  for (uint32_t shard = first; shard < end; ++shard) {
     std::unique_ptr<RetainedQuery, Destroy> query(create<RetainedQuery>());
     if (query) query->topic_filter = static_cast<char*>(allocate(topic_filter.size()));
     Mail mail;
     if (query && query->topic_filter) {
       std::memcpy(query->topic_filter, topic_filter.data(), topic_filter.size());
       query->topic_filter_size = static_cast<uint16_t>(topic_filter.size());
-      query->namespace_id = session.namespace_id();
+      query->namespace_id = namespace_id;
       mail.kind = Mail::Kind::RetainQuery;
-      mail.session = session.handle();
-      mail.token = flow->token;
+      mail.session = Slab<RetainedFlow>::handle(flow);
       mail.payload.reset(query.release());
     }
     mail.from = static_cast<uint8_t>(index_);
     const bool asked = mail.kind != Mail::Kind::None &&
                        (shard == index_ ? put_query_aside(mail) : postman_.post_surely(shard, std::move(mail)));
-    // Without memory this shard's share is missing: it is as if it had nothing.
-    if (!asked) {
-      --flow->shards_open;
+    if (asked) {
+      ++flow.shards_open;
+    } else {
       counters_.dropped_no_memory.add();
     }
   }
-  return true;
 }
 
 bool ShardCore::answer_retained_query(const WaitingQuery& waiting, Instant now) noexcept {
   const auto& query = static_cast<const RetainedQuery&>(*waiting.payload);
+  if (waiting.asked_by == index_ && !flows_.find(waiting.flow)) return true;  // nobody waits for it any more
   std::unique_ptr<RetainedBatch, Destroy> batch(create<RetainedBatch>());
   if (!batch || !retained_.collect(query.namespace_id, query.text(), now, batch->messages)) return false;
+  if (waiting.asked_by == index_) {
+    RetainedFlow& flow = *flows_.find(waiting.flow);
+    flow.session.on_retained(flow, batch->messages, now);
+    return true;
+  }
   Mail answer;
   answer.kind = Mail::Kind::RetainFound;
-  answer.session = waiting.session;
-  answer.token = waiting.token;
+  answer.session = waiting.flow;
   answer.payload.reset(batch.release());
   return postman_.post_surely(waiting.asked_by, std::move(answer));
 }
@@ -613,8 +610,7 @@ bool ShardCore::put_query_aside(Mail& mail) noexcept {
     if (!query.pushed.push_back(world_.office.box(from, index_).pushed())) return false;
   }
   query.asked_by = mail.from;
-  query.session = mail.session;
-  query.token = mail.token;
+  query.flow = mail.session;
   query.payload = std::move(mail.payload);
   if (queries_.push_back(std::move(query))) return true;
   mail.payload = std::move(query.payload);
@@ -622,7 +618,10 @@ bool ShardCore::put_query_aside(Mail& mail) noexcept {
 }
 
 bool ShardCore::answer_retained_queries(Instant now) noexcept {
-  while (!queries_.empty()) {
+  constexpr uint64_t kVisitsPerTurn = 20'000;  // of topic levels: a millisecond or two
+  retained_.take_visits();
+  for (uint64_t visits = 0; !queries_.empty(); visits += retained_.take_visits()) {
+    if (visits > kVisitsPerTurn) return true;
     WaitingQuery& query = queries_.front();
     for (uint32_t from = 0; from < query.pushed.count(); ++from) {
       if (world_.office.box(from, index_).popped() < query.pushed[from]) return true;
@@ -654,8 +653,8 @@ bool ShardCore::handle_mail(Mail& mail, Instant now) noexcept {
     }
     case Mail::Kind::RetainQuery: return put_query_aside(mail);
     case Mail::Kind::RetainFound:
-      if (Session* session = sessions_.find(mail.session)) {
-        session->on_retained(mail.token, static_cast<RetainedBatch&>(*mail.payload).messages, now);
+      if (RetainedFlow* flow = flows_.find(mail.session)) {
+        flow->session.on_retained(*flow, static_cast<RetainedBatch&>(*mail.payload).messages, now);
       }
       return true;
     case Mail::Kind::MoveConnection: return accept_moved(mail, now);

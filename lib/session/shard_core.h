@@ -178,8 +178,10 @@ class ShardCore final : private GroupCourier {
   // A sink takes a message and answers later, exactly once: hold, then answer.
   void hold_answer(SlabHandle answer) noexcept;
   void answer(SlabHandle answer, ReasonCode reason, Instant now) noexcept;
-  // Asks for what is retained under a new subscription. False if there is no room to ask: again later.
-  bool query_retained(Session& session, std::string_view topic_filter, const Subscription& options) noexcept;
+  // Asks the homes of what is retained under the flow's filter, and sets how many are going to answer. Without memory a
+  // home is not asked: it is as if it had nothing.
+  void query_retained(RetainedFlow& flow) noexcept;
+  Slab<RetainedFlow>& flows() noexcept { return flows_; }
   // False: it cannot be handled now and stays first in its mailbox.
   bool handle_mail(Mail& mail, Instant now) noexcept;
 
@@ -239,8 +241,7 @@ class ShardCore final : private GroupCourier {
   // A question for retained messages that waits until older mail has been read.
   struct WaitingQuery {
     std::unique_ptr<MailPayload, Destroy> payload;  // a RetainedQuery
-    SlabHandle session;
-    uint32_t token = 0;
+    SlabHandle flow;
     uint32_t asked_by = 0;
     Array<uint64_t> pushed;  // by party: so many mails must have been read
   };
@@ -270,6 +271,7 @@ class ShardCore final : private GroupCourier {
   GroupMemberships memberships_;
   Slab<Connection> connections_;
   Slab<Session> sessions_;
+  Slab<RetainedFlow> flows_{UINT32_MAX};
   Slab<OpenAnswer> answers_{UINT32_MAX};
   HashTable<Session> sessions_by_id_;
   uint32_t connection_serial_ = 0;

@@ -251,7 +251,7 @@ TEST_CASE("an identifier that is still open is refused, and the first message an
   five.accepted(connect_as("five"));
   three.accepted(connect_as("three"));
   five.publish("t", "1", kQos1, 7).publish("t", "2", kQos1, 7).publish("t", "3", kQos2, 7).publish("t", "4", kQos1, 6);
-  three.publish("t", "5", kQos1, 7).publish("t", "6", kQos1, 7);
+  three.publish("t", "5", kQos1, 7).publish("t", "5", kQos1, 7, false, true).publish("t", "6", kQos1, 7);
   broker.log().held = false;
   broker.wake(1);
   broker.settle();
