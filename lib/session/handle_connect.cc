@@ -20,8 +20,7 @@ Connection::Handled Connection::handle_connect(Bytes packet, Instant now) noexce
     shard_.log_peer("bad CONNECT", *this, connect.reason(), now);
     // What cannot be told apart from another protocol is not answered; an unknown version is [MQTT-3.1.2-2].
     if (connect.reason() == ReasonCode::UnsupportedProtocolVersion) {
-      version_ = ProtocolVersion::V311;  // return code 1, which every version understands as a refusal
-      if (packet.size() > 8 && std::to_integer<uint8_t>(packet[8]) > 5) version_ = ProtocolVersion::V5;
+      version_ = codec::refusal_version(packet);
       refuse(ReasonCode::UnsupportedProtocolVersion, now);
     } else {
       close(connect.reason(), now);
