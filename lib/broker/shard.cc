@@ -212,13 +212,13 @@ void Shard::on_writable(TcpLink& link) noexcept {
   if (link.user) core_.on_writable(*static_cast<Connection*>(link.user), now_);
 }
 
-void Shard::on_peer_closed(TcpLink& link) noexcept {
+void Shard::on_peer_closed(TcpLink& link, bool broken) noexcept {
   begin_turn();
   if (!link.user) return;
   auto& connection = *static_cast<Connection*>(link.user);
-  link.user = nullptr;
-  core_.on_closed(connection, now_);
-  link.pause_reading(true);  // it is closed at the end of the turn
+  core_.on_closed(connection, broken, now_);
+  if (connection.closing()) link.user = nullptr;
+  link.pause_reading(true);  // it is closed at the end of a turn: of this one, or when all is answered
 }
 
 void Shard::on_linger(TcpLink& link) noexcept {

@@ -100,7 +100,7 @@ class Shard final : private TcpOwner, private Network {
   std::span<std::byte> read_buffer() noexcept override { return {read_buffer_.get(), kReadBuffer}; }
   void on_read(TcpLink& link, Bytes bytes) noexcept override;
   void on_writable(TcpLink& link) noexcept override;
-  void on_peer_closed(TcpLink& link) noexcept override;
+  void on_peer_closed(TcpLink& link, bool broken) noexcept override;
   void on_linger(TcpLink& link) noexcept override;
   // Network.
   void detach(Link& link, uint32_t to) noexcept override;

@@ -10,8 +10,9 @@
 namespace mqttq {
 
 namespace {
-constexpr size_t kFlushEarly = 128 * 1024;  // bytes gathered at which a turn does not wait for its end
-}
+constexpr size_t kFlushEarly = 128 * 1024;    // bytes gathered at which a turn does not wait for its end
+constexpr int64_t kAnswersMax = 2 * kSecond;  // what a client that sends nothing more waits for its answers
+}  // namespace
 
 MovedConnection::~MovedConnection() {
   if (link) link->close(true);
@@ -359,10 +360,22 @@ void Connection::protocol_error(ReasonCode reason, Instant now) noexcept {
   close(reason, now);
 }
 
-void Connection::on_peer_closed(Instant) noexcept {
+// A peer that has shut its side alone still reads: it is told what became of the publishes it sent before.
+void Connection::on_peer_closed(bool broken, Instant now) noexcept {
+  const bool unanswered = state_ == State::Connected && !session_->open_publishes().empty();
+  if (!broken && unanswered && !std::exchange(peer_finished_, true)) {
+    shard_.timers().arm(*this, now + kAnswersMax);
+    return;
+  }
   peer_gone_ = true;
   if (state_ == State::Closing) return;
   if (state_ == State::AwaitConnect) shard_.counters().connections_refused.add();
+  state_ = State::Closing;
+  shard_.mark_closing(*this);
+}
+
+void Connection::on_all_answered() noexcept {
+  if (!peer_finished_ || state_ == State::Closing) return;
   state_ = State::Closing;
   shard_.mark_closing(*this);
 }
@@ -406,6 +419,10 @@ void Connection::on_timer(Timer& timer, Instant now) noexcept {
     case State::Moved:
     case State::Closing: return;
     case State::Connected: break;
+  }
+  if (connection.peer_finished_) {
+    connection.on_peer_closed(true, now);
+    return;
   }
   // The wheel is not touched for every packet: the timer looks when the last came.
   const Instant due = connection.last_read_ + int64_t{connection.keep_alive_s_} * 1500 * kMillisecond;

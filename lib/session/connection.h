@@ -50,7 +50,7 @@ class Connection final : private Timer {
   // --- from the transport
   void on_read(Bytes bytes, Instant now) noexcept;
   void on_writable(Instant now) noexcept;
-  void on_peer_closed(Instant now) noexcept;
+  void on_peer_closed(bool broken, Instant now) noexcept;
 
   // --- from the session
   // Room in the outbox for a message that would have to wait in memory?
@@ -61,6 +61,8 @@ class Connection final : private Timer {
 
   // PUBACK or PUBREC for a publish whose takers have all answered.
   void answer_open_publish(const OpenPublish& done, Instant now) noexcept;
+  // None is left that waits.
+  void on_all_answered() noexcept;
 
   // Sends DISCONNECT where the version has it, and closes at the end of the turn.
   void close(ReasonCode reason, Instant now) noexcept;
@@ -171,7 +173,8 @@ class Connection final : private Timer {
   ReasonCode close_reason_ = ReasonCode::Success;
   bool reading_paused_ = false;
   bool peer_gone_ = false;
-  bool publish_will_ = true;  // no DISCONNECT took it back
+  bool peer_finished_ = false;  // it sends nothing more, and is still to be answered
+  bool publish_will_ = true;    // no DISCONNECT took it back
   bool assigned_client_id_ = false;
   bool authenticated_ = false;
   bool link_full_ = false;

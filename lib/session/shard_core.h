@@ -78,8 +78,8 @@ class ShardCore final : private GroupCourier {
   Connection* open(Link& link, const ListenerInfo& listener, Instant now) noexcept;
   void on_read(Connection& connection, Bytes bytes, Instant now) noexcept { connection.on_read(bytes, now); }
   void on_writable(Connection& connection, Instant now) noexcept { connection.on_writable(now); }
-  // The peer is gone. The link is closed by the core.
-  void on_closed(Connection& connection, Instant now) noexcept { connection.on_peer_closed(now); }
+  // The peer sends nothing more or, `broken`, is gone. The link is closed by the core.
+  void on_closed(Connection& connection, bool broken, Instant now) noexcept { connection.on_peer_closed(broken, now); }
 
   // --- before it runs
   void set_access(AccessControl* access) noexcept { world_.access = access; }

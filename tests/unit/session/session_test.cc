@@ -461,6 +461,48 @@ TEST_CASE("a PUBREL before its PUBREC is a protocol error", "[session]") {
   broker.advance_ms(1);
 }
 
+TEST_CASE("a client that has shut its side is answered before its connection ends",
+          "[session][MQTT-4.3.2-4][MQTT-4.3.3-8][MQTT-3.1.2-8][MQTT311-3.1.2-8]") {
+  TestBroker broker;
+  TestClient client(broker), publisher(broker), idle(broker), lost(broker);
+  client.accepted(connect_as("a", true, 100)).subscribed("t", kQos2).subscribed("will/+", kQos0);
+  publisher.accepted(with_will(connect_as("p"), "will/p", "gone"));
+  idle.accepted(with_will(connect_as("i"), "will/i", "gone")).finish();
+  CHECK(idle.said() == Lines{"closed"});
+  CHECK(client.said() == Lines{"PUBLISH will/i 'gone'"});
+  lost.accepted(connect_as("l"));
+  broker.log().held = true;
+  publisher.publish("t", "1", kQos1, 1).publish("t", "2", kQos2, 2).finish();
+  lost.publish("t", "3", kQos1, 1).finish();
+  CHECK(publisher.said() == Lines{});
+  CHECK(lost.said() == Lines{});
+  lost.drop();
+  CHECK(lost.said() == Lines{"closed"});
+  CHECK(client.said() == Lines{});
+  broker.log().held = false;
+  broker.advance_ms(1);
+  CHECK(publisher.said() == Lines{"PUBACK #1", "PUBREC #2", "closed"});
+  const Lines said = client.said();
+  CHECK(std::count(said.begin(), said.end(), "PUBLISH will/p 'gone'") == 1);
+  CHECK(said.size() == 4);
+}
+
+TEST_CASE("a client that has shut its side is not kept for answers that do not come", "[session]") {
+  TestBroker broker;
+  TestClient client(broker), publisher(broker);
+  client.accepted(connect_as("a", true, 100)).subscribed("t", kQos1);
+  publisher.accepted(connect_as("p"));
+  broker.log().held = true;
+  publisher.publish("t", "1", kQos1, 1).finish();
+  broker.advance_ms(1900);
+  CHECK_FALSE(publisher.closed());
+  broker.advance_ms(200);
+  CHECK(publisher.said() == Lines{"closed"});
+  broker.log().held = false;
+  broker.advance_ms(1);
+  CHECK(client.said() == Lines{"PUBLISH t '1' qos1 #1"});
+}
+
 TEST_CASE("an answer that comes after the publisher has reconnected is not for its new connection", "[session]") {
   TestBroker broker;
   TestClient client(broker), publisher(broker);
