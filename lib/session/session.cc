@@ -237,7 +237,7 @@ void Session::keep_waiting(const Delivery& delivery) noexcept {
   waiting.qos = delivery.qos;
   waiting.retain = delivery.retain;
   const uint32_t size = kept->content_size();
-  while (!waiting_.empty() && (waiting_.count() >= shard_.limits().outbox_messages_max ||
+  while (!waiting_.empty() && (waiting_count() >= shard_.limits().outbox_messages_max ||
                                waiting_bytes_ + size > shard_.limits().outbox_bytes_max)) {
     if (waiting_.front().flow) {  // retained messages go first: what is new does not fit behind them
       shard_.dropped(&Counters::dropped_outbox_full, this, delivery.message.view());

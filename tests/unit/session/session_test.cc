@@ -292,6 +292,28 @@ TEST_CASE("over the outbox's bound the oldest message makes way and is counted",
   }
 }
 
+TEST_CASE("the outbox's bound counts messages, not the retained flow that they wait behind", "[session]") {
+  TestSetup setup;
+  setup.shard_count = 2;
+  setup.limits.outbox_messages_max = 3;
+  TestBroker broker(setup);
+  TestClient client(broker), publisher(broker);
+  client.accepted(connect_as(broker.client_id_at(0)));
+  publisher.accepted(connect_as("p" + broker.client_id_at(0)));
+  client.link().inbox.push_back(hex("82 07 00 01 00 00 01 '+' 00"));
+  broker.turn(0);  // the other shard has not said yet what it has retained
+  for (const auto* payload : {"'1'", "'2'", "'3'"}) {
+    publisher.link().inbox.push_back(hex(std::string("30 05 00 01 't' 00 ") + payload));
+  }
+  broker.wake(0);
+  broker.wake(1);
+  const uint32_t home = publisher.link().shard;
+  broker.turn(home);
+  broker.settle();
+  CHECK(client.said() == Lines{"SUBACK #1 00", "PUBLISH t '1'", "PUBLISH t '2'", "PUBLISH t '3'"});
+  CHECK(broker.counter(&Counters::messages_dropped) == 0);
+}
+
 // --- what does not go out
 
 TEST_CASE("a message larger than the client's Maximum Packet Size is dropped as if it were delivered",
