@@ -129,22 +129,20 @@ def test_mqisdp_disregards_flags_without_meaning(broker, topic, flags):
         client.expect_bytes(ACCEPTED[3], PINGRESP)
 
 
-REFUSED_3, REFUSED_5 = bytes.fromhex("20020001"), bytes.fromhex("20030084 00")
-
-
-@pytest.mark.parametrize("client_id_size", [1, 200])
-@pytest.mark.parametrize("name, level, answer", [
-    ("MQIsdp", 2, REFUSED_3), ("MQIsdp", 4, REFUSED_3), ("MQIsdp", 5, REFUSED_3), ("MQIsdp", 0x83, REFUSED_3),
-    ("MQTT", 3, REFUSED_3), ("MQTT", 0x84, REFUSED_3), ("MQTT", 6, REFUSED_5), ("MQTT", 0x7F, REFUSED_5)])
-def test_a_refused_level_is_told_in_a_form_that_its_client_reads(broker, name, level, answer, client_id_size):
+@pytest.mark.parametrize("client_id_size", [1, 200], ids=["short", "long"])
+@pytest.mark.parametrize("name, level", [
+    ("MQIsdp", 2), ("MQIsdp", 4), ("MQIsdp", 5), ("MQIsdp", 0x83), ("MQTT", 3), ("MQTT", 0x84), ("MQTT", 6),
+    ("MQTT", 0x7F)])
+def test_a_refused_level_is_told_in_a_form_that_its_client_reads(broker, name, level, client_id_size):
     """Clients of 3.x get a CONNACK of 3.x, whatever the length of their CONNECT; later versions get that of 5.
 
     Levels with the highest bit set are those of Mosquitto's bridges, which come again without it at return code 1.
     [MQTT-3.1.2-2] [MQTT311-3.1.2-2]
     """
+    later = name == "MQTT" and level in (6, 0x7F)
     with Socket(broker) as client:
         client.send(wire.connect("x" * client_id_size, version=level, name=name))
-        client.expect_bytes(answer)
+        client.expect_bytes(bytes.fromhex("20030084 00") if later else bytes.fromhex("20020001"))
         client.expect_closed()
 
 

@@ -191,14 +191,16 @@ def test_message_expiry_interval(client, topic):
 @row("topic_alias")
 @OLD
 def test_topic_alias(client, topic, old):
-    """The alias of a publisher of 5 is its own: 3.x gets every topic name in full, and so does 5."""
+    """The alias of a publisher of 5 is its own, other properties are not: all get every topic name in full."""
     older, newer, publisher = client(old, "older"), client(5, "newer"), client(5, "publisher")
     for subscriber in (older, newer):
         subscriber.subscribe(topic, 0)
-    alias = encode_property("topic_alias", 3)
-    publisher.send(wire.publish(topic, b"1", properties=alias) + wire.publish("", b"2", properties=alias))
+    alias, content_type = encode_property("topic_alias", 3), encode_property("content_type", "text/plain")
+    publisher.send(wire.publish(topic, b"1", properties=alias + content_type)
+                   + wire.publish("", b"2", properties=content_type + alias))
     for subscriber in (older, newer):
-        subscriber.expect_bytes(*(wire.publish(topic, one, version=subscriber.version) for one in (b"1", b"2")))
+        subscriber.expect_bytes(*(wire.publish(topic, payload, version=subscriber.version, properties=content_type)
+                                  for payload in (b"1", b"2")))
 
 
 @row("subscription_identifier")
@@ -829,7 +831,7 @@ def test_request_flags(client, topic, version):
 @row("connect_flags")
 @EVERY
 def test_connect_flags(broker, version):
-    """3.1 disregards flags of a will that is not there, and of a user name that does not come; later versions do not."""
+    """3.1 disregards flags of a will that is not there, and of a user name that does not come; later ones do not."""
     no_will = b"\x00" if version == 5 else b""
     for flags in (0x02 | 0x18, 0x02 | 0x20, 0x02 | 0x01, 0x02 | 0x80):
         with Socket(broker) as one:
