@@ -572,7 +572,7 @@ def test_a_client_that_never_reads_its_answers(small_outbox, version):
         beside.exchange()
         before = broker.memory_bytes()
         segment = (wire.publish("a", b"x" * 1000, 1, 1, version=version) + PINGREQ) * 64
-        sent = stuck.send_until_full(segment)
+        sent = stuck.send_until_full(segment, 64 * MIB)
         beside.exchange()
         after = broker.memory_bytes()
         assert after is None or after - before < GROWTH_MAX

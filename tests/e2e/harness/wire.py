@@ -260,15 +260,19 @@ class Socket:
         except (BrokenPipeError, ConnectionResetError):
             pass
 
-    def send_until_full(self, data: bytes) -> int:
-        """Sends `data` again and again, until for a while nobody takes any; returns how many bytes that were."""
+    def send_until_full(self, data: bytes, size_max: int) -> int:
+        """Sends `data` again and again, until for a while nobody takes any; returns how many bytes that were.
+
+        size_max: bytes, of which not all may be taken.
+        """
         sent = 0
         self._socket.settimeout(0.3)  # seconds; when it is too short, the broker was asked to bear less
         try:
-            while True:
+            while sent < size_max:
                 sent += self._socket.send(data[sent % len(data):])
         except TimeoutError:
             return sent
+        raise AssertionError(f"the broker took {sent} bytes, and no answer was read")
 
     def finish(self) -> None:
         """Says that nothing more will be sent; the broker's answers can still be read."""
