@@ -327,7 +327,13 @@ bool Connection::flush(Instant) noexcept {
     output_ = nullptr;
   }
   // What waited for room in the outbox goes on now: when the link took all, it has no reason to call.
-  if (was_full && session_ && !outbox_full()) shard_.mark_pump(*session_);
+  if (was_full && !outbox_full()) {
+    if (session_) shard_.mark_pump(*session_);
+    if (stall_ == Stall::OutputFull) {
+      shard_.mark_stalled(*this);
+      shard_.mark_try_again();
+    }
+  }
   return done;
 }
 

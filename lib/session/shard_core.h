@@ -183,7 +183,7 @@ class ShardCore final : private GroupCourier {
   void mark_pump(Session& session) noexcept;
   // It goes to shard `to` at the end of the turn, with all that it has read.
   void mark_moving(Connection& connection, uint32_t to) noexcept;
-  // Memory was refused to something that is tried again at the next turn.
+  // There is a next turn at once: for what memory was refused to, or what has had to wait and has room.
   void mark_try_again() noexcept { try_again_ = true; }
 
   // Of which a peer can cause any number: at most a few a second are let through.

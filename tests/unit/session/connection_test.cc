@@ -225,4 +225,23 @@ TEST_CASE("namespaces share neither clients, topics nor retained messages", "[se
   CHECK(ours.said().size() == 2);
 }
 
+TEST_CASE("a client that reads again is read again, though what waited fills its outbox once more", "[session]") {
+  TestSetup setup;
+  setup.limits.outbox_bytes_max = 100;
+  TestBroker broker(setup);
+  TestClient client(broker), publisher(broker);
+  client.accepted(connect_as("a")).subscribed("t", Qos::AtLeastOnce);
+  publisher.accepted(connect_as("p"));
+  client.link().room = 0;
+  for (uint16_t id = 1; id <= 40; ++id) publisher.publish("t", "full", Qos::AtLeastOnce, id);
+  CHECK(client.ping().said() == Lines{});
+  CHECK(client.link().paused);
+  client.link().room = SIZE_MAX;
+  broker.wake(0);
+  broker.settle();
+  const Lines said = client.said();
+  CHECK(std::count(said.begin(), said.end(), "PINGRESP") == 1);
+  CHECK_FALSE(client.link().paused);
+}
+
 }  // namespace mqttq
