@@ -117,6 +117,7 @@ bool Session::unsubscribe(std::string_view topic_filter) noexcept {
   Subscription* subscription = find_subscription(topic_filter);
   if (!subscription) return false;
   end_subscription(*subscription);
+  end_retained_flows(topic_filter);  // what is retained from now on is not for it [MQTT-3.10.4-2]
   return true;
 }
 
@@ -131,7 +132,7 @@ void Session::end_subscription(Subscription& subscription) noexcept {
 void Session::unsubscribe_all() noexcept {
   subscriptions_.for_each([this](Subscription& subscription) { end_subscription(subscription); });
   while (memberships_) leave_group(memberships_->text());
-  end_retained_flows();
+  end_retained_flows({});
 }
 
 // --- journals
@@ -494,17 +495,28 @@ void Session::on_retained(uint32_t token, Ring<MessageRef>& messages, Instant no
   }
 }
 
-// With the session: one that is kept goes on with them when its client is back. Messages that wait stay in order.
-void Session::end_retained_flows() noexcept {
-  if (!retained_flows_) return;
+// With their subscription, or, of all filters, with the session: one that is kept goes on with them when its client is
+// back. Messages that wait stay in order.
+void Session::end_retained_flows(std::optional<std::string_view> topic_filter) noexcept {
+  const auto ends = [&](const RetainedFlow& flow) { return !topic_filter || flow.topic_filter() == *topic_filter; };
+  RetainedFlow* first = retained_flows_;
+  while (first && !ends(*first)) first = first->next;
+  if (!first) return;
   for (uint32_t left = waiting_.count(); left; --left) {
     WaitingMessage one = waiting_.pop_front();
-    if (!one.flow) static_cast<void>(waiting_.push_back(std::move(one)));  // there is room: one was taken out
+    const bool stays = !one.flow || !ends(*one.flow);
+    if (stays) static_cast<void>(waiting_.push_back(std::move(one)));  // there is room: one was taken out
   }
-  while (RetainedFlow* flow = retained_flows_) {
-    retained_flows_ = flow->next;
-    destroy(flow);
+  for (RetainedFlow** at = &retained_flows_; *at;) {
+    RetainedFlow* flow = *at;
+    if (ends(*flow)) {
+      *at = flow->next;
+      destroy(flow);
+    } else {
+      at = &flow->next;
+    }
   }
+  shard_.mark_pump(*this);  // what waited behind them
 }
 
 // --- acknowledgements of the client

@@ -1,6 +1,8 @@
 // What outlives the Network Connection: subscriptions, messages on their way, receipts, the will (MQTT5 4.1).
 #pragma once
 
+#include <optional>
+
 #include "base/hash_table.h"
 #include "base/ring.h"
 #include "base/slab.h"
@@ -219,7 +221,7 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   void mark_sent(InflightEntry& entry) noexcept;
   bool has_room() const noexcept;
   void tell_groups(Mail::Kind kind) noexcept;
-  void end_retained_flows() noexcept;
+  void end_retained_flows(std::optional<std::string_view> topic_filter) noexcept;
   enum class Sent : uint8_t { Yes, Dropped, NoRoom };
   Sent send(MovingMessage& message, Qos qos, bool retain, Identifiers&& identifiers, Instant now) noexcept;
   uint16_t next_packet_id() noexcept;

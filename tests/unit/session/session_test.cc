@@ -292,6 +292,30 @@ TEST_CASE("over the outbox's bound the oldest message makes way and is counted",
   }
 }
 
+TEST_CASE("what is retained after UNSUBSCRIBE does not come, though it was still looked for",
+          "[session][MQTT-3.10.4-2][MQTT311-3.10.4-2]") {
+  TestSetup setup;
+  setup.shard_count = 2;
+  TestBroker broker(setup);
+  TestClient client(broker);
+  client.accepted(connect_as(broker.client_id_at(0)));
+  client.link().inbox.push_back(hex("82 07 00 01 00 00 01 '+' 00  a2 06 00 02 00 00 01 '+'"));
+  broker.turn(0);  // the other shard does not know yet that it was asked
+  MessageView message;
+  message.qos = kQos0;
+  message.retain = true;
+  const auto payload = hex("'x'");
+  message.payload = payload;
+  for (const auto* topic : {"t", "u", "v", "w", "x", "y", "z"}) {  // some of them at home at the other shard
+    message.topic_name = topic;
+    broker.core(1).publish_from_inside(Message::create(message), broker.now(), nullptr);
+  }
+  broker.wake(0);
+  broker.wake(1);
+  broker.settle();
+  CHECK(client.said() == Lines{"SUBACK #1 00", "UNSUBACK #2 00"});
+}
+
 TEST_CASE("the outbox's bound counts messages, not the retained flow that they wait behind", "[session]") {
   TestSetup setup;
   setup.shard_count = 2;
