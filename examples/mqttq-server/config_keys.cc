@@ -62,6 +62,7 @@ constexpr Key kKeys[] = {
     MQTTQ_LIMIT(retained_bytes_max, 1, kAny, "bytes", "1073741824", "Bytes of all retained messages"),
     MQTTQ_LIMIT(message_rate, 0, kAny, "messages/s", "0", "PUBLISH packets a second and connection; 0: no bound"),
     MQTTQ_LIMIT(byte_rate, 0, kAny, "bytes/s", "0", "Bytes a second and connection; 0: no bound"),
+    MQTTQ_LIMIT(connect_size_max, 1, kPacketSizeMax, "bytes", "262144", "The longest CONNECT"),
 };
 
 #undef MQTTQ_LIMIT

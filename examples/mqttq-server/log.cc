@@ -34,10 +34,14 @@ class Line {
   // Peers choose parts of a line: nothing in it may end the line, leave the JSON string or drive a terminal.
   void add_escaped(std::string_view text, bool json) noexcept {
     const bool utf8 = simdjson::validate_utf8(text.data(), text.size());
-    for (const char c : text) {
+    for (size_t i = 0; i < text.size(); ++i) {
+      const char c = text[i];
       const auto byte = static_cast<unsigned char>(c);
       char escaped[8];
-      if (json && (c == '"' || c == '\\')) {
+      if (uint32_t code = 0; utf8 && is_control(text.substr(i), code)) {
+        add({escaped, put(escaped, "\\u{:04x}", code)});
+        i += code < 0x800 ? 1 : 2;
+      } else if (json && (c == '"' || c == '\\')) {
         add({escaped, put(escaped, "\\{}", c)});
       } else if (byte < 0x20 || byte == 0x7F || (byte >= 0x80 && !utf8)) {
         // In JSON a byte that is not UTF-8 becomes the replacement character.
@@ -55,6 +59,18 @@ class Line {
 
  private:
   static constexpr size_t kEndSizeMax = 8;
+
+  // Beyond ASCII: C1 controls, line and paragraph separators, and what turns the direction of text.
+  static bool is_control(std::string_view text, uint32_t& code) noexcept {
+    const auto byte = [&](size_t index) { return static_cast<uint32_t>(static_cast<unsigned char>(text[index])); };
+    if (byte(0) == 0xC2) {
+      code = byte(1);
+      return code < 0xA0;
+    }
+    if (byte(0) != 0xE2) return false;
+    code = 0x2000 | (byte(1) & 0x3F) << 6 | (byte(2) & 0x3F);
+    return (code >= 0x2028 && code <= 0x202E) || (code >= 0x2066 && code <= 0x2069);
+  }
 
   template <class... Args>
   static size_t put(char* out, fmt::format_string<Args...> text, Args&&... args) {

@@ -81,8 +81,9 @@ class Server {
     listeners_.change_to(options_.listeners);
     log_.say(MQTTQ_LOG_NOTICE, "mqttq-server {} keeps everything in memory: what it holds ends with it",
              mqttq_version_text());
-    std::printf("mqttq-server ready %s\n", listeners_.bound_urls().c_str());
-    std::fflush(stdout);
+    if (std::printf("mqttq-server ready %s\n", listeners_.bound_urls().c_str()) < 0 || std::fflush(stdout) != 0) {
+      throw std::runtime_error("standard output: the line that says where it listens cannot be written");
+    }
     notify("READY=1");
     for (;;) {
       int number = 0;

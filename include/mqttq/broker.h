@@ -38,6 +38,7 @@ typedef struct mqttq_limits {
   uint32_t retained_bytes_max;      /* 0 = 1 GiB */
   uint32_t message_rate;            /* publishes a second and connection; 0 = no bound */
   uint32_t byte_rate;               /* bytes a second and connection; 0 = no bound */
+  uint32_t connect_size_max;        /* bytes of a CONNECT, which comes before anybody is known; 0 = 256 KiB */
 } mqttq_limits;
 
 typedef struct mqttq_broker_config {

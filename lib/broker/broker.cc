@@ -23,9 +23,9 @@ uint64_t secret() {
 
 uint32_t shards_wanted(const BrokerSetup& setup) {
   if (!setup.own_threads && setup.shard_count > 1) {
-    throw std::invalid_argument("a broker driven by the host has one shard");
+    throw std::invalid_argument("shards: a broker that the host drives (host_loop) has one");
   }
-  if (setup.shard_count > Router::kShardCountMax) throw std::invalid_argument("more than 63 shards");
+  if (setup.shard_count > Router::kShardCountMax) throw std::invalid_argument("shards: more than 63");
   if (!setup.own_threads) return 1;
   if (setup.shard_count) return setup.shard_count;
   return std::clamp(std::thread::hardware_concurrency(), 1u, Router::kShardCountMax);
@@ -185,7 +185,7 @@ Broker::Listening Broker::open_listener(std::string_view text, const ListenerInf
   return result;
 }
 
-bool Broker::close_listener(uint32_t id) {
+bool Broker::close_listener(uint32_t id, bool wait) {
   Listener closed;
   {
     const std::lock_guard lock(listeners_mutex_);
@@ -198,7 +198,14 @@ bool Broker::close_listener(uint32_t id) {
   for (uint32_t i = 0; i < shards_.size(); ++i) {
     if (closed.descriptors[i] < 0) continue;
     Shard& shard = *shards_[i];
-    on_shard(i, [&](ShardCore&, Instant) { shard.remove_acceptor(closed.descriptors[i]); });
+    const auto remove = [&shard, descriptor = closed.descriptors[i]](ShardCore&, Instant) {
+      shard.remove_acceptor(descriptor);
+    };
+    if (wait) {
+      on_shard(i, remove);
+    } else {
+      shard.run_soon(remove);
+    }
   }
   if (!closed.socket_file.empty()) ::unlink(closed.socket_file.c_str());
   return true;

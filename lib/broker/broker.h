@@ -37,7 +37,8 @@ class Broker {
     std::string address;  // as bound: with the port that was free
   };
   Listening open_listener(std::string_view address, const ListenerInfo& info);
-  bool close_listener(uint32_t id);
+  // wait: until no shard accepts there any more; not on a shard's own thread.
+  bool close_listener(uint32_t id, bool wait = true);
 
   uint32_t shard_count() const noexcept { return static_cast<uint32_t>(shards_.size()); }
   Shard& shard(uint32_t index) noexcept { return *shards_[index]; }

@@ -113,7 +113,11 @@ void Shard::run_thread() noexcept {
   drain();
 }
 
-void Shard::stop_here() noexcept { drain(); }
+void Shard::stop_here() noexcept {
+  runs_on_.store(std::this_thread::get_id());
+  drain();
+  runs_on_.store({});
+}
 
 // Everybody is told, and given a bounded time to read it.
 void Shard::drain() noexcept {
@@ -169,7 +173,11 @@ int Shard::timeout_ms() noexcept {
   return uv_backend_timeout(&loop_);
 }
 
-void Shard::turn() noexcept { run_loop_once(false); }
+void Shard::turn() noexcept {
+  runs_on_.store(std::this_thread::get_id());
+  run_loop_once(false);
+  runs_on_.store({});
+}
 
 void Shard::begin_turn() noexcept {
   if (in_turn_) return;
@@ -213,13 +221,13 @@ void Shard::on_writable(TcpLink& link) noexcept {
   if (link.user) core_.on_writable(*static_cast<Connection*>(link.user), now_);
 }
 
-void Shard::on_peer_closed(TcpLink& link) noexcept {
+void Shard::on_peer_closed(TcpLink& link, bool broken) noexcept {
   begin_turn();
   if (!link.user) return;
   auto& connection = *static_cast<Connection*>(link.user);
-  link.user = nullptr;
-  core_.on_closed(connection, now_);
-  link.pause_reading(true);  // it is closed at the end of the turn
+  core_.on_closed(connection, broken, now_);
+  if (connection.closing()) link.user = nullptr;
+  link.pause_reading(true);  // it is closed at the end of a turn: of this one, or when all is answered
 }
 
 void Shard::on_linger(TcpLink& link) noexcept {

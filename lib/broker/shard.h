@@ -62,7 +62,7 @@ class Shard final : private TcpOwner, private Network {
   // The same, and waits until it has run; throws what it threw. Not on the shard's own thread.
   bool run_and_wait(std::function<void(ShardCore&, Instant)> task);
   void wake() noexcept;
-  // True on the shard's own thread, once that runs.
+  // True on the shard's own thread; of a shard that the host drives, during a turn.
   bool is_here() const noexcept { return runs_on_.load() == std::this_thread::get_id(); }
   const Counters& counters() noexcept { return core_.counters(); }
 
@@ -106,7 +106,7 @@ class Shard final : private TcpOwner, private Network {
   std::span<std::byte> read_buffer() noexcept override { return {read_buffer_.get(), kReadBuffer}; }
   void on_read(TcpLink& link, Bytes bytes) noexcept override;
   void on_writable(TcpLink& link) noexcept override;
-  void on_peer_closed(TcpLink& link) noexcept override;
+  void on_peer_closed(TcpLink& link, bool broken) noexcept override;
   void on_linger(TcpLink& link) noexcept override;
   // Network.
   void detach(Link& link, uint32_t to) noexcept override;

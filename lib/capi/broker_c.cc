@@ -36,6 +36,7 @@ Limits limits_of(const mqttq_limits& given) {
   MQTTQ_TAKE(retained_bytes_max);
   MQTTQ_TAKE(message_rate);
   MQTTQ_TAKE(byte_rate);
+  MQTTQ_TAKE(connect_size_max, kRemainingLengthMax);
 #undef MQTTQ_TAKE
   if (given.topic_alias_maximum == UINT32_MAX) {
     limits.topic_alias_maximum = 0;
@@ -91,10 +92,15 @@ mqttq_status mqttq_broker::running(mqttq_error* error) const noexcept {
   return MQTTQ_OK;
 }
 
-mqttq_status mqttq_broker::may_wait(mqttq_error* error) const noexcept {
-  for (uint32_t i = 0; !host_loop && i < broker->shard_count(); ++i) {
-    if (broker->shard(i).is_here()) return fail(error, MQTTQ_ESTATE, "inside a callback on a shard's thread");
+bool mqttq_broker::inside_callback() const noexcept {
+  for (uint32_t i = 0; i < broker->shard_count(); ++i) {
+    if (broker->shard(i).is_here()) return true;
   }
+  return false;
+}
+
+mqttq_status mqttq_broker::may_wait(mqttq_error* error) const noexcept {
+  if (inside_callback()) return fail(error, MQTTQ_ESTATE, "inside a callback on a shard's thread");
   return running(error);
 }
 
@@ -181,7 +187,7 @@ int mqttq_broker_timeout_ms(mqttq_broker* broker) {
 
 mqttq_status mqttq_broker_turn(mqttq_broker* broker, uint32_t budget_us) {
   return guard(nullptr, [&]() -> mqttq_status {
-    if (!broker->host_loop || !broker->started || broker->stopped) return MQTTQ_ESTATE;
+    if (!broker->host_loop || !broker->started || broker->stopped || broker->inside_callback()) return MQTTQ_ESTATE;
     Shard& shard = broker->broker->shard(0);
     const Instant until = clock_now() + int64_t{budget_us} * kMicrosecond;
     do {

@@ -37,6 +37,7 @@ struct mqttq_broker final : private mqttq::LogSink {
   // thread, which is where callbacks with MQTTQ_ON_SHARD run.
   mqttq_status running(mqttq_error* error) const noexcept;
   mqttq_status may_wait(mqttq_error* error) const noexcept;
+  bool inside_callback() const noexcept;
   // Throws std::bad_alloc. nullptr when there are too many.
   mqttq_namespace* open_namespace(std::string_view name);
   // Static for as long as the broker lives. Any thread.

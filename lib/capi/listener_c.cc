@@ -42,7 +42,8 @@ const char* mqttq_listener_address(const mqttq_listener* listener) { return list
 void mqttq_listener_close(mqttq_listener* listener) {
   if (!listener) return;
   static_cast<void>(guard(nullptr, [&]() -> mqttq_status {
-    listener->broker->broker->close_listener(listener->id);
+    // Inside a callback its shard cannot be waited for: it is then done at the end of the turn.
+    listener->broker->broker->close_listener(listener->id, !listener->broker->inside_callback());
     return MQTTQ_OK;
   }));
   delete listener;

@@ -14,9 +14,17 @@ const Message& of(const mqttq_message* message) noexcept { return *reinterpret_c
 
 // Why the properties are not what MQTT can carry, or nullptr.
 const char* judge(const mqttq_message_config& config) noexcept {
+  const std::pair<const char*, mqttq_bytes> given[] = {{"topic: NULL with a size", config.topic},
+                                                       {"payload: NULL with a size", config.payload},
+                                                       {"content_type: NULL with a size", config.content_type},
+                                                       {"response_topic: NULL with a size", config.response_topic},
+                                                       {"correlation_data: NULL with a size", config.correlation_data}};
+  for (const auto& [fault, bytes] : given) {
+    if (bytes.size && !bytes.data) return fault;
+  }
   const auto is_text = [](mqttq_bytes bytes) { return bytes.size <= 65'535 && is_valid_utf8(text_of(bytes)); };
   if (!is_valid_topic_name(text_of(config.topic))) return "topic: not a topic name";
-  if (text_of(config.topic).starts_with("$SYS")) return "topic: $SYS is the broker's own";
+  if (is_sys_topic(text_of(config.topic))) return "topic: $SYS is the broker's own";
   if (config.qos > 2) return "qos: more than 2";
   if (config.payload.size > kRemainingLengthMax - 70'000) return "payload: larger than a packet can be";
   if (!is_text(config.content_type)) return "content_type: not UTF-8 of at most 65 535 bytes";
@@ -28,6 +36,9 @@ const char* judge(const mqttq_message_config& config) noexcept {
   size_t size = 0;
   for (size_t i = 0; i < config.user_property_count; ++i) {
     const mqttq_user_property& property = config.user_properties[i];
+    if ((property.name.size && !property.name.data) || (property.value.size && !property.value.data)) {
+      return "user_properties: NULL with a size";
+    }
     if (!is_text(property.name) || !is_text(property.value))
       return "user_properties: not UTF-8 of at most 65 535 bytes";
     size += property.name.size + property.value.size + 5;

@@ -103,6 +103,14 @@ uint64_t mqttq_subscriber_dropped(const mqttq_subscriber* subscriber) { return s
 void mqttq_subscriber_close(mqttq_subscriber* subscriber) {
   if (!subscriber) return;
   static_cast<void>(guard(nullptr, [&]() -> mqttq_status {
+    if (subscriber->broker->inside_callback()) {  // lists are being walked: at the end of the turn, and nobody waits
+      subscriber->broker->broker->shard(subscriber->shard).run_soon([subscriber](ShardCore& core, Instant now) {
+        subscriber->sink.close(core, now);
+        delete subscriber;
+      });
+      subscriber = nullptr;
+      return MQTTQ_OK;
+    }
     subscriber->broker->on_shard_or_here(subscriber->shard,
                                          [&](ShardCore& core, Instant now) { subscriber->sink.close(core, now); });
     return MQTTQ_OK;

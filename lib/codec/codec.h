@@ -13,6 +13,8 @@ namespace mqttq::codec {
 
 // The version is in the packet. UnsupportedProtocolVersion if the name is MQTT's and the level is not 3, 4 or 5.
 Decoded<ConnectView> decode_connect(Bytes packet) noexcept;
+// The version whose CONNACK is understood by the Client that sent this CONNECT of a level that is not supported.
+ProtocolVersion refusal_version(Bytes packet) noexcept;
 Decoded<ConnackView> decode_connack(Bytes packet, ProtocolVersion version) noexcept;
 Decoded<PublishView> decode_publish(Bytes packet, ProtocolVersion version) noexcept;
 // PUBACK, PUBREC, PUBREL and PUBCOMP.

@@ -127,6 +127,16 @@ Decoded<ConnectView> decode_connect(Bytes packet) noexcept {
   return view;
 }
 
+// A level above 5 is a later version, which can read 5's refusal [MQTT-3.1.2-2]. All others know the return codes of
+// 3.x, Mosquitto's bridges among them: their levels are 3 and 4 with the highest bit set, which they take back at 1.
+ProtocolVersion refusal_version(Bytes packet) noexcept {
+  Reader in(packet.subspan(fixed_header_size(packet, false)));
+  std::string_view name;
+  uint8_t level = 0;
+  const bool known = in.unjudged_text(name) && in.u8(level) && name == kProtocolName;
+  return known && level > 5 && level < 0x80 ? ProtocolVersion::V5 : ProtocolVersion::V311;
+}
+
 void encode(const ConnectView& packet, Writer& out) noexcept {
   const bool v5 = packet.version == ProtocolVersion::V5;
   uint8_t flags = 0;

@@ -32,7 +32,7 @@ RouteCache::Outcome RouteCache::find(NamespaceId namespace_id, std::string_view 
     route = &entry->route;
     return Outcome::Found;
   }
-  RouteRef walked = router_.match(namespace_id, topic_name);
+  RouteRef walked = router_.match(namespace_id, topic_name, &visits_);
   if (!walked) return Outcome::NoMemory;
   if (!entry) {
     auto* topic = static_cast<char*>(allocate(topic_name.size()));

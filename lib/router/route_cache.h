@@ -19,6 +19,8 @@ class RouteCache {
   // The current route of `topic_name`, borrowed until the next call. `levels_max`: names with more levels are invalid.
   Outcome find(NamespaceId namespace_id, std::string_view topic_name, uint32_t levels_max,
                const RouteRef*& route) noexcept;
+  // Levels of filters that were looked at since the last call.
+  uint32_t take_visits() noexcept { return std::exchange(visits_, 0); }
 
  private:
   static constexpr uint32_t kWays = 4;
@@ -41,6 +43,7 @@ class RouteCache {
 
   Router& router_;
   const uint32_t set_count_;
+  uint32_t visits_ = 0;
   std::unique_ptr<Set[]> sets_;
   RouteRef uncached_;  // what find() gave when there was no memory to remember it
 };

@@ -55,10 +55,11 @@ void Router::outdate(const Filter& filter) noexcept {
   }
 }
 
-RouteRef Router::build(NamespaceId namespace_id, std::string_view topic_name, Array<Filter*>& filters) noexcept {
+RouteRef Router::build(NamespaceId namespace_id, std::string_view topic_name, Array<Filter*>& filters,
+                       uint32_t& visits) noexcept {
   uint64_t shards = 0, durable_shards = 0, answering_shards = 0;
   bool complete = true;
-  tree_.match(namespace_id, topic_name, [&](Filter& filter) {
+  tree_.match(namespace_id, topic_name, visits, [&](Filter& filter) {
     const uint64_t interested = filter.shards();
     if (!interested || !(complete = complete && filters.make_room()) || !try_share(filter.references_)) return;
     static_cast<void>(filters.push_back(&filter));  // there is room
@@ -78,9 +79,11 @@ RouteRef Router::build(NamespaceId namespace_id, std::string_view topic_name, Ar
   return RouteRef(route);
 }
 
-RouteRef Router::match(NamespaceId namespace_id, std::string_view topic_name) noexcept {
+RouteRef Router::match(NamespaceId namespace_id, std::string_view topic_name, uint32_t* visits) noexcept {
   Array<Filter*> filters;
-  RouteRef route = build(namespace_id, topic_name, filters);
+  uint32_t count = 0;
+  RouteRef route = build(namespace_id, topic_name, filters, count);
+  if (visits) *visits += count;
   if (!route) {
     const std::lock_guard lock(mutex_);
     for (Filter* filter : filters) drop(*filter);
@@ -91,7 +94,8 @@ RouteRef Router::match(NamespaceId namespace_id, std::string_view topic_name) no
 RouteRef Router::match_from_outside(NamespaceId namespace_id, std::string_view topic_name) noexcept {
   Array<Filter*> filters;
   const std::lock_guard lock(mutex_);  // nothing is reclaimed meanwhile
-  RouteRef route = build(namespace_id, topic_name, filters);
+  uint32_t visits = 0;
+  RouteRef route = build(namespace_id, topic_name, filters, visits);
   if (!route) {
     for (Filter* filter : filters) drop(*filter);
   }

@@ -27,7 +27,8 @@ class Router {
 
   // What matches a valid topic name. The version is to be read before. Empty when the allocator refuses.
   // Thread: a shard's, online.
-  RouteRef match(NamespaceId namespace_id, std::string_view topic_name) noexcept;
+  // visits: nullable; is added how many levels of filters were looked at.
+  RouteRef match(NamespaceId namespace_id, std::string_view topic_name, uint32_t* visits = nullptr) noexcept;
   // The same for any other thread.
   RouteRef match_from_outside(NamespaceId namespace_id, std::string_view topic_name) noexcept;
 
@@ -51,7 +52,8 @@ class Router {
   static constexpr uint32_t kNamespaceVersions = 64, kLevelVersions = 4096, kExactVersions = 16'384;
 
   // The route, or nothing, with the filters found so far in `filters`, each shared once.
-  RouteRef build(NamespaceId namespace_id, std::string_view topic_name, Array<Filter*>& filters) noexcept;
+  RouteRef build(NamespaceId namespace_id, std::string_view topic_name, Array<Filter*>& filters,
+                 uint32_t& visits) noexcept;
   void end(Route& route) noexcept;
   // Under the lock.
   void drop(Filter& filter) noexcept;

@@ -36,16 +36,17 @@ class TopicTree {
 
   // Calls found(Filter&) for each filter that matches the valid topic name. [MQTT-4.7.1-2] and -3; a filter that
   // begins with a wildcard does not match a name that begins with '$' [MQTT-4.7.2-1].
+  // visits: is added the number of levels looked at.
   template <class Found>
-  void match(NamespaceId namespace_id, std::string_view topic_name, Found&& found) const noexcept {
+  void match(NamespaceId namespace_id, std::string_view topic_name, uint32_t& visits, Found&& found) const noexcept {
     if (Filter* exact = find_exact(namespace_id, topic_name)) found(*exact);
     const bool reserved = topic_name.front() == '$';
     const Levels levels(topic_name);
     if (const TopicNode* literal = find_first(namespace_id, levels.first)) {
-      match_below(*literal, levels.rest, found);
+      match_below(*literal, levels.rest, visits, found);
     }
     if (reserved) return;
-    if (const TopicNode* plus = find_first(namespace_id, "+")) match_below(*plus, levels.rest, found);
+    if (const TopicNode* plus = find_first(namespace_id, "+")) match_below(*plus, levels.rest, visits, found);
     if (const TopicNode* multi = find_first(namespace_id, "#")) {
       if (Filter* filter = multi->filter.load(std::memory_order_acquire)) found(*filter);
     }
@@ -72,15 +73,17 @@ class TopicTree {
   };
 
   template <class Found>
-  void match_below(const TopicNode& node, std::string_view rest, Found&& found) const noexcept {
+  void match_below(const TopicNode& node, std::string_view rest, uint32_t& visits, Found&& found) const noexcept {
+    ++visits;
     if (Filter* multi = node.multi.load(std::memory_order_acquire)) found(*multi);
     if (!rest.data()) {
       if (Filter* filter = node.filter.load(std::memory_order_acquire)) found(*filter);
       return;
     }
     const Levels levels(rest);
-    if (const TopicNode* literal = find_child(node, levels.first)) match_below(*literal, levels.rest, found);
-    if (const TopicNode* plus = node.plus.load(std::memory_order_acquire)) match_below(*plus, levels.rest, found);
+    if (const TopicNode* literal = find_child(node, levels.first)) match_below(*literal, levels.rest, visits, found);
+    if (const TopicNode* plus = node.plus.load(std::memory_order_acquire))
+      match_below(*plus, levels.rest, visits, found);
   }
   template <class Visit>
   static void for_each_below(const TopicNode& node, Visit& visit) noexcept {

@@ -10,15 +10,17 @@
 namespace mqttq {
 
 namespace {
-constexpr size_t kFlushEarly = 128 * 1024;  // bytes gathered at which a turn does not wait for its end
-}
+constexpr size_t kFlushEarly = 128 * 1024;    // bytes gathered at which a turn does not wait for its end
+constexpr uint32_t kWorkPerTurn = 50'000;     // packets, copies sent and topic levels looked at: some 10 ms
+constexpr int64_t kAnswersMax = 2 * kSecond;  // what a client that sends nothing more waits for its answers
+}  // namespace
 
 MovedConnection::~MovedConnection() {
   if (link) link->close(true);
 }
 
 Connection::Connection(ShardCore& shard, Link& link, const ListenerInfo& listener, Instant now) noexcept
-    : shard_(shard), link_(&link), listener_(listener), namespace_id_(listener.namespace_id), last_read_(now) {
+    : shard_(shard), link_(&link), listener_(listener), namespace_id_(listener.namespace_id), last_packet_(now) {
   on_due = on_timer;
   const uint32_t timeout_ms =
       listener.connect_timeout_ms ? listener.connect_timeout_ms : shard.limits().connect_timeout_ms;
@@ -42,7 +44,6 @@ uint32_t Connection::packet_size_max() const noexcept {
 
 void Connection::on_read(Bytes bytes, Instant now) noexcept {
   if (state_ == State::Closing) return;
-  last_read_ = now;
   shard_.counters().bytes_received.add(bytes.size());
   if (stall_ != Stall::None) {
     keep_tail(bytes, now);
@@ -60,6 +61,7 @@ void Connection::on_read(Bytes bytes, Instant now) noexcept {
 
 size_t Connection::process(Bytes bytes, Instant now) noexcept {
   size_t done = 0;
+  uint32_t work = 0;
   while (state_ != State::Closing && state_ != State::Moved && stall_ == Stall::None) {
     const Bytes rest = bytes.subspan(done);
     const codec::Frame frame = codec::scan_frame(rest);
@@ -68,7 +70,8 @@ size_t Connection::process(Bytes bytes, Instant now) noexcept {
       protocol_error(ReasonCode::MalformedPacket, now);
       break;
     }
-    if (frame.size > packet_size_max()) {
+    if (frame.size > packet_size_max() ||
+        (state_ == State::AwaitConnect && frame.size > shard_.limits().connect_size_max)) {
       protocol_error(ReasonCode::PacketTooLarge, now);  // [MQTT-3.2.2-15]
       break;
     }
@@ -84,7 +87,13 @@ size_t Connection::process(Bytes bytes, Instant now) noexcept {
     if (!take_rate_tokens(frame, now)) break;
     if (handle(frame, rest.first(frame.size), now) == Handled::Stalled) break;
     shard_.counters().packets_received.add();
+    last_packet_ = now;  // [MQTT-3.1.2-22] counts packets: bytes that never become one keep nobody alive
     done += frame.size;
+    work += 1 + shard_.take_work();
+    if (work > kWorkPerTurn && done < bytes.size() && stall_ == Stall::None && state_ == State::Connected) {
+      stall(Stall::Turn, now);
+      break;
+    }
   }
   return state_ == State::Closing ? bytes.size() : done;
 }
@@ -188,8 +197,9 @@ Connection::Handled Connection::stall(Stall why, Instant now) noexcept {
     reading_paused_ = true;
     link_->pause_reading(true);
   }
-  if (why == Stall::MailboxFull) shard_.mark_stalled(*this);
-  last_read_ = now;  // it is we who do not read: that is not held against the peer
+  if (why == Stall::MailboxFull || why == Stall::Turn) shard_.mark_stalled(*this);
+  if (why == Stall::Turn) shard_.mark_try_again();
+  last_packet_ = now;  // it is we who do not read: that is not held against the peer
   return Handled::Stalled;
 }
 
@@ -201,13 +211,13 @@ bool Connection::resume(Instant now) noexcept {
     return true;
   }
   stall_ = Stall::None;
-  last_read_ = now;
+  last_packet_ = now;
   process_tail(now);
   if (stall_ == Stall::None && reading_paused_ && state_ != State::Closing && state_ != State::Moved) {
     reading_paused_ = false;
     link_->pause_reading(false);
   }
-  return stall_ == Stall::MailboxFull;
+  return stall_ == Stall::MailboxFull || stall_ == Stall::Turn;
 }
 
 bool Connection::take_rate_tokens(const codec::Frame& frame, Instant now) noexcept {
@@ -268,6 +278,14 @@ std::byte* Connection::output_bytes(size_t size) noexcept {
   }
   if (!dirty) shard_.mark_dirty(*this);
   return out;
+}
+
+void Connection::say_too_large() noexcept {
+  constexpr size_t kSize = 4;
+  if (version_ != ProtocolVersion::V5 || packet_size_out_ < kSize) return;
+  codec::DisconnectView disconnect;
+  disconnect.reason_code = ReasonCode::PacketTooLarge;
+  send(disconnect, version_);
 }
 
 void Connection::send_ack(codec::PacketType type, uint16_t packet_id, ReasonCode reason) noexcept {
@@ -373,10 +391,22 @@ void Connection::protocol_error(ReasonCode reason, Instant now) noexcept {
   close(reason, now);
 }
 
-void Connection::on_peer_closed(Instant) noexcept {
+// A peer that has shut its side alone still reads: it is told what became of the publishes it sent before.
+void Connection::on_peer_closed(bool broken, Instant now) noexcept {
+  const bool unanswered = state_ == State::Connected && !session_->open_publishes().empty();
+  if (!broken && unanswered && !std::exchange(peer_finished_, true)) {
+    shard_.timers().arm(*this, now + kAnswersMax);
+    return;
+  }
   peer_gone_ = true;
   if (state_ == State::Closing) return;
   if (state_ == State::AwaitConnect) shard_.counters().connections_refused.add();
+  state_ = State::Closing;
+  shard_.mark_closing(*this);
+}
+
+void Connection::on_all_answered() noexcept {
+  if (!peer_finished_ || state_ == State::Closing) return;
   state_ = State::Closing;
   shard_.mark_closing(*this);
 }
@@ -421,8 +451,12 @@ void Connection::on_timer(Timer& timer, Instant now) noexcept {
     case State::Closing: return;
     case State::Connected: break;
   }
+  if (connection.peer_finished_) {
+    connection.on_peer_closed(true, now);
+    return;
+  }
   // The wheel is not touched for every packet: the timer looks when the last came.
-  const Instant due = connection.last_read_ + int64_t{connection.keep_alive_s_} * 1500 * kMillisecond;
+  const Instant due = connection.last_packet_ + int64_t{connection.keep_alive_s_} * 1500 * kMillisecond;
   if (connection.stall_ == Stall::None && due <= now) {
     connection.shard_.counters().keep_alive_timeouts.add();
     connection.close(ReasonCode::KeepAliveTimeout, now);

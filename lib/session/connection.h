@@ -51,7 +51,7 @@ class Connection final : private Timer {
   // --- from the transport
   void on_read(Bytes bytes, Instant now) noexcept;
   void on_writable(Instant now) noexcept;
-  void on_peer_closed(Instant now) noexcept;
+  void on_peer_closed(bool broken, Instant now) noexcept;
 
   // --- from the session
   // Room in the outbox for a message that would have to wait in memory?
@@ -62,6 +62,8 @@ class Connection final : private Timer {
 
   // PUBACK or PUBREC for a publish whose takers have all answered.
   void answer_open_publish(const OpenPublish& done, Instant now) noexcept;
+  // None is left that waits.
+  void on_all_answered() noexcept;
 
   // Sends DISCONNECT where the version has it, and closes at the end of the turn.
   void close(ReasonCode reason, Instant now) noexcept;
@@ -97,7 +99,7 @@ class Connection final : private Timer {
   friend class ShardCore;
   enum class State : uint8_t { AwaitConnect, Authenticating, Moved, Connected, Closing };
   // Why nothing more is handled: the packet at the front of tail_ has to wait, or a publish is still held.
-  enum class Stall : uint8_t { None, MailboxFull, AccessAnswer, GroupAnswer, OutputFull, Rate };
+  enum class Stall : uint8_t { None, MailboxFull, AccessAnswer, GroupAnswer, OutputFull, Rate, Turn };
   enum class Handled : uint8_t { Yes, Stalled };
 
   // What is remembered of the client's permissions, by action and topic.
@@ -154,6 +156,8 @@ class Connection final : private Timer {
   template <class... Packet>
   void send(const Packet&... packet) noexcept;
   std::byte* output_bytes(size_t size) noexcept;
+  // DISCONNECT 0x95 if that is not too large itself.
+  void say_too_large() noexcept;
 
   void arm_keep_alive(Instant now) noexcept;
   static void on_timer(Timer& timer, Instant now) noexcept;
@@ -175,7 +179,8 @@ class Connection final : private Timer {
   ReasonCode close_reason_ = ReasonCode::Success;
   bool reading_paused_ = false;
   bool peer_gone_ = false;
-  bool publish_will_ = true;  // no DISCONNECT took it back
+  bool peer_finished_ = false;  // it sends nothing more, and is still to be answered
+  bool publish_will_ = true;    // no DISCONNECT took it back
   bool assigned_client_id_ = false;
   bool authenticated_ = false;
   bool link_full_ = false;
@@ -184,7 +189,7 @@ class Connection final : private Timer {
   uint32_t packet_size_out_ = 0;                       // the client's Maximum Packet Size, 0 = none
   uint32_t serial_ = 0;
   uint32_t next_question_ = 1;
-  Instant last_read_{};
+  Instant last_packet_{};
   Instant connect_due_{};
   struct Alias {
     char* text;  // owned

@@ -27,8 +27,10 @@ void Connection::send(const Packet&... packet) noexcept {
   codec::Writer counting;
   codec::encode(packet..., counting);
   if (packet_size_out_ && counting.size() > packet_size_out_) {  // nothing in it could be left out [MQTT-3.1.2-24]
+    const bool connected = state_ == State::Connected;
     state_ = State::Closing;
     shard_.mark_closing(*this);
+    if (connected) say_too_large();
     return;
   }
   if (std::byte* out = output_bytes(counting.size())) {

@@ -20,8 +20,7 @@ Connection::Handled Connection::handle_connect(Bytes packet, Instant now) noexce
     shard_.log_peer("bad CONNECT", *this, connect.reason(), now);
     // What cannot be told apart from another protocol is not answered; an unknown version is [MQTT-3.1.2-2].
     if (connect.reason() == ReasonCode::UnsupportedProtocolVersion) {
-      version_ = ProtocolVersion::V311;  // return code 1, which every version understands as a refusal
-      if (packet.size() > 8 && std::to_integer<uint8_t>(packet[8]) > 5) version_ = ProtocolVersion::V5;
+      version_ = codec::refusal_version(packet);
       refuse(ReasonCode::UnsupportedProtocolVersion, now);
     } else {
       close(connect.reason(), now);
@@ -219,7 +218,6 @@ bool Connection::prepare_will(const codec::ConnectView& connect) noexcept {
 
 void Connection::accept(const codec::ConnectView& connect, bool session_present, Instant now) noexcept {
   const Limits& limits = shard_.limits();
-  state_ = State::Connected;
   serial_ = shard_.next_connection_serial();
   codec::ConnackView connack;
   connack.session_present = session_present;  // [MQTT-3.2.2-2] [MQTT-3.2.2-3]
@@ -242,6 +240,7 @@ void Connection::accept(const codec::ConnectView& connect, bool session_present,
     if (!session_present) shard_.end_session(*session, now);
     return;
   }
+  state_ = State::Connected;
   arm_keep_alive(now);
   session_->attach(*this, now);
   if (SessionObserver* observer = shard_.observer()) {
@@ -257,7 +256,8 @@ Connection::Handled Connection::handle_disconnect(Bytes packet, Instant now) noe
     protocol_error(disconnect.reason(), now);
     return Handled::Yes;
   }
-  if (!codec::is_client_disconnect_reason(disconnect->reason_code)) {  // [MQTT-3.14.2-1]
+  // A reason of the server's [MQTT-3.14.2-1], or a Server Reference, which is the server's to give (MQTT5 3.14.2.2.5).
+  if (!codec::is_client_disconnect_reason(disconnect->reason_code) || disconnect->server_reference.data()) {
     protocol_error(ReasonCode::ProtocolError, now);
     return Handled::Yes;
   }

@@ -7,6 +7,7 @@ namespace mqttq {
 
 struct Limits {
   uint32_t packet_size_max = 1024 * 1024;       // bytes of one packet from a peer; 0x95, then closed
+  uint32_t connect_size_max = 256 * 1024;       // bytes of CONNECT; closed
   uint32_t topic_size_max = 65'535;             // bytes; 0x90 or 0x8F
   uint32_t topic_levels_max = 128;              // at most 1024; 0x90 or 0x8F
   uint32_t connect_timeout_ms = 10'000;         // from accept to a whole CONNECT; closed

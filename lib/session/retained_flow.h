@@ -11,7 +11,8 @@ namespace mqttq {
 class Session;
 
 // What one subscription is to get: to be asked for, asked for, or come and not sent yet. Live messages that its filter
-// matches wait behind it, so that what is older comes first. Owned by its shard's slab, by whose handle answers find it.
+// matches wait behind it, so that what is older comes first. Owned by its shard's slab, by whose handle answers find
+// it.
 struct RetainedFlow : ListLink<struct FlowTag> {
   explicit RetainedFlow(Session& of) noexcept : session(of) {}
   ~RetainedFlow() { release(text); }

@@ -722,7 +722,9 @@ void Session::answer_publishes(Instant now) noexcept {
     }
     if (here) connection_->answer_open_publish(done, now);
   }
-  if (open_publishes_.empty()) open_publishes_.reset();
+  if (!open_publishes_.empty()) return;
+  open_publishes_.reset();
+  if (connection_) connection_->on_all_answered();
 }
 
 void Session::forget_old_receipts(Instant now) noexcept {

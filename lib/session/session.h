@@ -229,7 +229,7 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   uint32_t next_order_ = 0;
   HashTable<Subscription> subscriptions_;
   HashTable<JournalReader> readers_;  // by filter
-  Array<JournalReader*> ready_;  // a heap by number, with room for every reader
+  Array<JournalReader*> ready_;       // a heap by number, with room for every reader
   PacketIdMap<InflightEntry> inflight_;
   uint32_t unsent_count_ = 0;  // of inflight_, to be sent again on this connection
   Ring<uint16_t> unsent_;      // in their order; some may have been answered since
@@ -243,7 +243,7 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   Instant will_due_{INT64_MAX};
   Instant expiry_due_{INT64_MAX};
   HashTable<GroupMembership> memberships_;
-  bool some_group_found_full_ = false;      // and is to hear when there is room
+  bool some_group_found_full_ = false;          // and is to hear when there is room
   IntrusiveList<RetainedFlow, FlowTag> flows_;  // oldest first; those that were asked for stand in front
   uint32_t flow_count_ = 0;
   uint32_t flows_asked_ = 0;             // and not answered by all shards

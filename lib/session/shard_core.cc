@@ -389,6 +389,7 @@ bool ShardCore::deliver_here(MovingMessage& message, const Route& route, const P
     handle = Slab<OpenAnswer>::handle(*open);
   }
   taken = fan_out_.deliver(message, route, handle, now);
+  work_ += taken;
   if (const uint32_t lost = fan_out_.take_lost_count()) {
     counters_.messages_dropped.add(lost);
     counters_.dropped_no_memory.add(lost);

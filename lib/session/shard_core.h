@@ -86,8 +86,8 @@ class ShardCore final : private GroupCourier {
   Connection* open(Link& link, const ListenerInfo& listener, Instant now) noexcept;
   void on_read(Connection& connection, Bytes bytes, Instant now) noexcept { connection.on_read(bytes, now); }
   void on_writable(Connection& connection, Instant now) noexcept { connection.on_writable(now); }
-  // The peer is gone. The link is closed by the core.
-  void on_closed(Connection& connection, Instant now) noexcept { connection.on_peer_closed(now); }
+  // The peer sends nothing more or, `broken`, is gone. The link is closed by the core.
+  void on_closed(Connection& connection, bool broken, Instant now) noexcept { connection.on_peer_closed(broken, now); }
 
   // --- before it runs
   void set_access(AccessControl* access) noexcept { world_.access = access; }
@@ -192,7 +192,9 @@ class ShardCore final : private GroupCourier {
   void mark_pump(Session& session) noexcept;
   // It goes to shard `to` at the end of the turn, with all that it has read.
   void mark_moving(Connection& connection, uint32_t to) noexcept;
-  // Memory was refused to something that is tried again at the next turn.
+  // What was done since the last call that costs more than the packet it was done for: copies sent, levels looked at.
+  uint32_t take_work() noexcept { return std::exchange(work_, 0) + routes_.take_visits(); }
+  // There is a next turn at once: for what memory was refused to, or what has had to wait and has room.
   void mark_try_again() noexcept { try_again_ = true; }
 
   // Of which a peer can cause any number: at most a few a second are let through.
@@ -297,6 +299,7 @@ class ShardCore final : private GroupCourier {
   bool look_for_answers_ = false;  // some OpenAnswer is complete and not sent
   bool try_again_ = false;         // at the next turn, what memory was refused to
   bool running_inside_ = false;
+  uint32_t work_ = 0;
   bool wants_messages_ = false;
 };
 

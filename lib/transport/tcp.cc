@@ -77,7 +77,7 @@ void TcpLink::on_events(int status, int events) noexcept {
   if (lingering_) {
     discard();
   } else if (status < 0) {
-    owner_->on_peer_closed(*this);
+    owner_->on_peer_closed(*this, true);
   } else {
     if (events & UV_WRITABLE) {
       want_writable_ = false;
@@ -89,7 +89,7 @@ void TcpLink::on_events(int status, int events) noexcept {
       if (got > 0) {
         owner_->on_read(*this, buffer.first(static_cast<size_t>(got)));
       } else if (got == 0 || (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)) {
-        owner_->on_peer_closed(*this);
+        owner_->on_peer_closed(*this, got != 0);
       }
     }
     watch();

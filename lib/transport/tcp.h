@@ -20,8 +20,8 @@ class TcpOwner {
   virtual std::span<std::byte> read_buffer() noexcept = 0;
   virtual void on_read(TcpLink& link, Bytes bytes) noexcept = 0;
   virtual void on_writable(TcpLink& link) noexcept = 0;
-  // The peer closed, or the connection broke. The owner closes the link.
-  virtual void on_peer_closed(TcpLink& link) noexcept = 0;
+  // The peer sends nothing more, but may still read; or, `broken`, it is gone. The owner closes the link.
+  virtual void on_peer_closed(TcpLink& link, bool broken) noexcept = 0;
   // The link was closed in good order and waits for the peer to read; the owner calls end() when that takes too long.
   virtual void on_linger(TcpLink& link) noexcept = 0;
 

@@ -89,15 +89,14 @@ TEST_CASE("callbacks on a worker and on the shard decide as well", "[abi]") {
   }
 }
 
-TEST_CASE("a call that would wait for a shard is refused on a shard's own thread", "[abi]") {
-  struct Calls {
-    mqttq_broker* broker = nullptr;
-    mqttq_events* events = nullptr;
-    std::vector<mqttq_status> statuses;
-  } calls;
-  Host host{2};
-  const mqttq_event_fn wait_inside = [](void* user, const mqttq_event* event) {
-    Calls& to = *static_cast<Calls*>(user);
+// What a callback on a shard's thread tries, and what it is told.
+struct WaitingCalls {
+  mqttq_broker* broker = nullptr;
+  mqttq_events* events = nullptr;
+  std::vector<mqttq_status> statuses;
+
+  static void try_all(void* user, const mqttq_event* event) {
+    auto& to = *static_cast<WaitingCalls*>(user);
     mqttq_clients* clients = nullptr;
     uint64_t cursor = 0;
     to.statuses.push_back(mqttq_clients_list(to.broker, nullptr, {}, &cursor, 0, &clients, nullptr));
@@ -111,16 +110,56 @@ TEST_CASE("a call that would wait for a shard is refused on a shard's own thread
     subscriber.events = to.events;
     mqttq_subscriber* made = nullptr;
     to.statuses.push_back(mqttq_subscriber_open(to.broker, &subscriber, &made, nullptr));
-    mqttq_reply_access(to.broker, &event->reply, 1, 0);
-  };
-  mqttq_events* events = host.open_events(MQTTQ_ON_SHARD, wait_inside, &calls);
+    to.statuses.push_back(mqttq_broker_turn(to.broker, 0));
+    if (event->has_reply) mqttq_reply_access(to.broker, &event->reply, 1, 0);
+  }
+};
+
+TEST_CASE("a call that would wait for a shard is refused on a shard's own thread", "[abi]") {
+  WaitingCalls calls;
+  Host host{2};
+  mqttq_events* events = host.open_events(MQTTQ_ON_SHARD, WaitingCalls::try_all, &calls);
   calls.broker = host.get();
   calls.events = events;
   ask(host, events, true, false);
   host.start();
   WireClient client(host.listen());
   CHECK(client.connect({.client_id = "a"}) == 0);
-  CHECK(calls.statuses == std::vector<mqttq_status>(4, MQTTQ_ESTATE));
+  CHECK(calls.statuses == std::vector<mqttq_status>(5, MQTTQ_ESTATE));
+}
+
+TEST_CASE("in a host's loop calls inside a callback are refused too, and what is closed there ends with the turn",
+          "[abi]") {
+  struct Closing : WaitingCalls {
+    mqttq_subscriber* other = nullptr;
+    int calls = 0;
+  } closing;
+  mqttq_broker_config config = broker_config();
+  config.host_loop = 1;
+  Host host{config};
+  const mqttq_event_fn close_other = [](void* user, const mqttq_event* event) {
+    auto& to = *static_cast<Closing*>(user);
+    ++to.calls;
+    WaitingCalls::try_all(&to, event);
+    mqttq_subscriber_close(std::exchange(to.other, nullptr));
+  };
+  mqttq_events* events = host.open_events(MQTTQ_ON_SHARD, close_other, static_cast<void*>(&closing));
+  closing.broker = host.get();
+  closing.events = events;
+  REQUIRE(mqttq_broker_start(host.get(), nullptr) == MQTTQ_OK);
+  host.subscribe("t", events, 0);
+  mqttq_subscriber_config subscriber = make(mqttq_subscriber_config_init);
+  subscriber.topic_filter = {"t", 1};
+  subscriber.events = events;
+  subscriber.user = &closing;
+  REQUIRE(mqttq_subscriber_open(host.get(), &subscriber, &closing.other, nullptr) == MQTTQ_OK);
+  host.publish("t", "1", 0);
+  for (int i = 0; i < 4; ++i) REQUIRE(mqttq_broker_turn(host.get(), 0) == MQTTQ_OK);
+  CHECK(closing.calls == 2);
+  CHECK(closing.statuses == std::vector<mqttq_status>(10, MQTTQ_ESTATE));
+  host.publish("t", "2", 0);
+  for (int i = 0; i < 4; ++i) REQUIRE(mqttq_broker_turn(host.get(), 0) == MQTTQ_OK);
+  CHECK(closing.calls == 3);
 }
 
 TEST_CASE("a ring says what callbacks its mode needs", "[abi]") {

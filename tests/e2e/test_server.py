@@ -238,3 +238,18 @@ def test_any_number_of_shards(tmp_path, clients, shards):
         broker.stop()
     finally:
         broker.child.kill()
+
+
+def test_nothing_a_client_is_called_drives_a_terminal(run):
+    """Controls beyond ASCII in a client id are written as their numbers, in text and in JSON."""
+    client_id = "a\u009b\u0085\u2028\u202e\u2066é€".encode()
+    for form in ("text", "json"):
+        server = run(*LISTEN, "--log-format", form)
+        port = int(server.wait_line(r"^mqttq-server ready\b.*:(\d+)")[1])
+        with socket.create_connection((HOST, port)) as client:
+            variable = b"\x00\x04MQTT\x04\x02\x00\x3c" + len(client_id).to_bytes(2, "big") + client_id
+            client.sendall(b"\x10" + bytes([len(variable)]) + variable + b"\x00\x00")  # and a packet of no type
+            line = server.wait_line(r"protocol error.*client=.*")[0]
+        assert "a\\u009b\\u0085\\u2028\\u202e\\u2066é€" in line
+        server.process.terminate()
+        assert server.wait_end() == 0

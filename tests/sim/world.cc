@@ -184,7 +184,7 @@ void World::serve_links(uint32_t shard) {
     if (link.peer_lost() && !chance(300)) {
       Connection& connection = *link.connection;
       link.connection = nullptr;  // nothing more is heard of it
-      core.on_closed(connection, now_);
+      core.on_closed(connection, true, now_);
     }
   }
 }

@@ -1,9 +1,11 @@
 """MQTT packets byte by byte, for what no well-behaved client would send. Knows just enough of the wire for that."""
 
 import dataclasses
+import os
 import socket
 import struct
 import time
+from typing import Any
 
 from harness.client import TIMEOUT_S, remaining
 
@@ -145,6 +147,20 @@ def subscribe(packet_id: int, *filters: tuple[str, int], version: int = 5, prope
     return packet(SUBSCRIBE << 4 | flags, body)
 
 
+def unsubscribe(packet_id: int, *filters: str, version: int = 5, properties: bytes = b"") -> bytes:
+    body = struct.pack(">H", packet_id)
+    if version >= 5:
+        body += varint(len(properties)) + properties
+    return packet(UNSUBSCRIBE << 4 | 2, body + b"".join(map(string, filters)))
+
+
+def will(topic: str, payload: bytes, version: int = 5, qos: int = 0, retain: bool = False, clean: bool = True,
+         properties: bytes = b"") -> dict[str, Any]:
+    """What connect() needs for a will: its flags and its tail."""
+    tail = varint(len(properties)) + properties if version >= 5 else b""
+    return {"flags": clean << 1 | 4 | qos << 3 | retain << 5, "tail": tail + string(topic) + string(payload)}
+
+
 @dataclasses.dataclass(frozen=True)
 class Packet:
     type: int
@@ -187,6 +203,7 @@ class Published:
     properties: dict[str, list]
     payload: bytes
     dup: bool
+    retain: bool
 
     @staticmethod
     def of(received: Packet, version: int = 5) -> "Published":
@@ -203,7 +220,8 @@ class Published:
         if version >= 5:
             length, at = _read_varint(received.body, at)
             properties, at = decode_properties(received.body[at:at + length]), at + length
-        return Published(topic, qos, packet_id, properties, received.body[at:], bool(received.flags & 8))
+        return Published(topic, qos, packet_id, properties, received.body[at:], bool(received.flags & 8),
+                         bool(received.flags & 1))
 
 
 def _read_varint(data: bytes, at: int) -> tuple[int, int]:
@@ -241,6 +259,20 @@ class Socket:
             self._socket.sendall(data)
         except (BrokenPipeError, ConnectionResetError):
             pass
+
+    def send_until_full(self, data: bytes, size_max: int) -> int:
+        """Sends `data` again and again, until for a while nobody takes any; returns how many bytes that were.
+
+        size_max: bytes, of which not all may be taken.
+        """
+        sent = 0
+        self._socket.settimeout(0.3)  # seconds; when it is too short, the broker was asked to bear less
+        try:
+            while sent < size_max:
+                sent += self._socket.send(data[sent % len(data):])
+        except TimeoutError:
+            return sent
+        raise AssertionError(f"the broker took {sent} bytes, and no answer was read")
 
     def finish(self) -> None:
         """Says that nothing more will be sent; the broker's answers can still be read."""
@@ -308,6 +340,43 @@ class Socket:
         """The broker closes the connection and sends nothing before."""
         received = self.read(timeout_s)
         assert received is None, f"{received} came where the connection's end was expected"
+
+    def expect_end(self, version: int, reason_code: int) -> None:
+        """The broker ends the connection: after DISCONNECT in MQTT 5, without a word in MQTT 3."""
+        if version == 5:
+            self.expect_bytes(packet(DISCONNECT << 4, bytes([reason_code])))
+        self.expect_closed()
+
+    def expect_bytes(self, *expected: bytes) -> None:
+        """The next bytes are these; what comes behind them stays in the buffer."""
+        wanted = b"".join(expected)
+        deadline = time.monotonic() + TIMEOUT_S
+        while len(self._buffer) < len(wanted) and wanted.startswith(self._buffer):
+            data = self.read_raw(max(0.001, remaining(deadline)))
+            if not data:
+                break
+            self._buffer += data
+        found, self._buffer = self._buffer[:len(wanted)], self._buffer[len(wanted):]
+        assert found == wanted, f"{found.hex(' '):.1000} came where {wanted.hex(' '):.1000} was expected"
+
+    def wait_read(self) -> None:
+        """Waits until the broker has taken all that was sent out of its socket.
+
+        Linux says so in /proc/net/tcp: of the broker's end of this connection, how much is there and not read yet.
+        """
+        def address(name):
+            host, port = name
+            return f"{struct.unpack('=I', socket.inet_aton(host))[0]:08X}:{port:04X}"
+
+        line = f" {address(self._socket.getpeername())} {address(self._socket.getsockname())} "
+        deadline = time.monotonic() + TIMEOUT_S
+        while time.monotonic() < deadline:
+            with open("/proc/net/tcp", encoding="ascii") as table:
+                found = next((row for row in table if line in row), None)
+            if found is None or found.split()[4].endswith(":00000000"):  # gone, or nothing unread
+                return
+            os.sched_yield()
+        raise AssertionError(f"the broker read nothing in {TIMEOUT_S} s")
 
     def connect(self, client_id: str, **options) -> Packet:
         """Connects and returns CONNACK, which must accept."""

@@ -71,13 +71,69 @@ TEST_CASE("a packet larger than the maximum ends the connection when its header 
 
 TEST_CASE("a length that lies is given no more memory than what has come", "[session]") {
   TestSetup setup;
-  setup.limits.packet_size_max = 64 * 1024 * 1024;
+  setup.limits.packet_size_max = setup.limits.connect_size_max = 66 * 1024 * 1024;
   TestBroker broker(setup);
-  TestClient client(broker);
+  TestClient client(broker), connected(broker);
+  connected.accepted(connect_as("a"));
   const int64_t before = heap_bytes();
   client.raw("10 80 80 80 1f").raw("00 04");  // of 65 MB
+  connected.raw("30 80 80 80 1f 00 01");
   CHECK(heap_bytes() - before < 4096);
   CHECK_FALSE(client.closed());
+  CHECK_FALSE(connected.closed());
+}
+
+TEST_CASE("a CONNECT has a bound of its own", "[session]") {
+  TestSetup setup;
+  setup.limits.connect_size_max = 100;
+  TestBroker broker(setup);
+  TestClient client(broker), small(broker);
+  CHECK(client.raw("10 63").said() == Lines{"closed"});  // 101 bytes
+  CHECK(small.accepted(connect_as("a")).publish("t", std::string(1'000, 'x'), kQos1, 1).said() ==
+        Lines{"PUBACK #1 10"});
+}
+
+TEST_CASE("bytes that do not become a packet keep no connection alive", "[session][MQTT-3.1.2-22][MQTT311-3.1.2-24]") {
+  TestBroker broker;
+  TestClient client(broker);
+  codec::ConnectView connect = connect_as("a");
+  connect.keep_alive_s = 2;
+  client.accepted(connect).raw("30 10 00 01");
+  for (int i = 0; i < 4 && !client.closed(); ++i) {
+    broker.advance_ms(900);
+    if (!client.closed()) client.raw("78");
+  }
+  CHECK(client.said() == Lines{"DISCONNECT 8d", "closed"});
+}
+
+TEST_CASE("a client whose packets cost much has a share of each turn, and loses nothing", "[session]") {
+  TestBroker broker;
+  TestClient listeners(broker), client(broker), other(broker);
+  std::vector<std::unique_ptr<TestClient>> many;
+  for (int i = 0; i < 300; ++i) {
+    many.push_back(std::make_unique<TestClient>(broker));
+    many.back()->accepted(connect_as("s" + std::to_string(i))).subscribed("t", kQos0);
+  }
+  client.accepted(connect_as("a"));
+  other.accepted(connect_as("b"));
+  std::vector<std::byte> publishes;
+  for (int i = 0; i < 1'000; ++i) {
+    const auto one = hex("30 04 00 01 't' 00");
+    publishes.insert(publishes.end(), one.begin(), one.end());
+  }
+  // 300 000 copies: the other's ping is answered before the last of them is sent.
+  client.link().inbox.push_back(publishes);
+  broker.turn(0);
+  CHECK(client.link().paused);
+  other.link().inbox.push_back(hex("c0 00"));
+  broker.turn(0);
+  CHECK(other.said() == Lines{"PINGRESP"});
+  CHECK(broker.counter(&Counters::messages_received) < 900);
+  broker.wake(0);
+  broker.settle();
+  CHECK(broker.counter(&Counters::messages_received) == 1'000);
+  CHECK(broker.counter(&Counters::messages_sent) == 300'000);
+  CHECK_FALSE(client.link().paused);
 }
 
 TEST_CASE("packets may come in any pieces", "[session]") {
@@ -258,6 +314,25 @@ TEST_CASE("namespaces share neither clients, topics nor retained messages", "[se
   both[0].publish("t", "y", kQos2, 1);
   CHECK(theirs.said() == Lines{});
   CHECK(ours.said().size() == 2);
+}
+
+TEST_CASE("a client that reads again is read again, though what waited fills its outbox once more", "[session]") {
+  TestSetup setup;
+  setup.limits.outbox_bytes_max = 100;
+  TestBroker broker(setup);
+  TestClient client(broker), publisher(broker);
+  client.accepted(connect_as("a")).subscribed("t", Qos::AtLeastOnce);
+  publisher.accepted(connect_as("p"));
+  client.link().room = 0;
+  for (uint16_t id = 1; id <= 40; ++id) publisher.publish("t", "full", Qos::AtLeastOnce, id);
+  CHECK(client.ping().said() == Lines{});
+  CHECK(client.link().paused);
+  client.link().room = SIZE_MAX;
+  broker.wake(0);
+  broker.settle();
+  const Lines said = client.said();
+  CHECK(std::count(said.begin(), said.end(), "PINGRESP") == 1);
+  CHECK_FALSE(client.link().paused);
 }
 
 }  // namespace mqttq

@@ -148,8 +148,8 @@ TestLink& TestBroker::open(uint32_t shard, const ListenerInfo& listener) {
   return link;
 }
 
-void TestBroker::hang_up(TestLink& link) {
-  if (link.connection) cores_[link.shard]->on_closed(*link.connection, now_);
+void TestBroker::hang_up(TestLink& link, bool broken) {
+  if (link.connection) cores_[link.shard]->on_closed(*link.connection, broken, now_);
   wake(link.shard);
   settle();
 }
@@ -382,6 +382,8 @@ TestClient& TestClient::disconnect(ReasonCode reason) {
 }
 
 void TestClient::drop() { broker_.hang_up(link_); }
+
+void TestClient::finish() { broker_.hang_up(link_, false); }
 
 std::vector<std::byte> TestClient::said_bytes() { return std::exchange(link_.written, {}); }
 

@@ -81,7 +81,7 @@ class TestBroker {
   void advance_s(int64_t duration_s) { advance_ms(duration_s * 1000); }
 
   TestLink& open(uint32_t shard, const ListenerInfo& listener);
-  void hang_up(TestLink& link);
+  void hang_up(TestLink& link, bool broken = true);
   void answer(const AccessTicket& ticket, Verdict verdict, ReasonCode reason = ReasonCode::Success);
 
  private:
@@ -143,6 +143,8 @@ class TestClient {
   TestClient& send(Bytes bytes);
   // The network fails.
   void drop();
+  // It sends nothing more, and still reads.
+  void finish();
 
   // All that came since the last call.
   Lines said();

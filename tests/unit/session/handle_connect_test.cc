@@ -153,6 +153,14 @@ TEST_CASE("an unknown protocol level is answered in the older or newer form and 
   CHECK(older.closed());
 }
 
+TEST_CASE("a client of 3.x whose level is unknown is answered in the older form", "[session][MQTT311-3.1.2-2]") {
+  TestBroker broker;
+  TestClient bridge(broker), of_3_1(broker), long_one(broker);
+  CHECK(bridge.raw("10 0d | 00 04 'MQTT' 84 02 | 00 3c | 00 01 'b'").said_bytes() == hex("20 02 00 01"));
+  CHECK(of_3_1.raw("10 0f | 00 06 'MQIsdp' 04 02 | 00 3c | 00 01 'c'").said_bytes() == hex("20 02 00 01"));
+  CHECK(long_one.raw("10 8d 00 | 00 04 'MQTT' 03 02 | 00 3c | 00 01 'd'").said_bytes() == hex("20 02 00 01"));
+}
+
 TEST_CASE("an accepted CONNECT is answered by CONNACK 0x00",
           "[session][MQTT-3.1.4-5][MQTT-3.2.2-8][MQTT311-3.1.4-4][MQTT311-3.2.0-1]") {
   TestBroker broker;

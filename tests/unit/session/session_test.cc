@@ -294,6 +294,52 @@ TEST_CASE("over the outbox's bound the oldest message makes way and is counted",
   }
 }
 
+TEST_CASE("what is retained after UNSUBSCRIBE does not come, though it was still looked for",
+          "[session][MQTT-3.10.4-2][MQTT311-3.10.4-2]") {
+  TestSetup setup;
+  setup.shard_count = 2;
+  TestBroker broker(setup);
+  TestClient client(broker);
+  client.accepted(connect_as(broker.client_id_at(0)));
+  client.link().inbox.push_back(hex("82 07 00 01 00 00 01 '+' 00  a2 06 00 02 00 00 01 '+'"));
+  broker.turn(0);  // the other shard does not know yet that it was asked
+  MessageView message;
+  message.qos = kQos0;
+  message.retain = true;
+  const auto payload = hex("'x'");
+  message.payload = payload;
+  for (const auto* topic : {"t", "u", "v", "w", "x", "y", "z"}) {  // some of them at home at the other shard
+    message.topic_name = topic;
+    broker.core(1).publish_from_inside(Message::create(message), broker.now(), nullptr);
+  }
+  broker.wake(0);
+  broker.wake(1);
+  broker.settle();
+  CHECK(client.said() == Lines{"SUBACK #1 00", "UNSUBACK #2 00"});
+}
+
+TEST_CASE("the outbox's bound counts messages, not the retained flow that they wait behind", "[session]") {
+  TestSetup setup;
+  setup.shard_count = 2;
+  setup.limits.outbox_messages_max = 3;
+  TestBroker broker(setup);
+  TestClient client(broker), publisher(broker);
+  client.accepted(connect_as(broker.client_id_at(0)));
+  publisher.accepted(connect_as("p" + broker.client_id_at(0)));
+  client.link().inbox.push_back(hex("82 07 00 01 00 00 01 '+' 00"));
+  broker.turn(0);  // the other shard has not said yet what it has retained
+  for (const auto* payload : {"'1'", "'2'", "'3'"}) {
+    publisher.link().inbox.push_back(hex(std::string("30 05 00 01 't' 00 ") + payload));
+  }
+  broker.wake(0);
+  broker.wake(1);
+  const uint32_t home = publisher.link().shard;
+  broker.turn(home);
+  broker.settle();
+  CHECK(client.said() == Lines{"SUBACK #1 00", "PUBLISH t '1'", "PUBLISH t '2'", "PUBLISH t '3'"});
+  CHECK(broker.counter(&Counters::messages_dropped) == 0);
+}
+
 // --- what does not go out
 
 TEST_CASE("a message larger than the client's Maximum Packet Size is dropped as if it were delivered",
@@ -345,7 +391,8 @@ TEST_CASE("no packet of any kind is larger than the client's Maximum Packet Size
   CHECK(packets == 8);
   CHECK(client.said().size() == 9);
   huge_suback.accepted(connect);
-  CHECK(huge_suback.subscribe(1, std::vector<TestEntry>(20, TestEntry{"x"})).said() == Lines{"closed"});
+  CHECK(huge_suback.subscribe(1, std::vector<TestEntry>(20, TestEntry{"x"})).said() ==
+        Lines{"DISCONNECT 95", "closed"});
 }
 
 TEST_CASE("a CONNACK larger than the client's Maximum Packet Size is not sent",
@@ -461,6 +508,48 @@ TEST_CASE("a PUBREL before its PUBREC is a protocol error", "[session]") {
   CHECK(publisher.said() == Lines{"DISCONNECT 82", "closed"});
   broker.log().held = false;
   broker.advance_ms(1);
+}
+
+TEST_CASE("a client that has shut its side is answered before its connection ends",
+          "[session][MQTT-4.3.2-4][MQTT-4.3.3-8][MQTT-3.1.2-8][MQTT311-3.1.2-8]") {
+  TestBroker broker;
+  TestClient client(broker), publisher(broker), idle(broker), lost(broker);
+  client.accepted(connect_as("a", true, 100)).subscribed("t", kQos2).subscribed("will/+", kQos0);
+  publisher.accepted(with_will(connect_as("p"), "will/p", "gone"));
+  idle.accepted(with_will(connect_as("i"), "will/i", "gone")).finish();
+  CHECK(idle.said() == Lines{"closed"});
+  CHECK(client.said() == Lines{"PUBLISH will/i 'gone'"});
+  lost.accepted(connect_as("l"));
+  broker.log().held = true;
+  publisher.publish("t", "1", kQos1, 1).publish("t", "2", kQos2, 2).finish();
+  lost.publish("t", "3", kQos1, 1).finish();
+  CHECK(publisher.said() == Lines{});
+  CHECK(lost.said() == Lines{});
+  lost.drop();
+  CHECK(lost.said() == Lines{"closed"});
+  CHECK(client.said() == Lines{});
+  broker.log().held = false;
+  broker.advance_ms(1);
+  CHECK(publisher.said() == Lines{"PUBACK #1", "PUBREC #2", "closed"});
+  const Lines said = client.said();
+  CHECK(std::count(said.begin(), said.end(), "PUBLISH will/p 'gone'") == 1);
+  CHECK(said.size() == 4);
+}
+
+TEST_CASE("a client that has shut its side is not kept for answers that do not come", "[session]") {
+  TestBroker broker;
+  TestClient client(broker), publisher(broker);
+  client.accepted(connect_as("a", true, 100)).subscribed("t", kQos1);
+  publisher.accepted(connect_as("p"));
+  broker.log().held = true;
+  publisher.publish("t", "1", kQos1, 1).finish();
+  broker.advance_ms(1900);
+  CHECK_FALSE(publisher.closed());
+  broker.advance_ms(200);
+  CHECK(publisher.said() == Lines{"closed"});
+  broker.log().held = false;
+  broker.advance_ms(1);
+  CHECK(client.said() == Lines{"PUBLISH t '1' qos1 #1"});
 }
 
 TEST_CASE("an answer that comes after the publisher has reconnected is not for its new connection", "[session]") {

@@ -206,7 +206,7 @@ TEST_CASE("a message given back by one member goes to another, who stays a membe
   for (uint16_t id = 1; id <= 2; ++id) {
     publisher.link().inbox.push_back(hex(id == 1 ? "32 07 00 01 't' 00 01 00 '1'" : "32 07 00 01 't' 00 02 00 '2'"));
   }
-  broker.core(1 - home).on_closed(*far.link().connection, broker.now());
+  broker.core(1 - home).on_closed(*far.link().connection, true, broker.now());
   broker.turn(1 - home);
   broker.turn(home);
   broker.settle();
