@@ -531,7 +531,8 @@ Status Session::start_retained_flow(std::string_view topic_filter, const Subscri
   flow->no_local = options.no_local;
   flows_.push_back(*flow);
   ++flow_count_;
-  if (flow_count_ <= kFlowsAskedMax) ask_for_retained();
+  if (!next_flow_) next_flow_ = flow;
+  ask_for_retained();
   return Status::Ok;
 }
 
@@ -541,12 +542,12 @@ bool Session::stands(const RetainedFlow& flow) noexcept {
 }
 
 void Session::ask_for_retained() noexcept {
-  for (RetainedFlow* flow = flows_.front(); flow; flow = flows_.next(*flow)) {
-    if (flows_asked_ >= kFlowsAskedMax || retained_count_ >= kRetainedMax) return;
-    if (flow->asked || !stands(*flow)) continue;
-    flow->asked = true;
-    shard_.query_retained(*flow);
-    flows_asked_ += flow->shards_open != 0;
+  while (next_flow_ && flows_asked_ < kFlowsAskedMax && retained_count_ < kRetainedMax) {
+    RetainedFlow& flow = *next_flow_;
+    next_flow_ = flows_.next(flow);
+    flow.asked = true;
+    if (stands(flow)) shard_.query_retained(flow);
+    flows_asked_ += flow.shards_open != 0;
   }
 }
 
@@ -591,6 +592,7 @@ void Session::end_flow(RetainedFlow& flow) noexcept {
   if (flow.asked && flow.shards_open) --flows_asked_;
   retained_count_ -= flow.messages.count();
   --flow_count_;
+  if (next_flow_ == &flow) next_flow_ = flows_.next(flow);
   flow.unlink();
   shard_.flows().give_back(flow);
   if (flow_count_ == 0) live_retained_.reset();

@@ -244,7 +244,8 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   Instant expiry_due_{INT64_MAX};
   HashTable<GroupMembership> memberships_;
   bool some_group_found_full_ = false;          // and is to hear when there is room
-  IntrusiveList<RetainedFlow, FlowTag> flows_;  // oldest first; those that were asked for stand in front
+  IntrusiveList<RetainedFlow, FlowTag> flows_;  // oldest first
+  RetainedFlow* next_flow_ = nullptr;           // the first that has not been asked for
   uint32_t flow_count_ = 0;
   uint32_t flows_asked_ = 0;             // and not answered by all shards
   uint32_t retained_count_ = 0;          // messages in all flows
