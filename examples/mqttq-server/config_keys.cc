@@ -63,6 +63,8 @@ constexpr Key kKeys[] = {
     MQTTQ_LIMIT(message_rate, 0, kAny, "messages/s", "0", "PUBLISH packets a second and connection; 0: no bound"),
     MQTTQ_LIMIT(byte_rate, 0, kAny, "bytes/s", "0", "Bytes a second and connection; 0: no bound"),
     MQTTQ_LIMIT(connect_size_max, 1, kPacketSizeMax, "bytes", "262144", "The longest CONNECT"),
+    MQTTQ_LIMIT(topic_alias_out_maximum, 0, 65'535, "aliases", "64",
+                "Topic aliases used towards a client that takes them; 0: none", kAny),
 };
 
 #undef MQTTQ_LIMIT

@@ -39,6 +39,8 @@ typedef struct mqttq_limits {
   uint32_t message_rate;            /* publishes a second and connection; 0 = no bound */
   uint32_t byte_rate;               /* bytes a second and connection; 0 = no bound */
   uint32_t connect_size_max;        /* bytes of a CONNECT, which comes before anybody is known; 0 = 256 KiB */
+  uint32_t topic_alias_out_maximum; /* aliases used towards a client that takes them, at most 65 535; 0 = 64;
+                                       UINT32_MAX = none */
 } mqttq_limits;
 
 typedef struct mqttq_broker_config {

@@ -38,11 +38,15 @@ Limits limits_of(const mqttq_limits& given) {
   MQTTQ_TAKE(byte_rate);
   MQTTQ_TAKE(connect_size_max, kRemainingLengthMax);
 #undef MQTTQ_TAKE
-  if (given.topic_alias_maximum == UINT32_MAX) {
-    limits.topic_alias_maximum = 0;
-  } else {
-    take(limits.topic_alias_maximum, given.topic_alias_maximum, "topic_alias_maximum");
-  }
+  const auto take_or_none = [](uint16_t& limit, uint32_t value, const char* name) {
+    if (value == UINT32_MAX) {
+      limit = 0;
+    } else {
+      take(limit, value, name);
+    }
+  };
+  take_or_none(limits.topic_alias_maximum, given.topic_alias_maximum, "topic_alias_maximum");
+  take_or_none(limits.topic_alias_out_maximum, given.topic_alias_out_maximum, "topic_alias_out_maximum");
   return limits;
 }
 

@@ -33,6 +33,7 @@ Connection::~Connection() {
   cancel();
   shard_.outputs().give_back(output_);
   for (const Alias& alias : aliases_) release(alias.text);
+  destroy(aliases_out_);
   destroy(slow_);
 }
 
@@ -307,17 +308,26 @@ void Connection::send_ack(codec::PacketType type, uint16_t packet_id, ReasonCode
   send(ack, version_);
 }
 
+OutgoingAliases::Choice Connection::choose_alias(std::string_view topic_name) noexcept {
+  if (!aliases_out_) aliases_out_ = OutgoingAliases::make(aliases_out_max_, shard_.router().seed());
+  return aliases_out_ ? aliases_out_->choose(topic_name) : OutgoingAliases::Choice();
+}
+
 bool Connection::send_publish(MovingMessage& message, const codec::PublishView& fields, Instant now) noexcept {
   if (state_ != State::Connected) return false;
   const MessageView& view = message.view();
-  const PublishEncoder encoder(view, fields, version_, now);
+  OutgoingAliases::Choice alias;
+  if (aliases_out_max_) alias = choose_alias(view.topic_name);
+  const PublishEncoder encoder(view, fields, version_, now, alias);
   if (packet_size_out_ && encoder.packet_size() > packet_size_out_) {  // [MQTT-3.1.2-24] [MQTT-3.1.2-25]
+    if (alias.alias) aliases_out_->forget(alias);
     shard_.dropped(&Counters::dropped_too_large, session_, view);
     return false;
   }
   const bool by_reference =
       view.payload.size() > (message.kept() ? PublishEncoder::kCopyMaxKept : PublishEncoder::kCopyMax);
   if (by_reference && !message.keep()) {
+    if (alias.alias) aliases_out_->forget(alias);
     shard_.dropped(&Counters::dropped_no_memory, session_, view);
     return false;
   }

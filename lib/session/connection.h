@@ -12,6 +12,7 @@
 #include "base/timer_wheel.h"
 #include "codec/codec.h"
 #include "router/mail.h"
+#include "session/outgoing_aliases.h"
 #include "session/output.h"
 
 namespace mqttq {
@@ -128,6 +129,7 @@ class Connection final : private Timer {
   ReasonCode judge_connect(const codec::ConnectView& connect, Instant now) noexcept;
   Handled handle_publish(Bytes packet, Instant now) noexcept;
   bool repeated(const codec::PublishView& publish) noexcept;
+  OutgoingAliases::Choice choose_alias(std::string_view topic_name) noexcept;
   ReasonCode resolve_alias(codec::PublishView& publish) noexcept;
   ReasonCode judge_publish(const codec::PublishView& publish, Instant now) noexcept;
   // The properties to forward; false when the allocator refuses.
@@ -195,7 +197,9 @@ class Connection final : private Timer {
     char* text;  // owned
     uint32_t size;
   };
-  Array<Alias> aliases_;  // by alias - 1
+  Array<Alias> aliases_;                    // the client's, by alias - 1
+  OutgoingAliases* aliases_out_ = nullptr;  // ours; made when there is something to send
+  uint16_t aliases_out_max_ = 0;            // 0: the client takes none, or we give none
   Array<char> user_name_;
   Array<Permission> permissions_;
   // A publish handed over in part, and rate tokens: only while needed.

@@ -187,6 +187,7 @@ void Connection::attach_session(const codec::ConnectView& connect, std::string_v
   }
   receive_maximum_ = connect.receive_maximum;
   packet_size_out_ = connect.maximum_packet_size;
+  aliases_out_max_ = std::min(connect.topic_alias_maximum, shard_.limits().topic_alias_out_maximum);  // [MQTT-3.1.2-26]
   keep_alive_s_ = connect.keep_alive_s;
   const uint16_t keep_alive_max_s = shard_.limits().keep_alive_max_s;
   // Only version 5 can be told (MQTT5 3.2.2.3.14); others keep their own.

@@ -25,6 +25,7 @@ struct Limits {
   uint32_t session_expiry_max_s = 0xFFFF'FFFF;  // CONNACK names the shorter one
   uint16_t keep_alive_max_s = 0;                // 0 = the client's own; else Server Keep Alive (MQTT 5 only)
   uint16_t topic_alias_maximum = 64;            // from the client; 0x94, then closed
+  uint16_t topic_alias_out_maximum = 64;        // towards a client, and its own Topic Alias Maximum; the topic is sent
   uint32_t retained_messages_max = 1'000'000;   // PUBACK or PUBREC 0x97; the message is routed all the same
   uint32_t retained_bytes_max = 1024 * 1024 * 1024;
   uint32_t message_rate = 0;                       // publishes a second and connection; its reads pause; 0 = no limit

@@ -3,10 +3,11 @@
 
 #include "codec/codec.h"
 #include "message/message.h"
+#include "session/outgoing_aliases.h"
 
 namespace mqttq {
 
-// The message's topic, forwardable properties and payload; from `fields` dup, retain, qos, packet_id and
+// The message's topic or its alias, forwardable properties and payload; from `fields` dup, retain, qos, packet_id and
 // subscription_identifiers. Expiry is what is left of it at `now` [MQTT-3.3.2-6]. Borrows all until it is done.
 class PublishEncoder {
  public:
@@ -14,10 +15,10 @@ class PublishEncoder {
   // costs nothing to refer to.
   static constexpr size_t kCopyMaxKept = 256, kCopyMax = 2048;
 
-  PublishEncoder(const MessageView& view, const codec::PublishView& fields, ProtocolVersion version,
-                 Instant now) noexcept
-      : view_(view), fields_(fields) {
-    uint32_t rest = static_cast<uint32_t>(2 + view.topic_name.size() + view.payload.size());
+  PublishEncoder(const MessageView& view, const codec::PublishView& fields, ProtocolVersion version, Instant now,
+                 OutgoingAliases::Choice alias = {}) noexcept
+      : view_(view), fields_(fields), alias_(alias.alias), topic_(alias.known ? std::string_view() : view.topic_name) {
+    uint32_t rest = static_cast<uint32_t>(2 + topic_.size() + view.payload.size());
     if (fields.qos != Qos::AtMostOnce) rest += 2;
     if (version == ProtocolVersion::V5) {
       v5_ = true;
@@ -26,6 +27,7 @@ class PublishEncoder {
         expiry_s_ = view.expiry_left_s(now);
         properties_size_ += 5;
       }
+      if (alias_) properties_size_ += 3;
       for (const uint32_t identifier : fields.subscription_identifiers) {
         properties_size_ += static_cast<uint32_t>(1 + codec::varint_size(identifier));
       }
@@ -43,7 +45,7 @@ class PublishEncoder {
     writer.u8(static_cast<uint8_t>(0x30 | (fields_.dup ? 8 : 0) | static_cast<uint8_t>(fields_.qos) << 1 |
                                    (fields_.retain ? 1 : 0)));
     writer.varint(remaining_length_);
-    writer.prefixed(view_.topic_name);
+    writer.prefixed(topic_);
     if (fields_.qos != Qos::AtMostOnce) writer.u16(fields_.packet_id);
     if (v5_) {
       writer.varint(properties_size_);
@@ -51,6 +53,10 @@ class PublishEncoder {
       if (view_.expires()) {
         writer.u8(static_cast<uint8_t>(PropertyId::MessageExpiryInterval));
         writer.u32(expiry_s_);
+      }
+      if (alias_) {
+        writer.u8(static_cast<uint8_t>(PropertyId::TopicAlias));
+        writer.u16(alias_);
       }
       for (const uint32_t identifier : fields_.subscription_identifiers) {
         writer.u8(static_cast<uint8_t>(PropertyId::SubscriptionIdentifier));
@@ -63,6 +69,8 @@ class PublishEncoder {
  private:
   const MessageView& view_;
   const codec::PublishView& fields_;
+  const uint16_t alias_;
+  const std::string_view topic_;
   bool v5_ = false;
   uint32_t properties_size_ = 0;
   uint32_t expiry_s_ = 0;

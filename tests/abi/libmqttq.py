@@ -38,7 +38,8 @@ class Limits(ctypes.Structure):
         "packet_size_max", "topic_size_max", "topic_levels_max", "connect_timeout_ms", "connections_max",
         "sessions_max", "connect_rate", "receive_maximum", "receipt_timeout_s", "inflight_max", "outbox_messages_max",
         "outbox_bytes_max", "subscriptions_max", "session_expiry_max_s", "keep_alive_max_s", "topic_alias_maximum",
-        "retained_messages_max", "retained_bytes_max", "message_rate", "byte_rate", "connect_size_max")]
+        "retained_messages_max", "retained_bytes_max", "message_rate", "byte_rate", "connect_size_max",
+        "topic_alias_out_maximum")]
 
 
 LogFunction = ctypes.CFUNCTYPE(None, c_void_p, c_uint8, c_void_p, c_size_t)

@@ -134,10 +134,12 @@ void Client::begin_connect(const ConnectSetup& setup) {
     setup_.session_expiry_s = setup_.clean_start ? 0 : kSessionExpiryNever;
     setup_.receive_maximum = kReceiveMaximumDefault;
     setup_.packet_size_max = 0;
+    setup_.topic_alias_maximum = 0;
     if (setup_.will) setup_.will->delay_s = 0;
   }
   connack_reason_.reset();
   disconnect_reason_.reset();
+  aliases_in_.clear();
   acknowledgements_.clear();
   // If it has not been read yet that the last will is taken back, the new connection may come first.
   if (will_before_ && link_before_->connection) world_.model().message(will_before_).forbidden = false;
@@ -160,6 +162,7 @@ void Client::begin_connect(const ConnectSetup& setup) {
     connect.session_expiry_s = setup_.session_expiry_s;
     connect.receive_maximum = setup_.receive_maximum;
     connect.maximum_packet_size = setup_.packet_size_max;
+    connect.topic_alias_maximum = setup_.topic_alias_maximum;
   }
   if (setup_.will) {
     connect.has_will = true;
@@ -494,10 +497,17 @@ void Client::handle_connack(Bytes packet) {
 }
 
 void Client::handle_publish(Bytes packet) {
-  const auto publish = codec::decode_publish(packet, version_);
-  require(publish.ok(), "got a PUBLISH that does not decode");
+  const auto decoded = codec::decode_publish(packet, version_);
+  require(decoded.ok(), "got a PUBLISH that does not decode");
+  codec::PublishView named = *decoded;
+  const codec::PublishView* publish = &named;
+  require(named.topic_alias <= setup_.topic_alias_maximum, "got an alias beyond its maximum");  // [MQTT-3.1.2-26]
+  if (named.topic_alias) {
+    std::string& topic = aliases_in_[named.topic_alias];
+    if (!named.topic_name.empty()) topic = named.topic_name;
+    named.topic_name = topic;
+  }
   require(is_valid_topic_name(publish->topic_name), "got a PUBLISH without a valid topic");
-  require(publish->topic_alias == 0, "got a topic alias and takes none");  // [MQTT-3.1.2-26]
   const std::string payload(as_text(publish->payload));
   bool repeat = false;
   if (publish->qos != Qos::AtMostOnce) {

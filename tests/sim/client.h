@@ -34,6 +34,7 @@ struct ConnectSetup {
   uint16_t receive_maximum = kReceiveMaximumDefault;
   uint32_t packet_size_max = 0;
   uint16_t keep_alive_s = 0;
+  uint16_t topic_alias_maximum = 0;
   std::optional<WillSetup> will = {};
 };
 
@@ -178,6 +179,7 @@ class Client {
   size_t send_quota_ = kReceiveMaximumDefault;
   uint16_t alias_max_ = 0;
   std::map<std::string, uint16_t> aliases_;
+  std::map<uint16_t, std::string> aliases_in_;  // the broker's
   std::set<uint16_t> open_;  // QoS 1 and 2 messages that came on this connection and are not finished
   std::deque<Due> due_[3];   // PUBACKs; PUBRECs and PUBCOMPs; PUBRELs: each in order, the queues in any
   std::deque<uint16_t> await_puback_, await_pubrec_;  // sent on this connection, in order

@@ -23,6 +23,7 @@ struct Role {
   uint32_t expiry_s;
   uint16_t receive_maximum;
   uint32_t packet_size_max;
+  uint16_t topic_alias_maximum;
   uint32_t retained_count = 0;
 };
 
@@ -46,6 +47,7 @@ class Run {
       role.expiry_s = chance(200) ? 30 : chance(500) ? 100'000 : kSessionExpiryNever;
       role.receive_maximum = chance(500) ? static_cast<uint16_t>(1 + below(4)) : kReceiveMaximumDefault;
       role.packet_size_max = chance(150) ? 80 + below(400) : 0;
+      role.topic_alias_maximum = chance(400) ? static_cast<uint16_t>(1 + below(4)) : 0;
       roles_.push_back(role);
     }
   }
@@ -126,6 +128,7 @@ class Run {
     setup.session_expiry_s = role.durable && !chance(40) ? role.expiry_s : 0;
     setup.receive_maximum = chance(200) ? static_cast<uint16_t>(1 + below(10)) : role.receive_maximum;
     setup.packet_size_max = role.packet_size_max;
+    setup.topic_alias_maximum = role.topic_alias_maximum;
     setup.keep_alive_s = chance(200) ? static_cast<uint16_t>(10 + below(100)) : 0;
     if (chance(300)) {
       setup.will = WillSetup{"w/" + role.client->client_id(), payload(), static_cast<Qos>(below(3)), chance(200),
@@ -197,6 +200,7 @@ class Run {
         setup.clean_start = !client.durable();
         setup.session_expiry_s = role.expiry_s;
         setup.packet_size_max = role.packet_size_max;
+        setup.topic_alias_maximum = role.topic_alias_maximum;
         client.begin_connect(setup);
       }
     }
