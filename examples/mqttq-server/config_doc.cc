@@ -17,7 +17,7 @@ std::string value_text(const Key& key) {
   if (std::holds_alternative<Switch>(key.value)) return "`true`, `false`";
   if (std::holds_alternative<Url>(key.value)) return "string";
   const auto& whole = std::get<Whole>(key.value);
-  return fmt::format("{} to {} {}", whole.min, whole.max, key.unit);
+  return fmt::format("{} to {}{}{}", whole.min, whole.max, key.unit.empty() ? "" : " ", key.unit);
 }
 
 // The texts of the table have no quotes and no backslashes, so that they stand in JSON as they are.

@@ -57,11 +57,18 @@ BrokerHandle start_broker(const Options& options, Log& log) {
   mqttq_limits limits = options.limits;
   limits.size = sizeof limits;
   config.limits = &limits;
+  config.features_off = (options.retain ? 0 : MQTTQ_FEATURE_RETAIN) |
+                        (options.wildcard_subscriptions ? 0 : MQTTQ_FEATURE_WILDCARD_SUBSCRIPTIONS) |
+                        (options.shared_subscriptions ? 0 : MQTTQ_FEATURE_SHARED_SUBSCRIPTIONS) |
+                        (options.subscription_identifiers ? 0 : MQTTQ_FEATURE_SUBSCRIPTION_IDENTIFIERS);
   mqttq_error error;
   mqttq_error_init(&error, sizeof error);
   mqttq_broker* made = nullptr;
   mqttq_status status = mqttq_broker_create(&config, &made, &error);
   BrokerHandle broker(made);
+  if (status == MQTTQ_OK) {
+    status = mqttq_broker_set_shared_strategy(made, nullptr, {}, options.shared_strategy, &error);
+  }
   if (status == MQTTQ_OK) status = mqttq_broker_start(made, &error);
   if (status == MQTTQ_EINVAL) throw OptionError(error.text);
   if (status != MQTTQ_OK) throw std::runtime_error(fmt::format("cannot start: {}", error.text));

@@ -21,6 +21,9 @@ struct OptionError : std::runtime_error {
 inline constexpr std::string_view kLogLevels[] = {"error", "warning", "notice", "info", "debug"};  // MQTTQ_LOG_... - 1
 inline constexpr std::string_view kLogFormats[] = {"text", "json"};
 
+inline constexpr std::string_view kSharedStrategies[] = {"round_robin", "random",         "least_inflight",
+                                                         "sticky",      "hash_client_id", "hash_topic"};
+
 struct LogFormat {
   static constexpr uint8_t kText = 0;
   static constexpr uint8_t kJson = 1;
@@ -44,6 +47,8 @@ struct Options {
   uint32_t shards = 0;    // 0 = one per core
   uint8_t log_level = 2;  // index in kLogLevels
   uint8_t log_format = LogFormat::kText;
+  bool retain = true, wildcard_subscriptions = true, shared_subscriptions = true, subscription_identifiers = true;
+  uint8_t shared_strategy = 0;  // MQTTQ_SHARED_…
   mqttq_limits limits = {};
 };
 

@@ -39,9 +39,17 @@ typedef struct mqttq_limits {
   uint32_t message_rate;            /* publishes a second and connection; 0 = no bound */
   uint32_t byte_rate;               /* bytes a second and connection; 0 = no bound */
   uint32_t connect_size_max;        /* bytes of a CONNECT, which comes before anybody is known; 0 = 256 KiB */
+  uint32_t maximum_qos;             /* highest QoS of clients: 1 or 2; 0 = 2; UINT32_MAX = QoS 0 only */
   uint32_t topic_alias_out_maximum; /* aliases used towards a client that takes them, at most 65 535; 0 = 64;
                                        UINT32_MAX = none */
 } mqttq_limits;
+
+/* What MQTT lets a server not have, for mqttq_broker_config.features_off: clients of MQTT 5 are told in CONNACK
+ * (MQTT5 3.2.2.3), and refused when they use it all the same. */
+#define MQTTQ_FEATURE_RETAIN 1u                   /* a client's retained messages, wills among them */
+#define MQTTQ_FEATURE_WILDCARD_SUBSCRIPTIONS 2u
+#define MQTTQ_FEATURE_SHARED_SUBSCRIPTIONS 4u
+#define MQTTQ_FEATURE_SUBSCRIPTION_IDENTIFIERS 8u
 
 typedef struct mqttq_broker_config {
   size_t size;                /* sizeof this struct as the host compiled it; set by _init */
@@ -51,6 +59,7 @@ typedef struct mqttq_broker_config {
   mqttq_log_fn log;           /* nullable; copied */
   void *log_user;             /* handed to log */
   const mqttq_limits *limits; /* nullable; borrowed until mqttq_broker_create() returns */
+  uint32_t features_off;      /* made of MQTTQ_FEATURE_…; 0 = all are there */
 } mqttq_broker_config;
 
 /* Everything to its default. size: sizeof *limits.

@@ -57,6 +57,26 @@ MQTTQ_API void mqttq_subscriber_close(mqttq_subscriber *subscriber);
  * Thread: any; also inside a callback. Since 0.1. */
 MQTTQ_API void mqttq_reply_message(mqttq_broker *broker, const mqttq_reply *reply, mqttq_reason_code reason_code);
 
+/* --- shared subscriptions (MQTT5 4.8.2) */
+
+/* How a group `$share/<group>/<filter>` chooses the member that gets a message. Never one whose window is full while
+ * another has room. */
+typedef uint32_t mqttq_shared_strategy;
+#define MQTTQ_SHARED_ROUND_ROBIN 0    /* each in turn: the default */
+#define MQTTQ_SHARED_RANDOM 1         /* any */
+#define MQTTQ_SHARED_LEAST_INFLIGHT 2 /* who has the fewest unacknowledged of this group */
+#define MQTTQ_SHARED_STICKY 3         /* the same one, for as long as it is connected */
+#define MQTTQ_SHARED_HASH_CLIENT_ID 4 /* messages of one publisher go to one member, while the members stay the same */
+#define MQTTQ_SHARED_HASH_TOPIC 5     /* messages of one topic go to one member, while the members stay the same */
+
+/* Sets the strategy of a group, or of all groups that have none of their own. To be called before the broker starts.
+ *   ns     of the group; NULL = global.
+ *   group  the part between `$share/` and the next slash; size 0 = the default of all groups of all namespaces.
+ * Returns MQTTQ_OK, MQTTQ_EINVAL (the strategy, or no group's name), MQTTQ_ENOMEM, MQTTQ_ESTATE (started before).
+ * Thread: any. Since 0.1. */
+MQTTQ_API mqttq_status mqttq_broker_set_shared_strategy(mqttq_broker *broker, mqttq_namespace *ns, mqttq_bytes group,
+                                                        mqttq_shared_strategy strategy, mqttq_error *error);
+
 /* --- what the router knows */
 
 typedef struct mqttq_routes mqttq_routes;

@@ -46,6 +46,10 @@ Limits limits_of(const mqttq_limits& given) {
     }
   };
   take_or_none(limits.topic_alias_maximum, given.topic_alias_maximum, "topic_alias_maximum");
+  if (given.maximum_qos > 2 && given.maximum_qos != UINT32_MAX)
+    throw std::invalid_argument("limits.maximum_qos: more than 2");
+  if (given.maximum_qos)
+    limits.maximum_qos = given.maximum_qos == UINT32_MAX ? 0 : static_cast<uint8_t>(given.maximum_qos);
   take_or_none(limits.topic_alias_out_maximum, given.topic_alias_out_maximum, "topic_alias_out_maximum");
   return limits;
 }
@@ -70,6 +74,14 @@ mqttq_broker::mqttq_broker(const mqttq_broker_config& config)
   if (!read_struct(config.limits, limits)) throw std::invalid_argument("limits: asks for more than this library has");
   BrokerSetup setup;
   setup.limits = limits_of(limits);
+  constexpr uint32_t kFeatures = MQTTQ_FEATURE_RETAIN | MQTTQ_FEATURE_WILDCARD_SUBSCRIPTIONS |
+                                 MQTTQ_FEATURE_SHARED_SUBSCRIPTIONS | MQTTQ_FEATURE_SUBSCRIPTION_IDENTIFIERS;
+  const uint32_t off = config.features_off;
+  if (off & ~kFeatures) throw std::invalid_argument("features_off: a feature that this library does not know");
+  setup.limits.retain_available = !(off & MQTTQ_FEATURE_RETAIN);
+  setup.limits.wildcard_subscriptions_available = !(off & MQTTQ_FEATURE_WILDCARD_SUBSCRIPTIONS);
+  setup.limits.shared_subscriptions_available = !(off & MQTTQ_FEATURE_SHARED_SUBSCRIPTIONS);
+  setup.limits.subscription_identifiers_available = !(off & MQTTQ_FEATURE_SUBSCRIPTION_IDENTIFIERS);
   setup.shard_count = config.shards;
   if (config.mailbox_capacity) setup.mailbox_capacity = config.mailbox_capacity;
   setup.own_threads = !host_loop;

@@ -140,6 +140,27 @@ void mqttq_reply_message(mqttq_broker* broker, const mqttq_reply* reply, mqttq_r
   }));
 }
 
+mqttq_status mqttq_broker_set_shared_strategy(mqttq_broker* broker, mqttq_namespace* ns, mqttq_bytes group,
+                                              mqttq_shared_strategy strategy, mqttq_error* error) {
+  return guard(error, [&]() -> mqttq_status {
+#define MQTTQ_X(name, word) +1
+    constexpr uint32_t kStrategies = 0 MQTTQ_SHARED_STRATEGIES(MQTTQ_X);
+#undef MQTTQ_X
+    if (strategy >= kStrategies) return fail(error, MQTTQ_EINVAL, "strategy: not one of MQTTQ_SHARED_…");
+    if (text_of(group).find_first_of("/+#") != std::string_view::npos) {
+      return fail(error, MQTTQ_EINVAL, "group: the name of a group has no /, + and #");
+    }
+    if (broker->started) return fail(error, MQTTQ_ESTATE, "the broker was started");
+    SharedStrategies& strategies = broker->broker->policy().shared;
+    if (group.size) {
+      strategies.set(id_of(ns), text_of(group), static_cast<SharedStrategy>(strategy));
+    } else {
+      strategies.set_default(static_cast<SharedStrategy>(strategy));
+    }
+    return MQTTQ_OK;
+  });
+}
+
 mqttq_status mqttq_routes_list(mqttq_broker* broker, mqttq_namespace* ns, mqttq_bytes topic, mqttq_routes** out,
                                mqttq_error* error) {
   return guard(error, [&]() -> mqttq_status {

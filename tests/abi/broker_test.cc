@@ -3,6 +3,7 @@
 #include <catch2/catch_test_macros.hpp>
 #include <csignal>
 #include <cstring>
+#include <memory>
 #include <mutex>
 #include <thread>
 
@@ -279,4 +280,64 @@ TEST_CASE("a namespace's name is judged", "[abi]") {
   const std::string longest(255, 'a');
   CHECK(mqttq_namespace_open(host.get(), longest.data(), longest.size(), &ns, nullptr) == MQTTQ_OK);
   CHECK(mqttq_namespace_name(ns) == longest);
+}
+
+TEST_CASE("what is not offered is said in CONNACK and refused", "[abi][MQTT-3.2.2-9][MQTT-3.2.2-13]") {
+  mqttq_broker_config config = broker_config();
+  config.shards = 1;
+  mqttq_limits limits = make_limits();
+  limits.maximum_qos = 1;
+  config.limits = &limits;
+  config.features_off = MQTTQ_FEATURE_RETAIN | MQTTQ_FEATURE_SHARED_SUBSCRIPTIONS;
+  Host host{config};
+  host.start();
+  const std::string address = host.listen();
+  const auto answer_to = [&](const std::string& packet) {
+    WireClient client(address);
+    REQUIRE(client.connect({.client_id = "a"}) == 0);
+    client.send(packet);
+    return client.read();
+  };
+  CHECK(answer_to(publish_packet("t", "x", 2, 1)) == "\xe0\x01\x9b");
+  CHECK(answer_to(publish_packet("t", "x", 0, 0, {}, true)) == "\xe0\x01\x9a");
+  WireClient client(address);
+  REQUIRE(client.connect({.client_id = "a"}) == 0);
+  CHECK(client.subscribe("$share/g/t", 1) == 0x9E);
+  CHECK(client.subscribe("t", 2) == 1);  // granted
+
+  config.features_off = 1u << 31;
+  mqttq_broker* broker = nullptr;
+  mqttq_error error = make_error();
+  CHECK(mqttq_broker_create(&config, &broker, &error) == MQTTQ_EINVAL);
+  CHECK(std::string(error.text).starts_with("features_off"));
+  config.features_off = 0;
+  limits.maximum_qos = 3;
+  CHECK(mqttq_broker_create(&config, &broker, &error) == MQTTQ_EINVAL);
+}
+
+TEST_CASE("a host sets how shared groups choose, until it starts", "[abi]") {
+  Host host;
+  mqttq_error error = make_error();
+  const mqttq_bytes group{"sticky", 6}, wrong{"a/b", 3};
+  CHECK(mqttq_broker_set_shared_strategy(host.get(), nullptr, group, MQTTQ_SHARED_STICKY, &error) == MQTTQ_OK);
+  CHECK(mqttq_broker_set_shared_strategy(host.get(), nullptr, wrong, MQTTQ_SHARED_STICKY, &error) == MQTTQ_EINVAL);
+  CHECK(mqttq_broker_set_shared_strategy(host.get(), nullptr, group, 6, &error) == MQTTQ_EINVAL);
+  host.start();
+  CHECK(mqttq_broker_set_shared_strategy(host.get(), nullptr, group, MQTTQ_SHARED_RANDOM, &error) == MQTTQ_ESTATE);
+  const std::string address = host.listen();
+  const auto members_served = [&](const std::string& name) {
+    std::vector<std::unique_ptr<WireClient>> members;
+    for (int i = 0; i < 3; ++i) {
+      members.push_back(std::make_unique<WireClient>(address));
+      REQUIRE(members.back()->connect({.client_id = name + std::to_string(i)}) == 0);
+      REQUIRE(members.back()->subscribe("$share/" + name + "/t", 0) == 0);
+    }
+    for (int i = 0; i < 6; ++i) host.publish("t", "x");
+    host.settle();
+    int served = 0;
+    for (const auto& member : members) served += !member->nothing_but_ping();
+    return served;
+  };
+  CHECK(members_served("sticky") == 1);
+  CHECK(members_served("fair") == 3);
 }

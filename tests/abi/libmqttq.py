@@ -39,7 +39,7 @@ class Limits(ctypes.Structure):
         "sessions_max", "connect_rate", "receive_maximum", "receipt_timeout_s", "inflight_max", "outbox_messages_max",
         "outbox_bytes_max", "subscriptions_max", "session_expiry_max_s", "keep_alive_max_s", "topic_alias_maximum",
         "retained_messages_max", "retained_bytes_max", "message_rate", "byte_rate", "connect_size_max",
-        "topic_alias_out_maximum")]
+        "maximum_qos", "topic_alias_out_maximum")]
 
 
 LogFunction = ctypes.CFUNCTYPE(None, c_void_p, c_uint8, c_void_p, c_size_t)
@@ -47,7 +47,8 @@ LogFunction = ctypes.CFUNCTYPE(None, c_void_p, c_uint8, c_void_p, c_size_t)
 
 class BrokerConfig(ctypes.Structure):
     _fields_ = [("size", c_size_t), ("shards", c_uint32), ("host_loop", c_uint32), ("mailbox_capacity", c_uint32),
-                ("log", LogFunction), ("log_user", c_void_p), ("limits", POINTER(Limits))]
+                ("log", LogFunction), ("log_user", c_void_p), ("limits", POINTER(Limits)),
+                ("features_off", c_uint32)]
 
 
 class Counter(ctypes.Structure):
@@ -167,6 +168,7 @@ PROTOTYPES = {
     "subscriber_open": (c_int32, [_H, POINTER(SubscriberConfig), POINTER(_H), _E]),
     "subscriber_dropped": (c_uint64, [_H]),
     "subscriber_close": (None, [_H]),
+    "broker_set_shared_strategy": (c_int32, [_H, _H, Bytes, c_uint32, _E]),
     "routes_list": (c_int32, [_H, _H, Bytes, POINTER(_H), _E]),
     "routes_count": (c_size_t, [_H]),
     "routes_get": (Route, [_H, c_size_t]),
