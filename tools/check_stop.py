@@ -3,9 +3,9 @@
 
     tools/check_stop.py [SERVER]      by default build/release/examples/mqttq-server/mqttq-server
 
-Starts the server with two shards, gives it clients that are subscribed, retained and shared messages, a kept session with
-messages waiting, a half packet and a client that does not read, and ends it by SIGTERM. Prints nothing and exits 0 when
-it ended with 0 and valgrind found neither an error nor a block lost.
+Starts the server with two shards, gives it clients that are subscribed, retained and shared messages, a kept session
+with messages waiting, a half packet and a client that does not read, and ends it by SIGTERM. Prints nothing and exits 0
+when it ended with 0 and valgrind found neither an error nor a block lost.
 """
 
 import pathlib
@@ -96,9 +96,9 @@ def main() -> int:
     server = sys.argv[1] if len(sys.argv) > 1 else str(ROOT / "build/release/examples/mqttq-server/mqttq-server")
     with tempfile.TemporaryFile("w+") as said:
         process = subprocess.Popen(
-            ["valgrind", "--error-exitcode=9", "--leak-check=full", "--show-leak-kinds=definite,indirect,possible",
-             "--errors-for-leak-kinds=definite,indirect,possible", "-q", server, "--listen", "tcp://127.0.0.1:0", "--shards",
-             "2"], stdout=subprocess.PIPE, stderr=said, text=True)
+            ["valgrind", "-q", "--error-exitcode=9", "--leak-check=full",
+             "--show-leak-kinds=definite,indirect,possible", "--errors-for-leak-kinds=definite,indirect,possible",
+             server, "--listen", "tcp://127.0.0.1:0", "--shards", "2"], stdout=subprocess.PIPE, stderr=said, text=True)
         try:
             ready = re.search(r":(\d+)$", process.stdout.readline().strip())
             clients = use(int(ready[1])) if ready else []

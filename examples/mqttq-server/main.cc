@@ -61,6 +61,7 @@ BrokerHandle start_broker(const Options& options, Log& log) {
                         (options.wildcard_subscriptions ? 0 : MQTTQ_FEATURE_WILDCARD_SUBSCRIPTIONS) |
                         (options.shared_subscriptions ? 0 : MQTTQ_FEATURE_SHARED_SUBSCRIPTIONS) |
                         (options.subscription_identifiers ? 0 : MQTTQ_FEATURE_SUBSCRIPTION_IDENTIFIERS);
+  config.exclusive_subscriptions = options.exclusive_subscriptions;
   mqttq_error error;
   mqttq_error_init(&error, sizeof error);
   mqttq_broker* made = nullptr;

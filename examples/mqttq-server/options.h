@@ -48,6 +48,7 @@ struct Options {
   uint8_t log_level = 2;  // index in kLogLevels
   uint8_t log_format = LogFormat::kText;
   bool retain = true, wildcard_subscriptions = true, shared_subscriptions = true, subscription_identifiers = true;
+  bool exclusive_subscriptions = false;
   uint8_t shared_strategy = 0;  // MQTTQ_SHARED_…
   mqttq_limits limits = {};
 };

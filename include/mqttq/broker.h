@@ -60,6 +60,7 @@ typedef struct mqttq_broker_config {
   void *log_user;             /* handed to log */
   const mqttq_limits *limits; /* nullable; borrowed until mqttq_broker_create() returns */
   uint32_t features_off;      /* made of MQTTQ_FEATURE_…; 0 = all are there */
+  uint32_t exclusive_subscriptions; /* 1: a client may subscribe to "$exclusive/<filter>", while no other has */
 } mqttq_broker_config;
 
 /* Everything to its default. size: sizeof *limits.

@@ -78,6 +78,7 @@ mqttq_broker::mqttq_broker(const mqttq_broker_config& config)
                                  MQTTQ_FEATURE_SHARED_SUBSCRIPTIONS | MQTTQ_FEATURE_SUBSCRIPTION_IDENTIFIERS;
   const uint32_t off = config.features_off;
   if (off & ~kFeatures) throw std::invalid_argument("features_off: a feature that this library does not know");
+  setup.policy.exclusive_subscriptions = config.exclusive_subscriptions != 0;
   setup.limits.retain_available = !(off & MQTTQ_FEATURE_RETAIN);
   setup.limits.wildcard_subscriptions_available = !(off & MQTTQ_FEATURE_WILDCARD_SUBSCRIPTIONS);
   setup.limits.shared_subscriptions_available = !(off & MQTTQ_FEATURE_SHARED_SUBSCRIPTIONS);

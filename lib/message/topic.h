@@ -20,6 +20,13 @@ bool is_valid_topic_name(std::string_view text) noexcept;
 // [MQTT-4.7.1-2]. Does not look into `$share`: see parse_shared_filter.
 bool is_valid_topic_filter(std::string_view text) noexcept;
 
+// The filter behind "$exclusive/", which one client at a time may subscribe to; `text` itself without such a prefix.
+inline std::string_view exclusive_filter(std::string_view text, bool& exclusive) noexcept {
+  constexpr std::string_view kPrefix = "$exclusive/";
+  exclusive = text.starts_with(kPrefix);
+  return exclusive ? text.substr(kPrefix.size()) : text;
+}
+
 // True of "$SYS" and what lies below it, where only the broker publishes.
 inline bool is_sys_topic(std::string_view topic_name) noexcept {
   return topic_name.starts_with("$SYS") && (topic_name.size() == 4 || topic_name[4] == '/');

@@ -133,6 +133,40 @@ void Router::leave(Filter& filter) noexcept {
   epoch_.reclaim();
 }
 
+Router::~Router() {
+  claims_.for_each([](Claim& claim) { destroy(&claim); });
+}
+
+Router::Claim* Router::find_claim(NamespaceId namespace_id, std::string_view filter_text) noexcept {
+  return claims_.find(topic_hash(namespace_id, filter_text), [&](const Claim& claim) {
+    return claim.namespace_id == namespace_id && claim.text() == filter_text;
+  });
+}
+
+Status Router::claim(NamespaceId namespace_id, std::string_view filter_text, PublisherId owner) noexcept {
+  const std::lock_guard lock(mutex_);
+  if (const Claim* known = find_claim(namespace_id, filter_text)) {
+    return known->owner == owner ? Status::Ok : Status::Exists;
+  }
+  void* block = allocate(sizeof(Claim) + filter_text.size());
+  if (!block) return Status::NoMemory;
+  auto* made = new (block) Claim();
+  made->namespace_id = namespace_id;
+  made->text_size = static_cast<uint16_t>(filter_text.size());
+  made->owner = owner;
+  std::memcpy(static_cast<void*>(made + 1), filter_text.data(), filter_text.size());
+  claims_.insert(*made, topic_hash(namespace_id, filter_text));
+  return Status::Ok;
+}
+
+void Router::unclaim(NamespaceId namespace_id, std::string_view filter_text, PublisherId owner) noexcept {
+  const std::lock_guard lock(mutex_);
+  Claim* known = find_claim(namespace_id, filter_text);
+  if (!known || known->owner != owner) return;
+  claims_.remove(*known);
+  destroy(known);
+}
+
 void Router::set_interest(Filter& filter, uint32_t shard, bool any, bool durable, bool answering) noexcept {
   const uint64_t bit = uint64_t{1} << shard;
   const uint64_t shards = filter.shards_.load(std::memory_order_relaxed);

@@ -4,6 +4,7 @@
 
 #include <mutex>
 
+#include "base/hash_table.h"
 #include "base/status.h"
 #include "router/topic_tree.h"
 
@@ -15,6 +16,9 @@ class Router {
 
   // Throws std::bad_alloc. shard_count: 1..63. seed: secret, for the hashes of what peers name.
   Router(uint32_t shard_count, uint64_t seed);
+  ~Router();
+  Router(const Router&) = delete;
+  Router& operator=(const Router&) = delete;
 
   // Shards are online while they run and offline while they wait; see Epoch.
   Epoch& epoch() noexcept { return epoch_; }
@@ -40,6 +44,11 @@ class Router {
   // sees it. Thread: that shard's.
   void set_interest(Filter& filter, uint32_t shard, bool any, bool durable, bool answering = false) noexcept;
 
+  // `owner` alone may subscribe to "$exclusive/{filter_text}" until unclaim(). Errors: Exists (another has it),
+  // NoMemory. Any thread.
+  Status claim(NamespaceId namespace_id, std::string_view filter_text, PublisherId owner) noexcept;
+  void unclaim(NamespaceId namespace_id, std::string_view filter_text, PublisherId owner) noexcept;
+
   // Any thread; holds the router's lock meanwhile. visit(const Filter&).
   template <class Visit>
   void for_each_filter(Visit&& visit) {
@@ -64,7 +73,16 @@ class Router {
     return versions_[kNamespaceVersions + kLevelVersions + topic_hash % kExactVersions];
   }
 
+  struct Claim : HashLink<Claim> {
+    NamespaceId namespace_id = kGlobalNamespace;
+    uint16_t text_size = 0;
+    PublisherId owner = 0;
+    std::string_view text() const noexcept { return {reinterpret_cast<const char*>(this + 1), text_size}; }
+  };
+  Claim* find_claim(NamespaceId namespace_id, std::string_view filter_text) noexcept;
+
   const uint32_t shard_count_;
+  HashTable<Claim> claims_;  // under the lock
   Epoch epoch_;
   TopicTree tree_;
   std::mutex mutex_;

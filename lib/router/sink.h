@@ -28,6 +28,7 @@ struct Subscription {
   bool durable = false;
   // The sink answers each message above QoS 0, later: the publisher's acknowledgement waits for it.
   bool answers = false;
+  bool exclusive = false;  // the sink has claimed the filter (Router::claim)
 };
 
 // A message for one sink, whatever the number of its subscriptions that match.

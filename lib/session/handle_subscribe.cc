@@ -46,7 +46,11 @@ Connection::Handled Connection::handle_subscribe(Bytes packet, Instant now) noex
 
 ReasonCode Connection::judge_filter(const codec::SubscribeEntry& entry) noexcept {
   const Limits& limits = shard_.limits();
-  const SharedFilter shared = parse_shared_filter(entry.topic_filter);
+  bool exclusive;
+  const SharedFilter shared = parse_shared_filter(exclusive_filter(entry.topic_filter, exclusive));
+  if (exclusive && (!shard_.policy().exclusive_subscriptions || shared.kind != SharedFilter::Kind::NotShared)) {
+    return ReasonCode::TopicFilterInvalid;
+  }
   if (shared.kind == SharedFilter::Kind::Invalid || !is_valid_topic_filter(shared.topic_filter) ||
       entry.topic_filter.size() > limits.topic_size_max ||
       topic_level_count(shared.topic_filter) > limits.topic_levels_max) {
@@ -63,7 +67,8 @@ ReasonCode Connection::judge_filter(const codec::SubscribeEntry& entry) noexcept
 
 Connection::Stall Connection::prepare_subscribe(const codec::SubscribeEntry& entry, uint32_t identifier) noexcept {
   if (judge_filter(entry) != ReasonCode::Success) return Stall::None;
-  const SharedFilter shared = parse_shared_filter(entry.topic_filter);
+  bool exclusive;
+  const SharedFilter shared = parse_shared_filter(exclusive_filter(entry.topic_filter, exclusive));
   const Verdict verdict = authorize(Action::Subscribe, shared.topic_filter, entry.options.qos, false);
   if (verdict == Verdict::Pending) return Stall::AccessAnswer;
   if (verdict == Verdict::Deny || shared.kind != SharedFilter::Kind::Shared) return Stall::None;
@@ -88,7 +93,9 @@ void Connection::set_options(GroupMembership& member, const codec::SubscribeEntr
 
 ReasonCode Connection::subscribe_one(const codec::SubscribeEntry& entry, uint32_t identifier) noexcept {
   if (const ReasonCode reason = judge_filter(entry); reason != ReasonCode::Success) return reason;
-  const SharedFilter shared = parse_shared_filter(entry.topic_filter);
+  Subscription options;
+  const std::string_view topic_filter = exclusive_filter(entry.topic_filter, options.exclusive);
+  const SharedFilter shared = parse_shared_filter(topic_filter);
   if (authorize(Action::Subscribe, shared.topic_filter, entry.options.qos, false) != Verdict::Allow) {
     return ReasonCode::NotAuthorized;
   }
@@ -102,17 +109,24 @@ ReasonCode Connection::subscribe_one(const codec::SubscribeEntry& entry, uint32_
     if (member) session_->leave_group(entry.topic_filter);  // its home had no memory
     return ReasonCode::QuotaExceeded;
   }
-  Subscription options;
   options.qos = granted;
   options.no_local = entry.options.no_local;
   options.retain_as_published = entry.options.retain_as_published;
   options.identifier = identifier;
-  const auto [status, existed] = session_->subscribe(entry.topic_filter, options);
-  if (status != Status::Ok) return ReasonCode::QuotaExceeded;
+  Router& router = shard_.router();
+  const PublisherId owner = session_->publisher_id();
+  if (options.exclusive && router.claim(namespace_id_, topic_filter, owner) != Status::Ok) {
+    return ReasonCode::QuotaExceeded;  // another client has it
+  }
+  const auto [status, existed] = session_->subscribe(topic_filter, options);
+  if (status != Status::Ok) {
+    if (options.exclusive && !existed) router.unclaim(namespace_id_, topic_filter, owner);
+    return ReasonCode::QuotaExceeded;
+  }
   const bool send_retained = entry.options.retain_handling == codec::RetainHandling::Send ||
                              (entry.options.retain_handling == codec::RetainHandling::SendIfNew && !existed);
-  if (send_retained && session_->start_retained_flow(entry.topic_filter, options) != Status::Ok) {
-    session_->unsubscribe(entry.topic_filter);  // a subscription without its retained messages is not what was asked
+  if (send_retained && session_->start_retained_flow(topic_filter, options) != Status::Ok) {
+    session_->unsubscribe(topic_filter);  // a subscription without its retained messages is not what was asked
     return ReasonCode::QuotaExceeded;
   }
   return static_cast<ReasonCode>(granted);
@@ -131,6 +145,9 @@ Connection::Handled Connection::handle_unsubscribe(Bytes packet, Instant now) no
   }
   codec::UnsubscribeReader reader(unsubscribe->entries);
   for (std::string_view topic_filter; reader.next(topic_filter);) {
+    bool exclusive;
+    const std::string_view plain = exclusive_filter(topic_filter, exclusive);
+    if (shard_.policy().exclusive_subscriptions) topic_filter = plain;
     const bool shared = parse_shared_filter(topic_filter).kind == SharedFilter::Kind::Shared;
     const bool existed = shared ? session_->leave_group(topic_filter) : session_->unsubscribe(topic_filter);
     const ReasonCode code = existed ? ReasonCode::Success : ReasonCode::NoSubscriptionExisted;

@@ -8,6 +8,7 @@ namespace mqttq {
 
 struct Policy {
   SharedStrategies shared;
+  bool exclusive_subscriptions = false;  // "$exclusive/…" is understood; else it is no valid filter
 };
 
 }  // namespace mqttq

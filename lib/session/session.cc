@@ -90,6 +90,8 @@ Session::Subscribed Session::subscribe(std::string_view topic_filter, const Subs
         return {Status::NoMemory, true};
       }
     }
+    if (known->exclusive && !options.exclusive) shard_.router().unclaim(namespace_id_, topic_filter, id_);
+    known->exclusive = options.exclusive;
     known->qos = options.qos;
     known->no_local = options.no_local;
     known->retain_as_published = options.retain_as_published;
@@ -124,6 +126,7 @@ bool Session::unsubscribe(std::string_view topic_filter) noexcept {
 
 void Session::end_subscription(Subscription& subscription) noexcept {
   subscriptions_.remove(subscription);
+  if (subscription.exclusive) shard_.router().unclaim(namespace_id_, subscription.filter->text(), id_);
   if (JournalReader* reader = find_reader(*subscription.filter)) end_reader(*reader);
   shard_.fan_out().remove(subscription);
   destroy(&subscription);

@@ -549,4 +549,53 @@ TEST_CASE("a member's refusal discards the message for the whole group", "[sessi
   CHECK(two.said() == Lines{});
 }
 
+TEST_CASE("an exclusive subscription is one client's at a time, whatever shard it is on", "[session]") {
+  TestSetup setup;
+  setup.policy.exclusive_subscriptions = true;
+  setup.shard_count = 2;
+  TestBroker broker(setup);
+  TestClient one(broker, V5, 0), two(broker, V5, 1), plain(broker), publisher(broker);
+  one.accepted(connect_as(broker.client_id_at(0), true, 100));
+  two.accepted(connect_as(broker.client_id_at(1)));
+  plain.accepted(connect_as("plain")).subscribed("t/+", kQos0);
+  publisher.accepted(connect_as("p")).publish("t/a", "kept", kQos0, 0, true);
+  plain.said();
+  CHECK(one.subscribe(1, {{"$exclusive/t/+", kQos1}}, 7).said() ==
+        Lines{"SUBACK #1 01", "PUBLISH t/a 'kept' retain sub=7"});
+  CHECK(two.subscribe(1, {{"$exclusive/t/+"}, {"$exclusive/t/a"}, {"t/b"}}).said() ==
+        Lines{"SUBACK #1 97 00 00", "PUBLISH t/a 'kept' retain"});
+  CHECK(one.subscribe(2, {{.topic_filter = "$exclusive/t/+", .retain_handling = codec::RetainHandling::SendIfNew}}, 8)
+            .said() == Lines{"SUBACK #2 00"});
+  publisher.publish("t/c", "x", kQos1, 1);
+  CHECK(one.said() == Lines{"PUBLISH t/c 'x' sub=8"});
+  CHECK(plain.said() == Lines{"PUBLISH t/c 'x'"});
+  // A session that is kept keeps it, and one that ends gives it up.
+  one.drop();
+  CHECK(two.subscribe(2, {{"$exclusive/t/+"}}).said() == Lines{"SUBACK #2 97"});
+  broker.advance_s(200);
+  two.subscribe(3, {{.topic_filter = "$exclusive/t/+", .retain_handling = codec::RetainHandling::DoNotSend}});
+  CHECK(two.said() == Lines{"SUBACK #3 00"});
+  TestClient three(broker);
+  three.accepted(connect_as("three"));
+  CHECK(three.subscribe(1, {{"$exclusive/t/+"}}).said() == Lines{"SUBACK #1 97"});
+  CHECK(two.unsubscribe(4, {"$exclusive/t/+", "$exclusive/t/+"}).said() == Lines{"UNSUBACK #4 00 11"});
+  three.subscribe(2, {{.topic_filter = "$exclusive/t/+", .retain_handling = codec::RetainHandling::DoNotSend}});
+  CHECK(three.said() == Lines{"SUBACK #2 00"});
+  // Subscribed again without the prefix it is anybody's.
+  three.subscribe(3, {{.topic_filter = "t/+", .retain_handling = codec::RetainHandling::DoNotSend}}).said();
+  two.subscribe(5, {{.topic_filter = "$exclusive/t/+", .retain_handling = codec::RetainHandling::DoNotSend}});
+  CHECK(two.said() == Lines{"SUBACK #5 00"});
+}
+
+TEST_CASE("an exclusive filter is as good as what stands behind its prefix, and none where it is off", "[session]") {
+  TestSetup setup;
+  setup.policy.exclusive_subscriptions = true;
+  TestBroker broker(setup), without;
+  TestClient client(broker), other(without);
+  client.accepted(connect_as("a"));
+  client.subscribe(1, {{"$exclusive/"}, {"$exclusive/a#"}, {"$exclusive/$share/g/t"}, {"$exclusive"}});
+  CHECK(client.said() == Lines{"SUBACK #1 8f 8f 8f 00"});
+  CHECK(other.accepted(connect_as("a")).subscribe(1, {{"$exclusive/t"}}).said() == Lines{"SUBACK #1 8f"});
+}
+
 }  // namespace mqttq
