@@ -62,6 +62,11 @@ constexpr Key kKeys[] = {
     MQTTQ_LIMIT(retained_bytes_max, 1, kAny, "bytes", "1073741824", "Bytes of all retained messages"),
     MQTTQ_LIMIT(message_rate, 0, kAny, "messages/s", "0", "PUBLISH packets a second and connection; 0: no bound"),
     MQTTQ_LIMIT(byte_rate, 0, kAny, "bytes/s", "0", "Bytes a second and connection; 0: no bound"),
+
+    {"sys.interval_s", Whole{0, 86'400, [](const Target& to) -> uint32_t& { return to.options.sys_interval_s; }, kAny},
+     "s", "10", "How often the figures below `$SYS/broker` are looked at; 0: there are none"},
+    {"sys.client_events", Switch{[](const Target& to) -> bool& { return to.options.client_events; }}, "", "false",
+     "Whether each client that comes or goes is a message below `$SYS/broker/clients`"},
 };
 
 #undef MQTTQ_LIMIT

@@ -57,6 +57,8 @@ BrokerHandle start_broker(const Options& options, Log& log) {
   mqttq_limits limits = options.limits;
   limits.size = sizeof limits;
   config.limits = &limits;
+  config.sys_interval_s = options.sys_interval_s;
+  config.client_events = options.client_events;
   mqttq_error error;
   mqttq_error_init(&error, sizeof error);
   mqttq_broker* made = nullptr;

@@ -45,6 +45,8 @@ struct Options {
   uint8_t log_level = 2;  // index in kLogLevels
   uint8_t log_format = LogFormat::kText;
   mqttq_limits limits = {};
+  uint32_t sys_interval_s = 0;  // as mqttq_broker_config.sys_interval_s
+  bool client_events = false;
 };
 
 enum class Action { Serve, CheckConfig, PrintVersion, PrintHelp, PrintConfigSchema, PrintConfigKeys };

@@ -40,6 +40,7 @@ typedef struct mqttq_limits {
   uint32_t byte_rate;               /* bytes a second and connection; 0 = no bound */
 } mqttq_limits;
 
+/* What a broker says of itself below `$SYS/broker` stands in docs/SYS.md. */
 typedef struct mqttq_broker_config {
   size_t size;                /* sizeof this struct as the host compiled it; set by _init */
   uint32_t shards;            /* threads that serve connections, 1..63; 0 = one per core */
@@ -48,6 +49,8 @@ typedef struct mqttq_broker_config {
   mqttq_log_fn log;           /* nullable; copied */
   void *log_user;             /* handed to log */
   const mqttq_limits *limits; /* nullable; borrowed until mqttq_broker_create() returns */
+  uint32_t sys_interval_s;    /* between two looks at what $SYS/broker says; 0 = 10 s; UINT32_MAX = it says nothing */
+  uint32_t client_events;     /* 1: a message below $SYS/broker/clients for each client that comes or goes */
 } mqttq_broker_config;
 
 /* Everything to its default. size: sizeof *limits.
