@@ -327,6 +327,45 @@ TEST_CASE("figures that memory was refused to come with the next interval", "[se
   CHECK(now(broker).size() == SysTopics::kCount);
 }
 
+// Wherever memory is refused: who subscribes hears of every figure, if his connection outlives it.
+TEST_CASE("a figure that reached the retained store and not its subscribers is said again", "[session]") {
+  int outlived = 0;
+  for (int64_t k = 0; k < 400; ++k) {
+    TestBroker broker(with_sys());
+    TestClient watch(broker);
+    watch.accepted(connect_as("watch")).subscribed("$SYS/#", kQos0);
+    {
+      const FailingHeap failing(k);
+      broker.restless = true;
+      broker.advance_ms(50);
+    }
+    broker.restless = false;
+    broker.advance_s(10);  // a look is left out while figures of the last one wait
+    broker.advance_s(10);
+    if (watch.closed()) continue;
+    ++outlived;
+    std::map<std::string, int> heard;
+    for (const std::string& line : watch.said()) ++heard[line.substr(0, line.find(" '"))];
+    INFO(k);
+    CHECK(heard.size() == SysTopics::kCount);
+  }
+  CHECK(outlived > 100);
+}
+
+TEST_CASE("a figure that the shard of its topic cannot keep is said again", "[session]") {
+  TestBroker broker(with_sys(2));
+  broker.pass_ms(50);
+  broker.turn(0);
+  {
+    const FailingHeap failing(0);
+    broker.turn(1);
+  }
+  broker.settle();
+  CHECK(now(broker).size() < SysTopics::kCount);
+  broker.advance_s(10);
+  CHECK(now(broker, "later").size() == SysTopics::kCount);
+}
+
 // --- clients
 
 TEST_CASE("clients that come and go are told in order, on any number of shards", "[session]") {
