@@ -82,6 +82,11 @@ constexpr Key kKeys[] = {
     MQTTQ_LIMIT(maximum_qos, 0, 2, "", "2", "The highest QoS of clients", kAny),
     MQTTQ_LIMIT(topic_alias_out_maximum, 0, 65'535, "aliases", "64",
                 "Topic aliases used towards a client that takes them; 0: none", kAny),
+
+    {"sys.interval_s", Whole{0, 86'400, [](const Target& to) -> uint32_t& { return to.options.sys_interval_s; }, kAny},
+     "s", "10", "How often the figures below `$SYS/broker` are looked at; 0: there are none"},
+    {"sys.client_events", Switch{[](const Target& to) -> bool& { return to.options.client_events; }}, "", "false",
+     "Whether each client that comes or goes is a message below `$SYS/broker/clients`"},
 };
 
 #undef MQTTQ_LIMIT

@@ -62,6 +62,8 @@ BrokerHandle start_broker(const Options& options, Log& log) {
                         (options.shared_subscriptions ? 0 : MQTTQ_FEATURE_SHARED_SUBSCRIPTIONS) |
                         (options.subscription_identifiers ? 0 : MQTTQ_FEATURE_SUBSCRIPTION_IDENTIFIERS);
   config.exclusive_subscriptions = options.exclusive_subscriptions;
+  config.sys_interval_s = options.sys_interval_s;
+  config.client_events = options.client_events;
   mqttq_error error;
   mqttq_error_init(&error, sizeof error);
   mqttq_broker* made = nullptr;

@@ -51,6 +51,8 @@ struct Options {
   bool exclusive_subscriptions = false;
   uint8_t shared_strategy = 0;  // MQTTQ_SHARED_…
   mqttq_limits limits = {};
+  uint32_t sys_interval_s = 0;  // as mqttq_broker_config.sys_interval_s
+  bool client_events = false;
 };
 
 enum class Action { Serve, CheckConfig, PrintVersion, PrintHelp, PrintConfigSchema, PrintConfigKeys };

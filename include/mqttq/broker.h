@@ -51,6 +51,7 @@ typedef struct mqttq_limits {
 #define MQTTQ_FEATURE_SHARED_SUBSCRIPTIONS 4u
 #define MQTTQ_FEATURE_SUBSCRIPTION_IDENTIFIERS 8u
 
+/* What a broker says of itself below `$SYS/broker` stands in docs/SYS.md. */
 typedef struct mqttq_broker_config {
   size_t size;                /* sizeof this struct as the host compiled it; set by _init */
   uint32_t shards;            /* threads that serve connections, 1..63; 0 = one per core */
@@ -61,6 +62,8 @@ typedef struct mqttq_broker_config {
   const mqttq_limits *limits; /* nullable; borrowed until mqttq_broker_create() returns */
   uint32_t features_off;      /* made of MQTTQ_FEATURE_…; 0 = all are there */
   uint32_t exclusive_subscriptions; /* 1: a client may subscribe to "$exclusive/<filter>", while no other has */
+  uint32_t sys_interval_s;    /* between two looks at what $SYS/broker says; 0 = 10 s; UINT32_MAX = it says nothing */
+  uint32_t client_events;     /* 1: a message below $SYS/broker/clients for each client that comes or goes */
 } mqttq_broker_config;
 
 /* Everything to its default. size: sizeof *limits.

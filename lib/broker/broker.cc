@@ -31,6 +31,12 @@ uint32_t shards_wanted(const BrokerSetup& setup) {
   return std::clamp(std::thread::hardware_concurrency(), 1u, Router::kShardCountMax);
 }
 
+// Milliseconds from the clock of the shards to Unix time, by the system's clock as it stands.
+int64_t unix_offset_ms() noexcept {
+  const auto unix_time = std::chrono::system_clock::now().time_since_epoch();
+  return std::chrono::duration_cast<std::chrono::milliseconds>(unix_time).count() - clock_now().ns / kMillisecond;
+}
+
 }  // namespace
 
 Broker::Broker(const BrokerSetup& setup)
@@ -38,6 +44,7 @@ Broker::Broker(const BrokerSetup& setup)
       router_(shards_wanted(setup), secret()),
       office_(router_.shard_count(), setup.mailbox_capacity),
       committer_(office_, log_) {
+  setup_.policy.unix_offset_ms = unix_offset_ms();
   ShardSetup shard;
   shard.limits = &setup_.limits;
   shard.policy = &setup_.policy;

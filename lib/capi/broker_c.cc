@@ -86,6 +86,11 @@ mqttq_broker::mqttq_broker(const mqttq_broker_config& config)
   setup.shard_count = config.shards;
   if (config.mailbox_capacity) setup.mailbox_capacity = config.mailbox_capacity;
   setup.own_threads = !host_loop;
+  constexpr uint32_t kSysIntervalDefault = 10;
+  setup.policy.sys_interval_s = config.sys_interval_s ? config.sys_interval_s : kSysIntervalDefault;
+  if (config.sys_interval_s == UINT32_MAX) setup.policy.sys_interval_s = 0;
+  setup.policy.client_events = config.client_events != 0;
+  setup.policy.version = mqttq_version_text();
   if (log_) setup.log = this;
   namespaces_.emplace_back();  // the global one
   broker = std::make_unique<Broker>(setup);

@@ -47,6 +47,8 @@ bool Journal::append(uint64_t number, const MessageRef& message) noexcept {
   entry.message = message;
   bytes_end_ += message->content_size();
   ++end_index_;
+  ++totals_.messages;
+  totals_.bytes += message->content_size();
   at_end_count_ = 0;
   return true;
 }
@@ -131,9 +133,20 @@ void Journal::trim() noexcept {
     JournalSegment* ended = first_;
     first_ = ended->next;
     if (!first_) last_ = nullptr;
+    count_out(*ended);
     destroy(ended);
   }
-  if (first_ && at_end_count_ == cursor_count_) first_->restart(end_index_);  // all stand in it
+  if (!first_ || at_end_count_ != cursor_count_) return;
+  count_out(*first_);
+  first_->restart(end_index_);  // all stand in it
+}
+
+// `ended` is the first segment, or was until now.
+void Journal::count_out(const JournalSegment& ended) noexcept {
+  if (!ended.count) return;
+  const uint64_t end = ended.next ? ended.next->entries[0].bytes_before : bytes_end_;
+  totals_.messages -= ended.count;
+  totals_.bytes -= end - ended.entries[0].bytes_before;
 }
 
 }  // namespace mqttq

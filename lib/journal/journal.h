@@ -31,10 +31,17 @@ struct JournalEntry {
   MessageRef message;
 };
 
+// What all journals of one shard hold, read entries of a segment that is not read to its end among them.
+struct JournalTotals {
+  uint64_t messages = 0;
+  uint64_t bytes = 0;  // content bytes
+};
+
 // Owned by one shard and touched only there.
 class Journal {
  public:
-  Journal() noexcept = default;
+  // totals: borrowed, outlives every reader.
+  explicit Journal(JournalTotals& totals) noexcept : totals_(totals) {}
   Journal(const Journal&) = delete;
   Journal& operator=(const Journal&) = delete;
   ~Journal();
@@ -81,7 +88,9 @@ class Journal {
   Cursor* next_in_segment(Cursor& cursor) noexcept;
   void step(Cursor& cursor) noexcept;  // as advance(), and trims nothing
   void trim() noexcept;
+  void count_out(const JournalSegment& ended) noexcept;
 
+  JournalTotals& totals_;
   JournalSegment* first_ = nullptr;
   JournalSegment* last_ = nullptr;
   uint64_t end_index_ = 0;

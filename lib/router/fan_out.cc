@@ -50,7 +50,7 @@ Status FanOut::set_durable(Subscription& subscription, bool durable) noexcept {
 
 // A journal is kept until its filter ends: readers of a message on its way may still look for it.
 Status FanOut::make_journal(Filter::Local& local) noexcept {
-  if (!local.journal) local.journal = create<Journal>();
+  if (!local.journal) local.journal = create<Journal>(journal_totals_);
   return local.journal ? Status::Ok : Status::NoMemory;
 }
 

@@ -26,6 +26,8 @@ class FanOut {
 
   // How many sinks got nothing from deliver() for want of memory, since the last call.
   uint32_t take_lost_count() noexcept { return std::exchange(lost_count_, 0); }
+  // Of all journals here.
+  const JournalTotals& journal_totals() const noexcept { return journal_totals_; }
 
   // Appends a numbered message to this shard's journals of `route`. Calls woken(Cursor&) for each reader that waited.
   // False if a journal had no memory for it.
@@ -77,6 +79,7 @@ class FanOut {
 
   Router& router_;
   const uint32_t shard_;
+  JournalTotals journal_totals_;
   uint64_t run_ = 0;
   Array<Merged> merged_;
   Array<MergedIdentifier> identifiers_;

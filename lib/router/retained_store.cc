@@ -1,6 +1,7 @@
 #include "router/retained_store.h"
 
 #include "base/hash.h"
+#include "message/topic.h"
 
 namespace mqttq {
 
@@ -84,19 +85,22 @@ Status RetainedStore::set(const MessageRef& message) noexcept {
   const std::string_view topic_name = message->topic_name();
   Node* node = find(namespace_id, topic_name);
   const bool replaces = node && node->message;
-  const uint64_t old_bytes = replaces ? node->message->content_size() : 0;
+  // The broker's own are as many as it has figures: limits and counts are about what peers store.
+  const bool counted = !is_sys_topic(topic_name);
+  const uint64_t old_bytes = replaces && counted ? node->message->content_size() : 0;
   if (message->payload().empty()) {
     if (!replaces) return Status::Ok;
     node->message = {};
-    --count_;
+    if (counted) --count_;
     bytes_ -= old_bytes;
     remove_if_unused(node);
     return Status::Ok;
   }
-  if (!replaces && count_ >= count_max_) return Status::Full;
-  if (bytes_ - old_bytes + message->content_size() > bytes_max_) return Status::Full;
+  if (counted && !replaces && count_ >= count_max_) return Status::Full;
+  if (counted && bytes_ - old_bytes + message->content_size() > bytes_max_) return Status::Full;
   if (!node && !(node = find_or_add(namespace_id, topic_name))) return Status::NoMemory;
   node->message = message;
+  if (!counted) return Status::Ok;
   if (!replaces) ++count_;
   bytes_ += message->content_size() - old_bytes;
   return Status::Ok;

@@ -33,7 +33,7 @@ class RetainedStore {
   ~RetainedStore();
 
   // Keeps `message` for its topic, in the place of an older one; an empty payload clears the topic [MQTT-3.3.1-6].
-  // Errors: Full at a limit, NoMemory; the older message is then kept.
+  // Errors: Full at a limit, NoMemory; the older message is then kept. Limits and counts leave `$SYS` out.
   Status set(const MessageRef& message) noexcept;
 
   // Adds every message whose topic matches `topic_filter` and that has not expired. False when memory is refused.

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "message/topic.h"
 #include "session/connection_parts.h"
 #include "session/publish_encoder.h"
 #include "session/shard_core.h"
@@ -265,7 +266,11 @@ bool Connection::take_rate_tokens(const codec::Frame& frame, Instant now) noexce
 bool Connection::outbox_full() const noexcept { return output_ && output_->size() >= shard_.limits().outbox_bytes_max; }
 
 std::byte* Connection::output_bytes(size_t size) noexcept {
-  if (output_ && output_->size() > kFlushEarly && !link_full_) link_full_ = !output_->flush(*link_);
+  if (output_ && output_->size() > kFlushEarly && !link_full_) {
+    const size_t before = output_->size();
+    link_full_ = !output_->flush(*link_);
+    shard_.counters().bytes_sent.add(before - output_->size());
+  }
   if (!output_ && !(output_ = shard_.outputs().take())) {
     shard_.mark_closing(*this);
     state_ = State::Closing;
@@ -278,6 +283,7 @@ std::byte* Connection::output_bytes(size_t size) noexcept {
     return nullptr;
   }
   if (!dirty) shard_.mark_dirty(*this);
+  shard_.counters().packets_sent.add();
   return out;
 }
 
@@ -343,7 +349,12 @@ bool Connection::send_publish(MovingMessage& message, const codec::PublishView& 
   } else if (!view.payload.empty()) {
     std::memcpy(end, view.payload.data(), view.payload.size());
   }
-  shard_.counters().messages_sent.add();
+  if (is_sys_topic(view.topic_name)) {
+    shard_.counters().sys_messages_sent.add();
+  } else {
+    shard_.counters().messages_sent.add();
+    shard_.counters().message_bytes_sent.add(view.payload.size());
+  }
   if (SessionObserver* observer = shard_.message_observer()) {
     observer->on_message_event(shard_.index(), MessageEvent::Delivered, session_->client_id(), message.view());
   }
@@ -425,10 +436,8 @@ void Connection::finish(Instant now) noexcept {
   if (!peer_gone_) flush(now);
   if (Session* session = session_) {
     session_ = nullptr;
-    if (SessionObserver* observer = shard_.observer()) {
-      observer->on_session_event(shard_.index(), SessionEvent::Disconnected, session->namespace_id(),
-                                 session->client_id(), close_reason_, link_->peer_address());
-    }
+    shard_.tell_disconnected(*this, *session, close_reason_, close_reason_ == ReasonCode::Success && publish_will_,
+                             now);
     if (session->detach(now, publish_will_)) shard_.end_session(*session, now);
   }
   if (slow_ && slow_->held) shard_.continue_publish(std::move(slow_->held), slow_->operation, now);

@@ -83,6 +83,7 @@ class Connection final : private Timer {
 
   ProtocolVersion version() const noexcept { return version_; }
   uint32_t serial() const noexcept { return serial_; }
+  NamespaceId namespace_id() const noexcept { return namespace_id_; }
   uint16_t keep_alive_s() const noexcept { return keep_alive_s_; }
   uint16_t client_receive_maximum() const noexcept { return receive_maximum_; }
   bool connected() const noexcept { return state_ == State::Connected; }
@@ -90,7 +91,12 @@ class Connection final : private Timer {
   Session* session() const noexcept { return session_; }
   Link& link() const noexcept { return *link_; }
   SlabHandle handle() const noexcept { return Slab<Connection>::handle(*this); }
+  bool has_user_name() const noexcept { return has_user_name_; }
   std::string_view user_name() const noexcept { return {user_name_.begin(), user_name_.count()}; }
+  // What it was accepted with.
+  bool clean_start() const noexcept { return clean_start_; }
+  bool session_present() const noexcept { return session_present_; }
+  Instant connected_at() const noexcept { return connected_at_; }
 
   bool dirty = false;     // stands in the shard's list of connections with output
   bool to_close = false;  // stands in the shard's list of connections to be ended
@@ -186,6 +192,9 @@ class Connection final : private Timer {
   bool assigned_client_id_ = false;
   bool authenticated_ = false;
   bool link_full_ = false;
+  bool has_user_name_ = false;
+  bool clean_start_ = false;
+  bool session_present_ = false;
   uint16_t keep_alive_s_ = 0;
   uint16_t receive_maximum_ = kReceiveMaximumDefault;  // the client's
   uint32_t packet_size_out_ = 0;                       // the client's Maximum Packet Size, 0 = none
@@ -193,6 +202,7 @@ class Connection final : private Timer {
   uint32_t next_question_ = 1;
   Instant last_packet_{};
   Instant connect_due_{};
+  Instant connected_at_{};
   struct Alias {
     char* text;  // owned
     uint32_t size;

@@ -1,4 +1,4 @@
-// What a shard has counted since it started. Written by the shard, read by anybody.
+// What a shard has counted since it started, and what it has now. Written by the shard, read by anybody.
 #pragma once
 
 #include <atomic>
@@ -21,7 +21,7 @@ namespace mqttq {
   X(bytes_sent, "bytes written to peers")                                                \
   X(packets_received, "packets read from peers")                                         \
   X(messages_received, "PUBLISH packets accepted")                                       \
-  X(messages_sent, "PUBLISH packets sent, repeats included")                             \
+  X(messages_sent, "PUBLISH packets sent, repeats included, but for those of $SYS")      \
   X(messages_dropped, "messages for one receiver dropped for any reason below")          \
   X(dropped_outbox_full, "dropped because a receiver's outbox was full")                 \
   X(dropped_too_large, "dropped because larger than the receiver's Maximum Packet Size") \
@@ -33,7 +33,14 @@ namespace mqttq {
   X(subscriptions_removed, "subscriptions ended")                                        \
   X(retained_set, "retained messages stored or replaced")                                \
   X(wills_published, "Will Messages published")                                          \
-  X(host_events_lost, "events a host did not take in time")
+  X(host_events_lost, "events a host did not take in time")                              \
+  X(packets_sent, "packets sent to peers")                                               \
+  X(message_bytes_received, "payload bytes of PUBLISH packets accepted")                 \
+  X(message_bytes_sent, "payload bytes of PUBLISH packets sent, but for those of $SYS")  \
+  X(connects_received, "CONNECT packets received")                                       \
+  X(sessions_expired, "sessions ended because their expiry interval had passed")         \
+  X(sys_messages_sent, "PUBLISH packets sent of what the broker itself says in $SYS")    \
+  X(sys_messages_dropped, "messages of $SYS dropped, for one receiver or for all")
 
 class Counter {
  public:
@@ -50,6 +57,27 @@ struct Counters {
 #define MQTTQ_X(name, text) Counter name;
   MQTTQ_COUNTERS(MQTTQ_X)
 #undef MQTTQ_X
+};
+
+// What there is now.
+class Gauge {
+ public:
+  void set(uint64_t value) noexcept { value_.store(value, std::memory_order_relaxed); }
+  uint64_t value() const noexcept { return value_.load(std::memory_order_relaxed); }
+
+ private:
+  std::atomic<uint64_t> value_{0};
+};
+
+// All figures of one shard. The gauges are set once a turn.
+struct ShardFigures {
+  Counters counters;
+  Gauge shared_subscriptions;
+  Gauge retained_messages;  // without those of $SYS
+  Gauge stored_messages;    // retained, or in journals
+  Gauge stored_bytes;       // of topics, properties and payloads
+  Gauge inflight;           // QoS 1 and 2 messages sent and not finished
+  Counter sys_values_lost;  // figures of $SYS that this shard had no memory for
 };
 
 }  // namespace mqttq

@@ -71,6 +71,7 @@ class GroupMemberships {
   // Tells the homes what was noted. False: memory was refused to some of it, which is told at the next call.
   bool tell(Instant now) noexcept;
   bool has_news() const noexcept { return !news_.empty() || look_for_news_; }
+  uint32_t count() const noexcept { return slab_.count(); }
 
  private:
   void list(GroupMembership& membership) noexcept;

@@ -14,6 +14,7 @@ Connection::Handled Connection::handle_connect(Bytes packet, Instant now) noexce
     protocol_error(ReasonCode::ProtocolError, now);
     return Handled::Yes;
   }
+  if (!authenticated_) shard_.counters().connects_received.add();  // not when it has waited, or moved
   const auto connect = codec::decode_connect(packet);
   if (!connect.ok()) {
     shard_.counters().protocol_errors.add();
@@ -185,6 +186,10 @@ void Connection::attach_session(const codec::ConnectView& connect, std::string_v
     refuse(ReasonCode::ServerBusy, now);
     return;
   }
+  has_user_name_ = connect.user_name.has_value();
+  clean_start_ = connect.clean_start;
+  session_present_ = present;
+  connected_at_ = now;
   receive_maximum_ = connect.receive_maximum;
   packet_size_out_ = connect.maximum_packet_size;
   aliases_out_max_ = std::min(connect.topic_alias_maximum, shard_.limits().topic_alias_out_maximum);  // [MQTT-3.1.2-26]
@@ -244,10 +249,7 @@ void Connection::accept(const codec::ConnectView& connect, bool session_present,
   state_ = State::Connected;
   arm_keep_alive(now);
   session_->attach(*this, now);
-  if (SessionObserver* observer = shard_.observer()) {
-    observer->on_session_event(shard_.index(), SessionEvent::Connected, namespace_id_, session_->client_id(),
-                               ReasonCode::Success, link_->peer_address());
-  }
+  shard_.tell_connected(*this, now);
   if (session_present) session_->resend(now);
 }
 

@@ -93,6 +93,7 @@ Connection::Handled Connection::handle_publish(Bytes packet, Instant now) noexce
   MovingMessage message(view);
   const bool handed_over = shard_.publish(message, *route, operation, now);
   shard_.counters().messages_received.add();
+  shard_.counters().message_bytes_received.add(publish.payload.size());
   if (!handed_over) {
     hold(message, operation, now);
   } else if (publish.qos != Qos::AtMostOnce) {

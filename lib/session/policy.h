@@ -2,6 +2,9 @@
 // then.
 #pragma once
 
+#include <cstdint>
+#include <string_view>
+
 #include "router/shared_strategy.h"
 
 namespace mqttq {
@@ -9,6 +12,12 @@ namespace mqttq {
 struct Policy {
   SharedStrategies shared;
   bool exclusive_subscriptions = false;  // "$exclusive/…" is understood; else it is no valid filter
+
+  // What the broker says of itself below `$SYS/broker`.
+  uint32_t sys_interval_s = 0;  // between two looks at the figures; 0 = they are not published
+  bool client_events = false;   // a message for each client that comes or goes
+  std::string_view version;     // of the library; static
+  int64_t unix_offset_ms = 0;   // Unix time, as the broker was made, minus the time that shards are told
 };
 
 }  // namespace mqttq

@@ -11,6 +11,7 @@ namespace mqttq {
 Session::~Session() {
   MQTTQ_ASSERT(!connection_ && subscriptions_.count() == 0 && readers_.count() == 0 && memberships_.count() == 0 &&
                flow_count_ == 0);
+  shard_.note_inflight(-int64_t{inflight_.count()});
   release(client_id_);
 }
 
@@ -60,6 +61,7 @@ void Session::arm_timer(Instant now) noexcept {
 void Session::on_timer(Timer& timer, Instant now) noexcept {
   auto& session = static_cast<Session&>(timer);
   if (session.expiry_due_ <= now) {
+    session.shard_.counters().sessions_expired.add();
     session.shard_.end_session(session, now);
     return;
   }
@@ -361,7 +363,7 @@ Session::Sent Session::send(MovingMessage& message, Qos qos, bool retain, Identi
   entry.retain = retain;
   entry.identifiers = std::move(identifiers);
   const uint16_t packet_id = next_packet_id();
-  InflightEntry* added = entry.message ? inflight_.insert(packet_id, std::move(entry)) : nullptr;
+  InflightEntry* added = entry.message ? enter_inflight(packet_id, std::move(entry)) : nullptr;
   if (!added) {
     shard_.dropped(&Counters::dropped_no_memory, this, message.view());
     return Sent::Dropped;
@@ -370,7 +372,7 @@ Session::Sent Session::send(MovingMessage& message, Qos qos, bool retain, Identi
   fields.packet_id = packet_id;
   fields.subscription_identifiers = added->identifiers.span();
   if (connection_->send_publish(message, fields, now)) return Sent::Yes;
-  if (!connection_->closing()) inflight_.remove(packet_id);  // too large for this client: as if it were delivered
+  if (!connection_->closing()) leave_inflight(packet_id);  // too large for this client: as if it were delivered
   return Sent::Dropped;
 }
 
@@ -617,7 +619,17 @@ void Session::end_retained_flows() noexcept {
 void Session::finish(uint16_t packet_id, InflightEntry& entry) noexcept {
   mark_sent(entry);
   if (entry.membership.generation) shard_.memberships().note_done(entry.membership);
-  inflight_.remove(packet_id);
+  leave_inflight(packet_id);
+}
+
+InflightEntry* Session::enter_inflight(uint16_t packet_id, InflightEntry&& entry) noexcept {
+  InflightEntry* added = inflight_.insert(packet_id, std::move(entry));
+  if (added) shard_.note_inflight(1);
+  return added;
+}
+
+void Session::leave_inflight(uint16_t packet_id) noexcept {
+  if (inflight_.remove(packet_id)) shard_.note_inflight(-1);
 }
 
 bool Session::on_puback(uint16_t packet_id, Instant now) noexcept {
@@ -832,7 +844,7 @@ void Session::give_back_shared(const GroupMembership* membership, Instant now) n
     GroupMembership* of = shard_.memberships().find(entry.membership);
     const MessageRef message = std::move(entry.message);
     mark_sent(entry);
-    inflight_.remove(packet_id);
+    leave_inflight(packet_id);
     if (of) shard_.memberships().give_back(*of, message, Handed::Away, now);
   }
 }

@@ -205,6 +205,8 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   // Gives back what came through `membership`, or through any when it is null.
   void give_back_shared(const GroupMembership* membership, Instant now) noexcept;
   void finish(uint16_t packet_id, InflightEntry& entry) noexcept;
+  InflightEntry* enter_inflight(uint16_t packet_id, InflightEntry&& entry) noexcept;
+  void leave_inflight(uint16_t packet_id) noexcept;
   // The identifiers of those entries for which wanted(InflightEntry&) holds, oldest first. False without memory.
   template <class Wanted>
   bool collect_inflight(Array<uint16_t>& out, Wanted&& wanted) noexcept;

@@ -33,7 +33,9 @@ ShardCore::ShardCore(const ShardWorld& world, uint32_t index, uint64_t seed, Ins
       connect_tokens_(int64_t{world.limits.connect_rate} * 1000),
       connect_tokens_at_(now),
       log_tokens_(kLinesPerSecond),
-      log_tokens_at_(now) {
+      log_tokens_at_(now),
+      sys_(*this, now) {
+  world.population.figures[index] = &figures_;
   set_observer(world.observer);
   fan_out_.set_limiter(this, [](void* user, Journal& journal) noexcept {
     auto& shard = *static_cast<ShardCore*>(user);
@@ -44,7 +46,10 @@ ShardCore::ShardCore(const ShardWorld& world, uint32_t index, uint64_t seed, Ins
   });
 }
 
-ShardCore::~ShardCore() { abandon(); }
+ShardCore::~ShardCore() {
+  abandon();
+  world_.population.figures[index_] = nullptr;
+}
 
 void ShardCore::abandon() noexcept {
   for (auto* list : {&dirty_, &stalled_, &closing_}) list->clear();
@@ -61,8 +66,10 @@ void ShardCore::abandon() noexcept {
   for (uint32_t i = 0; i < connections_.index_end(); ++i) {
     Connection* connection = connections_.at(i);
     if (!connection) continue;
-    if (connection->session_) connection->session_->release_connection();
-    connection->session_ = nullptr;
+    if (Session* session = std::exchange(connection->session_, nullptr)) {
+      session->release_connection();
+      world_.population.client_went();
+    }
     if (connection->link_) connection->link_->close(true);
     connection->link_ = nullptr;
     connections_.give_back(*connection);
@@ -116,11 +123,32 @@ void ShardCore::release_connection(Connection& connection, ReasonCode reason, In
   connection.close(reason, now);
   if (!session) return;
   connection.session_ = nullptr;
-  if (SessionObserver* observer = world_.observer) {
-    observer->on_session_event(index_, SessionEvent::Disconnected, session->namespace_id(), session->client_id(),
-                               reason, connection.link_->peer_address());
-  }
+  tell_disconnected(connection, *session, reason, false, now);
   if (session->detach(now, connection.publish_will_)) end_session(*session, now);
+}
+
+void ShardCore::tell_connected(const Connection& connection, Instant now) noexcept {
+  world_.population.client_came();
+  if (SessionObserver* observer = world_.observer) {
+    observer->on_session_event(index_, SessionEvent::Connected, connection.namespace_id(),
+                               connection.session_->client_id(), ReasonCode::Success, connection.link_->peer_address());
+  }
+  sys_.on_connected(connection, now);
+}
+
+void ShardCore::tell_disconnected(const Connection& connection, const Session& session, ReasonCode reason, bool lost,
+                                  Instant now) noexcept {
+  world_.population.client_went();
+  if (SessionObserver* observer = world_.observer) {
+    observer->on_session_event(index_, SessionEvent::Disconnected, session.namespace_id(), session.client_id(), reason,
+                               connection.link_->peer_address());
+  }
+  if (lost) {
+    sys_.on_disconnected(connection, session, "connection lost", ReasonCode::UnspecifiedError, now);
+  } else {
+    const bool normal = reason == ReasonCode::Success;  // the specification's name of 0x00 in a DISCONNECT
+    sys_.on_disconnected(connection, session, normal ? "normal disconnection" : to_text(reason), reason, now);
+  }
 }
 
 void ShardCore::on_access_answer(const AccessTicket& ticket, Verdict verdict, ReasonCode reason, Instant now) noexcept {
@@ -235,8 +263,12 @@ void ShardCore::publish_will(Will will, Instant now) noexcept {
 }
 
 void ShardCore::dropped(Counter Counters::* why, const Session* session, const MessageView& message) noexcept {
-  counters_.messages_dropped.add();
-  (counters_.*why).add();
+  if (is_sys_topic(message.topic_name)) {
+    counters_.sys_messages_dropped.add();
+  } else {
+    counters_.messages_dropped.add();
+    (counters_.*why).add();
+  }
   if (SessionObserver* observer = message_observer()) {
     observer->on_message_event(index_, MessageEvent::Dropped, session ? session->client_id() : std::string_view(),
                                message);
@@ -247,6 +279,12 @@ void ShardCore::dropped(Counter Counters::* why, const Session* session, const M
 
 bool ShardCore::publish_from_inside(const MessageRef& message, Instant now, std::atomic<uint32_t>* finished) noexcept {
   if (!enter_inside({message, {}, finished})) return false;
+  if (inside_.count() == 1 && !running_inside_) run_inside_publishes(now);
+  return true;
+}
+
+bool ShardCore::publish_of_broker(const MessageRef& message, Instant now) noexcept {
+  if (!enter_inside({message, {}, nullptr, true})) return false;
   if (inside_.count() == 1 && !running_inside_) run_inside_publishes(now);
   return true;
 }
@@ -278,7 +316,15 @@ void ShardCore::run_inside_publishes(Instant now) noexcept {
   while (!inside_.empty()) {
     InsidePublish& one = inside_.front();
     const RouteRef* route = nullptr;
-    const auto outcome = routes_.find(one.message->namespace_id(), one.message->topic_name(), UINT32_MAX, route);
+    auto outcome = RouteCache::Outcome::Found;
+    RouteRef walked;
+    if (one.of_broker && !one.message->view().retain) {  // a topic of one client: the cache is for what comes again
+      walked = world_.router.match(one.message->namespace_id(), one.message->topic_name());
+      route = &walked;
+      if (!walked) outcome = RouteCache::Outcome::NoMemory;
+    } else {
+      outcome = routes_.find(one.message->namespace_id(), one.message->topic_name(), UINT32_MAX, route);
+    }
     if (outcome == RouteCache::Outcome::NoMemory) {
       try_again_ = true;
       break;
@@ -290,6 +336,7 @@ void ShardCore::run_inside_publishes(Instant now) noexcept {
     const InsidePublish done = inside_.pop_front();
     inside_of_clients_ -= done.message->view().publisher != 0;
     if (done.finished) done.finished->fetch_sub(1, std::memory_order_relaxed);
+    if (done.of_broker) sys_.on_handed_over(*done.message, is_error(done.operation.reason));
     if (Session* session = sessions_.find(done.operation.origin.session)) {
       session->on_handed_over(done.operation.origin, done.operation.takers, done.operation.outcome(), now);
     }
@@ -438,10 +485,13 @@ void ShardCore::send_late_answers() noexcept {
 }
 
 ReasonCode ShardCore::store_retained(const MessageRef& message) noexcept {
-  switch (retained_.set(message)) {
-    case Status::Ok: counters_.retained_set.add(); return ReasonCode::Success;
-    default: return ReasonCode::QuotaExceeded;
+  const bool kept = retained_.set(message) == Status::Ok;
+  if (is_sys_topic(message->topic_name())) {
+    if (!kept) figures_.sys_values_lost.add();
+  } else if (kept) {
+    counters_.retained_set.add();
   }
+  return kept ? ReasonCode::Success : ReasonCode::QuotaExceeded;
 }
 
 void ShardCore::append_here(const Mail& mail, Instant) noexcept {
@@ -735,7 +785,17 @@ bool ShardCore::turn(Instant now) noexcept {
   flush_outputs(now);
   more |= !queries_.empty() || !closing_.empty() || !dirty_.empty() || !to_pump_.empty();
   more |= memberships_.has_news() || look_for_answers_;
+  show_figures();
   return more || try_again_ || look_for_closing_ || look_for_dirty_ || look_for_pumps_ || look_for_stalled_;
+}
+
+void ShardCore::show_figures() noexcept {
+  const JournalTotals& journals = fan_out_.journal_totals();
+  figures_.shared_subscriptions.set(memberships_.count());
+  figures_.retained_messages.set(retained_.count());
+  figures_.stored_messages.set(retained_.count() + journals.messages);
+  figures_.stored_bytes.set(retained_.bytes() + journals.bytes);
+  figures_.inflight.set(inflight_);
 }
 
 void ShardCore::run_stalled(Instant now) noexcept {

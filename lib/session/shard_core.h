@@ -20,6 +20,7 @@
 #include "session/policy.h"
 #include "session/session.h"
 #include "session/session_observer.h"
+#include "session/sys_publisher.h"
 
 namespace mqttq {
 
@@ -35,9 +36,20 @@ class Network {
   ~Network() = default;
 };
 
-// How many there are on all shards together.
+// How many there are on all shards together, and what each says of itself.
 struct Population {
   std::atomic<uint32_t> connections{0}, sessions{0};
+  std::atomic<uint32_t> clients{0}, clients_max{0};  // connected, and the most that ever were
+
+  void client_came() noexcept {
+    const uint32_t now = clients.fetch_add(1, std::memory_order_relaxed) + 1;
+    uint32_t most = clients_max.load(std::memory_order_relaxed);
+    while (most < now && !clients_max.compare_exchange_weak(most, now, std::memory_order_relaxed)) {}
+  }
+  void client_went() noexcept { clients.fetch_sub(1, std::memory_order_relaxed); }
+
+  // By shard, entered before they run; null where there is none.
+  std::array<const ShardFigures*, Router::kShardCountMax> figures{};
 };
 
 // What all shards of a broker share. Borrowed by each; outlives them.
@@ -114,6 +126,8 @@ class ShardCore final : private GroupCourier {
                                       Ring<MessageRef>& out) noexcept {
     return retained_.collect(namespace_id, topic_filter, now, out);
   }
+  // A message below `$SYS`: its end comes to SysPublisher::on_handed_over(). False without memory.
+  bool publish_of_broker(const MessageRef& message, Instant now) noexcept;
   // The broker stops: connections are told 0x8B and closed.
   void close_all(ReasonCode reason, Instant now) noexcept;
   // Ends what is left without a word: close_all() said it, or there was no time.
@@ -130,7 +144,10 @@ class ShardCore final : private GroupCourier {
   // --- for the parts of the middle
   const Limits& limits() const noexcept { return world_.limits; }
   uint32_t index() const noexcept { return index_; }
+  ShardFigures& figures() noexcept { return figures_; }
   Counters& counters() noexcept { return counters_; }
+  Population& population() noexcept { return world_.population; }
+  void note_inflight(int64_t more) noexcept { inflight_ += static_cast<uint64_t>(more); }
   // Counts a message that a receiver does not get; `why` is one of the dropped_… counters. session: nullable.
   void dropped(Counter Counters::* why, const Session* session, const MessageView& message) noexcept;
   TimerWheel& timers() noexcept { return timers_; }
@@ -162,6 +179,10 @@ class ShardCore final : private GroupCourier {
   void end_session(Session& session, Instant now) noexcept;
   // A Will Message is due.
   void publish_will(Will will, Instant now) noexcept;
+  // A client has been accepted; its connection has ended. lost: without a word from either side.
+  void tell_connected(const Connection& connection, Instant now) noexcept;
+  void tell_disconnected(const Connection& connection, const Session& session, ReasonCode reason, bool lost,
+                         Instant now) noexcept;
   // Its session is another connection's now.
   void release_connection(Connection& connection, ReasonCode reason, Instant now) noexcept;
   uint32_t next_connection_serial() noexcept { return ++connection_serial_; }
@@ -231,6 +252,7 @@ class ShardCore final : private GroupCourier {
   void run_closing(Instant now) noexcept;
   void run_moves(Instant now) noexcept;
   void end_connection(Connection& connection, Instant now) noexcept;
+  void show_figures() noexcept;
   // Calls visit(Connection&) for each, which may end the one it is given.
   template <class Visit>
   void for_each_connection(Visit&& visit) noexcept {
@@ -251,6 +273,7 @@ class ShardCore final : private GroupCourier {
     MessageRef message;
     PublishOperation operation;
     std::atomic<uint32_t>* finished = nullptr;
+    bool of_broker = false;
   };
   // A publish that sinks of this shard answer later.
   struct OpenAnswer {
@@ -262,7 +285,9 @@ class ShardCore final : private GroupCourier {
   ShardWorld world_;
   const uint32_t index_;
   Random random_;
-  Counters counters_;
+  ShardFigures figures_;
+  Counters& counters_ = figures_.counters;
+  uint64_t inflight_ = 0;  // of all sessions here
   TimerWheel timers_;
   OutputPool outputs_;
   Postman postman_;
@@ -293,6 +318,7 @@ class ShardCore final : private GroupCourier {
   int64_t log_tokens_;
   Instant log_tokens_at_{};
   uint64_t log_suppressed_ = 0;
+  SysPublisher sys_;
   Instant now_{};  // of the turn
   // There was no memory for the list that should name it: the whole slab is looked through.
   bool look_for_closing_ = false, look_for_dirty_ = false, look_for_pumps_ = false, look_for_stalled_ = false;

@@ -1,8 +1,11 @@
 // The life of a broker: its states, its neighbours in the process, its words and its figures.
+#include <poll.h>
+
 #include <atomic>
 #include <catch2/catch_test_macros.hpp>
 #include <csignal>
 #include <cstring>
+#include <ctime>
 #include <memory>
 #include <mutex>
 #include <thread>
@@ -214,6 +217,70 @@ TEST_CASE("the log callback gets whole lines with who was wrong", "[abi]") {
   CHECK(log.lines[0].second.find("wrong-doer") != std::string::npos);
   CHECK(log.lines[0].second.find("127.0.0.1:") != std::string::npos);
   CHECK(log.lines[0].second.find('\n') == std::string::npos);
+}
+
+TEST_CASE("`$SYS` says which library this is, unless it is switched off", "[abi]") {
+  mqttq_broker_config config = broker_config();
+  config.shards = 1;
+  Host host(config);
+  mqttq_events* events = host.open_events();
+  host.start();
+  host.subscribe("$SYS/broker/version", events, 0);
+  const Taken version = take_one(events);  // retained, or live if the first look at the figures comes now
+  CHECK(version.topic == "$SYS/broker/version");
+  CHECK(version.payload == std::string("libmqttq version ") + mqttq_version_text());
+
+  config.sys_interval_s = UINT32_MAX;
+  Host silent(config);
+  mqttq_events* nothing = silent.open_events();
+  silent.start();
+  silent.subscribe("$SYS/#", nothing, 0);
+  silent.subscribe("a", nothing, 0);
+  silent.publish("a", "1");
+  CHECK(take_one(nothing).topic == "a");  // and nothing before it
+}
+
+TEST_CASE("a broker in the host's loop says in `$SYS` what it does", "[abi]") {
+  mqttq_broker_config config = broker_config();
+  config.host_loop = 1;
+  config.sys_interval_s = 1;
+  Host host(config);
+  host.start();
+  mqttq_events* events = host.open_events();
+  host.subscribe("$SYS/broker/uptime", events, 0);
+  std::vector<std::string> said;
+  while (said.size() < 3) {
+    pollfd watched{mqttq_broker_fd(host.get()), POLLIN, 0};
+    REQUIRE(poll(&watched, 1, mqttq_broker_timeout_ms(host.get())) >= 0);
+    REQUIRE(mqttq_broker_turn(host.get(), 0) == MQTTQ_OK);
+    mqttq_event event;
+    while (mqttq_events_take(events, &event, 1)) said.push_back(text(mqttq_message_payload(event.message)));
+  }
+  CHECK(said == std::vector<std::string>{"0 seconds", "1 seconds", "2 seconds"});
+}
+
+TEST_CASE("clients that come and go are messages where the host asks for it", "[abi]") {
+  mqttq_broker_config config = broker_config();
+  config.shards = 2;
+  config.client_events = 1;
+  Host host(config);
+  host.start();
+  mqttq_events* events = host.open_events();
+  host.subscribe("$SYS/broker/clients/+/+", events, 0);
+  const std::string address = host.listen();
+  {
+    WireClient client(address);
+    CHECK(client.connect({.client_id = "a+b"}) == 0);
+  }
+  const Taken came = take_one(events), went = take_one(events);
+  CHECK(came.topic == "$SYS/broker/clients/a%2Bb/connected");
+  CHECK(went.topic == "$SYS/broker/clients/a%2Bb/disconnected");
+  CHECK(went.payload.find("\"client_id\":\"a+b\"") != std::string::npos);
+  // Unix time, of this century and in milliseconds.
+  const std::string name = "\"connected_at_ms\":";
+  const int64_t at_ms = std::stoll(came.payload.substr(came.payload.find(name) + name.size()));
+  CHECK(at_ms / 1000 >= std::time(nullptr) - 600);
+  CHECK(at_ms / 1000 <= std::time(nullptr) + 1);
 }
 
 TEST_CASE("counters have names and texts, and a short array gets the first of them", "[abi]") {

@@ -48,7 +48,8 @@ LogFunction = ctypes.CFUNCTYPE(None, c_void_p, c_uint8, c_void_p, c_size_t)
 class BrokerConfig(ctypes.Structure):
     _fields_ = [("size", c_size_t), ("shards", c_uint32), ("host_loop", c_uint32), ("mailbox_capacity", c_uint32),
                 ("log", LogFunction), ("log_user", c_void_p), ("limits", POINTER(Limits)),
-                ("features_off", c_uint32), ("exclusive_subscriptions", c_uint32)]
+                ("features_off", c_uint32), ("exclusive_subscriptions", c_uint32), ("sys_interval_s", c_uint32),
+                ("client_events", c_uint32)]
 
 
 class Counter(ctypes.Structure):

@@ -16,7 +16,8 @@ namespace {
 struct Circumstances {
   uint32_t shard_count;
   ProtocolVersion version;
-  int64_t refusals;  // in a row
+  int64_t refusals;            // in a row
+  bool broker_speaks = false;  // of what it does and who comes and goes
 };
 
 // Two clients who do everything once, and who come back when their connection is ended.
@@ -36,6 +37,8 @@ class Life {
     with(reader_,
          [&](Client& one) { one.begin_subscribe({{"a/#", Qos::ExactlyOnce}, {group, Qos::AtLeastOnce}}, id(7)); });
     with(reader_, [&](Client& one) { one.begin_subscribe({{"+/b", Qos::AtLeastOnce}}, id(9)); });
+    with(writer_, [&](Client& one) { one.begin_subscribe({{"$SYS/#", Qos::AtMostOnce}}); });
+    world_.advance_ms(50).settle();
     with(writer_, [&](Client& one) { one.begin_subscribe({{"w/#", Qos::AtLeastOnce}, {group, Qos::ExactlyOnce}}); });
     for (const Qos qos : {Qos::AtMostOnce, Qos::AtLeastOnce, Qos::ExactlyOnce}) {
       publish(writer_, {"a/b", payload(5), qos, false, 0, true, true});
@@ -115,8 +118,11 @@ bool live_with_failure(const Circumstances& how, int64_t k) {
   const int64_t blocks = heap_blocks();
   bool struck = false;
   {
-    World world(
-        1, {.shard_count = how.shard_count, .mailbox_capacity = 2, .window = 4096, .chunk = 4096, .slow_log = false});
+    WorldSetup setup{.shard_count = how.shard_count, .mailbox_capacity = 2, .window = 4096, .chunk = 4096};
+    setup.slow_log = false;
+    setup.policy.sys_interval_s = how.broker_speaks;
+    setup.policy.client_events = how.broker_speaks;
+    World world(1, setup);
     Life life(world, how.version);
     {
       FailingHeap failing(k, how.refusals);
@@ -141,10 +147,11 @@ TEST_CASE("any allocation may fail in the life of a session", "[sim]") {
   for (const Circumstances& how :
        {Circumstances{1, ProtocolVersion::V5, 1}, Circumstances{2, ProtocolVersion::V5, 1},
         Circumstances{1, ProtocolVersion::V311, 1}, Circumstances{2, ProtocolVersion::V311, 1},
-        Circumstances{2, ProtocolVersion::V5, 4}}) {
+        Circumstances{2, ProtocolVersion::V5, 4}, Circumstances{2, ProtocolVersion::V5, 1, true}}) {
     int64_t k = 0;
-    INFO(how.shard_count << " shards, version " << static_cast<int>(how.version) << ", " << how.refusals
-                         << " in a row");
+    INFO((how.broker_speaks ? "with $SYS, " : "")
+         << how.shard_count << " shards, version " << static_cast<int>(how.version) << ", " << how.refusals
+         << " in a row");
     for (bool struck = true; struck; ++k) {
       INFO("the call " << k << " to the allocator fails");
       struck = live_with_failure(how, k);

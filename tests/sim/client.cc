@@ -509,6 +509,11 @@ void Client::handle_publish(Bytes packet) {
   }
   require(is_valid_topic_name(publish->topic_name), "got a PUBLISH without a valid topic");
   const std::string payload(as_text(publish->payload));
+  if (is_sys_topic(publish->topic_name)) {  // what the broker says of itself: the model knows nothing of it
+    require(publish->qos == Qos::AtMostOnce && !publish->dup, "got a message of $SYS that is not at QoS 0");
+    said_by_broker_.emplace_back(publish->topic_name, payload);
+    return;
+  }
   bool repeat = false;
   if (publish->qos != Qos::AtMostOnce) {
     require(!open_.contains(publish->packet_id), "got a Packet Identifier that is in use");  // [MQTT-2.2.1-4]

@@ -113,6 +113,8 @@ class Client {
   std::vector<std::string> take_received() { return std::exchange(received_, {}); }
   // The same with their topics.
   const std::vector<std::pair<std::string, std::string>>& received_topics() const noexcept { return received_topics_; }
+  // Topics and payloads of what came below `$SYS`, which is not among the above.
+  const std::vector<std::pair<std::string, std::string>>& said_by_broker() const noexcept { return said_by_broker_; }
   size_t open_publishes() const noexcept { return outgoing_.size(); }
   bool has_requests() const noexcept { return !requests_.empty(); }
   // Another publish above QoS 0 is within the broker's Receive Maximum.
@@ -202,7 +204,7 @@ class Client {
   bool durable_ = false;
 
   std::vector<std::string> received_;
-  std::vector<std::pair<std::string, std::string>> received_topics_;
+  std::vector<std::pair<std::string, std::string>> received_topics_, said_by_broker_;
 };
 
 }  // namespace mqttq::sim

@@ -10,8 +10,9 @@ namespace mqttq::sim {
 namespace {
 
 constexpr const char* kTopics[] = {"a", "a/b", "a/b/c", "b/a", "/a", "a//b", "$x/a", "b"};
-constexpr const char* kFilters[] = {"a",    "a/b", "a/+", "+/b", "a/#",   "#",     "+",   "$x/#",
-                                    "$x/+", "+/+", "/+",  "b/a", "a/+/c", "+/a/#", "r/#", "r/+/x"};
+constexpr const char* kFilters[] = {"a",     "a/b",   "a/+",  "+/b",   "a/#",    "#",
+                                    "+",     "$x/#",  "$x/+", "+/+",   "/+",     "b/a",
+                                    "a/+/c", "+/a/#", "r/#",  "r/+/x", "$SYS/#", "$SYS/broker/clients/+/+"};
 constexpr const char* kGroupFilters[] = {"$share/one/g/#", "$share/two/g/+", "$share/one/g/a"};
 constexpr const char* kGroupTopics[] = {"g/a", "g/b", "g"};
 
@@ -78,6 +79,8 @@ class Run {
     setup.limits.receipt_timeout_s = 1'000'000;  // a forgotten receipt may double a message
     setup.limits.inflight_max = chance(300) ? static_cast<uint16_t>(1 + below(3)) : 100;
     setup.policy.shared.set_default(static_cast<SharedStrategy>(below(6)));
+    setup.policy.sys_interval_s = chance(500) ? 1 + below(10) : 0;
+    setup.policy.client_events = chance(500);
     lossy_ = chance(100);
     if (lossy_) {
       setup.limits.outbox_bytes_max = 200 + below(2000);

@@ -2,6 +2,7 @@
 //
 // The seed chooses the number of shards, the size of mailboxes and links, and the order of everything between.
 #include <catch2/catch_test_macros.hpp>
+#include <map>
 
 #include "client.h"
 #include "link.h"
@@ -347,5 +348,45 @@ TEST_CASE("a broker that stops tells everybody, and leaves nothing behind", "[si
     CHECK(modern.disconnect_reason() == ReasonCode::ServerShuttingDown);
     CHECK(older.idle());
     CHECK(world.connection_count() == 0);
+  });
+}
+
+// Whatever is on its way when a connection is taken over or breaks, each of them is told of once, and in order.
+TEST_CASE("clients that come and go are told of in order", "[sim][MQTT-3.1.4-3]") {
+  WorldSetup setup;
+  setup.policy.client_events = true;
+  setup.policy.sys_interval_s = 1;
+  in_worlds(setup, [](World& world) {
+    Client& watch = world.client("watch");
+    watch.connect({}).subscribe("$SYS/broker/clients/+/+", Qos::AtMostOnce);
+    std::vector<Client*> others;
+    for (int i = 0; i < 3; ++i) others.push_back(&world.client("c" + std::to_string(i)));
+    std::map<std::string, int> accepted;
+    for (int i = 0; i < 40; ++i) {
+      Client& one = *others[world.random().below(others.size())];
+      if (one.is_connected() && world.chance(300)) {
+        one.begin_disconnect();
+      } else if (one.is_connected() && world.chance(300)) {
+        one.break_link(world.chance(500));
+      } else if (one.is_connected() || one.may_connect()) {  // a second connection takes over from the first
+        one.connect({.clean_start = world.chance(500), .session_expiry_s = world.chance(500) ? 100u : 0u});
+        ++accepted[one.client_id()];
+      }
+      for (uint64_t steps = world.random().below(30); steps > 0 && world.step(); --steps) {}
+      if (world.chance(200)) world.advance_ms(500);
+    }
+    world.settle();
+    CHECK(world.count(&Counters::sys_messages_dropped) == 0);
+    std::map<std::string, std::vector<std::string>> told;
+    for (const auto& [topic, payload] : watch.said_by_broker()) {
+      const size_t from = topic.rfind('/', topic.rfind('/') - 1) + 1, to = topic.rfind('/');
+      told[topic.substr(from, to - from)].push_back(topic.substr(to + 1));
+    }
+    for (Client* one : others) {
+      const auto& events = told[one->client_id()];
+      for (size_t i = 0; i < events.size(); ++i) CHECK(events[i] == (i % 2 ? "disconnected" : "connected"));
+      CHECK(static_cast<int>(events.size() + 1) / 2 == accepted[one->client_id()]);
+      CHECK((events.size() % 2 == 1) == one->is_connected());
+    }
   });
 }

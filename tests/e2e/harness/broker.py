@@ -51,6 +51,8 @@ class Settings:
 
     connect_timeout_ms: int | None = None  # from accept to a whole CONNECT
     packet_size_max: int | None = None  # bytes
+    sys_interval_s: int | None = None  # between two looks at the figures below $SYS
+    client_events: bool = False  # a message below $SYS for each client that comes or goes
     flags: tuple[str, ...] = ()  # further flags of mqttq-server
 
 
@@ -131,11 +133,14 @@ class Broker:
             if getattr(settings, key) is not None:
                 listener[key] = getattr(settings, key)
         command = [server_path(), "--allow-anonymous"]
-        if len(listener) == 1:
+        sys = {} if settings.sys_interval_s is None else {"interval_s": settings.sys_interval_s}
+        if settings.client_events:
+            sys["client_events"] = True
+        if len(listener) == 1 and not sys:
             command += ["--listen", listener["url"]]
         else:
             config = directory / "mqttq.json"
-            config.write_text(json.dumps({"listeners": [listener]}, indent=2))
+            config.write_text(json.dumps({"listeners": [listener], "sys": sys}, indent=2))
             command += ["--config", str(config)]
         self.child = Process(command + list(settings.flags))
         ready = self.child.wait_line(r"^mqttq-server ready\b.*?\btcp://127\.0\.0\.1:(\d+)")
@@ -152,6 +157,8 @@ class Broker:
                  "log_dest stderr"]
         if settings.packet_size_max is not None:
             lines.append(f"max_packet_size {settings.packet_size_max}")
+        if settings.sys_interval_s is not None:
+            lines.append(f"sys_interval {settings.sys_interval_s}")
         config = directory / "mosquitto.conf"
         config.write_text("\n".join(lines) + "\n")
         path = shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin")

@@ -23,7 +23,8 @@ MessageRef message_of(std::string_view payload) {
 }  // namespace
 
 TEST_CASE("a cursor reads what comes after it was attached, in order", "[journal]") {
-  Journal journal;
+  JournalTotals totals;
+  Journal journal(totals);
   Cursor early, late;
   REQUIRE(journal.append(1, message_of("nobody reads")));
   CHECK(journal.entry_count() == 0);
@@ -54,7 +55,8 @@ TEST_CASE("a cursor reads what comes after it was attached, in order", "[journal
 TEST_CASE("a message is let go when the slowest cursor has passed it, and no reader is left behind it", "[journal]") {
   const int64_t before = heap_blocks();
   {
-    Journal journal;
+    JournalTotals totals;
+    Journal journal(totals);
     Cursor slow, fast;
     REQUIRE(journal.attach(slow));
     REQUIRE(journal.attach(fast));
@@ -77,7 +79,8 @@ TEST_CASE("a message is let go when the slowest cursor has passed it, and no rea
 }
 
 TEST_CASE("a long journal gives its segments back as the slowest cursor goes on", "[journal]") {
-  Journal journal;
+  JournalTotals totals;
+  Journal journal(totals);
   Cursor slow, fast;
   REQUIRE(journal.attach(slow));
   REQUIRE(journal.attach(fast));
@@ -94,7 +97,8 @@ TEST_CASE("a long journal gives its segments back as the slowest cursor goes on"
 }
 
 TEST_CASE("a waiting cursor is listed once until it stops", "[journal]") {
-  Journal journal;
+  JournalTotals totals;
+  Journal journal(totals);
   Cursor cursor;
   REQUIRE(journal.attach(cursor));
   CHECK_FALSE(cursor.waiting());
@@ -109,7 +113,8 @@ TEST_CASE("a waiting cursor is listed once until it stops", "[journal]") {
 }
 
 TEST_CASE("without memory a journal stays as it was", "[journal]") {
-  Journal journal;
+  JournalTotals totals;
+  Journal journal(totals);
   Cursor cursor;
   {
     FailingHeap none(0);
@@ -148,7 +153,8 @@ TEST_CASE("a journal behaves as a vector with positions", "[journal]") {
     size_t at;
   };
   {
-    Journal journal;
+    JournalTotals totals;
+    Journal journal(totals);
     std::vector<std::unique_ptr<Reader>> readers;
     uint64_t number = 0;
     for (int step = 0; step < 4'000; ++step) {
@@ -206,8 +212,14 @@ TEST_CASE("a journal behaves as a vector with positions", "[journal]") {
       // What it keeps is what somebody will read, and less than two segments besides.
       REQUIRE(journal.entry_count() <= model.size() - slowest + 64);
       if (slowest == model.size()) REQUIRE(journal.entry_count() == 0);
+      REQUIRE(totals.messages == journal.entry_count());
+      uint64_t bytes = 0;
+      for (size_t i = model.size() - journal.entry_count(); i < model.size(); ++i) bytes += model[i].size;
+      REQUIRE(totals.bytes == bytes);
     }
     for (const auto& reader : readers) journal.detach(reader->cursor);
+    CHECK(totals.messages == 0);
+    CHECK(totals.bytes == 0);
   }
   CHECK(heap_blocks() == before);
 }

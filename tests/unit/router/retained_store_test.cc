@@ -105,6 +105,23 @@ TEST_CASE("wildcards at the front find nothing below '$', and no other namespace
   CHECK(found(store, "x").empty());
 }
 
+TEST_CASE("what the broker says of itself counts against no limit", "[router]") {
+  RetainedStore store(1, 1, 10);
+  REQUIRE(store.set(message_of("$SYS/a", "0123456789")) == Status::Ok);
+  REQUIRE(store.set(message_of("$SYS/b", "0123456789")) == Status::Ok);
+  CHECK(store.count() == 0);
+  CHECK(store.bytes() == 0);
+  REQUIRE(store.set(message_of("x", "1")) == Status::Ok);
+  CHECK(store.set(message_of("y", "1")) == Status::Full);
+  CHECK(store.set(message_of("$SYSTEM", "1")) == Status::Full);
+  REQUIRE(store.set(message_of("$SYS/c", "0123456789")) == Status::Ok);  // and is kept when others are at theirs
+  REQUIRE(store.set(message_of("$SYS/a", "2")) == Status::Ok);
+  REQUIRE(store.set(message_of("$SYS/b", "")) == Status::Ok);
+  CHECK(found(store, "$SYS/#") == Texts{"$SYS/a=2", "$SYS/c=0123456789"});
+  CHECK(store.count() == 1);
+  CHECK(store.bytes() == 2);
+}
+
 TEST_CASE("any filter finds just the retained messages that match", "[router][MQTT-3.3.2-3]") {
   Random random(static_cast<uint64_t>(GENERATE(range(1, 7))));
   const int64_t before = heap_blocks();

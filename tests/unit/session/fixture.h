@@ -79,6 +79,8 @@ class TestBroker {
   // The clock goes on, and whatever is due happens.
   void advance_ms(int64_t duration_ms);
   void advance_s(int64_t duration_s) { advance_ms(duration_s * 1000); }
+  // The clock goes on, and nobody has a turn yet.
+  void pass_ms(int64_t duration_ms) noexcept { now_ = now_ + duration_ms * kMillisecond; }
 
   TestLink& open(uint32_t shard, const ListenerInfo& listener);
   void hang_up(TestLink& link, bool broken = true);

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/generators/catch_generators.hpp>
-#include <chrono>
+#include <ctime>
 #include <set>
 
 #include "hex.h"
@@ -81,7 +81,7 @@ TEST_CASE("thousands of shared subscriptions of one session cost no more each th
     client.accepted(connect_as("a"));
     std::vector<std::string> filters;
     for (int i = 0; i < count; ++i) filters.push_back("$share/g/t/" + std::to_string(i));
-    const auto begin = std::chrono::steady_clock::now();
+    const std::clock_t begin = std::clock();  // of this process: whatever else the machine does
     for (int i = 0; i < count; i += 1000) {
       std::vector<TestEntry> entries;
       for (int k = i; k < i + 1000; ++k) entries.push_back({filters[static_cast<size_t>(k)], kQos1});
@@ -92,7 +92,7 @@ TEST_CASE("thousands of shared subscriptions of one session cost no more each th
       publisher.publish("t/" + std::to_string(i), "x", kQos1, 1);
       client.ack(PacketType::Puback, static_cast<uint16_t>(i / 100 + 1));
     }
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    return static_cast<double>(std::clock() - begin);
   };
   const double few = took(2'000), many = took(20'000);
   CHECK(many < few * 60);  // ten times as many; by the square it would be a hundred
@@ -221,7 +221,8 @@ TEST_CASE("deliveries begun through a group are finished after UNSUBSCRIBE", "[s
 
 TEST_CASE("a message too large for the member that was chosen is dropped, and its place is free again", "[session]") {
   TwoShards world(GENERATE(1u, 64u));
-  codec::ConnectView connect = narrow(world.name(1 - world.home), 1);
+  const std::string name = world.name(1 - world.home);
+  codec::ConnectView connect = narrow(name, 1);
   connect.maximum_packet_size = 30;
   TestClient client(world.broker, V5, world.home);
   client.accepted(connect).subscribed("$share/g/t", kQos1);
