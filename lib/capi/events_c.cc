@@ -67,7 +67,7 @@ void mqttq_reply_access(mqttq_broker* broker, const mqttq_reply* reply, int allo
     const ReasonCode reason =
         kConnackErrors.has(reason_code) ? static_cast<ReasonCode>(reason_code) : ReasonCode::NotAuthorized;
     broker->broker->shard(to.shard).run_soon(
-        [=](ShardCore& core, Instant now) { core.on_access_answer(ticket, verdict, reason, now); });
+        [=](ShardCore& core, Instant now) { core.on_access_answer(ticket, {verdict, reason}, now); });
     return MQTTQ_OK;
   }));
 }

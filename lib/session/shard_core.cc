@@ -122,9 +122,9 @@ void ShardCore::release_connection(Connection& connection, ReasonCode reason, In
   if (session->detach(now, connection.publish_will_)) end_session(*session, now);
 }
 
-void ShardCore::on_access_answer(const AccessTicket& ticket, Verdict verdict, ReasonCode reason, Instant now) noexcept {
+void ShardCore::on_access_answer(const AccessTicket& ticket, const AccessAnswer& answer, Instant now) noexcept {
   if (Connection* connection = connections_.find(ticket.connection)) {
-    connection->on_access_answer(ticket.question, verdict, reason, now);
+    connection->on_access_answer(ticket.question, answer, now);
   }
 }
 
@@ -749,7 +749,7 @@ void ShardCore::run_stalled(Instant now) noexcept {
   stalled_.remove_front(count);
   if (!std::exchange(look_for_stalled_, false)) return;
   for_each_connection([now](Connection& connection) {
-    if (!connection.stalled) connection.resume(now);
+    if (!connection.stalled && !connection.waits_for_access()) connection.resume(now);
   });
 }
 
