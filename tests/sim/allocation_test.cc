@@ -17,12 +17,13 @@ struct Circumstances {
   uint32_t shard_count;
   ProtocolVersion version;
   int64_t refusals;  // in a row
+  bool authenticates = false;
 };
 
 // Two clients who do everything once, and who come back when their connection is ended.
 class Life {
  public:
-  explicit Life(World& world, ProtocolVersion version)
+  Life(World& world, ProtocolVersion version)
       : world_(world),
         // On different shards, if there are several, and not on the one where connections come in.
         reader_(world.client(world.client_id_at("reader", 0), version)),
@@ -55,6 +56,7 @@ class Life {
     }
     with(reader_, [&](Client& one) { one.begin_unsubscribe({"+/b", group}); });
     with(reader_, [](Client& one) { one.begin_ping(); });
+    with(writer_, [](Client& one) { one.begin_reauthentication(); });
     connect(reader_);  // takes over from itself
   }
 
@@ -88,7 +90,8 @@ class Life {
   void connect(Client& client) {
     client.begin_connect({.clean_start = false,
                           .session_expiry_s = 1000,
-                          .will = WillSetup{"w/" + client.client_id(), payload(3), Qos::AtLeastOnce, true}});
+                          .will = WillSetup{"w/" + client.client_id(), payload(3), Qos::AtLeastOnce, true},
+                          .authenticates = world_.setup().authenticates});
     world_.settle();
   }
 
@@ -115,8 +118,12 @@ bool live_with_failure(const Circumstances& how, int64_t k) {
   const int64_t blocks = heap_blocks();
   bool struck = false;
   {
-    World world(
-        1, {.shard_count = how.shard_count, .mailbox_capacity = 2, .window = 4096, .chunk = 4096, .slow_log = false});
+    World world(1, {.shard_count = how.shard_count,
+                    .mailbox_capacity = 2,
+                    .window = 4096,
+                    .chunk = 4096,
+                    .slow_log = false,
+                    .authenticates = how.authenticates});
     Life life(world, how.version);
     {
       FailingHeap failing(k, how.refusals);
@@ -141,10 +148,10 @@ TEST_CASE("any allocation may fail in the life of a session", "[sim]") {
   for (const Circumstances& how :
        {Circumstances{1, ProtocolVersion::V5, 1}, Circumstances{2, ProtocolVersion::V5, 1},
         Circumstances{1, ProtocolVersion::V311, 1}, Circumstances{2, ProtocolVersion::V311, 1},
-        Circumstances{2, ProtocolVersion::V5, 4}}) {
+        Circumstances{2, ProtocolVersion::V5, 4}, Circumstances{2, ProtocolVersion::V5, 1, true}}) {
     int64_t k = 0;
-    INFO(how.shard_count << " shards, version " << static_cast<int>(how.version) << ", " << how.refusals
-                         << " in a row");
+    INFO(how.shard_count << " shards, version " << static_cast<int>(how.version) << ", " << how.refusals << " in a row"
+                         << (how.authenticates ? ", with a method" : ""));
     for (bool struck = true; struck; ++k) {
       INFO("the call " << k << " to the allocator fails");
       struck = live_with_failure(how, k);
