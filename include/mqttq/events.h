@@ -16,7 +16,7 @@ typedef struct mqttq_events mqttq_events;
 
 typedef uint32_t mqttq_event_type;
 
-#define MQTTQ_EVENT_AUTHENTICATE 1   /* a client wants to connect: answer with mqttq_reply_access() */
+#define MQTTQ_EVENT_AUTHENTICATE 1   /* a client wants to connect: answer with mqttq_reply_access() or _reply_auth() */
 #define MQTTQ_EVENT_AUTHORIZE 2      /* a client wants to publish or subscribe: answer with mqttq_reply_access() */
 #define MQTTQ_EVENT_CONNECTED 3      /* a client was accepted */
 #define MQTTQ_EVENT_DISCONNECTED 4   /* its connection is gone; reason_code says why */
@@ -56,6 +56,10 @@ typedef struct mqttq_event {
   mqttq_message *message;       /* MESSAGE: hold it to keep it longer */
   void *user;                   /* MESSAGE: the subscriber's */
   mqttq_reply reply;
+  mqttq_bytes auth_method;      /* AUTHENTICATE: the client's Authentication Method; empty = none, no AUTH comes */
+  mqttq_bytes auth_data;        /* AUTHENTICATE: its Authentication Data, up to 65 535 bytes */
+  uint8_t reauthentication;     /* AUTHENTICATE: 1 of a connection in use; user_name is what it is known by */
+  uint8_t round;                /* AUTHENTICATE: 0 first, then one more with each packet that the client goes on by */
 } mqttq_event;
 
 /* Takes one event. user as given with the callback; event borrowed until return.
@@ -107,12 +111,23 @@ MQTTQ_API void mqttq_events_close(mqttq_events *events);
 /* --- who feeds it */
 
 /* Asks `events` before a client connects, and before it publishes or subscribes where `authorize` is 1; a permission is
- * remembered while the connection lasts. Without an answer within the listener's connect time-out a client is refused.
+ * remembered while the connection lasts, or until it is authenticated anew. Without an answer within the listener's
+ * connect time-out a client is refused.
  *   events  borrowed until the broker is stopped; NULL = everybody may do everything.
  * Returns MQTTQ_OK, MQTTQ_ESTATE (the broker was started).
  * Thread: any. Since 0.1. */
 MQTTQ_API mqttq_status mqttq_broker_set_access(mqttq_broker *broker, mqttq_events *events, int authenticate,
                                                int authorize, mqttq_error *error);
+
+/* Names the methods of enhanced authentication (MQTT5 4.12) that the host takes. A client that names another in CONNECT
+ * is refused with 0x8C, and all are while AUTHENTICATE is not asked for by mqttq_broker_set_access(), in either order.
+ *   methods  `count` names, each of 1 to 65 535 bytes of UTF-8, ending in NUL, such as "SCRAM-SHA-256"; copied. They
+ *            take the place of those named before. May be NULL when count is 0 = none, the default.
+ *   error    nullable; filled on failure.
+ * Returns MQTTQ_OK, MQTTQ_EINVAL, MQTTQ_ENOMEM, MQTTQ_ESTATE (the broker was started).
+ * Thread: any. Since 0.1. */
+MQTTQ_API mqttq_status mqttq_broker_set_auth_methods(mqttq_broker *broker, const char *const *methods, size_t count,
+                                                     mqttq_error *error);
 
 /* Tells `events` what happens; `what` is made of MQTTQ_OBSERVE_….
  * Returns and thread: as mqttq_broker_set_access(). Since 0.1. */
@@ -121,10 +136,39 @@ MQTTQ_API mqttq_status mqttq_broker_observe(mqttq_broker *broker, mqttq_events *
 
 /* Answers an AUTHENTICATE or AUTHORIZE event.
  *   allow        1 or 0.
- *   reason_code  why not, for CONNACK (MQTT5 3.2.2.2): 0, and what CONNACK may not carry = 0x87 not authorized.
+ *   reason_code  why not, for CONNACK (MQTT5 3.2.2.2): 0, and what CONNACK may not carry = 0x87 not authorized. So is
+ *                at a re-authentication what DISCONNECT may not carry (MQTT5 3.14.2.1).
  * Thread: any; also inside a callback. Since 0.1. */
 MQTTQ_API void mqttq_reply_access(mqttq_broker *broker, const mqttq_reply *reply, int allow,
                                   mqttq_reason_code reason_code);
+
+typedef uint32_t mqttq_auth_decision;
+
+#define MQTTQ_AUTH_DENY 0     /* CONNACK, or at a re-authentication DISCONNECT, with reason_code */
+#define MQTTQ_AUTH_ALLOW 1    /* CONNACK 0x00, or at a re-authentication AUTH 0x00 */
+#define MQTTQ_AUTH_CONTINUE 2 /* AUTH 0x18; what the client says to it is the next event. At most 16 times, then 0x87 */
+
+/* An answer to an AUTHENTICATE event. */
+typedef struct mqttq_auth_answer {
+  size_t size;                   /* sizeof this struct as the host compiled it; set by _init */
+  mqttq_auth_decision decision;  /* CONTINUE is a denial if the client named no method */
+  mqttq_reason_code reason_code; /* DENY: as for mqttq_reply_access() */
+  mqttq_bytes data;              /* ALLOW, CONTINUE with a method: Authentication Data, up to 65 535 bytes; copied */
+  mqttq_bytes user_name;         /* ALLOW: who it is, in UTF-8, up to 65 535 bytes; empty = as before; copied */
+} mqttq_auth_answer;
+
+/* A denial for no stated reason. size: sizeof *answer.
+ * Thread: any. Since 0.1. */
+MQTTQ_API void mqttq_auth_answer_init(mqttq_auth_answer *answer, size_t size);
+
+/* Answers an AUTHENTICATE event, with or without a method. An AUTHORIZE event is answered too: ALLOW, else denied.
+ *   reply   borrowed until return. An answer that comes late, twice or in a later round is safe, and MQTTQ_OK.
+ *   answer  borrowed until return; its bytes are copied.
+ * Returns MQTTQ_OK, MQTTQ_EINVAL (nothing was answered: a field is out of its bounds, or `reply` never came from an
+ *   event), MQTTQ_ENOMEM (nothing was answered).
+ * Thread: any; also inside a callback. Since 0.1. */
+MQTTQ_API mqttq_status mqttq_reply_auth(mqttq_broker *broker, const mqttq_reply *reply,
+                                        const mqttq_auth_answer *answer);
 
 #ifdef __cplusplus
 }

@@ -13,8 +13,9 @@ namespace mqttq {
 enum class Verdict : uint8_t {
   Deny,
   Allow,
-  Pending,  // the answer comes later
-  Busy,     // cannot be asked now: 0x89 for a CONNECT, else a denial
+  Pending,   // the answer comes later; no answer itself
+  Busy,      // cannot be asked now: 0x89 for a CONNECT, else a denial
+  Continue,  // a later answer only, and only to a question with a method: the client is to say more
 };
 enum class Action : uint8_t { Publish, Subscribe };
 
@@ -35,7 +36,16 @@ struct ConnectQuestion {
   std::optional<std::string_view> user_name;
   std::optional<Bytes> password;
   std::string_view peer_address;
+
+  // Enhanced authentication (MQTT5 4.12): asked once for each packet of the client's that belongs to it.
+  std::optional<std::string_view> authentication_method;
+  Bytes authentication_data;      // of this packet, up to 65 535 bytes
+  bool reauthentication = false;  // of a connection in use: the user name is what it is known by, the password absent
+  uint8_t round = 0;              // 0: CONNECT, or the AUTH that begins again; then one for each AUTH that goes on
 };
+
+// So many times one authentication may be answered by Continue; one time more is a denial.
+inline constexpr uint8_t kAuthenticationRoundsMax = 16;
 
 struct ActionQuestion {
   AccessTicket ticket;
@@ -48,6 +58,14 @@ struct ActionQuestion {
   std::string_view topic;  // a name or, for Subscribe, a filter
 };
 
+// What comes of a question that was Pending. Borrowed for the call.
+struct AccessAnswer {
+  Verdict verdict = Verdict::Deny;
+  ReasonCode reason = ReasonCode::Success;  // why not; Success: not authorized
+  Bytes authentication_data = {};           // with a method: Allow, Continue. Up to 65 535 bytes
+  std::string_view user_name = {};          // Allow of a ConnectQuestion: who it is. Empty: as the client said
+};
+
 // Called on a shard's thread, so it answers at once or says Pending; a pending answer comes through the broker
 // (ShardCore::on_access_answer). Nothing waits but the one connection.
 class AccessControl {
@@ -55,6 +73,8 @@ class AccessControl {
   virtual ~AccessControl() = default;
   virtual Verdict connect(const ConnectQuestion& question) noexcept = 0;
   virtual Verdict act(const ActionQuestion& question) noexcept = 0;
+  // Is enhanced authentication by this method to be had? Only then connect() is asked with one.
+  virtual bool offers(NamespaceId, std::string_view /*method*/) const noexcept { return false; }
 };
 
 }  // namespace mqttq

@@ -3,9 +3,37 @@
 #include "capi/host_access.h"
 #include "capi/host_events.h"
 #include "capi/reason_codes.h"
+#include "message/topic.h"
 
 using namespace mqttq;
 using namespace mqttq::capi;
+
+namespace {
+
+constexpr size_t kFieldSizeMax = 65'535;  // bytes, of binary data and text in a packet (MQTT5 1.5.4, 1.5.6)
+
+// What a host says, with its strings: on its way to the shard.
+struct HostAnswer {
+  Verdict verdict = Verdict::Deny;
+  ReasonCode reason = ReasonCode::NotAuthorized;
+  std::string data, user_name;
+};
+
+ReasonCode reason_of_denial(mqttq_reason_code given) noexcept {
+  return kConnackErrors.has(given) ? static_cast<ReasonCode>(given) : ReasonCode::NotAuthorized;
+}
+
+mqttq_status send_answer(mqttq_broker& broker, const mqttq_reply& reply, HostAnswer answer) {
+  const ReplyAddress to = ReplyAddress::unpack(reply);
+  if (to.shard >= broker.broker->shard_count()) return MQTTQ_EINVAL;
+  const AccessTicket ticket{to.shard, to.object, to.question};
+  broker.broker->shard(to.shard).run_soon([ticket, answer = std::move(answer)](ShardCore& core, Instant now) {
+    core.on_access_answer(ticket, {answer.verdict, answer.reason, as_bytes(answer.data), answer.user_name}, now);
+  });
+  return MQTTQ_OK;
+}
+
+}  // namespace
 
 extern "C" {
 
@@ -60,16 +88,44 @@ mqttq_status mqttq_broker_observe(mqttq_broker* broker, mqttq_events* events, ui
 
 void mqttq_reply_access(mqttq_broker* broker, const mqttq_reply* reply, int allow, mqttq_reason_code reason_code) {
   static_cast<void>(guard(nullptr, [&]() -> mqttq_status {
-    const ReplyAddress to = ReplyAddress::unpack(*reply);
-    if (to.shard >= broker->broker->shard_count()) return MQTTQ_EINVAL;
-    const AccessTicket ticket{to.shard, to.object, to.question};
-    const Verdict verdict = allow ? Verdict::Allow : Verdict::Deny;
-    const ReasonCode reason =
-        kConnackErrors.has(reason_code) ? static_cast<ReasonCode>(reason_code) : ReasonCode::NotAuthorized;
-    broker->broker->shard(to.shard).run_soon(
-        [=](ShardCore& core, Instant now) { core.on_access_answer(ticket, verdict, reason, now); });
-    return MQTTQ_OK;
+    return send_answer(*broker, *reply,
+                       {allow ? Verdict::Allow : Verdict::Deny, reason_of_denial(reason_code), {}, {}});
   }));
+}
+
+void mqttq_auth_answer_init(mqttq_auth_answer* answer, size_t size) { init_struct(answer, size); }
+
+mqttq_status mqttq_reply_auth(mqttq_broker* broker, const mqttq_reply* reply, const mqttq_auth_answer* answer) {
+  return guard(nullptr, [&]() -> mqttq_status {
+    static constexpr Verdict kVerdicts[] = {Verdict::Deny, Verdict::Allow, Verdict::Continue};
+    mqttq_auth_answer known;
+    if (!answer || !read_struct(answer, known) || known.decision >= std::size(kVerdicts)) return MQTTQ_EINVAL;
+    const std::string_view data = text_of(known.data), user_name = text_of(known.user_name);
+    if (data.size() > kFieldSizeMax || user_name.size() > kFieldSizeMax || !is_valid_utf8(user_name)) {
+      return MQTTQ_EINVAL;
+    }
+    return send_answer(
+        *broker, *reply,
+        {kVerdicts[known.decision], reason_of_denial(known.reason_code), std::string(data), std::string(user_name)});
+  });
+}
+
+mqttq_status mqttq_broker_set_auth_methods(mqttq_broker* broker, const char* const* methods, size_t count,
+                                           mqttq_error* error) {
+  return guard(error, [&]() -> mqttq_status {
+    if (broker->started) return fail(error, MQTTQ_ESTATE, "the broker was started");
+    std::vector<std::string> named;
+    for (size_t i = 0; i < count; ++i) {
+      if (!methods || !methods[i] || !*methods[i]) return fail(error, MQTTQ_EINVAL, "methods: one has no name");
+      const std::string_view method = methods[i];
+      if (method.size() > kFieldSizeMax || !is_valid_utf8(method)) {
+        return fail(error, MQTTQ_EINVAL, "methods: not a name that MQTT can carry");
+      }
+      named.emplace_back(method);
+    }
+    broker->auth_methods = std::move(named);
+    return MQTTQ_OK;
+  });
 }
 
 }  // extern "C"

@@ -51,6 +51,7 @@ struct mqttq_broker final : private mqttq::LogSink {
   const mqttq::Limits& limits() const noexcept { return broker->limits(); }
 
   std::unique_ptr<mqttq::AccessControl> access;      // the host's, or none
+  std::vector<std::string> auth_methods;             // that the host takes
   std::unique_ptr<mqttq::SessionObserver> observer;  // the host's, or none
   std::unique_ptr<mqttq::Broker> broker;
   std::vector<std::unique_ptr<mqttq::Slab<mqttq::capi::HeldAnswer>>> held_answers;  // by shard, each touched only there

@@ -1,6 +1,8 @@
 // The host as authenticator, authoriser and observer: questions and news become events.
 #pragma once
 
+#include <algorithm>
+
 #include "capi/handles.h"
 #include "capi/host_events.h"
 
@@ -24,7 +26,16 @@ class HostAccess final : public AccessControl {
     event.has_password = question.password.has_value();
     if (question.password) event.password = {question.password->data(), question.password->size()};
     event.address = bytes_of(question.peer_address);
+    if (question.authentication_method) event.auth_method = bytes_of(*question.authentication_method);
+    event.auth_data = {question.authentication_data.data(), question.authentication_data.size()};
+    event.reauthentication = question.reauthentication;
+    event.round = question.round;
     return ask(event, question.ticket);
+  }
+
+  bool offers(NamespaceId, std::string_view method) const noexcept override {
+    const auto& offered = broker_.auth_methods;
+    return authenticate_ && std::find(offered.begin(), offered.end(), method) != offered.end();
   }
 
   Verdict act(const ActionQuestion& question) noexcept override {

@@ -24,8 +24,9 @@ ReplyAddress ReplyAddress::unpack(const mqttq_reply& reply) noexcept {
 }
 
 EventPtr make_event(const mqttq_event& event, MessageRef message) noexcept {
-  mqttq_bytes mqttq_event::* const texts[] = {&mqttq_event::client_id, &mqttq_event::user_name, &mqttq_event::password,
-                                              &mqttq_event::address, &mqttq_event::topic};
+  mqttq_bytes mqttq_event::* const texts[] = {
+      &mqttq_event::client_id, &mqttq_event::user_name,   &mqttq_event::password, &mqttq_event::address,
+      &mqttq_event::topic,     &mqttq_event::auth_method, &mqttq_event::auth_data};
   size_t size = 0;
   for (const auto text : texts) size += (event.*text).size;
   void* block = allocate(sizeof(EventBlock) + size);

@@ -31,6 +31,8 @@ ReasonCode check_ping(Bytes packet) noexcept;
 // True if a Client may give `reason` in DISCONNECT. decode_disconnect takes the reason codes of both senders, since
 // it cannot know which one sent it.
 bool is_client_disconnect_reason(ReasonCode reason) noexcept;
+// True if a Server may give `reason` in DISCONNECT, which is always an error.
+bool is_server_disconnect_reason(ReasonCode reason) noexcept;
 
 // Each writes one whole packet. A Writer that counts makes the same calls, so that a size is never computed twice
 // by different code. The caller keeps to what the wire can carry: text and binary of at most 65 535 bytes.

@@ -46,6 +46,12 @@ constexpr ReasonCodeSet kServerOnlyCodes = {
 
 bool is_client_disconnect_reason(ReasonCode reason) noexcept { return kClientCodes.has(static_cast<uint8_t>(reason)); }
 
+// Of a Client's, all errors but one: a Server that knows no such method never came so far.
+bool is_server_disconnect_reason(ReasonCode reason) noexcept {
+  if (kServerOnlyCodes.has(static_cast<uint8_t>(reason))) return true;
+  return is_error(reason) && is_client_disconnect_reason(reason) && reason != ReasonCode::BadAuthenticationMethod;
+}
+
 Decoded<DisconnectView> decode_disconnect(Bytes packet, ProtocolVersion version) noexcept {
   Reader in;
   // [MQTT-3.14.1-1]

@@ -18,14 +18,13 @@ constexpr int64_t kAnswersMax = 2 * kSecond;  // what a client that sends nothin
 
 MovedConnection::~MovedConnection() {
   if (link) link->close(true);
+  destroy(authentication);
 }
 
 Connection::Connection(ShardCore& shard, Link& link, const ListenerInfo& listener, Instant now) noexcept
     : shard_(shard), link_(&link), listener_(listener), namespace_id_(listener.namespace_id), last_packet_(now) {
   on_due = on_timer;
-  const uint32_t timeout_ms =
-      listener.connect_timeout_ms ? listener.connect_timeout_ms : shard.limits().connect_timeout_ms;
-  connect_due_ = now + int64_t{timeout_ms} * kMillisecond;
+  connect_due_ = now + connect_timeout_ns();
   shard_.timers().arm(*this, connect_due_);
 }
 
@@ -36,10 +35,17 @@ Connection::~Connection() {
   for (const Alias& alias : aliases_) release(alias.text);
   destroy(aliases_out_);
   destroy(slow_);
+  destroy(authentication_);
 }
 
 uint32_t Connection::packet_size_max() const noexcept {
   return listener_.packet_size_max ? listener_.packet_size_max : shard_.limits().packet_size_max;
+}
+
+int64_t Connection::connect_timeout_ns() const noexcept {
+  const uint32_t timeout_ms =
+      listener_.connect_timeout_ms ? listener_.connect_timeout_ms : shard_.limits().connect_timeout_ms;
+  return int64_t{timeout_ms} * kMillisecond;
 }
 
 // --- bytes in
@@ -79,6 +85,11 @@ size_t Connection::process(Bytes bytes, Instant now) noexcept {
     }
     if (state_ == State::AwaitConnect && frame.type != codec::PacketType::Connect) {
       protocol_error(ReasonCode::ProtocolError, now);  // [MQTT-3.1.0-1]
+      break;
+    }
+    if (state_ == State::Authenticating && !authenticated_ && frame.type != codec::PacketType::Auth &&
+        frame.type != codec::PacketType::Disconnect) {
+      protocol_error(ReasonCode::ProtocolError, now);  // [MQTT-3.1.2-30]
       break;
     }
     if (frame.kind == codec::Frame::Kind::Partial) break;
@@ -409,6 +420,7 @@ void Connection::protocol_error(ReasonCode reason, Instant now) noexcept {
   if (state_ == State::Closing) return;
   shard_.counters().protocol_errors.add();
   shard_.log_peer("protocol error", *this, reason, now);
+  if (state_ == State::Authenticating) send_refusal(reason);
   close(reason, now);
 }
 
@@ -463,7 +475,7 @@ void Connection::on_timer(Timer& timer, Instant now) noexcept {
       connection.shard_.log_peer("no CONNECT in time", connection, ReasonCode::Success, now);
       connection.close(ReasonCode::MaximumConnectTime, now);
       return;
-    case State::Authenticating:  // the host did not answer: that is a denial
+    case State::Authenticating:  // the host did not answer, or the client not the host: that is a denial
       connection.refuse(ReasonCode::NotAuthorized, now);
       return;
     case State::Moved:

@@ -20,6 +20,7 @@ namespace mqttq {
 class Session;
 class ShardCore;
 class Connection;
+struct Authentication;
 struct GroupMembership;
 struct OpenPublish;
 struct PublishOperation;
@@ -40,6 +41,8 @@ struct MovedConnection final : MailPayload {
   Instant connect_due{};
   Array<std::byte> bytes;  // from bytes_start on: the CONNECT packet, and what was read behind it
   uint32_t bytes_start = 0;
+  Array<char> user_name;                     // who it is, if the access control said so
+  Authentication* authentication = nullptr;  // owned; null without a method
 };
 
 class Connection final : private Timer {
@@ -76,7 +79,7 @@ class Connection final : private Timer {
   bool resume(Instant now) noexcept;
   bool flush(Instant now) noexcept;   // false: the link took only a part
   void finish(Instant now) noexcept;  // the last call: session detached, link closed
-  void on_access_answer(uint32_t question, Verdict verdict, ReasonCode reason, Instant now) noexcept;
+  void on_access_answer(uint32_t question, const AccessAnswer& answer, Instant now) noexcept;
   void take_over_moved(MovedConnection& moved, Instant now) noexcept;
   // What goes to another shard; this place is then empty, and is given back by the caller. nullptr without memory.
   std::unique_ptr<MovedConnection, Destroy> pack() noexcept;
@@ -108,6 +111,8 @@ class Connection final : private Timer {
   // Why nothing more is handled: the packet at the front of tail_ has to wait, or a publish is still held.
   enum class Stall : uint8_t { None, MailboxFull, AccessAnswer, GroupAnswer, OutputFull, Rate, Turn };
   enum class Handled : uint8_t { Yes, Stalled };
+  // It goes on when the answer comes and not before: it would ask twice.
+  bool waits_for_access() const noexcept { return stall_ == Stall::AccessAnswer; }
 
   // What is remembered of the client's permissions, by action and topic.
   struct Permission {
@@ -125,12 +130,15 @@ class Connection final : private Timer {
   bool grow_tail(size_t more, size_t packet_size) noexcept;
   Handled handle(const codec::Frame& frame, Bytes packet, Instant now) noexcept;
   Handled handle_connect(Bytes packet, Instant now) noexcept;
-  Handled authenticate(const codec::ConnectView& connect, std::string_view client_id, Instant now) noexcept;
+  // Asks about CONNECT, or what an AUTH adds to it. `data`: the packet's Authentication Data.
+  Handled authenticate(const codec::ConnectView& connect, std::string_view client_id, Bytes data, Instant now) noexcept;
+  void on_connect_answer(const AccessAnswer& answer, Instant now) noexcept;
   Handled go_home(uint32_t home) noexcept;
   void attach_session(const codec::ConnectView& connect, std::string_view client_id, Instant now) noexcept;
   void accept(const codec::ConnectView& connect, bool session_present, Instant now) noexcept;
   bool prepare_will(const codec::ConnectView& connect) noexcept;
   void refuse(ReasonCode reason, Instant now) noexcept;
+  void send_refusal(ReasonCode reason) noexcept;  // CONNACK
   // Success, or why this CONNECT is refused, from the packet and the limits alone.
   ReasonCode judge_connect(const codec::ConnectView& connect, Instant now) noexcept;
   Handled handle_publish(Bytes packet, Instant now) noexcept;
@@ -146,6 +154,16 @@ class Connection final : private Timer {
   Handled handle_unsubscribe(Bytes packet, Instant now) noexcept;
   Handled handle_disconnect(Bytes packet, Instant now) noexcept;
   Handled handle_auth(Bytes packet, Instant now) noexcept;
+  ReasonCode judge_auth(const codec::Decoded<codec::AuthView>& auth) const noexcept;
+  // Enhanced authentication by the method that CONNECT names. False without memory.
+  bool begin_authentication(const codec::ConnectView& connect, std::string_view client_id) noexcept;
+  void continue_connecting(const AccessAnswer& answer, Instant now) noexcept;
+  void handle_kept_connect(Instant now) noexcept;
+  void reauthenticate(Bytes data, Instant now) noexcept;
+  void on_reauthentication_answer(const AccessAnswer& answer, Instant now) noexcept;
+  void send_auth(ReasonCode reason, Bytes data) noexcept;
+  // It is this user's from now on; an empty name changes nothing. False without memory.
+  bool set_user_name(std::string_view user_name) noexcept;
   ReasonCode subscribe_one(const codec::SubscribeEntry& entry, uint32_t identifier) noexcept;
   ReasonCode judge_filter(const codec::SubscribeEntry& entry) noexcept;
   void hold(MovingMessage& message, const PublishOperation& operation, Instant now) noexcept;
@@ -171,6 +189,7 @@ class Connection final : private Timer {
   static void on_timer(Timer& timer, Instant now) noexcept;
 
   uint32_t packet_size_max() const noexcept;
+  int64_t connect_timeout_ns() const noexcept;
 
   ShardCore& shard_;
   Link* link_;
@@ -212,6 +231,7 @@ class Connection final : private Timer {
   uint16_t aliases_out_max_ = 0;            // 0: the client takes none, or we give none
   Array<char> user_name_;
   Array<Permission> permissions_;
+  Authentication* authentication_ = nullptr;  // owned; null without a method in CONNECT
   // A publish handed over in part, and rate tokens: only while needed.
   struct Slow;
   Slow* slow_ = nullptr;

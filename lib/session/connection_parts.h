@@ -22,6 +22,26 @@ struct Connection::Slow {
   Instant tokens_at{};
 };
 
+// Enhanced authentication (MQTT5 4.12): what only a connection needs whose CONNECT named a method.
+struct Authentication {
+  // Who is to say something: the host, or the client by an AUTH.
+  enum class Turn : uint8_t { Nobody, Host, Client };
+  struct Timeout : Timer {
+    Connection* connection = nullptr;
+  };
+  ~Authentication() { timeout.cancel(); }
+  std::string_view method_text() const noexcept { return {method.begin(), method.count()}; }
+
+  Array<char> method;        // of CONNECT, and so of every packet that names one
+  Array<char> client_id;     // the one that we assigned, else empty
+  Array<std::byte> connect;  // the packet, from the first AUTH until it is carried out
+  Array<std::byte> data;     // for CONNACK
+  Timeout timeout;           // of a re-authentication
+  uint32_t question = 0;     // the host's, about a re-authentication
+  uint8_t round = 0;         // AUTH packets of the client's that went on
+  Turn turn = Turn::Nobody;
+};
+
 template <class... Packet>
 void Connection::send(const Packet&... packet) noexcept {
   codec::Writer counting;

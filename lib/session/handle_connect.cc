@@ -37,13 +37,19 @@ Connection::Handled Connection::handle_connect(Bytes packet, Instant now) noexce
   }
   char assigned[32];
   std::string_view client_id = connect->client_id;
-  if (client_id.empty()) {
+  if (client_id.empty() && authentication_) {  // the host was asked about that one
+    client_id = {authentication_->client_id.begin(), authentication_->client_id.count()};
+  } else if (client_id.empty()) {
     const uint32_t size = shard_.assign_client_id(namespace_id_, assigned);
     client_id = {assigned, size};
     assigned_client_id_ = true;
   }
   if (!authenticated_ && shard_.access()) {
-    const Handled handled = authenticate(*connect, client_id, now);
+    if (connect->authentication_method && !begin_authentication(*connect, client_id)) {
+      refuse(ReasonCode::ServerBusy, now);
+      return Handled::Yes;
+    }
+    const Handled handled = authenticate(*connect, client_id, connect->authentication_data, now);
     if (!authenticated_) return handled;
   }
   authenticated_ = true;
@@ -59,7 +65,10 @@ ReasonCode Connection::judge_connect(const codec::ConnectView& connect, Instant 
     if (connect.version == ProtocolVersion::V31) return ReasonCode::ClientIdentifierNotValid;
     if (connect.version == ProtocolVersion::V311 && !connect.clean_start) return ReasonCode::ClientIdentifierNotValid;
   }
-  if (connect.authentication_method) return ReasonCode::BadAuthenticationMethod;  // [MQTT-4.12.0-1]
+  if (const auto method = connect.authentication_method;
+      method && !(shard_.access() && shard_.access()->offers(namespace_id_, *method))) {
+    return ReasonCode::BadAuthenticationMethod;  // [MQTT-4.12.0-1]
+  }
   const Limits& limits = shard_.limits();
   if (connect.has_will) {
     const std::string_view topic = connect.will.topic_name;
@@ -73,7 +82,7 @@ ReasonCode Connection::judge_connect(const codec::ConnectView& connect, Instant 
   return ReasonCode::Success;
 }
 
-Connection::Handled Connection::authenticate(const codec::ConnectView& connect, std::string_view client_id,
+Connection::Handled Connection::authenticate(const codec::ConnectView& connect, std::string_view client_id, Bytes data,
                                              Instant now) noexcept {
   const ConnectQuestion question{{shard_.index(), handle(), next_question_++},
                                  namespace_id_,
@@ -81,10 +90,15 @@ Connection::Handled Connection::authenticate(const codec::ConnectView& connect, 
                                  client_id,
                                  connect.user_name,
                                  connect.password,
-                                 link_->peer_address()};
+                                 link_->peer_address(),
+                                 connect.authentication_method,
+                                 data,
+                                 false,
+                                 authentication_ ? authentication_->round : uint8_t{0}};
   state_ = State::Authenticating;
   switch (shard_.access()->connect(question)) {
     case Verdict::Allow: authenticated_ = true; return Handled::Yes;
+    case Verdict::Continue:
     case Verdict::Deny: refuse(ReasonCode::NotAuthorized, now); return Handled::Yes;
     case Verdict::Busy: refuse(ReasonCode::ServerBusy, now); return Handled::Yes;
     case Verdict::Pending: break;
@@ -92,32 +106,61 @@ Connection::Handled Connection::authenticate(const codec::ConnectView& connect, 
   return stall(Stall::AccessAnswer, now);
 }
 
-void Connection::on_access_answer(uint32_t question, Verdict verdict, ReasonCode reason, Instant now) noexcept {
+void Connection::on_access_answer(uint32_t question, const AccessAnswer& answer, Instant now) noexcept {
   if (state_ == State::Authenticating) {
     if (question + 1 != next_question_ || stall_ != Stall::AccessAnswer) return;  // stale
-    if (verdict != Verdict::Allow) {
-      refuse(is_error(reason) ? reason : ReasonCode::NotAuthorized, now);
-      return;
-    }
-    authenticated_ = true;
-    resume(now);
+    on_connect_answer(answer, now);
+    return;
+  }
+  if (authentication_ && authentication_->turn == Authentication::Turn::Host && authentication_->question == question) {
+    on_reauthentication_answer(answer, now);
     return;
   }
   for (Permission& permission : permissions_) {
     if (permission.question != question || permission.verdict != Verdict::Pending) continue;
-    permission.verdict = verdict == Verdict::Allow ? Verdict::Allow : Verdict::Deny;
+    permission.verdict = answer.verdict == Verdict::Allow ? Verdict::Allow : Verdict::Deny;
     if (stall_ == Stall::AccessAnswer) resume(now);
     return;
   }
 }
 
+void Connection::on_connect_answer(const AccessAnswer& answer, Instant now) noexcept {
+  if (answer.verdict == Verdict::Continue && authentication_) {
+    continue_connecting(answer, now);
+    return;
+  }
+  if (answer.verdict != Verdict::Allow) {
+    refuse(is_error(answer.reason) ? answer.reason : ReasonCode::NotAuthorized, now);
+    return;
+  }
+  if (!set_user_name(answer.user_name) ||
+      (authentication_ && !authentication_->data.append(answer.authentication_data))) {
+    refuse(ReasonCode::ServerBusy, now);
+    return;
+  }
+  authenticated_ = true;
+  if (authentication_ && !authentication_->connect.empty()) handle_kept_connect(now);
+  resume(now);  // else CONNECT is first in tail_
+}
+
+bool Connection::set_user_name(std::string_view user_name) noexcept {
+  if (user_name.empty()) return true;
+  if (!user_name_.reserve(static_cast<uint32_t>(user_name.size()))) return false;
+  user_name_.clear();
+  return user_name_.append({user_name.data(), user_name.size()});
+}
+
 void Connection::refuse(ReasonCode reason, Instant now) noexcept {
   if (state_ == State::Closing) return;
+  send_refusal(reason);
+  shard_.log_peer("connection refused", *this, reason, now);
+  close(reason, now);
+}
+
+void Connection::send_refusal(ReasonCode reason) noexcept {
   codec::ConnackView connack;
   connack.reason_code = reason;
   send(connack, version_);
-  shard_.log_peer("connection refused", *this, reason, now);
-  close(reason, now);
 }
 
 // At the end of the turn, when all that was read behind the packet is in tail_ too.
@@ -134,12 +177,19 @@ Connection::Handled Connection::go_home(uint32_t home) noexcept {
 std::unique_ptr<MovedConnection, Destroy> Connection::pack() noexcept {
   std::unique_ptr<MovedConnection, Destroy> moved(create<MovedConnection>());
   if (!moved) return moved;
+  if (authentication_ && !authentication_->connect.empty()) {  // it goes first again
+    if (!authentication_->connect.append(tail_.span().subspan(tail_start_))) return nullptr;
+    tail_ = std::move(authentication_->connect);
+    tail_start_ = 0;
+  }
   moved->link = std::exchange(link_, nullptr);
   moved->listener = listener_;
   moved->namespace_id = namespace_id_;
   moved->connect_due = connect_due_;
   moved->bytes = std::move(tail_);
   moved->bytes_start = tail_start_;
+  moved->user_name = std::move(user_name_);
+  moved->authentication = std::exchange(authentication_, nullptr);
   return moved;
 }
 
@@ -151,6 +201,8 @@ void Connection::take_over_moved(MovedConnection& moved, Instant now) noexcept {
   stall_ = Stall::MailboxFull;
   tail_ = std::move(moved.bytes);
   tail_start_ = moved.bytes_start;
+  user_name_ = std::move(moved.user_name);
+  authentication_ = std::exchange(moved.authentication, nullptr);
   resume(now);
 }
 
@@ -174,7 +226,7 @@ void Connection::attach_session(const codec::ConnectView& connect, std::string_v
   session_ = session;
   session->set_expiry_s(std::min(connect.session_expiry_s, shard_.limits().session_expiry_max_s));
   session->clear_will();
-  if (connect.user_name && !user_name_.append({connect.user_name->data(), connect.user_name->size()})) {
+  if (user_name_.empty() && connect.user_name && !set_user_name(*connect.user_name)) {
     session_ = nullptr;
     if (!present) shard_.end_session(*session, now);
     refuse(ReasonCode::ServerBusy, now);
@@ -238,7 +290,12 @@ void Connection::accept(const codec::ConnectView& connect, bool session_present,
   connack.shared_subscription_available = limits.shared_subscriptions_available;
   connack.subscription_identifiers_available = limits.subscription_identifiers_available;
   if (keep_alive_s_ != connect.keep_alive_s) connack.server_keep_alive_s = keep_alive_s_;
+  if (authentication_) {  // [MQTT-4.12.0-5]
+    connack.authentication_method = authentication_->method_text();
+    connack.authentication_data = authentication_->data.span();
+  }
   send(connack, version_);
+  if (authentication_) authentication_->data.reset();
   if (state_ == State::Closing) {
     // It was never accepted: the session is as before, or is not.
     Session* session = std::exchange(session_, nullptr);
@@ -264,7 +321,7 @@ Connection::Handled Connection::handle_disconnect(Bytes packet, Instant now) noe
     protocol_error(ReasonCode::ProtocolError, now);
     return Handled::Yes;
   }
-  if (disconnect->session_expiry_s) {
+  if (disconnect->session_expiry_s && session_) {                           // there is none while it authenticates
     if (session_->expiry_s() == 0 && *disconnect->session_expiry_s != 0) {  // (MQTT5 3.14.2.2.2)
       protocol_error(ReasonCode::ProtocolError, now);
       return Handled::Yes;
@@ -275,13 +332,6 @@ Connection::Handled Connection::handle_disconnect(Bytes packet, Instant now) noe
   close_reason_ = disconnect->reason_code;
   state_ = State::Closing;  // nothing behind it is looked at
   shard_.mark_closing(*this);
-  return Handled::Yes;
-}
-
-// No authentication method is offered, so that AUTH is never in place [MQTT-4.12.0-6].
-Connection::Handled Connection::handle_auth(Bytes packet, Instant now) noexcept {
-  const auto auth = codec::decode_auth(packet);
-  protocol_error(version_ == ProtocolVersion::V5 && !auth.ok() ? auth.reason() : ReasonCode::ProtocolError, now);
   return Handled::Yes;
 }
 

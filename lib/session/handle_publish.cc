@@ -51,6 +51,7 @@ Connection::Handled Connection::handle_publish(Bytes packet, Instant now) noexce
     case Verdict::Allow: break;
     case Verdict::Pending: return stall(Stall::AccessAnswer, now);
     case Verdict::Busy:
+    case Verdict::Continue:
     case Verdict::Deny:
       if (publish.qos == Qos::AtMostOnce || version_ != ProtocolVersion::V5) shard_.counters().publishes_refused.add();
       if (publish.qos == Qos::AtMostOnce) return Handled::Yes;  // dropped (MQTT5 3.3.5)

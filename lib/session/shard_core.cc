@@ -151,9 +151,9 @@ void ShardCore::tell_disconnected(const Connection& connection, const Session& s
   }
 }
 
-void ShardCore::on_access_answer(const AccessTicket& ticket, Verdict verdict, ReasonCode reason, Instant now) noexcept {
+void ShardCore::on_access_answer(const AccessTicket& ticket, const AccessAnswer& answer, Instant now) noexcept {
   if (Connection* connection = connections_.find(ticket.connection)) {
-    connection->on_access_answer(ticket.question, verdict, reason, now);
+    connection->on_access_answer(ticket.question, answer, now);
   }
 }
 
@@ -809,7 +809,7 @@ void ShardCore::run_stalled(Instant now) noexcept {
   stalled_.remove_front(count);
   if (!std::exchange(look_for_stalled_, false)) return;
   for_each_connection([now](Connection& connection) {
-    if (!connection.stalled) connection.resume(now);
+    if (!connection.stalled && !connection.waits_for_access()) connection.resume(now);
   });
 }
 

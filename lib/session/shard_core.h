@@ -109,7 +109,7 @@ class ShardCore final : private GroupCourier {
   }
 
   // --- from the host, on this shard's thread
-  void on_access_answer(const AccessTicket& ticket, Verdict verdict, ReasonCode reason, Instant now) noexcept;
+  void on_access_answer(const AccessTicket& ticket, const AccessAnswer& answer, Instant now) noexcept;
   // Ends a client's connection, and its session when `end_session`. False if there is no such session here.
   bool disconnect(NamespaceId namespace_id, std::string_view client_id, ReasonCode reason, bool end_session,
                   Instant now) noexcept;

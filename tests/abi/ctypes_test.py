@@ -2,6 +2,7 @@
 
 import asyncio
 import ctypes
+import hmac
 import os
 import pathlib
 import select
@@ -39,8 +40,23 @@ def connect_packet(client_id: str, user_name: str | None = None, password: str |
     return packet(0x10, body)
 
 
+def auth_properties(data: bytes) -> bytes:
+    """The length of the properties, the method "HMAC" and its data."""
+    properties = b"\x15" + text("HMAC") + b"\x16" + struct.pack("!H", len(data)) + data
+    return bytes([len(properties)]) + properties
+
+
+def auth_packet(reason_code: int, data: bytes) -> bytes:
+    return packet(0xF0, bytes([reason_code]) + auth_properties(data))
+
+
+def digest(nonce: bytes, of: bytes) -> bytes:
+    """What only those can say to a nonce who know the password, which is not sent."""
+    return hmac.digest(b"secret", of + nonce, "sha256")
+
+
 class Socket:
-    """An MQTT 3.1.1 client that sends and reads packets of less than 128 bytes, and waits with a bound."""
+    """An MQTT client that sends and reads packets of less than 128 bytes, and waits with a bound."""
 
     def __init__(self, address: str):
         host, port = address.rsplit(":", 1)
@@ -262,6 +278,66 @@ class OwnThreads(unittest.TestCase):
         self.assertEqual(self.client(address).send(connect_packet("b", "ben", "secret")).read(), b"\x20\x02\x00\x05")
         thread.join(TIMEOUT_S)
         self.assertEqual(seen, [(m.AUTHENTICATE, b"a", b"ann"), (m.AUTHENTICATE, b"b", b"ben")])
+
+    def test_a_thread_of_the_hosts_converses_with_a_client_that_proves_who_it_is(self):
+        broker = self.broker(shards=2)
+        events = broker.open_events()
+        broker.good(lib.mqttq_broker_set_access(broker.handle, events, 1, 0, broker.error))
+        methods = (ctypes.c_char_p * 1)(b"HMAC")
+        broker.good(lib.mqttq_broker_set_auth_methods(broker.handle, methods, 1, broker.error))
+        broker.start()
+        seen, nonces = [], {}
+
+        def converse():
+            for _ in range(6):
+                event = take(events)
+                client_id, data = event.client_id.value(), event.auth_data.value()
+                seen.append((client_id, event.auth_method.value(), event.round, event.reauthentication))
+                answer = m.AuthAnswer()
+                lib.mqttq_auth_answer_init(answer, ctypes.sizeof(answer))
+                if event.round == 0:
+                    nonces[client_id] = data + os.urandom(8)
+                    answer.decision, answer.data = m.AUTH_CONTINUE, m.Bytes.of(nonces[client_id])
+                elif hmac.compare_digest(data, digest(nonces[client_id], b"client")):
+                    answer.decision, answer.user_name = m.AUTH_ALLOW, m.Bytes.of(b"ann")
+                    answer.data = m.Bytes.of(digest(nonces[client_id], b"server"))
+                else:
+                    answer.reason_code = 0x86
+                broker.good(lib.mqttq_reply_auth(broker.handle, event.reply, answer))
+
+        thread = threading.Thread(target=converse)
+        thread.start()
+        address = broker.listen()
+
+        def begin(client_id):
+            head = text("MQTT") + bytes([5, 2, 0, 60])
+            return self.client(address).send(packet(0x10, head + auth_properties(b"mine") + text(client_id)))
+
+        def challenge(client):
+            auth = client.read()
+            nonce = auth[-12:]
+            self.assertEqual(auth, auth_packet(0x18, nonce))
+            self.assertEqual(nonce[:4], b"mine")
+            return nonce
+
+        ann = begin("a")
+        nonce = challenge(ann)
+        connack = ann.send(auth_packet(0x18, digest(nonce, b"client"))).read()
+        self.assertEqual((connack[0], connack[3]), (0x20, 0))
+        self.assertIn(auth_properties(digest(nonce, b"server"))[1:], connack)
+        nonce = challenge(ann.send(auth_packet(0x19, b"mine")))
+        done = ann.send(auth_packet(0x18, digest(nonce, b"client"))).read()
+        self.assertEqual(done, auth_packet(0, digest(nonce, b"server")))
+        self.assertEqual(ann.send(b"\xc0\0").read(), b"\xd0\0")
+
+        thief = begin("b")
+        challenge(thief)
+        refused = thief.send(auth_packet(0x18, bytes(32))).read()
+        self.assertEqual(refused, b"\x20\x03\0\x86\0")
+        self.assertEqual(thief.read(), b"")
+        thread.join(TIMEOUT_S)
+        self.assertEqual(seen, [(name, b"HMAC", number, anew) for name, anew in ((b"a", 0), (b"a", 1), (b"b", 0))
+                                for number in (0, 1)])
 
     def test_callbacks_run_on_threads_that_python_did_not_start(self):
         lines, told, said = [], threading.Event(), threading.Event()

@@ -151,6 +151,8 @@ Taken take_one(mqttq_events* events) {
   taken.password = text(event.password);
   taken.address = text(event.address);
   taken.topic = text(event.topic);
+  taken.auth_method = text(event.auth_method);
+  taken.auth_data = text(event.auth_data);
   if (event.message) {
     taken.message.reset(mqttq_message_hold(event.message));
     taken.topic = text(mqttq_message_topic(event.message));

@@ -26,6 +26,7 @@ inline mqttq_listener_config listener_config() { return make(mqttq_listener_conf
 inline mqttq_message_config message_config() { return make(mqttq_message_config_init); }
 inline mqttq_events_config events_config() { return make(mqttq_events_config_init); }
 inline mqttq_subscriber_config subscriber_config() { return make(mqttq_subscriber_config_init); }
+inline mqttq_auth_answer auth_answer() { return make(mqttq_auth_answer_init); }
 inline mqttq_error make_error() { return make(mqttq_error_init); }
 
 inline mqttq_bytes bytes(std::string_view text) { return {text.data(), text.size()}; }
@@ -41,7 +42,7 @@ MessagePtr make_message(std::string_view topic, std::string_view payload, uint8_
 // An event with copies of what its pointers named; a message is held.
 struct Taken {
   mqttq_event event{};
-  std::string namespace_name, client_id, user_name, password, address, topic, payload;
+  std::string namespace_name, client_id, user_name, password, address, topic, payload, auth_method, auth_data;
   MessagePtr message;
 };
 

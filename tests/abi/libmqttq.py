@@ -12,6 +12,7 @@ OK, EINVAL, EADDRINUSE, ESHUTDOWN, ENOTFOUND, ESTATE = 0, -1, -3, -6, -7, -11
 LOG_NOTICE = 3
 AUTHENTICATE, AUTHORIZE, CONNECTED, DISCONNECTED, SESSION_ENDED, MESSAGE = 1, 2, 3, 4, 5, 6
 OBSERVE_SESSIONS = 1
+AUTH_DENY, AUTH_ALLOW, AUTH_CONTINUE = 0, 1, 2
 PULL, ON_WORKER, ON_SHARD = 0, 1, 2
 
 
@@ -82,7 +83,13 @@ class Event(ctypes.Structure):
                 ("qos", c_uint8), ("retain", c_uint8), ("has_user_name", c_uint8), ("has_password", c_uint8),
                 ("has_reply", c_uint8), ("protocol_version", c_uint8), ("sequence", c_uint64),
                 ("namespace_name", c_char_p), ("client_id", Bytes), ("user_name", Bytes), ("password", Bytes),
-                ("address", Bytes), ("topic", Bytes), ("message", c_void_p), ("user", c_void_p), ("reply", Reply)]
+                ("address", Bytes), ("topic", Bytes), ("message", c_void_p), ("user", c_void_p), ("reply", Reply),
+                ("auth_method", Bytes), ("auth_data", Bytes), ("reauthentication", c_uint8), ("round", c_uint8)]
+
+
+class AuthAnswer(ctypes.Structure):
+    _fields_ = [("size", c_size_t), ("decision", c_uint32), ("reason_code", c_uint8), ("data", Bytes),
+                ("user_name", Bytes)]
 
 
 EventFunction = ctypes.CFUNCTYPE(None, c_void_p, POINTER(Event))
@@ -114,8 +121,8 @@ STRUCTURES = {
     "mqttq_bytes": Bytes, "mqttq_error": Error, "mqttq_limits": Limits, "mqttq_broker_config": BrokerConfig,
     "mqttq_counter": Counter, "mqttq_listener_config": ListenerConfig, "mqttq_user_property": UserProperty,
     "mqttq_message_config": MessageConfig, "mqttq_reply": Reply, "mqttq_event": Event,
-    "mqttq_events_config": EventsConfig, "mqttq_subscriber_config": SubscriberConfig, "mqttq_route": Route,
-    "mqttq_client": Client,
+    "mqttq_auth_answer": AuthAnswer, "mqttq_events_config": EventsConfig, "mqttq_subscriber_config": SubscriberConfig,
+    "mqttq_route": Route, "mqttq_client": Client,
 }
 
 # Name without "mqttq_": result, arguments. A handle is a c_void_p.
@@ -137,6 +144,7 @@ PROTOTYPES = {
     "broker_turn": (c_int32, [_H, c_uint32]),
     "broker_counters": (c_size_t, [_H, POINTER(Counter), c_size_t]),
     "broker_set_access": (c_int32, [_H, _H, c_int, c_int, _E]),
+    "broker_set_auth_methods": (c_int32, [_H, POINTER(c_char_p), c_size_t, _E]),
     "broker_observe": (c_int32, [_H, _H, c_uint32, _E]),
     "namespace_open": (c_int32, [_H, c_char_p, c_size_t, POINTER(_H), _E]),
     "namespace_name": (c_char_p, [_H]),
@@ -164,6 +172,8 @@ PROTOTYPES = {
     "events_lost": (c_uint64, [_H]),
     "events_close": (None, [_H]),
     "reply_access": (None, [_H, POINTER(Reply), c_int, c_uint8]),
+    "auth_answer_init": (None, [POINTER(AuthAnswer), c_size_t]),
+    "reply_auth": (c_int32, [_H, POINTER(Reply), POINTER(AuthAnswer)]),
     "reply_message": (None, [_H, POINTER(Reply), c_uint8]),
     "subscriber_config_init": (None, [POINTER(SubscriberConfig), c_size_t]),
     "subscriber_open": (c_int32, [_H, POINTER(SubscriberConfig), POINTER(_H), _E]),

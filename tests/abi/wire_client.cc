@@ -30,6 +30,12 @@ std::string packet(uint8_t first, const std::string& body) {
   return std::string(1, static_cast<char>(first)) + varint(body.size()) + body;
 }
 
+// Authentication Method and Authentication Data.
+std::string auth_properties(std::string_view method, std::string_view data) {
+  if (method.empty()) return {};
+  return '\x15' + wire_text(method) + '\x16' + wire_text(data);
+}
+
 // Where the body begins, and its size.
 struct Frame {
   size_t begin, size;
@@ -49,8 +55,10 @@ std::string connect_packet(const ConnectOptions& options) {
   if (!options.user_name.empty()) flags |= 0x80;
   if (!options.password.empty()) flags |= 0x40;
   const uint32_t expiry = options.session_expiry_s;
+  const std::string properties =
+      '\x11' + u16(expiry >> 16) + u16(expiry & 0xFFFF) + auth_properties(options.auth_method, options.auth_data);
   std::string body = wire_text("MQTT") + '\5' + static_cast<char>(flags) + u16(60);
-  body += std::string("\5\x11", 2) + u16(expiry >> 16) + u16(expiry & 0xFFFF) + wire_text(options.client_id);
+  body += varint(properties.size()) + properties + wire_text(options.client_id);
   if (!options.user_name.empty()) body += wire_text(options.user_name);
   if (!options.password.empty()) body += wire_text(options.password);
   return packet(0x10, body);
@@ -66,6 +74,35 @@ std::string publish_packet(std::string_view topic, std::string_view payload, uin
   if (qos) body += u16(packet_id);
   body += varint(properties.size()) + std::string(properties) + std::string(payload);
   return packet(static_cast<uint8_t>(0x30 | qos << 1 | (retain ? 1 : 0)), body);
+}
+
+std::string auth_packet(uint8_t reason_code, std::string_view method, std::string_view data) {
+  const std::string properties = auth_properties(method, data);
+  return packet(0xF0, static_cast<char>(reason_code) + varint(properties.size()) + properties);
+}
+
+ReadAuth read_auth(std::string_view packet) {
+  ReadAuth read;
+  read.type = byte_at(packet, 0);
+  if (read.type != 0xF0 && read.type != 0x20) throw std::runtime_error("neither AUTH nor CONNACK");
+  size_t at = frame_of(packet).begin + (read.type == 0x20 ? 1 : 0);
+  read.reason_code = byte_at(packet, at++);
+  at += byte_at(packet, at) < 128 ? 1 : 2;  // the length of the properties, which go to the end
+  while (at < packet.size()) {
+    const uint8_t id = byte_at(packet, at++);
+    if (id == 0x15 || id == 0x16) {
+      const size_t size = size_t{byte_at(packet, at)} << 8 | byte_at(packet, at + 1);
+      (id == 0x15 ? read.method : read.data) = packet.substr(at + 2, size);
+      at += 2 + size;
+    } else if (id == 0x21 || id == 0x22) {  // Receive Maximum, Topic Alias Maximum
+      at += 2;
+    } else if (id == 0x27 || id == 0x11) {  // Maximum Packet Size, Session Expiry Interval
+      at += 4;
+    } else {
+      throw std::runtime_error("a property that these tests do not read");
+    }
+  }
+  return read;
 }
 
 std::string ping_packet() { return packet(0xC0, ""); }

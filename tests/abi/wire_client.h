@@ -15,6 +15,8 @@ struct ConnectOptions {
   std::string password;   // "" = none
   uint32_t session_expiry_s = 0;
   bool clean_start = true;
+  std::string auth_method;  // "" = none
+  std::string auth_data;    // with a method
 };
 
 // Packets of version 5.0 without properties but those that are named; each may be up to 16 383 bytes.
@@ -24,8 +26,17 @@ std::string subscribe_packet(uint16_t packet_id, std::string_view topic_filter, 
 std::string publish_packet(std::string_view topic, std::string_view payload, uint8_t qos = 0, uint16_t packet_id = 0,
                            std::string_view properties = {}, bool retain = false);
 std::string ping_packet();
+std::string auth_packet(uint8_t reason_code, std::string_view method, std::string_view data);
 // "ABC" as two bytes of length and the text.
 std::string wire_text(std::string_view text);
+
+// What an AUTH or a CONNACK says of enhanced authentication. Throws if `packet` is neither.
+struct ReadAuth {
+  uint8_t type = 0;  // 0xF0 or 0x20
+  uint8_t reason_code = 0;
+  std::string method, data;
+};
+ReadAuth read_auth(std::string_view packet);
 
 class WireClient {
  public:

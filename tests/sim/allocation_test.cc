@@ -18,12 +18,13 @@ struct Circumstances {
   ProtocolVersion version;
   int64_t refusals;            // in a row
   bool broker_speaks = false;  // of what it does and who comes and goes
+  bool authenticates = false;
 };
 
 // Two clients who do everything once, and who come back when their connection is ended.
 class Life {
  public:
-  explicit Life(World& world, ProtocolVersion version)
+  Life(World& world, ProtocolVersion version)
       : world_(world),
         // On different shards, if there are several, and not on the one where connections come in.
         reader_(world.client(world.client_id_at("reader", 0), version)),
@@ -58,6 +59,7 @@ class Life {
     }
     with(reader_, [&](Client& one) { one.begin_unsubscribe({"+/b", group}); });
     with(reader_, [](Client& one) { one.begin_ping(); });
+    with(writer_, [](Client& one) { one.begin_reauthentication(); });
     connect(reader_);  // takes over from itself
   }
 
@@ -91,7 +93,8 @@ class Life {
   void connect(Client& client) {
     client.begin_connect({.clean_start = false,
                           .session_expiry_s = 1000,
-                          .will = WillSetup{"w/" + client.client_id(), payload(3), Qos::AtLeastOnce, true}});
+                          .will = WillSetup{"w/" + client.client_id(), payload(3), Qos::AtLeastOnce, true},
+                          .authenticates = world_.setup().authenticates});
     world_.settle();
   }
 
@@ -122,6 +125,7 @@ bool live_with_failure(const Circumstances& how, int64_t k) {
     setup.slow_log = false;
     setup.policy.sys_interval_s = how.broker_speaks;
     setup.policy.client_events = how.broker_speaks;
+    setup.authenticates = how.authenticates;
     World world(1, setup);
     Life life(world, how.version);
     {
@@ -151,7 +155,7 @@ TEST_CASE("any allocation may fail in the life of a session", "[sim]") {
     int64_t k = 0;
     INFO((how.broker_speaks ? "with $SYS, " : "")
          << how.shard_count << " shards, version " << static_cast<int>(how.version) << ", " << how.refusals
-         << " in a row");
+         << " in a row" << (how.authenticates ? ", with a method" : ""));
     for (bool struck = true; struck; ++k) {
       INFO("the call " << k << " to the allocator fails");
       struck = live_with_failure(how, k);

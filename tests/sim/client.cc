@@ -135,6 +135,7 @@ void Client::begin_connect(const ConnectSetup& setup) {
     setup_.receive_maximum = kReceiveMaximumDefault;
     setup_.packet_size_max = 0;
     setup_.topic_alias_maximum = 0;
+    setup_.authenticates = false;
     if (setup_.will) setup_.will->delay_s = 0;
   }
   connack_reason_.reset();
@@ -163,6 +164,11 @@ void Client::begin_connect(const ConnectSetup& setup) {
     connect.receive_maximum = setup_.receive_maximum;
     connect.maximum_packet_size = setup_.packet_size_max;
     connect.topic_alias_maximum = setup_.topic_alias_maximum;
+  }
+  authenticating_ = setup_.authenticates;
+  if (setup_.authenticates) {
+    connect.authentication_method = SimAccess::kMethod;
+    connect.authentication_data = as_bytes("some data of the client's");
   }
   if (setup_.will) {
     connect.has_will = true;
@@ -325,6 +331,21 @@ void Client::begin_ping() {
   send_raw(ping);
 }
 
+void Client::begin_reauthentication() {
+  if (!setup_.authenticates) return;
+  require(!authenticating_, "is to authenticate twice at once");
+  authenticating_ = true;
+  send_auth(ReasonCode::ReAuthenticate);
+}
+
+void Client::send_auth(ReasonCode reason) {
+  codec::AuthView auth;
+  auth.reason_code = reason;
+  auth.authentication_method = SimAccess::kMethod;
+  auth.authentication_data = as_bytes("more data of the client's");
+  send(auth);
+}
+
 void Client::break_link(bool lose_some) {
   if (state_ == State::Idle) return;
   const bool whole = !lose_some || world_.chance(500);
@@ -441,7 +462,7 @@ void Client::send_due(std::deque<Due>& queue) {
 
 void Client::handle(const codec::Frame& frame, Bytes packet) {
   world_.trace([&] { return client_id_ + " < " + describe(packet); });
-  if (state_ == State::Connecting && frame.type != PacketType::Connack)
+  if (state_ == State::Connecting && frame.type != PacketType::Connack && frame.type != PacketType::Auth)
     fail("got a packet before CONNACK");  // [MQTT-3.2.0-1]
   switch (frame.type) {
     case PacketType::Connack: handle_connack(packet); return;
@@ -454,6 +475,7 @@ void Client::handle(const codec::Frame& frame, Bytes packet) {
     case PacketType::Unsuback: handle_suback(packet); return;
     case PacketType::Pingresp: require(codec::check_ping(packet) == ReasonCode::Success, "got a bad PINGRESP"); return;
     case PacketType::Disconnect: handle_disconnect(packet); return;
+    case PacketType::Auth: handle_auth(packet); return;
     default: fail("got a packet that is a client's");
   }
 }
@@ -468,6 +490,12 @@ void Client::handle_connack(Bytes packet) {
     require(!connack->session_present, "is refused with Session Present");  // [MQTT-3.2.2-6]
     return;
   }
+  require(connack->authentication_method.has_value() == setup_.authenticates, "got a CONNACK of another method");
+  if (setup_.authenticates) {  // [MQTT-4.12.0-5]
+    require(*connack->authentication_method == SimAccess::kMethod, "got a CONNACK of another method");
+    require(as_text(connack->authentication_data) == SimAccess::kData, "got other data than the host's");
+  }
+  authenticating_ = false;
   session_present_ = connack->session_present;
   require(!(setup_.clean_start && session_present_ && version_ != ProtocolVersion::V31),
           "got Session Present after a clean start");  // [MQTT-3.2.2-2]
@@ -608,6 +636,21 @@ void Client::handle_disconnect(Bytes packet) {
     default:
       if (!may_be_refused) fail("is disconnected: " + std::string(to_text(disconnect->reason_code)));
   }
+}
+
+void Client::handle_auth(Bytes packet) {
+  const auto auth = codec::decode_auth(packet);
+  require(auth.ok(), "got an AUTH that does not decode");
+  require(authenticating_, "got an AUTH and did not authenticate");  // [MQTT-4.12.0-6]
+  require(auth->authentication_method == SimAccess::kMethod, "got an AUTH of another method");
+  require(as_text(auth->authentication_data) == SimAccess::kData, "got other data than the host's");
+  if (auth->reason_code == ReasonCode::ContinueAuthentication) {
+    send_auth(ReasonCode::ContinueAuthentication);
+    return;
+  }
+  require(auth->reason_code == ReasonCode::Success, "got an AUTH that is a client's");
+  require(state_ == State::Connected, "got an AUTH that ends what CONNACK is to end");
+  authenticating_ = false;
 }
 
 }  // namespace mqttq::sim

@@ -36,6 +36,7 @@ struct ConnectSetup {
   uint16_t keep_alive_s = 0;
   uint16_t topic_alias_maximum = 0;
   std::optional<WillSetup> will = {};
+  bool authenticates = false;  // by SimAccess' method; in 3.x never
 };
 
 struct Entry {
@@ -81,6 +82,7 @@ class Client {
   void begin_publish(const PublishSetup& setup);
   void begin_disconnect(ReasonCode reason = ReasonCode::Success, std::optional<uint32_t> session_expiry_s = {});
   void begin_ping();
+  void begin_reauthentication();
   // The link breaks: what is in flight to the broker is lost from a random byte on, or arrives whole.
   void break_link(bool lose_some);
   // The link is left as it is, and nobody listens there any more.
@@ -161,6 +163,8 @@ class Client {
   void handle_ack(Bytes packet);
   void handle_suback(Bytes packet);
   void handle_disconnect(Bytes packet);
+  void handle_auth(Bytes packet);
+  void send_auth(ReasonCode reason);
   [[noreturn]] void fail(const std::string& what) const;
   void require(bool condition, const char* what) const {
     if (!condition) fail(what);
@@ -186,6 +190,7 @@ class Client {
   std::deque<Due> due_[3];   // PUBACKs; PUBRECs and PUBCOMPs; PUBRELs: each in order, the queues in any
   std::deque<uint16_t> await_puback_, await_pubrec_;  // sent on this connection, in order
   std::optional<ReasonCode> connack_reason_, disconnect_reason_;
+  bool authenticating_ = false;  // a conversation is open
   std::vector<ReasonCode> acknowledgements_;
   uint32_t will_ = 0;         // message id
   uint32_t will_before_ = 0;  // of the connection before, taken back with it

@@ -41,6 +41,14 @@ Status SimLog::append(std::span<const LogRecord> batch) noexcept {
   return Status::Ok;
 }
 
+// --- the host
+
+Verdict SimAccess::connect(const ConnectQuestion& question) noexcept {
+  if (!question.authentication_method) return Verdict::Allow;
+  open.push_back({question.ticket, question.round == 1});
+  return Verdict::Pending;
+}
+
 // --- the world
 
 void World::Wires::detach(Link& link, uint32_t to) noexcept {
@@ -76,6 +84,7 @@ World::World(uint64_t seed, const WorldSetup& setup)
     ShardWorld shared{setup_.limits, setup_.policy, router_, office_, population_};
     shared.network = wires_.back().get();
     shared.log = &words_;
+    if (setup_.authenticates) shared.access = &access_;
     cores_.push_back(std::make_unique<ShardCore>(shared, i, random_.next(), now_));
   }
 }
@@ -209,6 +218,21 @@ void World::run_committer() {
   wake(committer_.take_woken());
 }
 
+void World::run_host() {
+  const size_t at = random_.below(access_.open.size());
+  const SimAccess::Question question = access_.open[at];
+  access_.open.erase(access_.open.begin() + static_cast<std::ptrdiff_t>(at));
+  trace([] { return std::string("  the host answers"); });
+  const uint32_t shard = question.ticket.shard;
+  router_.epoch().online(shard);
+  AccessAnswer answer{.verdict = question.last ? Verdict::Allow : Verdict::Continue,
+                      .authentication_data = as_bytes(SimAccess::kData)};
+  if (question.last) answer.user_name = "somebody whom the host knows";
+  cores_[shard]->on_access_answer(question.ticket, answer, now_);
+  router_.epoch().offline(shard);
+  parties_[shard].awake = true;
+}
+
 void World::stop(uint32_t shard) {
   router_.epoch().online(shard);
   cores_[shard]->close_all(ReasonCode::ServerShuttingDown, now_);
@@ -223,6 +247,7 @@ bool World::step() {
   }
   if (runnable(office_.committer())) choices_.push_back({Actor::Committer, 0});
   if (log_.writing()) choices_.push_back({Actor::Disk, 0});
+  if (!access_.open.empty()) choices_.push_back({Actor::Host, 0});
   for (uint32_t i = 0; i < clients_.size(); ++i) {
     if (clients_[i]->can_act()) choices_.push_back({Actor::Client, i});
   }
@@ -236,6 +261,7 @@ bool World::step() {
       log_.sync();
       parties_.back().awake = true;
       break;
+    case Actor::Host: run_host(); break;
     case Actor::Client: {
       Client& client = *clients_[chosen.index];
       client.act(client.available() ? chunk_of(client.available()) : 0);

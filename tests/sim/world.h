@@ -49,6 +49,23 @@ class SimLog final : public Log {
   uint64_t durable_ = 0;
 };
 
+// A host that takes every client in after one AUTH of its own, and lets it do everything; each answer comes some steps
+// after its question.
+class SimAccess final : public AccessControl {
+ public:
+  Verdict connect(const ConnectQuestion& question) noexcept override;
+  Verdict act(const ActionQuestion&) noexcept override { return Verdict::Allow; }
+  bool offers(NamespaceId, std::string_view method) const noexcept override { return method == kMethod; }
+
+  static constexpr std::string_view kMethod = "SIM";
+  static constexpr std::string_view kData = "some data of the host's";
+  struct Question {
+    AccessTicket ticket;
+    bool last = false;
+  };
+  std::vector<Question> open;
+};
+
 // What is 0 here is chosen by the seed.
 struct WorldSetup {
   uint32_t shard_count = 0;       // 1..4
@@ -57,6 +74,7 @@ struct WorldSetup {
   uint32_t chunk = 0;             // bytes that are read at once, at most
   bool slow_log = true;           // else a batch is durable when it is appended
   uint32_t log_fails_in_1000 = 0;
+  bool authenticates = false;  // there is a host, SimAccess
   Limits limits;
   Policy policy;
 };
@@ -103,6 +121,8 @@ class World final {
   // One turn of one shard, whether or not it has anything to do.
   void turn(uint32_t shard);
   void run_committer();
+  // The host answers one of its questions.
+  void run_host();
   // All connections of a shard are told that the broker stops.
   void stop(uint32_t shard);
 
@@ -134,7 +154,7 @@ class World final {
     bool more = false;
     Instant wake_at{INT64_MAX};
   };
-  enum class Actor : uint8_t { Shard, Committer, Disk, Client };
+  enum class Actor : uint8_t { Shard, Committer, Disk, Host, Client };
   struct Choice {
     Actor actor;
     uint32_t index;
@@ -159,6 +179,7 @@ class World final {
   PostOffice office_;
   Population population_;
   SimLog log_;
+  SimAccess access_;
   Committer committer_;
   std::vector<std::unique_ptr<Wires>> wires_;
   std::vector<std::unique_ptr<ShardCore>> cores_;

@@ -25,6 +25,15 @@ TEST_CASE("a Client has not all reasons of a Server", "[codec][MQTT-3.14.2-1]") 
                      });
 }
 
+TEST_CASE("a Server gives errors only, and not all that a Client may", "[codec][MQTT-3.14.2-1]") {
+  check_reason_codes({0x80, 0x81, 0x82, 0x83, 0x87, 0x89, 0x8B, 0x8D, 0x8E, 0x8F, 0x90, 0x93, 0x94, 0x95,
+                      0x96, 0x97, 0x98, 0x99, 0x9A, 0x9B, 0x9C, 0x9D, 0x9E, 0x9F, 0xA0, 0xA1, 0xA2},
+                     [](uint8_t value) {
+                       return is_server_disconnect_reason(static_cast<ReasonCode>(value)) ? ReasonCode::Success
+                                                                                          : ReasonCode::ProtocolError;
+                     });
+}
+
 TEST_CASE("a DISCONNECT takes the shortest form that says it all", "[codec]") {
   DisconnectView view;
   const auto encoded = [&](ProtocolVersion version) {

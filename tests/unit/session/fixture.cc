@@ -154,9 +154,9 @@ void TestBroker::hang_up(TestLink& link, bool broken) {
   settle();
 }
 
-void TestBroker::answer(const AccessTicket& ticket, Verdict verdict, ReasonCode reason) {
+void TestBroker::answer(const AccessTicket& ticket, const AccessAnswer& answer) {
   router_.epoch().online(ticket.shard);
-  cores_[ticket.shard]->on_access_answer(ticket, verdict, reason, now_);
+  cores_[ticket.shard]->on_access_answer(ticket, answer, now_);
   router_.epoch().offline(ticket.shard);
   wake(ticket.shard);
   settle();
@@ -185,12 +185,25 @@ std::string text_of(Bytes bytes) { return std::string(as_text(bytes)); }
 
 std::string number(uint32_t packet_id) { return " #" + std::to_string(packet_id); }
 
+// " SCRAM 'data'", or nothing without a method.
+template <class Packet>
+std::string authentication_of(const Packet& packet) {
+  if (!packet.authentication_method) return {};
+  return " " + std::string(*packet.authentication_method) + " '" + text_of(packet.authentication_data) + "'";
+}
+
 std::string describe_connack(Bytes packet, ProtocolVersion version) {
   const auto connack = codec::decode_connack(packet, version);
   if (!connack.ok()) return "?" + hex_of(packet);
   std::string line = "CONNACK" + hex_of(connack->reason_code);
   if (connack->session_present) line += " present";
-  return line;
+  return line + authentication_of(*connack);
+}
+
+std::string describe_auth(Bytes packet) {
+  const auto auth = codec::decode_auth(packet);
+  if (!auth.ok() || !auth->reason_string.empty()) return "?" + hex_of(packet);
+  return "AUTH" + hex_of(auth->reason_code) + authentication_of(*auth);
 }
 
 std::string describe_publish(Bytes packet, ProtocolVersion version) {
@@ -268,6 +281,7 @@ Lines describe(Bytes bytes, ProtocolVersion version) {
       case PacketType::Unsuback: lines.push_back(describe_suback(packet, version)); break;
       case PacketType::Pingresp: lines.push_back(packet.size() == 2 ? "PINGRESP" : "?" + hex_of(packet)); break;
       case PacketType::Disconnect: lines.push_back(describe_disconnect(packet, version)); break;
+      case PacketType::Auth: lines.push_back(describe_auth(packet)); break;
       default: lines.push_back("?" + hex_of(packet)); break;
     }
   }
@@ -379,6 +393,14 @@ TestClient& TestClient::disconnect(ReasonCode reason) {
   codec::DisconnectView view;
   view.reason_code = reason;
   return send_packet(view, version_);
+}
+
+TestClient& TestClient::auth(ReasonCode reason, std::string_view method, std::string_view data) {
+  codec::AuthView view;
+  view.reason_code = reason;
+  view.authentication_method = method;
+  view.authentication_data = as_bytes(data);
+  return send_packet(view);
 }
 
 void TestClient::drop() { broker_.hang_up(link_); }

@@ -84,7 +84,10 @@ class TestBroker {
 
   TestLink& open(uint32_t shard, const ListenerInfo& listener);
   void hang_up(TestLink& link, bool broken = true);
-  void answer(const AccessTicket& ticket, Verdict verdict, ReasonCode reason = ReasonCode::Success);
+  void answer(const AccessTicket& ticket, const AccessAnswer& answer);
+  void answer(const AccessTicket& ticket, Verdict verdict, ReasonCode reason = ReasonCode::Success) {
+    answer(ticket, {.verdict = verdict, .reason = reason});
+  }
 
  private:
   struct Wires final : Network {
@@ -109,7 +112,7 @@ class TestBroker {
 
 // What came from the broker, a line for each packet; "closed" when it closed the connection. For instance
 // "CONNACK 00 present", "PUBLISH a/b 'x' qos1 #1 dup retain expiry=5 sub=1,2", "PUBACK #1 10", "SUBACK #1 00 80",
-// "DISCONNECT 8e". Absent: what is 0, false or not there.
+// "DISCONNECT 8e", "AUTH 18 SCRAM 'data'". Absent: what is 0, false or not there.
 using Lines = std::vector<std::string>;
 
 struct TestEntry {
@@ -139,6 +142,7 @@ class TestClient {
   TestClient& unsubscribe(uint16_t packet_id, const std::vector<std::string_view>& topic_filters);
   TestClient& ack(codec::PacketType type, uint16_t packet_id, ReasonCode reason = ReasonCode::Success);
   TestClient& disconnect(ReasonCode reason = ReasonCode::Success);
+  TestClient& auth(ReasonCode reason, std::string_view method, std::string_view data = {});
   TestClient& ping() { return raw("c0 00"); }
   // See hex.h.
   TestClient& raw(std::string_view hexadecimal);
