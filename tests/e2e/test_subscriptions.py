@@ -219,7 +219,7 @@ def test_groups_and_plain_subscriptions_are_apart(connected, topic):
 
 @pytest.mark.parametrize("leave", ["unsubscribe", "disconnect", "drop"])
 def test_a_member_that_leaves_gets_nothing_more(connected, topic, leave):
-    """What follows goes to those who stay."""
+    """What follows goes to those who stay, behind what the broken connection had not acknowledged."""
     publisher, stays, leaves = connected("paho"), connected("js"), connected("paho")
     for member in (stays, leaves):
         member.subscribe(Subscription(f"$share/group/{topic}", 1))
@@ -232,7 +232,10 @@ def test_a_member_that_leaves_gets_nothing_more(connected, topic, leave):
         # Its client id again: by CONNACK the broker has seen the end of the connection before.
         leaves.connect()
     publisher.publish_many(topic, [f"{number}".encode() for number in range(2, 12)], 1)
-    assert [int(message.payload) for message in stays.take(10)] == list(range(2, 12))
+    numbers = [int(message.payload) for message in stays.take(10)]
+    if leave == "drop" and numbers[0] < 2:  # its PUBACK was lost with the connection
+        numbers = numbers[1:] + [int(message.payload) for message in stays.take(1)]
+    assert numbers == list(range(2, 12))
 
 
 @pytest.mark.ours_only("2.0.11 grants most of them")
