@@ -1,22 +1,23 @@
 // Whole sessions: a program drives a broker without I/O, and a model judges all that comes back.
 //
-// An input is text. Its first character chooses the broker: an even digit two shards with mailboxes of one mail, an odd
-// one a single shard; 2 and 3 with small windows, 4 and 5 with small outboxes. Then come instructions: a letter, and a
-// character for each operand; '0'..'9', 'a'..'z' are 0..35, and any other is its code. Spaces and unknown letters are
-// passed over. `c` is a client, 0 to 3.
+// An input is text: '0'..'9', 'a'..'z' are 0..35, and any other character is its code. The first chooses the broker: an
+// even number two shards with mailboxes of one mail, an odd one one shard; 2 and 3 with small windows, 4 and 5 with
+// small outboxes; and each six more are these with another strategy of shared groups. Then come instructions: a letter,
+// and a character for each operand. Spaces and unknown letters are passed over. `c` is a client, 0 to 3.
 //
 //   C c v f e r p k w s connects: version 3.1, 3.1.1, 5; clean start; expiry 0, 30 s, 120 s, for ever; Receive Maximum;
 //                       Maximum Packet Size; Keep Alive; will (0 none, else QoS, retain, delay); accepting shard
-//   S c n (f o)* i      subscribes to 1 to 3 filters with options; i: identifier
+//   S c n (f o)* i      subscribes to 1 to 3 filters with options, or (9) to 20 from the one on; i: identifier
 //   U c n f*            unsubscribes
 //   P c t q z x         publishes: topic, QoS and retain, size, properties
 //   D c n               repeats a publish that is not finished, with DUP
+//   J c n q             publishes under the identifier of one that is open: QoS 1 or 2, without and with DUP
 //   A c m               acknowledges by itself (1, as at first) or not (0)
 //   K c n r             sends the n-th acknowledgement that is due; r: refuses
 //   X c k               acknowledges what is not there, or not so
 //   I c                 pings
 //   Q c r               disconnects: normally, with its will, with another expiry
-//   B c m               its link breaks: 0 behind what it sent, 1 at once
+//   B c m               its link breaks: 0 behind what it sent, 1 at once; 2: it shuts its own side alone, and reads on
 //   M c k               sends what is malformed
 //   H c n               of what it sends next only n bytes come; the rest comes before what follows
 //   E c n               what it sends is read n bytes at a time; 0: at once
@@ -25,7 +26,8 @@
 //   G                   from here on things are only sent;  . lets all come to rest;  t n: a turn of shard, committer;
 //                       g: things happen at once again
 //   L l                 the log holds everything back; goes on
-//   Y v  V k n b  Z n…  a stranger in another namespace: connects; sends a packet with byte n set to b; sends n bytes
+//   Y v  V k n b  Z n…  a stranger in another namespace: connects (3: too large); sends a packet with byte n set to b;
+//                       sends n bytes
 //
 // At the end all come back, get what they are owed and leave for good; the broker is then to be empty. What happens is
 // told on standard error with MQTTQ_FUZZ_TRACE in the environment. -entropic=0 and ASAN_OPTIONS=malloc_context_size=2
@@ -80,12 +82,21 @@ class Program {
 struct Setup {
   uint32_t shard_count, mailbox_capacity;
   Limits limits;
+  Policy policy;
 };
 
 Setup read_setup(Program& program) {
-  const uint32_t kind = program.number(6);
-  Setup setup{2 - kind % 2, kind % 2 ? 64u : 1u, {}};
+  static constexpr SharedStrategy kStrategies[] = {
+#define MQTTQ_X(name, word) SharedStrategy::name,
+      MQTTQ_SHARED_STRATEGIES(MQTTQ_X)
+#undef MQTTQ_X
+  };
+  const uint32_t choice = program.number(6 * std::size(kStrategies));
+  const uint32_t kind = choice % 6;
+  Setup setup{2 - kind % 2, kind % 2 ? 64u : 1u, {}, {}};
+  setup.policy.shared.set_default(kStrategies[choice / 6]);
   setup.limits.packet_size_max = 64 * 1024;
+  setup.limits.connect_size_max = 256;
   setup.limits.receipt_timeout_s = 1'000'000;
   setup.limits.topic_alias_maximum = 4;
   if (kind / 2 == 1) {
@@ -103,7 +114,7 @@ class Run {
   explicit Run(Program& program)
       : program_(program),
         setup_(read_setup(program)),
-        broker_(setup_.shard_count, setup_.mailbox_capacity, setup_.limits),
+        broker_(setup_.shard_count, setup_.mailbox_capacity, setup_.limits, setup_.policy),
         model_(broker_),
         stranger_(broker_, model_) {
     for (uint32_t i = 0; i < kClients; ++i) {
@@ -115,6 +126,7 @@ class Run {
     constexpr uint32_t kStepsMax = 400;
     for (uint32_t step = 0; step < kStepsMax && !program_.done(); ++step) {
       const auto halves = [](const auto& client) { return client->half_sent(); };
+      model_.still = !hold_;
       model_.calm = !hold_ && !broker_.log().held && std::none_of(clients_.begin(), clients_.end(), halves);
       act(program_.letter());
       if (!hold_) settle();
@@ -133,6 +145,12 @@ class Run {
       case 'U': return unsubscribe(client());
       case 'P': return publish(client());
       case 'D': return with_number(&Client::repeat_publish);
+      case 'J': {
+        Client& one = client();
+        const uint32_t which = program_.number(36);
+        const uint32_t kind = program_.number(4);
+        return one.publish_in_use(which, kind % 2 ? Qos::ExactlyOnce : Qos::AtLeastOnce, kind / 2);
+      }
       case 'X': return with_number(&Client::acknowledge_wrongly);
       case 'M': return with_number(&Client::send_malformed);
       case 'H': return with_number(&Client::split_next);
@@ -150,7 +168,8 @@ class Run {
       case 'Q': return disconnect(client());
       case 'B': {
         Client& one = client();
-        return one.drop(program_.number(2));
+        const uint32_t how = program_.number(3);
+        return how == 2 ? one.shut() : one.drop(how);
       }
       case 'W': {
         Client& one = client();
@@ -167,7 +186,7 @@ class Run {
         broker_.log().held = false;
         broker_.wake_all();
         return;
-      case 'Y': return stranger_.connect(program_.number(3));
+      case 'Y': return stranger_.connect(program_.number(4));
       case 'V': {
         const uint32_t kind = program_.number(36);
         const uint32_t at = program_.number(64);
@@ -212,16 +231,22 @@ class Run {
   }
 
   void subscribe(Client& one) {
-    std::vector<Wanted> entries(1 + (program_.number(3) + 2) % 3);
-    std::set<std::string> shared;
+    constexpr uint32_t kMany = 20;
+    const uint32_t count = program_.number(10);
+    std::vector<Wanted> entries(count == 9 ? 1 : 1 + (count + 2) % 3);
+    uint32_t first = 0;
     for (Wanted& entry : entries) {
-      entry.text = program_.choice(kFilters);
+      first = program_.number(std::size(kFilters));
+      entry.text = kFilters[first];
       const uint32_t options = program_.number(36);
       entry.options.qos = static_cast<Qos>(options % 3);
       entry.options.no_local = options / 3 % 2;
       entry.options.retain_as_published = options / 6 % 2;
       entry.options.retain_handling = static_cast<codec::RetainHandling>(options / 12);
-      if (entry.text.starts_with("$share/") && !shared.insert(entry.text).second) entry.text = "b";
+    }
+    while (count == 9 && entries.size() < kMany) {
+      entries.push_back(entries.front());
+      entries.back().text = kFilters[(first + entries.size() - 1) % std::size(kFilters)];
     }
     one.subscribe(std::move(entries), program_.number(4));
   }
@@ -276,7 +301,11 @@ class Run {
       for (const auto& one : clients_) some |= one->read();
       if (!some) break;
     }
-    if (broker_.log().held) return;
+    stranger_.judge_rest();
+    if (broker_.log().held) {
+      for (const auto& one : clients_) one->judge_time();
+      return;
+    }
     const bool half = std::any_of(clients_.begin(), clients_.end(), [](const auto& one) { return one->half_sent(); });
     for (const auto& one : clients_) one->judge_rest();
     if (!half) model_.rest();

@@ -50,12 +50,16 @@ bool Broker::Wires::adopt(Link& link, Connection& connection) noexcept {
   return true;
 }
 
-Broker::Broker(uint32_t shard_count, uint32_t mailbox_capacity, const Limits& limits)
-    : limits_(limits), router_(shard_count, 0x5eed), office_(shard_count, mailbox_capacity), committer_(office_, log_) {
+Broker::Broker(uint32_t shard_count, uint32_t mailbox_capacity, const Limits& limits, const Policy& policy)
+    : limits_(limits),
+      policy_(policy),
+      router_(shard_count, 0x5eed),
+      office_(shard_count, mailbox_capacity),
+      committer_(office_, log_) {
   for (uint32_t i = 0; i < shard_count; ++i) {
     wires_.push_back(std::make_unique<Wires>());
     wires_.back()->shard = i;
-    ShardWorld world{limits_, router_, office_};
+    ShardWorld world{limits_, policy_, router_, office_, population_};
     world.network = wires_.back().get();
     cores_.push_back(std::make_unique<ShardCore>(world, i, i + 1, now_));
   }
@@ -98,7 +102,11 @@ void Broker::serve_links(uint32_t shard) {
       link.refused_some = false;
       core.on_writable(*link.connection, now_);
     }
-    if (link.connection && link.peer_lost()) core.on_closed(*std::exchange(link.connection, nullptr), now_);
+    if (link.connection && link.peer_lost()) core.on_closed(*std::exchange(link.connection, nullptr), true, now_);
+    if (link.connection && link.peer_finished()) {
+      link.told_shut = true;
+      core.on_closed(*link.connection, false, now_);
+    }
   }
 }
 

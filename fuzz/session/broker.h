@@ -42,9 +42,11 @@ class FuzzLink final : public Link {
   void close(bool abort) noexcept override;
   std::string_view peer_address() const noexcept override { return "192.0.2.1:50000"; }
   bool has_events() const noexcept {
-    return connection && ((!paused && !inbox.empty()) || (refused_some && room) || peer_lost());
+    return connection && ((!paused && !inbox.empty()) || (refused_some && room) || peer_lost() || peer_finished());
   }
   bool peer_lost() const noexcept { return peer_gone && (inbox.empty() || is_reset); }
+  // All that the peer sent before it shut its side was read, and nobody has been told that there is no more.
+  bool peer_finished() const noexcept { return is_shut && !told_shut && !paused && inbox.empty(); }
 
   std::deque<std::vector<std::byte>> inbox;  // sent by the client, not read yet: one read each
   std::vector<std::byte> written;            // by the broker, not read yet
@@ -53,12 +55,13 @@ class FuzzLink final : public Link {
   Connection* connection = nullptr;
   bool paused = false, refused_some = false;
   bool peer_gone = false, is_reset = false;
-  bool closed = false;  // by the broker
+  bool is_shut = false, told_shut = false;  // the peer's side alone: it still reads
+  bool closed = false;                      // by the broker
 };
 
 class Broker {
  public:
-  Broker(uint32_t shard_count, uint32_t mailbox_capacity, const Limits& limits);
+  Broker(uint32_t shard_count, uint32_t mailbox_capacity, const Limits& limits, const Policy& policy);
   ~Broker();
 
   Instant now() const noexcept { return now_; }
@@ -93,6 +96,8 @@ class Broker {
   void serve_links(uint32_t shard);
 
   Limits limits_;
+  Policy policy_;
+  Population population_;
   std::vector<std::unique_ptr<FuzzLink>> links_;
   Router router_;
   PostOffice office_;

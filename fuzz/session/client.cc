@@ -55,6 +55,7 @@ constexpr Malformed kMalformed[] = {
     MQTTQ_MALFORMED("\xa2\6\0\1\0\2\xed\xa0", 4),      // a surrogate, cut off
     MQTTQ_MALFORMED("\x40\2\0\0"),                     // a PUBACK of 0
     MQTTQ_MALFORMED("\xe1\0"),                         // a DISCONNECT with flags
+    MQTTQ_MALFORMED("\xe0\6\0\4\x1c\0\1a"),            // a DISCONNECT with a Server Reference
 };
 
 }  // namespace
@@ -90,7 +91,13 @@ void Client::send_bytes(Bytes bytes) {
     held_.assign(all.begin() + static_cast<ptrdiff_t>(part), all.end());
     all.resize(part);
   }
-  last_sent_ = broker_.now();
+  part_.insert(part_.end(), all.begin(), all.end());
+  for (;;) {
+    const codec::Frame frame = codec::scan_frame(part_);
+    if (frame.kind != codec::Frame::Kind::Complete) break;
+    last_sent_ = broker_.now();  // [MQTT-3.1.2-22]
+    part_.erase(part_.begin(), part_.begin() + static_cast<ptrdiff_t>(frame.size));
+  }
   const size_t step = chunk_ ? chunk_ : all.size();
   for (size_t at = 0; at < all.size(); at += step) {
     const auto from = all.begin() + static_cast<ptrdiff_t>(at);
@@ -184,13 +191,18 @@ void Client::end_will(bool comes) {
   will_ = 0;
 }
 
+bool Client::awaits(const std::deque<Awaited>& queue, uint16_t packet_id) {
+  return std::any_of(queue.begin(), queue.end(),
+                     [packet_id](const Awaited& one) { return one.packet_id == packet_id; });
+}
+
 uint16_t Client::next_packet_id() const {
   const auto taken = [this](uint16_t id) {
     const auto waits = [id](const std::deque<uint16_t>& queue) {
       return std::find(queue.begin(), queue.end(), id) != queue.end();
     };
-    return subscribes_.contains(id) || unsubscribes_.contains(id) || waits(await_puback_) || waits(await_pubrec_) ||
-           waits(await_pubcomp_) || waits(await_again_) || waits(perhaps_again_) ||
+    return subscribes_.contains(id) || unsubscribes_.contains(id) || awaits(await_puback_, id) ||
+           awaits(await_pubrec_, id) || waits(await_pubcomp_) || waits(await_again_) || waits(perhaps_again_) ||
            std::any_of(outgoing_.begin(), outgoing_.end(), [id](const Outgoing& one) { return one.packet_id == id; });
   };
   uint16_t id = 1;
@@ -235,6 +247,7 @@ void Client::unsubscribe(const std::vector<std::string>& texts) {
     request.texts.push_back(text);
     request.existed.push_back(model_.ending(*record_, text));
   }
+  request.asked = model_.moment();
   codec::UnsubscribeView unsubscribe;
   unsubscribe.packet_id = next_packet_id();
   unsubscribe.entries = bytes;
@@ -247,6 +260,10 @@ bool Client::may_publish() const {
   const auto qos2 = std::count_if(outgoing_.begin(), outgoing_.end(),
                                   [](const Outgoing& one) { return one.state != Outgoing::State::AwaitPuback; });
   return await_puback_.size() + static_cast<size_t>(qos2) < broker_.limits().receive_maximum;
+}
+
+bool Client::read_at_once() const {
+  return model_.still && link_->inbox.empty() && !link_->paused && link_->room == SIZE_MAX && !half_sent();
 }
 
 void Client::publish(const PublishSetup& setup) {
@@ -277,13 +294,12 @@ void Client::publish(const PublishSetup& setup) {
   send_publish(outgoing, false, v5 && setup.alias);
 }
 
-void Client::send_publish(const Outgoing& outgoing, bool dup, bool alias) {
-  const Message& message = model_.message(outgoing.message);
+void Client::send_publish(const Message& message, uint16_t packet_id, bool dup, bool alias) {
   codec::PublishView publish;
   publish.dup = dup;
   publish.qos = message.qos;
   publish.retain = message.retain;
-  publish.packet_id = outgoing.packet_id;
+  publish.packet_id = packet_id;
   publish.topic_name = message.topic_name;
   publish.payload = as_bytes(message.payload);
   publish.properties = message.properties;
@@ -297,17 +313,31 @@ void Client::send_publish(const Outgoing& outgoing, bool dup, bool alias) {
       publish.topic_alias = aliases_out_[message.topic_name] = static_cast<uint16_t>(aliases_out_.size() + 1);
     }
   }
-  if (message.qos == Qos::AtLeastOnce) await_puback_.push_back(outgoing.packet_id);
-  if (message.qos == Qos::ExactlyOnce) {
-    // While the first is not answered, its answer may be that of the second too.
-    const bool waits = std::find(await_pubrec_.begin(), await_pubrec_.end(), outgoing.packet_id) != await_pubrec_.end();
-    const bool again = outgoing.state == Outgoing::State::Received || (dup && message.refused);
-    auto& queue = again ? await_again_ : waits ? perhaps_again_ : await_pubrec_;
-    queue.push_back(outgoing.packet_id);
-  }
-  if (setup_.version != ProtocolVersion::V5) model_.message(outgoing.message).sent_bare = true;
-  model_.sent(outgoing.message);
   send(publish, setup_.version);
+}
+
+void Client::send_publish(const Outgoing& outgoing, bool dup, bool alias, Awaited::Kind kind) {
+  Message& message = model_.message(outgoing.message);
+  const bool v5 = setup_.version == ProtocolVersion::V5;
+  const bool taken = kind != Awaited::Kind::InUse;
+  if (message.qos == Qos::AtLeastOnce && (v5 || taken)) {
+    await_puback_.push_back({outgoing.packet_id, outgoing.message, kind});
+  }
+  if (message.qos == Qos::ExactlyOnce) await_pubrec(outgoing, dup && message.refused);
+  if (!v5) message.sent_bare = true;
+  if (taken) model_.sent(outgoing.message);
+  send_publish(message, outgoing.packet_id, dup, alias);
+}
+
+// again: it is answered by itself, whenever it comes.
+void Client::await_pubrec(const Outgoing& outgoing, bool again) {
+  if (again || outgoing.state == Outgoing::State::Received) {
+    await_again_.push_back(outgoing.packet_id);
+  } else if (awaits(await_pubrec_, outgoing.packet_id)) {  // the answer to the first may be that of the second too
+    perhaps_again_.push_back(outgoing.packet_id);
+  } else {
+    await_pubrec_.push_back({outgoing.packet_id, outgoing.message});
+  }
 }
 
 void Client::repeat_publish(uint32_t which) {
@@ -315,7 +345,35 @@ void Client::repeat_publish(uint32_t which) {
   const Outgoing outgoing = outgoing_[which % outgoing_.size()];
   if (model_.message(outgoing.message).refused) return;  // each is refused by itself
   if (outgoing.state == Outgoing::State::AwaitPuback && !may_publish()) return;
-  if (outgoing.state != Outgoing::State::AwaitPubcomp) send_publish(outgoing, true);
+  if (outgoing.state == Outgoing::State::AwaitPubcomp) return;
+  // At QoS 1 it has had no answer: as long as the broker has not sent one, the identifier is open.
+  const bool open = read_at_once() && outgoing.state == Outgoing::State::AwaitPuback;
+  const auto perhaps = outgoing.state == Outgoing::State::AwaitPuback ? Awaited::Kind::Perhaps : Awaited::Kind::Taken;
+  send_publish(outgoing, true, false, open ? Awaited::Kind::InUse : perhaps);
+}
+
+void Client::publish_in_use(uint32_t which, Qos qos, bool dup) {
+  if (!active() || outgoing_.empty() || !may_publish() || !read_at_once()) return;
+  const Outgoing open = outgoing_[which % outgoing_.size()];
+  if (open.state == Outgoing::State::AwaitPubcomp) return;  // perhaps it is not open any more
+  const bool v5 = setup_.version == ProtocolVersion::V5;
+  const Qos qos_open = model_.message(open.message).qos;
+  Message message;
+  message.publisher = client_id_;
+  message.topic_name = "a";
+  message.qos = qos;
+  message.refused = true;
+  Message& added = model_.add(std::move(message));
+  added.payload = "m" + std::to_string(added.id) + ":";
+  if (qos == Qos::ExactlyOnce && qos_open == Qos::ExactlyOnce) {
+    await_pubrec(open, false);  // a repeat, by its identifier [MQTT-4.3.3-10]
+  } else if (v5) {
+    (qos == Qos::AtLeastOnce ? await_puback_ : await_pubrec_)
+        .push_back({open.packet_id, added.id, Awaited::Kind::InUse});
+  } else if (qos == Qos::ExactlyOnce || qos_open == Qos::ExactlyOnce || !dup) {
+    expect_close_ = true;  // when those before it are answered
+  }
+  send_publish(added, open.packet_id, dup, false);
 }
 
 void Client::send_ack(PacketType type, uint16_t packet_id, ReasonCode reason) {
@@ -333,10 +391,12 @@ void Client::send_due(Due due, bool refuse) {
     case PacketType::Puback:
       if (refuse) reason = ReasonCode::ImplementationSpecificError;
       if (incoming) incoming->answered = true;
+      if (incoming) model_.answered(*record_, as_bytes(incoming->payload));
       open_.erase(due.packet_id);
       break;
     case PacketType::Pubrec:
       if (incoming) incoming->received = true;
+      if (incoming) model_.answered(*record_, as_bytes(incoming->payload));
       if (refuse && setup_.version == ProtocolVersion::V5) {  // the exchange is over (MQTT5 4.3.3)
         reason = ReasonCode::QuotaExceeded;
         if (incoming) incoming->answered = true;
@@ -463,6 +523,16 @@ void Client::drop(bool reset) {
   lose_connection();
 }
 
+void Client::shut() {
+  if (state_ != State::Connected || expect_close_) return;
+  send_held();
+  half_ = 0;
+  link_->is_shut = true;
+  shut_ = expect_close_ = true;
+  shut_at_ = broker_.now();
+  end_will(!link_->paused && link_->room == SIZE_MAX && setup_.will_delay_s == 0);
+}
+
 void Client::set_room(size_t room) {
   if (!link_) return;
   link_->room = room;
@@ -482,17 +552,18 @@ void Client::lose_connection() {
   link_ = nullptr;
   in_.clear();
   held_.clear();
+  part_.clear();
   half_ = chunk_ = 0;
-  expect_close_ = resumed_ = was_full_ = false;
+  expect_close_ = shut_ = resumed_ = was_full_ = false;
   automatic_ = true;
   disconnect_reason_.reset();
   will_ = 0;
   aliases_out_.clear();
   aliases_in_.clear();
   open_.clear();
-  for (auto* queue :
-       {&await_puback_, &await_pubrec_, &await_again_, &perhaps_again_, &await_pubcomp_, &await_not_found_})
-    queue->clear();
+  await_puback_.clear();
+  await_pubrec_.clear();
+  for (auto* queue : {&await_again_, &perhaps_again_, &await_pubcomp_, &await_not_found_}) queue->clear();
   subscribes_.clear();
   unsubscribes_.clear();
   pings_ = 0;

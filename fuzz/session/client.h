@@ -58,11 +58,15 @@ class Client {
   void unsubscribe(const std::vector<std::string>& texts);
   void publish(const PublishSetup& setup);
   void repeat_publish(uint32_t which);
+  // Another message under the identifier of one that is open: it is never taken.
+  void publish_in_use(uint32_t which, Qos qos, bool dup);
   void acknowledge(uint32_t which, bool refuse);
   void acknowledge_wrongly(uint32_t kind);
   void ping();
   void disconnect(ReasonCode reason, std::optional<uint32_t> session_expiry_s);
   void drop(bool reset);
+  // Shuts its own side, and reads on.
+  void shut();
   void send_malformed(uint32_t kind);
   void set_automatic(bool on);
   void split_next(uint32_t at) { half_ = at + 1; }
@@ -83,14 +87,29 @@ class Client {
   void on_time();
   // The broker is at rest and the log not held: all that has to be answered is.
   void judge_rest();
+  // What holds while the log is held too.
+  void judge_time();
 
  private:
+  static constexpr int64_t kAnswersMax = 2 * kSecond;  // for which a peer that sends nothing more is answered
+
   enum class State : uint8_t { Idle, Connecting, Connected };
   struct Outgoing {
     enum class State : uint8_t { AwaitPuback, AwaitPubrec, Received, AwaitPubcomp };
     uint16_t packet_id;
     uint32_t message;
     State state;
+  };
+  // A PUBACK or PUBREC that is to come, of a publish ...
+  struct Awaited {
+    enum class Kind : uint8_t {
+      Taken,
+      Perhaps,  // that repeats one which may have been open: then it is not taken; in 3.x it has no answer then
+      InUse,    // whose identifier is surely open: 0x91
+    };
+    uint16_t packet_id;
+    uint32_t message;
+    Kind kind = Kind::Taken;
   };
   struct Incoming {
     uint16_t packet_id;
@@ -100,6 +119,7 @@ class Client {
     bool received = false;  // PUBREC was sent
     bool again = false;     // may be sent again on this connection
     bool owed = false;      // and has to be
+    bool lost = false;      // perhaps, while it was away: at QoS 1 to its group, or it was too large
   };
   struct Due {
     codec::PacketType type;
@@ -109,6 +129,7 @@ class Client {
     std::vector<Wanted> entries;               // of a SUBSCRIBE
     std::vector<std::string> texts;            // of an UNSUBSCRIBE
     std::vector<std::optional<bool>> existed;  // what is known of them
+    Moment asked = 0;
   };
   struct OldLink {
     FuzzLink* link;
@@ -120,10 +141,15 @@ class Client {
   void send(const Packet&... packet);
   void send_bytes(Bytes bytes);
   void send_ack(codec::PacketType type, uint16_t packet_id, ReasonCode reason = ReasonCode::Success);
-  void send_publish(const Outgoing& outgoing, bool dup, bool alias = false);
+  void send_publish(const Outgoing& outgoing, bool dup, bool alias = false, Awaited::Kind kind = Awaited::Kind::Taken);
+  void send_publish(const Message& message, uint16_t packet_id, bool dup, bool alias);
+  void await_pubrec(const Outgoing& outgoing, bool again);
   void send_due(Due due, bool refuse);
   uint16_t next_packet_id() const;
   bool may_publish() const;
+  // The broker has read all that was sent, and reads what is sent now before anything else happens.
+  bool read_at_once() const;
+  static bool awaits(const std::deque<Awaited>& queue, uint16_t packet_id);
   std::optional<bool> session_expected() const;
   void lose_connection();
   void end_will(bool comes);
@@ -135,8 +161,13 @@ class Client {
   void handle_publish(Bytes packet);
   bool is_repeat(const codec::PublishView& publish);
   void handle_ack(Bytes packet);
+  // True if it is an answer to a publish that was not taken.
+  bool take_awaited(const codec::AckView& ack);
   void handle_suback(Bytes packet);
   void on_broker_closed();
+  bool answers_fit() const;
+  void judge_shut() const;
+  bool none_taken(const std::deque<Awaited>& queue) const;
   void read_old_links();
   [[noreturn]] void fail(const std::string& what) const { fuzz::fail(client_id_ + " " + what); }
   void check(bool holds, const char* what) const {
@@ -153,12 +184,15 @@ class Client {
   FuzzLink* link_ = nullptr;
   std::vector<OldLink> old_links_;  // left for another connection, and not closed yet
   std::vector<std::byte> in_, held_;
+  std::vector<std::byte> part_;  // of a packet that was sent in part
   uint32_t half_ = 0, chunk_ = 0;
   bool automatic_ = true;
   bool expect_close_ = false;
+  bool shut_ = false;  // its own side: it only reads
   bool resumed_ = false;
   bool was_full_ = false;  // its link took only a part, and something of that may come late
-  Instant last_sent_{};
+  Instant last_sent_{};    // a whole packet
+  Instant shut_at_{};
   Instant room_since_{};  // while its link was full the broker may not have read, and did not count that against it
   std::optional<ReasonCode> disconnect_reason_;
   std::optional<bool> expected_present_;
@@ -167,7 +201,8 @@ class Client {
   std::map<std::string, uint16_t> aliases_out_;
   std::map<uint16_t, std::string> aliases_in_;
   std::set<uint16_t> open_;  // QoS 1 and 2 that came on this connection and are not finished
-  std::deque<uint16_t> await_puback_, await_pubrec_, await_pubcomp_, await_not_found_;
+  std::deque<Awaited> await_puback_, await_pubrec_;
+  std::deque<uint16_t> await_pubcomp_, await_not_found_;
   std::deque<uint16_t> await_again_,
       perhaps_again_;  // PUBRECs for repeats, and for what is refused each time: in any order
   std::map<uint16_t, Request> subscribes_, unsubscribes_;

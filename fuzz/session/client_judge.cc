@@ -60,21 +60,58 @@ void Client::read_old_links() {
   });
 }
 
+// CONNACK, or an answer that it waits for and that grows with what it asked, is within its Maximum Packet Size.
+bool Client::answers_fit() const {
+  constexpr uint32_t kConnackMax = 24, kAround = 5;
+  if (state_ == State::Connecting) return setup_.packet_size_max >= kConnackMax;
+  const auto fits = [this](const auto& waiting) {
+    const Request& request = waiting.second;
+    return std::max(request.entries.size(), request.texts.size()) + kAround <= setup_.packet_size_max;
+  };
+  return std::all_of(subscribes_.begin(), subscribes_.end(), fits) &&
+         std::all_of(unsubscribes_.begin(), unsubscribes_.end(), fits);
+}
+
+// It shut its side and read on: what it had sent before was answered, if that did not take too long.
+void Client::judge_shut() const {
+  check(!disconnect_reason_, "is told a reason, and has ended the connection itself");
+  if (was_full_ || broker_.now() - shut_at_ >= kAnswersMax) return;
+  const bool all = none_taken(await_puback_) && none_taken(await_pubrec_) && await_again_.empty() &&
+                   await_pubcomp_.empty() && await_not_found_.empty() && subscribes_.empty() && unsubscribes_.empty() &&
+                   pings_ == 0;
+  check(all, "has shut its side, and has not all answers to what it sent before");
+}
+
+// But for those that perhaps get no answer.
+bool Client::none_taken(const std::deque<Awaited>& queue) const {
+  return std::all_of(queue.begin(), queue.end(), [this](const Awaited& one) {
+    return setup_.version != ProtocolVersion::V5 && one.kind == Awaited::Kind::Perhaps;
+  });
+}
+
 void Client::on_broker_closed() {
   const bool v5 = setup_.version == ProtocolVersion::V5;
   const bool late =
       setup_.keep_alive_s && broker_.now() - last_sent_ >= int64_t{setup_.keep_alive_s} * 1500 * kMillisecond;
-  const bool too_small = setup_.packet_size_max && setup_.packet_size_max < 64;  // CONNACK, SUBACK may not fit
-  check(expect_close_ || late || too_small, "is disconnected and did nothing wrong");
-  if (v5 && state_ == State::Connected && !too_small && link_->room == SIZE_MAX) {
+  const bool too_small = setup_.packet_size_max && !answers_fit();
+  // In 3.x a refusal that was due to version 5 may end the connection [MQTT311-3.3.5-2].
+  const bool refused = !v5 && std::any_of(outgoing_.begin(), outgoing_.end(), [this](const Outgoing& one) {
+    return model_.message(one.message).refused && model_.message(one.message).sent_count > 1;
+  });
+  check(expect_close_ || late || too_small || refused, "is disconnected and did nothing wrong");
+  if (shut_) {
+    judge_shut();
+  } else if (v5 && state_ == State::Connected && link_->room == SIZE_MAX) {
     check(disconnect_reason_.has_value(), "is not told why the connection ends");
     check(is_error(*disconnect_reason_), "is told that the connection ends for no reason");
     if (!expect_close_) {
-      check(*disconnect_reason_ == ReasonCode::KeepAliveTimeout, "is told another reason than its keep alive");
+      check((late && *disconnect_reason_ == ReasonCode::KeepAliveTimeout) ||
+                (too_small && *disconnect_reason_ == ReasonCode::PacketTooLarge),
+            "is told another reason than its keep alive, or its Maximum Packet Size");
     }
   }
   if (state_ == State::Connecting) {
-    check(too_small, "is not accepted");
+    check(too_small || (late && was_full_), "is not accepted");
     unsure_ = true;
   }
   end_will(false);
@@ -133,7 +170,8 @@ void Client::handle_connack(Bytes packet) {
   for (Incoming& one : incoming_) {
     one.again = true;
     // One that is too large now is not sent at all [MQTT-3.1.2-25].
-    one.owed = one.received || setup_.packet_size_max == 0 || one.payload.size() + 100 < setup_.packet_size_max;
+    one.lost |= !one.received && setup_.packet_size_max && one.payload.size() + 100 >= setup_.packet_size_max;
+    one.owed = !one.lost;
   }
   const std::deque<Outgoing> again = outgoing_;
   for (const Outgoing& one : again) {  // [MQTT-4.4.0-1]
@@ -154,13 +192,17 @@ Client::Incoming* Client::find_incoming(uint16_t packet_id) {
 // Whether an exchange that the client knows goes on with this packet.
 bool Client::is_repeat(const codec::PublishView& publish) {
   Incoming* known = find_incoming(publish.packet_id);
+  const bool of_group = publish.qos == Qos::AtLeastOnce && model_.may_be_of_group(*record_, publish);
+  const auto begin = [&] {
+    incoming_.push_back({publish.packet_id, std::string(as_text(publish.payload)), publish.qos});
+    incoming_.back().lost = of_group;
+  };
   if (publish.dup) check(resumed_, "got DUP on a message that it had not been sent");  // [MQTT-3.3.1-1]
-  const std::string payload(as_text(publish.payload));
   if (!known) {
-    incoming_.push_back({publish.packet_id, payload, publish.qos});
+    begin();
     return false;
   }
-  const bool same = known->payload == payload && known->qos == publish.qos;
+  const bool same = known->payload == as_text(publish.payload) && known->qos == publish.qos;
   if (known->again && publish.dup && same) {
     known->again = false;
     known->answered = known->received = false;
@@ -169,11 +211,12 @@ bool Client::is_repeat(const codec::PublishView& publish) {
     last_again_ = place;
     return true;
   }
-  check(known->answered, "got an identifier that is in use, or a message again without DUP");  // [MQTT-2.2.1-4]
+  check(known->answered || (known->again && known->lost),
+        "got an identifier that is in use, or a message again without DUP");  // [MQTT-2.2.1-4]
   check(!publish.dup || !same, "got a message again that it had acknowledged");
   incoming_.erase(incoming_.begin() + (known - incoming_.data()));
   last_again_ = 0;
-  incoming_.push_back({publish.packet_id, payload, publish.qos});
+  begin();
   return false;
 }
 
@@ -222,22 +265,7 @@ void Client::handle_ack(Bytes packet) {
     if (automatic_) set_automatic(true);
     return;
   }
-  std::deque<uint16_t>& queue = ack->type == PacketType::Puback   ? await_puback_
-                                : ack->type == PacketType::Pubrec ? await_pubrec_
-                                                                  : await_pubcomp_;
-  // Once, and in order [MQTT-4.6.0-2] [MQTT-4.6.0-3] [MQTT-4.6.0-4].
-  if (!queue.empty() && queue.front() == id) {
-    queue.pop_front();
-  } else {
-    const auto take = [id](std::deque<uint16_t>& again) {
-      const auto place = std::find(again.begin(), again.end(), id);
-      if (place == again.end()) return false;
-      again.erase(place);
-      return true;
-    };
-    check(ack->type == PacketType::Pubrec && (take(await_again_) || take(perhaps_again_)),
-          "got an acknowledgement of nothing, or out of order");
-  }
+  if (take_awaited(*ack)) return;
   const auto at =
       std::find_if(outgoing_.begin(), outgoing_.end(), [id](const Outgoing& one) { return one.packet_id == id; });
   if (ack->type == PacketType::Pubcomp) {
@@ -251,7 +279,7 @@ void Client::handle_ack(Bytes packet) {
   }
   if (at == outgoing_.end()) return;  // a repeat of it was answered before
   const Message& message = model_.message(at->message);
-  if (message.refused && v5) {
+  if (message.refused && v5 && !(message.sent_bare && ack->reason_code == ReasonCode::Success)) {  // as 3.x was told
     check(ack->reason_code == ReasonCode::NotAuthorized, "is allowed to publish to $SYS");
     outgoing_.erase(at);
     return;
@@ -271,6 +299,41 @@ void Client::handle_ack(Bytes packet) {
   }
 }
 
+// Once, and in order [MQTT-4.6.0-2] [MQTT-4.6.0-3] [MQTT-4.6.0-4].
+bool Client::take_awaited(const codec::AckView& ack) {
+  const bool v5 = setup_.version == ProtocolVersion::V5;
+  const uint16_t id = ack.packet_id;
+  const auto take = [id](std::deque<uint16_t>& queue, bool anywhere) {
+    const auto place = std::find(queue.begin(), queue.end(), id);
+    if (place == queue.end() || (!anywhere && place != queue.begin())) return false;
+    queue.erase(place);
+    return true;
+  };
+  if (ack.type == PacketType::Pubcomp) {
+    check(take(await_pubcomp_, false), "got a PUBCOMP of nothing, or out of order");
+    return false;
+  }
+  std::deque<Awaited>& queue = ack.type == PacketType::Puback ? await_puback_ : await_pubrec_;
+  while (!v5 && !queue.empty() && queue.front().kind == Awaited::Kind::Perhaps && queue.front().packet_id != id) {
+    queue.pop_front();
+  }
+  if (queue.empty() || queue.front().packet_id != id) {
+    check(ack.type == PacketType::Pubrec && (take(await_again_, true) || take(perhaps_again_, true)),
+          "got an acknowledgement of nothing, or out of order");
+    return false;
+  }
+  const Awaited awaited = queue.front();
+  queue.pop_front();
+  const bool in_use = v5 && ack.reason_code == ReasonCode::PacketIdentifierInUse;
+  if (awaited.kind == Awaited::Kind::InUse) {
+    check(in_use, "is not told that the identifier is in use");
+    return true;
+  }
+  if (awaited.kind != Awaited::Kind::Perhaps || !in_use) return false;
+  model_.not_taken(awaited.message);
+  return true;
+}
+
 void Client::handle_suback(Bytes packet) {
   const auto suback = codec::decode_suback(packet, setup_.version);
   check(suback.ok(), "got a SUBACK or UNSUBACK that does not decode");
@@ -287,7 +350,7 @@ void Client::handle_suback(Bytes packet) {
   check(suback->reason_codes.size() == (v5 ? request.texts.size() : 0), "got an UNSUBACK of another size");
   std::set<std::string> once;
   for (size_t i = 0; i < request.texts.size(); ++i) {
-    model_.ended(*record_, request.texts[i]);
+    model_.ended(*record_, request.texts[i], request.asked);
     if (!v5 || !request.existed[i] || !once.insert(request.texts[i]).second) continue;
     const auto code = static_cast<ReasonCode>(suback->reason_codes[i]);
     const auto right = *request.existed[i] ? ReasonCode::Success : ReasonCode::NoSubscriptionExisted;
@@ -304,8 +367,19 @@ bool Client::window_full() const {
   return std::max(open, open_.size()) >= window;
 }
 
+void Client::judge_time() {
+  if (!link_ || link_->room != SIZE_MAX || state_ != State::Connected) return;
+  const auto since = [this](Instant at) { return broker_.now() - std::max(at, room_since_); };
+  if (shut_) check(since(shut_at_) < kAnswersMax + kSecond, "has shut its side, and is waited for");
+  if (!shut_ && setup_.keep_alive_s) {
+    check(since(last_sent_) < int64_t{setup_.keep_alive_s} * 1500 * kMillisecond + kSecond,
+          "is silent and still connected");
+  }
+}
+
 void Client::judge_rest() {
   for (const OldLink& old : old_links_) check(old.link->closed, "has its old connection still");  // [MQTT-3.1.4-3]
+  judge_time();
   if (!link_ || half_sent() || link_->room != SIZE_MAX) {
     if (record_ && link_) record_->blocked = true;
     return;
@@ -313,18 +387,15 @@ void Client::judge_rest() {
   was_full_ = false;
   check(!expect_close_, "is still connected after it broke the protocol");
   check(state_ == State::Connected, "has no answer to its CONNECT");
-  check(await_puback_.empty(), "has no PUBACK for a publish");
-  check(await_pubrec_.empty() && await_again_.empty(), "has no PUBREC for a publish");
+  check(none_taken(await_puback_), "has no PUBACK for a publish");
+  check(none_taken(await_pubrec_) && await_again_.empty(), "has no PUBREC for a publish");
   check(await_pubcomp_.empty(), "has no PUBCOMP for a PUBREL");
   check(await_not_found_.empty(), "has no PUBREL for a PUBREC of nothing");
   check(subscribes_.empty(), "has no SUBACK");
   check(unsubscribes_.empty(), "has no UNSUBACK");
   check(pings_ == 0, "has no PINGRESP");
-  if (setup_.keep_alive_s) {
-    const int64_t silent = broker_.now() - std::max(last_sent_, room_since_);
-    check(silent < int64_t{setup_.keep_alive_s} * 1500 * kMillisecond + kSecond, "is silent and still connected");
-  }
   perhaps_again_.clear();
+  await_puback_.clear();
   record_->blocked = window_full();
   const bool all_due_sent = due_.empty();
   // What was acknowledged has been read now; what was not has come again.

@@ -19,6 +19,20 @@ bool is_valid(const Wanted& wanted) {
          is_valid_topic_filter(wanted.topic_filter);
 }
 
+// By the client, whatever session it had [MQTT-3.8.3-3].
+bool is_local(const Wanted& wanted, const SessionRecord& session, const Message& message) {
+  return wanted.options.no_local && message.publisher == session.client_id;
+}
+
+// A message of the retained store may come for it.
+bool wants_retained(const Wanted& wanted, const SessionRecord& session, const Message& message) {
+  return wanted.group.empty() && wanted.options.retain_handling != codec::RetainHandling::DoNotSend &&
+         !is_local(wanted, session, message) && matches(wanted, message);
+}
+
+// Now, and not only again: after SUBACK, unless that was lost, and before UNSUBACK [MQTT-3.10.4-2].
+bool gets_retained(const Wanted& wanted) { return (wanted.granted || wanted.end_asked) && !wanted.unsubscribed; }
+
 bool stands(const Wanted& wanted) { return wanted.granted && !wanted.end_asked; }
 
 std::vector<uint32_t> identifiers_of(const codec::PublishView& publish) {
@@ -105,6 +119,13 @@ void Model::owe(Message& one) {
     Owed owed;
     owed.session = session->number;
     owed.touched = session->touched;
+    if (one.qos != Qos::AtMostOnce && !one.payload.empty() && (session->connected || session->durable)) {
+      for (const Wanted& wanted : session->subscriptions) {
+        if (wanted.group.empty() || !stands(wanted) || !matches(wanted, one)) continue;
+        one.groups.push_back({wanted.text, session->number, session->touched});
+        unresolved_groups_.insert(one.id);
+      }
+    }
     bool direct = false, shared = false;
     Qos granted = Qos::AtMostOnce;
     for (const Wanted& wanted : session->subscriptions) {
@@ -113,7 +134,7 @@ void Model::owe(Message& one) {
         shared = true;
         continue;
       }
-      if (wanted.options.no_local && one.publisher_session == session->number) continue;
+      if (is_local(wanted, *session, one)) continue;
       direct = true;
       granted = std::max(granted, wanted.options.qos);
       owed.retain |= wanted.options.retain_as_published && one.retain;
@@ -140,6 +161,16 @@ void Model::acknowledged(uint32_t id) {
   message(id).done = ++moment_;
   message(id).acknowledged = true;
   open_.erase(id);
+}
+
+void Model::not_taken(uint32_t id) {
+  Message& one = message(id);
+  ++one.not_taken_count;
+  for (const auto& session : sessions_) {
+    const auto got = session->got.find(id);
+    if (got == session->got.end() || !is_exact(*session, one)) continue;
+    if (got->second.live > one.sent_count - one.not_taken_count) fail(*session, one, "got what was not taken");
+  }
 }
 
 void Model::will_possible(uint32_t id) {
@@ -219,6 +250,7 @@ void Model::asked(SessionRecord& session, std::vector<Wanted>& entries) {
     }
     for (const auto& [topic, kept] : retained_) {
       if (!kept.message || !kept.sure || open_.contains(kept.message)) continue;
+      if (is_local(wanted, session, message(kept.message))) continue;
       if (topic_matches(wanted.topic_filter, topic)) ++session.owed_retained[kept.message];
     }
   }
@@ -260,11 +292,13 @@ std::optional<bool> Model::ending(SessionRecord& session, const std::string& tex
   return sure ? std::optional(existed) : std::nullopt;
 }
 
-void Model::ended(SessionRecord& session, const std::string& text) {
+void Model::ended(SessionRecord& session, const std::string& text, Moment asked) {
   ++moment_;
   --session.changing;
   for (Wanted& wanted : session.subscriptions) {
-    if (wanted.text == text && wanted.end_asked && !wanted.ended) wanted.ended = moment_;
+    if (wanted.text != text || wanted.asked > asked || !wanted.end_asked || wanted.ended) continue;
+    wanted.ended = moment_;
+    wanted.unsubscribed = true;
   }
 }
 
@@ -299,22 +333,35 @@ void Model::received(SessionRecord& session, const codec::PublishView& publish, 
   for (const Wanted& wanted : session.subscriptions) {
     if (!matches(wanted, message)) continue;
     as_published |= wanted.options.retain_as_published;
-    retained_wanted |= wanted.group.empty() && wanted.options.retain_handling != codec::RetainHandling::DoNotSend;
+    retained_wanted |= wants_retained(wanted, session, message) && (publish.dup || gets_retained(wanted));
     may_be_live |= !message.done || message.done > wanted.asked;
   }
   // With Retain As Published the flag does not tell where it comes from.
   const auto owed = session.owed_retained.find(message.id);
   const bool is_owed = owed != session.owed_retained.end() && owed->second;
-  if (publish.retain && as_published && retained_wanted && !is_owed && may_be_live && !is_exact(session, message)) {
-    ++session.got[message.id].either;
+  Copies& copies = session.got[message.id];
+  const bool open = !is_owed || copies.live + copies.either == 0;
+  if (publish.retain && as_published && retained_wanted && open && may_be_live && !is_exact(session, message)) {
+    ++copies.either;
+    session.owed_retained.erase(message.id);  // it need not come twice
   } else if (publish.retain && retained_wanted && (!as_published || is_owed || !may_be_live)) {
-    ++session.got[message.id].retained;
+    ++copies.retained;
     if (is_owed) --owed->second;
     judge_retained(session, message, publish);
   } else {
     if (publish.retain && !as_published) fail(session, message, "got it with RETAIN and did not ask for that");
     judge_live(session, message, publish);
   }
+}
+
+bool Model::may_be_of_group(const SessionRecord& session, const codec::PublishView& publish) const {
+  return std::any_of(session.subscriptions.begin(), session.subscriptions.end(), [&](const Wanted& wanted) {
+    return !wanted.group.empty() && topic_matches(wanted.topic_filter, publish.topic_name);
+  });
+}
+
+void Model::answered(SessionRecord& session, Bytes payload) {
+  if (const Message* message = find(payload)) session.got[message->id].answered = true;
 }
 
 // What it is owed, if nothing has changed that since.
@@ -330,9 +377,9 @@ void Model::judge_retained(SessionRecord& session, const Message& message, const
   bool right = false;
   const auto identifiers = identifiers_of(publish);
   for (const Wanted& wanted : session.subscriptions) {
-    if (!wanted.group.empty() || !matches(wanted, message)) continue;
-    if (wanted.options.retain_handling == codec::RetainHandling::DoNotSend) continue;
+    if (!wants_retained(wanted, session, message)) continue;
     ++asked;
+    if (!publish.dup && !gets_retained(wanted)) continue;
     const bool same = wanted.identifier ? identifiers == std::vector{wanted.identifier} : identifiers.empty();
     right |=
         (same || session.version != ProtocolVersion::V5) && publish.qos == std::min(wanted.options.qos, message.qos);
@@ -341,18 +388,39 @@ void Model::judge_retained(SessionRecord& session, const Message& message, const
   if (session.got[message.id].retained > asked) fail(session, message, "got it too often from the retained store");
 }
 
+// What its group has waits for whoever becomes a member; and what was on its way to a subscription comes by the options
+// that have replaced its own meanwhile.
+Moment Model::first_asked(const SessionRecord& own, const Wanted& wanted) const {
+  Moment first = wanted.asked;
+  if (wanted.group.empty()) {
+    for (const Wanted& older : own.subscriptions) {
+      if (older.text == wanted.text) first = older.unsubscribed ? wanted.asked : std::min(first, older.asked);
+    }
+    return first;
+  }
+  for (const auto& session : sessions_) {
+    for (const Wanted& other : session->subscriptions) {
+      if (other.text == wanted.text) first = std::min(first, other.asked);
+    }
+  }
+  return first;
+}
+
 void Model::judge_live(SessionRecord& session, const Message& message, const codec::PublishView& publish) {
   bool direct = false;
+  bool anew = false;  // a group gives it to somebody again, who may be the same
   std::set<std::string> groups;
   uint32_t count = 0;
   for (const Wanted& wanted : session.subscriptions) {
     if (!matches(wanted, message)) continue;
     if (wanted.ended && wanted.ended < message.first_sent) continue;
-    if (message.done && message.done < wanted.asked) continue;
-    if (wanted.options.no_local && message.publisher_session == session.number) continue;
+    if (message.done && message.done < first_asked(session, wanted)) continue;
+    if (is_local(wanted, session, message)) continue;
     ++count;
     if (wanted.group.empty()) direct = true;
-    if (!wanted.group.empty()) groups.insert(wanted.text);
+    if (wanted.group.empty()) continue;
+    groups.insert(wanted.text);
+    anew |= wanted.options.qos == Qos::AtLeastOnce;
   }
   if (count == 0) fail(session, message, "is not subscribed and got it");
   Copies& copies = session.got[message.id];
@@ -360,16 +428,18 @@ void Model::judge_live(SessionRecord& session, const Message& message, const cod
   // What waits for its turn when a subscription asks for it need not come from the retained store besides.
   session.owed_retained.erase(message.id);
   if (publish.qos == Qos::AtMostOnce) ++copies.live_qos0;
+  if (publish.qos == Qos::ExactlyOnce) ++copies.live_qos2;
 
   const Owed* owed = is_exact(session, message);
   const bool exact = owed != nullptr;
-  const uint32_t sendings = message.qos == Qos::AtLeastOnce ? message.sent_count : 1;
+  const uint32_t sendings = message.qos == Qos::AtLeastOnce ? message.sent_count - message.not_taken_count : 1;
   const uint32_t most = sendings * static_cast<uint32_t>(groups.size() + (direct || groups.empty()));
   // While subscriptions come and go, each may have its copy at QoS 0 (MQTT5 3.3.4).
-  const bool too_often =
-      exact ? copies.live > most
-            : message.qos == Qos::ExactlyOnce && (copies.live - copies.live_qos0 > most || copies.live > most * count);
+  const bool too_often = exact ? copies.live > most
+                               : message.qos == Qos::ExactlyOnce && !anew &&
+                                     (copies.live - copies.live_qos0 > most || copies.live > most * count);
   if (too_often) fail(session, message, "got " + std::to_string(copies.live) + " copies");
+  if (copies.live_qos2) judge_groups(session, message);
   if (!exact) return;
   if (publish.qos != owed->qos) fail(session, message, "got it at QoS " + text_of(publish.qos));
   if (publish.retain != owed->retain) fail(session, message, "got it with another RETAIN");
@@ -384,12 +454,55 @@ void Model::judge_live(SessionRecord& session, const Message& message, const cod
   newest = message.id;
 }
 
+// What was begun at QoS 2 stays with its member [MQTT-4.8.2-4] [MQTT-4.8.2-5]: each group gives it to one.
+void Model::judge_groups(const SessionRecord& last, const Message& message) const {
+  std::set<std::string> groups;
+  uint32_t of_groups = 0;
+  for (const auto& session : sessions_) {
+    bool direct = false;
+    for (const Wanted& wanted : session->subscriptions) {
+      if (!matches(wanted, message)) continue;
+      direct |= wanted.group.empty();
+      if (!wanted.group.empty()) groups.insert(wanted.text);
+    }
+    const auto got = session->got.find(message.id);
+    if (got != session->got.end())
+      of_groups += got->second.live_qos2 - std::min<uint32_t>(got->second.live_qos2, direct);
+  }
+  if (!groups.empty() && of_groups > groups.size()) {
+    fail(last, message, "is one of " + std::to_string(of_groups) + " members that got it at QoS 2");
+  }
+}
+
 // --- at rest
 
 bool Model::excused(const SessionRecord& session, const Message& message) const {
   const size_t size = message.payload.size() + message.topic_name.size() + message.properties.size() + 32;
   if (size > session.packet_size_least) return true;
   return message.has_expiry && broker_.now() - message.first_sent_at >= int64_t{message.expiry_s} * kSecond;
+}
+
+// Somebody of the group has it, or may still get it: false. Else nothing more is to be looked at.
+bool Model::judge_group(const Message& message, const GroupOwed& owed) const {
+  const SessionRecord& member = *sessions_[owed.session - 1];
+  if (member.over || member.touched != owed.touched) return true;
+  bool waits = false;
+  for (const auto& session : sessions_) {
+    for (const Wanted& wanted : session->subscriptions) {
+      if (wanted.text != owed.text) continue;
+      // QoS 0 is lost with a link, and what is begun at QoS 2 with its session.
+      if (wanted.options.qos == Qos::AtMostOnce || excused(*session, message)) return true;
+      if (session->over && std::min(wanted.options.qos, message.qos) == Qos::ExactlyOnce) return true;
+      // What a session ended without having acknowledged it is for the others.
+      const auto got = session->got.find(message.id);
+      const bool came = got != session->got.end() && got->second.live + got->second.either;
+      if (came && got->second.answered) return true;
+      waits |= came && !session->over;
+      waits |= session->connected && session->blocked;
+    }
+  }
+  if (waits || !member.connected) return false;
+  fail(member, message, "and its group " + owed.text + " never got it");
 }
 
 void Model::rest() {
@@ -423,6 +536,12 @@ void Model::rest() {
     }
     at = waits ? std::next(at) : unresolved_.erase(at);
   }
+  std::erase_if(unresolved_groups_, [&](uint32_t id) {
+    Message& one = message(id);
+    if (!one.acknowledged) return false;
+    std::erase_if(one.groups, [&](const GroupOwed& owed) { return may_lose || judge_group(one, owed); });
+    return one.groups.empty();
+  });
   for (const auto& session : sessions_) {
     if (!session->connected || session->blocked || may_lose) continue;
     for (const auto& [id, left] : session->owed_retained) {

@@ -26,6 +26,7 @@ struct Wanted {
   codec::SubscriptionOptions options;
   uint32_t identifier = 0;
   Moment asked = 0, granted = 0, end_asked = 0, ended = 0;
+  bool unsubscribed = false;  // and not replaced
 };
 
 // What a session is owed of one message, as of the moment it was sent.
@@ -36,6 +37,13 @@ struct Owed {
   bool retain = false;
   std::vector<uint32_t> identifiers;  // sorted
   bool must = false;                  // come at least once
+};
+
+// What a group is owed of one message, as long as one member of it stays.
+struct GroupOwed {
+  std::string text;
+  uint32_t session = 0;  // the member's
+  uint32_t touched = 0;  // as above
 };
 
 struct Message {
@@ -49,7 +57,8 @@ struct Message {
   uint32_t expiry_s = 0;
   std::vector<std::byte> properties;  // to be forwarded
   uint32_t sent_count = 0;
-  bool sent_bare = false;  // by 3.x, without expiry and properties
+  uint32_t not_taken_count = 0;  // of these, for their identifier was open
+  bool sent_bare = false;        // by 3.x, without expiry and properties
   Instant first_sent_at{}, last_sent_at{};
   Moment first_sent = 0;
   Moment done = 0;            // acknowledged, or at QoS 0 all was at rest after it was sent
@@ -59,10 +68,12 @@ struct Message {
   bool refused = false;       // goes to nobody
   bool forbidden = false;     // a will that was taken back
   std::vector<Owed> owed;
+  std::vector<GroupOwed> groups;
 };
 
 struct Copies {
-  uint32_t live = 0, live_qos0 = 0, retained = 0, either = 0;
+  uint32_t live = 0, live_qos0 = 0, live_qos2 = 0, retained = 0, either = 0;
+  bool answered = false;  // PUBACK or PUBREC was sent
 };
 
 // A session as its client sees it.
@@ -95,6 +106,7 @@ class Model {
   bool is_owed(const Message& message) const;
   void sent(uint32_t id);  // each time, before the broker can know of it
   void acknowledged(uint32_t id);
+  void not_taken(uint32_t id);      // of the times it was sent, one
   void will_possible(uint32_t id);  // from here on it may come
   void will_due(uint32_t id);       // it comes now
 
@@ -106,13 +118,21 @@ class Model {
   void granted(SessionRecord& session, const std::vector<Wanted>& entries, Bytes reason_codes);
   // Whether there is such a subscription, if that is known.
   std::optional<bool> ending(SessionRecord& session, const std::string& text);
-  void ended(SessionRecord& session, const std::string& text);
+  // asked: when that was.
+  void ended(SessionRecord& session, const std::string& text, Moment asked);
+  Moment moment() const noexcept { return moment_; }
   // repeat: it is known to have come before, in the same exchange.
   void received(SessionRecord& session, const codec::PublishView& publish, bool repeat, bool exact_time);
 
+  // It was sent to one member of a group, perhaps.
+  bool may_be_of_group(const SessionRecord& session, const codec::PublishView& publish) const;
+
+  void answered(SessionRecord& session, Bytes payload);
+
   // All is at rest: nothing is on its way but what links and windows hold back.
   void rest();
-  bool calm = false;  // the broker was at rest and runs at once: one thing happens after the other
+  bool still = false;  // all that could happen has: what is sent now is read before anything else, unless it is held up
+  bool calm = false;   // the broker was at rest and runs at once: one thing happens after the other
   std::vector<std::unique_ptr<SessionRecord>>& sessions() { return sessions_; }
 
  private:
@@ -127,12 +147,16 @@ class Model {
   bool excused(const SessionRecord& session, const Message& message) const;
   void judge_retained(SessionRecord& session, const Message& message, const codec::PublishView& publish);
   void judge_live(SessionRecord& session, const Message& message, const codec::PublishView& publish);
+  Moment first_asked(const SessionRecord& own, const Wanted& wanted) const;
+  void judge_groups(const SessionRecord& session, const Message& message) const;
+  bool judge_group(const Message& message, const GroupOwed& owed) const;
 
   Broker& broker_;
   Moment moment_ = 0;
   std::deque<Message> messages_;
   std::set<uint32_t> open_;        // sent and not done
   std::set<uint32_t> unresolved_;  // that somebody must still get
+  std::set<uint32_t> unresolved_groups_;
   std::vector<std::unique_ptr<SessionRecord>> sessions_;
   std::map<std::string, Kept> retained_;  // by topic
 };

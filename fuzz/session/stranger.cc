@@ -49,6 +49,7 @@ void Stranger::leave() {
   link_ = nullptr;
   in_.clear();
   out_.clear();
+  is_refused_ = false;
 }
 
 void Stranger::connect(uint32_t version) {
@@ -58,7 +59,13 @@ void Stranger::connect(uint32_t version) {
       "\x10\x14\0\4MQTT\5\0\0\x0a\5\x11\0\0\0\x1e\0\2c0"sv,
   };
   open();
-  send(as_bytes(kConnects[version % 3]));
+  if (version % 4 < 3) return send(as_bytes(kConnects[version % 4]));
+  send(as_bytes("\x10\x81\x02\0\4MQTT\5"sv));  // larger than is read of somebody who is not known
+  is_refused_ = true;
+}
+
+void Stranger::judge_rest() const {
+  if (link_ && is_refused_) require(link_->closed, "a CONNECT that is too large ends its connection");
 }
 
 void Stranger::send_changed(uint32_t kind, uint32_t at, uint8_t value) {
@@ -71,13 +78,12 @@ void Stranger::send_changed(uint32_t kind, uint32_t at, uint8_t value) {
 void Stranger::send(Bytes bytes) {
   if (!link_ || link_->closed) open();
   out_.insert(out_.end(), bytes.begin(), bytes.end());
-  const std::string_view all = as_text(out_);
-  if (all.find("$share") != all.rfind("$share")) return leave();
   link_->inbox.emplace_back(bytes.begin(), bytes.end());
 }
 
 bool Stranger::read() {
   if (!link_ || link_->written.empty()) return false;
+  require(!is_refused_, "a CONNECT that is too large has no answer");
   in_.insert(in_.end(), link_->written.begin(), link_->written.end());
   link_->written.clear();
   size_t done = 0;
