@@ -20,6 +20,7 @@ struct Subscription {
   Sink* sink = nullptr;
   Filter* filter = nullptr;   // one counted reference
   uint32_t list_index = 0;    // in the filter's list
+  uint32_t serial = 0;        // the sink's own: tells it from an earlier one of the same filter
   uint32_t identifier = 0;    // Subscription Identifier (MQTT5 3.8.2.1.2), 0 = none
   Qos qos = Qos::AtMostOnce;  // granted
   bool no_local = false;

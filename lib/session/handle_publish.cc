@@ -29,7 +29,8 @@ Connection::Handled Connection::handle_publish(Bytes packet, Instant now) noexce
   }
   if (publish.qos != Qos::AtMostOnce && session_->identifier_open(publish.packet_id, serial_)) {
     // In 3.x a client may repeat what has had no answer for long: the answer to the first is the answer to this one.
-    if (version_ != ProtocolVersion::V5 && publish.qos == Qos::AtLeastOnce && publish.dup) return Handled::Yes;
+    const bool repeat = publish.qos == Qos::AtLeastOnce && publish.dup && !session_->receipts().find(publish.packet_id);
+    if (version_ != ProtocolVersion::V5 && repeat) return Handled::Yes;
     // Any other breaks [MQTT-2.2.1-3]. It is not taken: its acknowledgement could not be told from the other's.
     acknowledge(publish.qos, publish.packet_id, ReasonCode::PacketIdentifierInUse, 0, now);
     return Handled::Yes;

@@ -4,7 +4,6 @@
 #include "base/intrusive_list.h"
 #include "base/ring.h"
 #include "message/message.h"
-#include "router/sink.h"
 
 namespace mqttq {
 
@@ -20,7 +19,7 @@ struct RetainedFlow : ListLink<struct FlowTag> {
   RetainedFlow& operator=(const RetainedFlow&) = delete;
 
   Session& session;
-  const Subscription* subscription = nullptr;  // compared only: it may have ended
+  uint32_t subscription_serial = 0;  // it may have ended, and another of this filter have begun
   bool asked = false;
   bool no_local = false;
   Qos qos = Qos::AtMostOnce;  // granted

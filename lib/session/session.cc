@@ -105,6 +105,7 @@ Session::Subscribed Session::subscribe(std::string_view topic_filter, const Subs
   if (!added) return {Status::NoMemory, false};
   added->sink = this;
   added->durable = durable;
+  added->serial = next_subscription_serial_++;
   Status status = shard_.fan_out().add(*added, namespace_id_, topic_filter);
   if (status == Status::Ok && durable && (status = start_reading(*added)) != Status::Ok) {
     shard_.fan_out().remove(*added);
@@ -530,7 +531,7 @@ Status Session::start_retained_flow(std::string_view topic_filter, const Subscri
   }
   std::memcpy(flow->text, topic_filter.data(), topic_filter.size());
   flow->text_size = static_cast<uint16_t>(topic_filter.size());
-  flow->subscription = find_subscription(topic_filter);
+  flow->subscription_serial = find_subscription(topic_filter)->serial;
   flow->identifier = options.identifier;
   flow->qos = options.qos;
   flow->no_local = options.no_local;
@@ -543,7 +544,8 @@ Status Session::start_retained_flow(std::string_view topic_filter, const Subscri
 
 // Its subscription does: what is retained is not for one that has ended [MQTT-3.10.4-2].
 bool Session::stands(const RetainedFlow& flow) noexcept {
-  return find_subscription(flow.topic_filter()) == flow.subscription;
+  const Subscription* subscription = find_subscription(flow.topic_filter());
+  return subscription && subscription->serial == flow.subscription_serial;
 }
 
 void Session::ask_for_retained() noexcept {

@@ -229,6 +229,7 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   PublisherId id_;
   uint32_t expiry_s_ = 0;
   uint32_t next_order_ = 0;
+  uint32_t next_subscription_serial_ = 0;
   HashTable<Subscription> subscriptions_;
   HashTable<JournalReader> readers_;  // by filter
   Array<JournalReader*> ready_;       // a heap by number, with room for every reader

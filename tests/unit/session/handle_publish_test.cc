@@ -263,6 +263,18 @@ TEST_CASE("an identifier that is still open is refused, and the first message an
   CHECK(five.ack(PacketType::Pubrel, 7).publish("t", "9", kQos1, 7).said() == Lines{"PUBCOMP #7", "PUBACK #7"});
 }
 
+// Nothing would answer it: the PUBREC is the other's.
+TEST_CASE("in 3.1.1 a QoS 1 publish with DUP does not repeat the QoS 2 publish that holds its identifier",
+          "[session]") {
+  TestBroker broker;
+  TestClient listener(broker), client(broker, V311);
+  listener.accepted(connect_as("listener")).subscribed("t", kQos0);
+  client.accepted(connect_as("a"));
+  CHECK(client.publish("t", "1", kQos2, 7).publish("t", "2", kQos1, 7, false, true).said() ==
+        Lines{"PUBREC #7", "closed"});
+  CHECK(listener.said() == Lines{"PUBLISH t '1'"});
+}
+
 TEST_CASE("a topic alias counts when it came with a repeat", "[session][MQTT-3.3.2-12]") {
   TestBroker broker;
   TestClient listener(broker), client(broker), again(broker);

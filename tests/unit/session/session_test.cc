@@ -318,6 +318,17 @@ TEST_CASE("what is retained after UNSUBSCRIBE does not come, though it was still
   CHECK(client.said() == Lines{"SUBACK #1 00", "UNSUBACK #2 00"});
 }
 
+TEST_CASE("retained messages of a subscription that has ended do not come for a later one of the same filter",
+          "[session][MQTT-3.3.1-11][MQTT-3.10.4-2]") {
+  TestBroker broker;
+  TestClient client(broker), publisher(broker);
+  client.accepted(connect_as("c"));
+  publisher.accepted(connect_as("p")).publish("t", "x", kQos0, 0, true);
+  // SUBSCRIBE, UNSUBSCRIBE, and a SUBSCRIBE that wants nothing retained, read at once.
+  client.raw("82 07 00 01 00 00 01 't' 00  a2 06 00 02 00 00 01 't'  82 07 00 03 00 00 01 't' 20");
+  CHECK(client.said() == Lines{"SUBACK #1 00", "UNSUBACK #2 00", "SUBACK #3 00"});
+}
+
 TEST_CASE("the outbox's bound counts messages, not the retained flow that they wait behind", "[session]") {
   TestSetup setup;
   setup.shard_count = 2;
