@@ -328,3 +328,24 @@ def test_rates(serve, version, limits):
             client.send(wire.publish("a", b"x" * (93 if version == 5 else 94), 1, number + 1, version=version))
         assert [client.expect(wire.PUBACK).packet_id for _ in range(60)] == list(range(1, 61))
         assert time.monotonic() - began > 1.5
+
+
+def test_many_filters_hold_up_nobody(serve, version):
+    """One SUBSCRIBE of 20 000 filters, and one UNSUBSCRIBE, cost as much as they have filters: others go on meanwhile.
+
+    When each filter was looked for among all others, they had to wait for seconds.
+    """
+    count = 20_000
+    server = serve()
+    with Socket(server) as client, Socket(server) as other:
+        client.connect("many", version=version)
+        other.connect("other", version=version)
+        names = [str(number) for number in range(count)]
+        client.send(wire.subscribe(1, *((name, 0) for name in names), version=version))
+        client.send(wire.unsubscribe(2, *names, version=version))
+        began = time.monotonic()
+        other.ping()
+        waited = time.monotonic() - began
+        assert client.expect(wire.SUBACK).body.endswith(bytes(count))
+        client.expect(wire.UNSUBACK)
+        assert waited < 3, f"another client waited {waited:.1f} s for its PINGRESP"  # under sanitizers, on a busy machine
