@@ -348,4 +348,5 @@ def test_many_filters_hold_up_nobody(serve, version):
         waited = time.monotonic() - began
         assert client.expect(wire.SUBACK).body.endswith(bytes(count))
         client.expect(wire.UNSUBACK)
-        assert waited < 3, f"another client waited {waited:.1f} s for its PINGRESP"  # under sanitizers, on a busy machine
+        # Under sanitizers and on a busy machine too.
+        assert waited < 3, f"another client waited {waited:.1f} s for its PINGRESP"

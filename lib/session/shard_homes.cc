@@ -1,0 +1,134 @@
+// ShardCore: what it asks of the homes of retained messages and shared groups, and does as one.
+#include "message/topic.h"
+#include "session/shard_core.h"
+
+namespace mqttq {
+
+// --- retained messages
+
+void ShardCore::query_retained(RetainedFlow& flow) noexcept {
+  const NamespaceId namespace_id = flow.session.namespace_id();
+  const std::string_view topic_filter = flow.topic_filter();
+  const bool exact = !has_wildcard(topic_filter);
+  const uint32_t first = exact ? retained_home_of(namespace_id, topic_filter) : 0;
+  const uint32_t end = exact ? first + 1 : world_.router.shard_count();
+  for (uint32_t shard = first; shard < end; ++shard) {
+    std::unique_ptr<RetainedQuery, Destroy> query(create<RetainedQuery>());
+    if (query) query->topic_filter = static_cast<char*>(allocate(topic_filter.size()));
+    Mail mail;
+    if (query && query->topic_filter) {
+      std::memcpy(query->topic_filter, topic_filter.data(), topic_filter.size());
+      query->topic_filter_size = static_cast<uint16_t>(topic_filter.size());
+      query->namespace_id = namespace_id;
+      mail.kind = Mail::Kind::RetainQuery;
+      mail.session = Slab<RetainedFlow>::handle(flow);
+      mail.payload.reset(query.release());
+    }
+    mail.from = static_cast<uint8_t>(index_);
+    const bool asked = mail.kind != Mail::Kind::None &&
+                       (shard == index_ ? put_query_aside(mail) : postman_.post_surely(shard, std::move(mail)));
+    if (asked) {
+      ++flow.shards_open;
+    } else {
+      counters_.dropped_no_memory.add();
+    }
+  }
+}
+
+bool ShardCore::answer_retained_query(const WaitingQuery& waiting, Instant now) noexcept {
+  const auto& query = static_cast<const RetainedQuery&>(*waiting.payload);
+  if (waiting.asked_by == index_ && !flows_.find(waiting.flow)) return true;  // nobody waits for it any more
+  std::unique_ptr<RetainedBatch, Destroy> batch(create<RetainedBatch>());
+  if (!batch || !retained_.collect(query.namespace_id, query.text(), now, batch->messages)) return false;
+  if (waiting.asked_by == index_) {
+    RetainedFlow& flow = *flows_.find(waiting.flow);
+    flow.session.on_retained(flow, batch->messages, now);
+    return true;
+  }
+  Mail answer;
+  answer.kind = Mail::Kind::RetainFound;
+  answer.session = waiting.flow;
+  answer.payload.reset(batch.release());
+  return postman_.post_surely(waiting.asked_by, std::move(answer));
+}
+
+// --- shared groups
+
+uint32_t ShardCore::group_home_of(NamespaceId namespace_id, std::string_view shared_filter) const noexcept {
+  return home_of(namespace_id, shared_filter);
+}
+
+bool ShardCore::answer_group_join(Mail& mail, Instant now) noexcept {
+  const MemberState state = MemberState::unpack(mail.token);
+  const MemberId member = groups_.join(static_cast<const GroupJoin&>(*mail.payload), mail.from, mail.session, state);
+  Mail answer;
+  answer.kind = Mail::Kind::GroupJoined;
+  answer.session = mail.session;
+  answer.number = member;
+  if (!postman_.post_surely(mail.from, std::move(answer))) {
+    groups_.leave(member, now);  // it joins again when the mail is read again
+    return false;
+  }
+  groups_.set_state(member, state, now);  // what waits is sent behind the answer
+  return true;
+}
+
+Handed ShardCore::hand_to_member(uint32_t shard, SlabHandle to, SlabHandle group, MovingMessage& message,
+                                 Instant now) noexcept {
+  if (shard == index_) {
+    GroupMembership* membership = memberships_.find(to);
+    if (!membership || !membership->session) return Handed::Away;
+    return membership->session->take_shared(*membership, message, now);
+  }
+  Mail mail;
+  mail.kind = Mail::Kind::GroupDeliver;
+  mail.session = to;
+  mail.number = uint64_t{group.index} << 32 | group.generation;
+  mail.message = message.keep();
+  if (!mail.message || !postman_.post_surely(shard, std::move(mail))) {
+    dropped(&Counters::dropped_no_memory, nullptr, message.view());
+    return Handed::Finished;
+  }
+  return message.view().qos == Qos::AtMostOnce ? Handed::Finished : Handed::Open;
+}
+
+void ShardCore::take_group_message(Mail& mail, Instant now) noexcept {
+  GroupMembership* membership = memberships_.find(mail.session);
+  Handed handed = Handed::Away;
+  MovingMessage message(mail.message);
+  if (membership && membership->session) handed = membership->session->take_shared(*membership, message, now);
+  switch (handed) {
+    case Handed::Open: return;
+    case Handed::Finished:
+      if (mail.message->qos() != Qos::AtMostOnce) memberships_.note_done(mail.session);
+      return;
+    case Handed::Full:
+    case Handed::Away: break;
+  }
+  if (membership) {
+    memberships_.give_back(*membership, mail.message, handed, now);
+    return;
+  }
+  Mail answer;  // it has left
+  answer.kind = Mail::Kind::GroupReturn;
+  answer.session = {static_cast<uint32_t>(mail.number >> 32), static_cast<uint32_t>(mail.number)};
+  answer.message = mail.message;
+  answer.token = static_cast<uint32_t>(handed);
+  if (!postman_.post_surely(mail.from, std::move(answer))) {
+    dropped(&Counters::dropped_no_memory, nullptr, mail.message->view());
+  }
+}
+
+void ShardCore::recall(uint32_t shard, SlabHandle of, Instant now) noexcept {
+  if (shard == index_) {
+    GroupMembership* membership = memberships_.find(of);
+    if (membership && membership->session) membership->session->recall(*membership, now);
+    return;
+  }
+  Mail mail;
+  mail.kind = Mail::Kind::GroupRecall;
+  mail.session = of;
+  static_cast<void>(postman_.post_surely(shard, std::move(mail)));  // without memory it finishes them itself
+}
+
+}  // namespace mqttq
