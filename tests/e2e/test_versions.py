@@ -191,8 +191,10 @@ def test_message_expiry_interval(client, topic):
 @row("topic_alias")
 @OLD
 def test_topic_alias(client, topic, old):
-    """The alias of a publisher of 5 is its own, other properties are not: all get every topic name in full."""
+    """The alias of a publisher of 5 is its own, other properties are not; who takes aliases gets the broker's."""
     older, newer, publisher = client(old, "older"), client(5, "newer"), client(5, "publisher")
+    taker = client(5, "taker", properties=encode_property("topic_alias_maximum", 1))
+    taker.subscribe(topic, 0)
     for subscriber in (older, newer):
         subscriber.subscribe(topic, 0)
     alias, content_type = encode_property("topic_alias", 3), encode_property("content_type", "text/plain")
@@ -201,6 +203,11 @@ def test_topic_alias(client, topic, old):
     for subscriber in (older, newer):
         subscriber.expect_bytes(*(wire.publish(topic, payload, version=subscriber.version, properties=content_type)
                                   for payload in (b"1", b"2")))
+    ours = encode_property("topic_alias", 1)
+    publisher.publish(topic, b"3", 0)
+    taker.expect_bytes(wire.publish(topic, b"1", properties=content_type),
+                       wire.publish(topic, b"2", properties=content_type + ours),
+                       wire.publish("", b"3", properties=ours))
 
 
 @row("subscription_identifier")
