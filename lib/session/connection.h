@@ -148,6 +148,7 @@ class Connection final : private Timer {
   ReasonCode judge_publish(const codec::PublishView& publish, Instant now) noexcept;
   // The properties to forward; false when the allocator refuses.
   bool forwardable_properties(const codec::PublishView& publish, Bytes& out) noexcept;
+  void refuse_intruder(const codec::PublishView& publish, Instant now) noexcept;
   void acknowledge(Qos qos, uint16_t packet_id, ReasonCode reason, uint8_t takers, Instant now) noexcept;
   Handled handle_ack(Bytes packet, Instant now) noexcept;
   Handled handle_subscribe(Bytes packet, Instant now) noexcept;

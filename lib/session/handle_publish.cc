@@ -31,8 +31,7 @@ Connection::Handled Connection::handle_publish(Bytes packet, Instant now) noexce
     // In 3.x a client may repeat what has had no answer for long: the answer to the first is the answer to this one.
     const bool repeat = publish.qos == Qos::AtLeastOnce && publish.dup && !session_->receipts().find(publish.packet_id);
     if (version_ != ProtocolVersion::V5 && repeat) return Handled::Yes;
-    // Any other breaks [MQTT-2.2.1-3]. It is not taken: its acknowledgement could not be told from the other's.
-    acknowledge(publish.qos, publish.packet_id, ReasonCode::PacketIdentifierInUse, 0, now);
+    refuse_intruder(publish, now);
     return Handled::Yes;
   }
 
@@ -216,6 +215,19 @@ bool Connection::forwardable_properties(const codec::PublishView& publish, Bytes
   }
   out = {copy, size};
   return true;
+}
+
+// The client broke [MQTT-2.2.1-3]. It is not taken: its acknowledgement could not be told from that of the other
+// publish of this identifier. It is answered in its turn, and touches nothing of the other's.
+void Connection::refuse_intruder(const codec::PublishView& publish, Instant now) noexcept {
+  shard_.counters().publishes_refused.add();
+  OpenPublish open{serial_, serial_, publish.packet_id, false, 0, publish.qos, ReasonCode::PacketIdentifierInUse};
+  open.intruder = true;
+  if (session_->open_publishes().empty()) {
+    answer_open_publish(open, now);
+  } else if (!session_->enter_open_publish(open)) {
+    close(ReasonCode::ServerBusy, now);
+  }
 }
 
 // takers: how many still have to answer before this publish is.

@@ -54,6 +54,7 @@ struct OpenPublish {
   int16_t takers_open = 0;    // below 0 while it is handed over
   Qos qos = Qos::AtLeastOnce;
   ReasonCode reason = ReasonCode::Success;
+  bool intruder = false;  // was not taken, as its identifier is another's: so is the receipt of that name
 };
 
 // What waits for room in the client's window: a message, or the place at which a flow of retained ones is to be sent.

@@ -50,7 +50,7 @@ void Session::on_published(const PublishOrigin& origin, ReasonCode reason, Insta
 bool Session::repeat_open_publish(uint16_t packet_id, uint32_t serial) noexcept {
   for (uint32_t i = 0; i < open_publishes_.count(); ++i) {
     OpenPublish& open = open_publishes_[i];
-    if (open.packet_id != packet_id || open.qos != Qos::ExactlyOnce) continue;
+    if (open.packet_id != packet_id || open.qos != Qos::ExactlyOnce || open.intruder) continue;
     open.answer_serial = serial;
     return true;
   }
@@ -71,7 +71,7 @@ void Session::answer_publishes(Instant now) noexcept {
          open_publishes_.front().takers_open == 0) {
     const OpenPublish done = open_publishes_.pop_front();
     const bool here = connection_ && connection_->serial() == done.answer_serial;
-    if (done.qos == Qos::ExactlyOnce) {
+    if (done.qos == Qos::ExactlyOnce && !done.intruder) {
       if (is_error(done.reason)) {
         receipts_.remove(done.packet_id);
       } else if (Receipt* receipt = receipts_.find(done.packet_id)) {

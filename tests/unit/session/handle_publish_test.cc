@@ -275,6 +275,24 @@ TEST_CASE("in 3.1.1 a QoS 1 publish with DUP does not repeat the QoS 2 publish t
   CHECK(listener.said() == Lines{"PUBLISH t '1'"});
 }
 
+TEST_CASE("what was refused for its identifier touches nothing of a later publish of the same",
+          "[session][MQTT-4.3.3-10]") {
+  TestBroker broker;
+  TestClient sleeper(broker), listener(broker), client(broker), again(broker);
+  sleeper.accepted(connect_as("sleeper", true, 100)).subscribed("t", kQos2);
+  listener.accepted(connect_as("listener")).subscribed("t", kQos0);
+  broker.log().held = true;
+  client.accepted(connect_as("a", true, 100)).publish("t", "1", kQos1, 7).publish("t", "2", kQos2, 7).drop();
+  again.accepted(connect_as("a", false, 100)).publish("t", "3", kQos2, 7).publish("t", "3", kQos2, 7, false, true);
+  broker.log().held = false;
+  broker.wake(1);
+  broker.settle();
+  CHECK(again.said() == Lines{"PUBREC #7"});
+  CHECK(again.publish("t", "3", kQos2, 7, false, true).said() == Lines{"PUBREC #7"});
+  CHECK(again.ack(PacketType::Pubrel, 7).said() == Lines{"PUBCOMP #7"});
+  CHECK(listener.said() == Lines{"PUBLISH t '1'", "PUBLISH t '3'"});
+}
+
 TEST_CASE("a topic alias counts when it came with a repeat", "[session][MQTT-3.3.2-12]") {
   TestBroker broker;
   TestClient listener(broker), client(broker), again(broker);
