@@ -52,6 +52,13 @@ struct TestSetup {
   AccessControl* access = nullptr;
 };
 
+inline TestSetup shards(uint32_t count, uint32_t mailbox_capacity = 64) {
+  TestSetup setup;
+  setup.shard_count = count;
+  setup.mailbox_capacity = mailbox_capacity;
+  return setup;
+}
+
 class TestBroker {
  public:
   explicit TestBroker(TestSetup setup = {});

@@ -19,13 +19,6 @@ constexpr auto V5 = ProtocolVersion::V5;
 constexpr auto kQos0 = Qos::AtMostOnce, kQos1 = Qos::AtLeastOnce, kQos2 = Qos::ExactlyOnce;
 using codec::PacketType;
 
-TestSetup shards(uint32_t count, uint32_t mailbox_capacity = 64) {
-  TestSetup setup;
-  setup.shard_count = count;
-  setup.mailbox_capacity = mailbox_capacity;
-  return setup;
-}
-
 codec::ConnectView narrow(std::string_view client_id, uint16_t receive_maximum, uint32_t session_expiry_s = 0,
                           bool clean_start = true) {
   codec::ConnectView connect = connect_as(client_id, clean_start, session_expiry_s);

@@ -17,13 +17,6 @@ constexpr auto V5 = ProtocolVersion::V5;
 constexpr auto kQos0 = Qos::AtMostOnce, kQos1 = Qos::AtLeastOnce, kQos2 = Qos::ExactlyOnce;
 using codec::PacketType;
 
-TestSetup shards(uint32_t count, uint32_t mailbox_capacity = 64) {
-  TestSetup setup;
-  setup.shard_count = count;
-  setup.mailbox_capacity = mailbox_capacity;
-  return setup;
-}
-
 }  // namespace
 
 TEST_CASE("a connection moves to the shard of its session, with all that was read", "[session][MQTT-3.2.0-1]") {
