@@ -91,17 +91,6 @@ RouteRef Router::match(NamespaceId namespace_id, std::string_view topic_name, ui
   return route;
 }
 
-RouteRef Router::match_from_outside(NamespaceId namespace_id, std::string_view topic_name) noexcept {
-  Array<Filter*> filters;
-  const std::lock_guard lock(mutex_);  // nothing is reclaimed meanwhile
-  uint32_t visits = 0;
-  RouteRef route = build(namespace_id, topic_name, filters, visits);
-  if (!route) {
-    for (Filter* filter : filters) drop(*filter);
-  }
-  return route;
-}
-
 void Router::end(Route& route) noexcept {
   {
     const std::lock_guard lock(mutex_);

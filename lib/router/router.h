@@ -33,8 +33,6 @@ class Router {
   // Thread: a shard's, online.
   // visits: nullable; is added how many levels of filters were looked at.
   RouteRef match(NamespaceId namespace_id, std::string_view topic_name, uint32_t* visits = nullptr) noexcept;
-  // The same for any other thread.
-  RouteRef match_from_outside(NamespaceId namespace_id, std::string_view topic_name) noexcept;
 
   // The filter of this text, made if need be, with one user more. nullptr when the allocator refuses. Any thread.
   Filter* join(NamespaceId namespace_id, std::string_view filter_text) noexcept;

@@ -102,7 +102,6 @@ TEST_CASE("any name finds just the filters that match it, while filters come and
           if (at->first == namespace_id && topic_matches(at->second, name)) expected.push_back(at->second);
         }
         REQUIRE(texts_of(router.match(namespace_id, name)) == expected);
-        REQUIRE(texts_of(router.match_from_outside(namespace_id, name)) == expected);
       }
     }
     std::set<std::pair<NamespaceId, std::string>> listed;
