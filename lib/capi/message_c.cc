@@ -19,8 +19,9 @@ const char* judge(const mqttq_message_config& config) noexcept {
                                                        {"content_type: NULL with a size", config.content_type},
                                                        {"response_topic: NULL with a size", config.response_topic},
                                                        {"correlation_data: NULL with a size", config.correlation_data}};
+  const auto is_missing = [](mqttq_bytes bytes) { return bytes.size && !bytes.data; };
   for (const auto& [fault, bytes] : given) {
-    if (bytes.size && !bytes.data) return fault;
+    if (is_missing(bytes)) return fault;
   }
   const auto is_text = [](mqttq_bytes bytes) { return bytes.size <= 65'535 && is_valid_utf8(text_of(bytes)); };
   if (!is_valid_topic_name(text_of(config.topic))) return "topic: not a topic name";
@@ -36,9 +37,7 @@ const char* judge(const mqttq_message_config& config) noexcept {
   size_t size = 0;
   for (size_t i = 0; i < config.user_property_count; ++i) {
     const mqttq_user_property& property = config.user_properties[i];
-    if ((property.name.size && !property.name.data) || (property.value.size && !property.value.data)) {
-      return "user_properties: NULL with a size";
-    }
+    if (is_missing(property.name) || is_missing(property.value)) return "user_properties: NULL with a size";
     if (!is_text(property.name) || !is_text(property.value))
       return "user_properties: not UTF-8 of at most 65 535 bytes";
     size += property.name.size + property.value.size + 5;

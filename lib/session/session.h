@@ -169,7 +169,7 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   // NoMemory.
   Status start_retained_flow(std::string_view topic_filter, const Subscription& options) noexcept;
   // One shard's answer; `messages` is emptied.
-  void on_retained(RetainedFlow& flow, Ring<MessageRef>& messages, Instant now) noexcept;
+  void on_retained(RetainedFlow& flow, Ring<MessageRef>& messages) noexcept;
 
   SlabHandle handle() const noexcept { return Slab<Session>::handle(*this); }
   bool pump_marked = false;  // stands in the shard's list of sessions to pump
@@ -212,7 +212,7 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   template <class Wanted>
   bool collect_inflight(Array<uint16_t>& out, Wanted&& wanted) noexcept;
   void end_retained_flows() noexcept;
-  enum class Sent : uint8_t { Yes, Dropped, NoRoom };
+  enum class Sent : uint8_t { Yes, Dropped };
   Sent send(MovingMessage& message, Qos qos, bool retain, Identifiers&& identifiers, Instant now,
             SlabHandle membership = {}) noexcept;
   uint16_t next_packet_id() noexcept;

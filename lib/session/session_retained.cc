@@ -52,7 +52,7 @@ void Session::ask_for_retained() noexcept {
   }
 }
 
-void Session::on_retained(RetainedFlow& flow, Ring<MessageRef>& messages, Instant now) noexcept {
+void Session::on_retained(RetainedFlow& flow, Ring<MessageRef>& messages) noexcept {
   if (--flow.shards_open == 0) --flows_asked_;
   while (!messages.empty()) {
     MessageRef message = messages.pop_front();
@@ -68,7 +68,6 @@ void Session::on_retained(RetainedFlow& flow, Ring<MessageRef>& messages, Instan
   }
   ask_for_retained();
   if (connection_) shard_.mark_pump(*this);
-  static_cast<void>(now);
 }
 
 // False: it is not done. Else the flow is ended.

@@ -578,7 +578,7 @@ bool ShardCore::handle_mail(Mail& mail, Instant now) noexcept {
     case Mail::Kind::RetainQuery: return put_query_aside(mail);
     case Mail::Kind::RetainFound:
       if (RetainedFlow* flow = flows_.find(mail.session)) {
-        flow->session.on_retained(*flow, static_cast<RetainedBatch&>(*mail.payload).messages, now);
+        flow->session.on_retained(*flow, static_cast<RetainedBatch&>(*mail.payload).messages);
       }
       return true;
     case Mail::Kind::MoveConnection: return accept_moved(mail, now);

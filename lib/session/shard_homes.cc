@@ -42,7 +42,7 @@ bool ShardCore::answer_retained_query(const WaitingQuery& waiting, Instant now) 
   if (!batch || !retained_.collect(query.namespace_id, query.text(), now, batch->messages)) return false;
   if (waiting.asked_by == index_) {
     RetainedFlow& flow = *flows_.find(waiting.flow);
-    flow.session.on_retained(flow, batch->messages, now);
+    flow.session.on_retained(flow, batch->messages);
     return true;
   }
   Mail answer;
