@@ -42,6 +42,10 @@ typedef struct mqttq_limits {
   uint32_t maximum_qos;             /* highest QoS of clients: 1 or 2; 0 = 2; UINT32_MAX = QoS 0 only */
   uint32_t topic_alias_out_maximum; /* aliases used towards a client that takes them, at most 65 535; 0 = 64;
                                        UINT32_MAX = none */
+  uint32_t delayed_messages_max;    /* published to `$delayed/...` and waiting, at most 67 108 864; 0 = 100 000;
+                                       UINT32_MAX = none */
+  uint32_t delayed_bytes_max;       /* of these; 0 = 256 MiB */
+  uint32_t delay_max_s;             /* the longest delay, at most 42 949 669; 0 = 42 949 669 */
 } mqttq_limits;
 
 /* What MQTT lets a server not have, for mqttq_broker_config.features_off: clients of MQTT 5 are told in CONNACK
@@ -64,6 +68,9 @@ typedef struct mqttq_broker_config {
   uint32_t exclusive_subscriptions; /* 1: a client may subscribe to "$exclusive/<filter>", while no other has */
   uint32_t sys_interval_s;    /* between two looks at what $SYS/broker says; 0 = 10 s; UINT32_MAX = it says nothing */
   uint32_t client_events;     /* 1: a message below $SYS/broker/clients for each client that comes or goes */
+  const char *response_information; /* nullable; copied; at most 1024 bytes of UTF-8. What a client that asks for
+                                       Response Information is told (MQTT5 3.2.2.3.15): the topic below which it
+                                       should have its responses. ${client_id} and ${user_name} are filled in */
 } mqttq_broker_config;
 
 /* Everything to its default. size: sizeof *limits.

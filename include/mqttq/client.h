@@ -42,13 +42,28 @@ MQTTQ_API size_t mqttq_clients_count(const mqttq_clients *clients);
 MQTTQ_API mqttq_client mqttq_clients_get(const mqttq_clients *clients, size_t index);
 MQTTQ_API void mqttq_clients_free(mqttq_clients *clients);
 
-/* Ends a client's connection; MQTT 5 clients are told why.
- *   reason_code  0x80 and above as DISCONNECT allows it (MQTT5 3.14.2.1); 0 = 0x98 administrative action.
- *   end_session  1: the session's state is discarded too.
- * Returns MQTTQ_OK, MQTTQ_EINVAL (the reason code), MQTTQ_ENOTFOUND, MQTTQ_ESTATE, MQTTQ_ESHUTDOWN.
+/* How a client is disconnected. */
+typedef struct mqttq_disconnect {
+  size_t size;                   /* sizeof this struct as the host compiled it; set by _init */
+  mqttq_reason_code reason_code; /* 0x80 and above as DISCONNECT allows it (MQTT5 3.14.2.1); 0 = 0x98 administrative
+                                    action */
+  uint8_t end_session;           /* 1: the session's state is discarded too */
+  mqttq_bytes reason_string;     /* for people, in UTF-8, up to 65 535 bytes, to a client that asks for problem
+                                    information; empty = none */
+  mqttq_bytes server_reference;  /* with 0x9C or 0x9D: where to go instead (MQTT5 4.13), in UTF-8, up to 65 535 bytes;
+                                    empty = none */
+} mqttq_disconnect;
+
+/* Thread: any. Since 0.1. */
+MQTTQ_API void mqttq_disconnect_init(mqttq_disconnect *how, size_t size);
+
+/* Ends a client's connection; MQTT 5 clients are told why. What does not fit into the client's Maximum Packet Size is
+ * left out: the reason string first.
+ *   how  nullable: everything to its default; borrowed until return.
+ * Returns MQTTQ_OK, MQTTQ_EINVAL (which field and why is in the text), MQTTQ_ENOTFOUND, MQTTQ_ESTATE, MQTTQ_ESHUTDOWN.
  * Thread: as mqttq_clients_list(). Since 0.1. */
 MQTTQ_API mqttq_status mqttq_client_disconnect(mqttq_broker *broker, mqttq_namespace *ns, mqttq_bytes client_id,
-                                               mqttq_reason_code reason_code, int end_session, mqttq_error *error);
+                                               const mqttq_disconnect *how, mqttq_error *error);
 
 #ifdef __cplusplus
 }

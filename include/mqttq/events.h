@@ -155,6 +155,10 @@ typedef struct mqttq_auth_answer {
   mqttq_reason_code reason_code; /* DENY: as for mqttq_reply_access() */
   mqttq_bytes data;              /* ALLOW, CONTINUE with a method: Authentication Data, up to 65 535 bytes; copied */
   mqttq_bytes user_name;         /* ALLOW: who it is, in UTF-8, up to 65 535 bytes; empty = as before; copied */
+  mqttq_bytes reason_string;     /* DENY: for people, in UTF-8, up to 65 535 bytes, to a client that asks for problem
+                                    information; empty = none; copied */
+  mqttq_bytes server_reference;  /* DENY with 0x9C or 0x9D: where to go instead (MQTT5 4.13), in UTF-8, up to 65 535
+                                    bytes; empty = none; copied */
 } mqttq_auth_answer;
 
 /* A denial for no stated reason. size: sizeof *answer.

@@ -4,6 +4,7 @@
 
 #include "mqttq/broker.h"
 #include "mqttq/client.h"
+#include "mqttq/delayed.h"
 #include "mqttq/events.h"
 #include "mqttq/export.h"
 #include "mqttq/listener.h"
@@ -12,6 +13,7 @@
 #include "mqttq/namespace.h"
 #include "mqttq/router.h"
 #include "mqttq/status.h"
+#include "mqttq/topic.h"
 #include "mqttq/version.h"
 
 #endif

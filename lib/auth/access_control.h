@@ -64,6 +64,8 @@ struct AccessAnswer {
   ReasonCode reason = ReasonCode::Success;  // why not; Success: not authorized
   Bytes authentication_data = {};           // with a method: Allow, Continue. Up to 65 535 bytes
   std::string_view user_name = {};          // Allow of a ConnectQuestion: who it is. Empty: as the client said
+  std::string_view reason_string = {};      // Deny of a ConnectQuestion: for people
+  std::string_view server_reference = {};   // the same, with 0x9C and 0x9D: where to go instead
 };
 
 // Called on a shard's thread, so it answers at once or says Pending; a pending answer comes through the broker

@@ -47,6 +47,8 @@ class Broker {
   const Limits& limits() const noexcept { return setup_.limits; }
   // To be changed before it starts only.
   Policy& policy() noexcept { return setup_.policy; }
+  // No more messages can be delayed now.
+  bool delayed_full() const noexcept { return population_.delayed.full(setup_.limits); }
   bool own_threads() const noexcept { return setup_.own_threads; }
   // Sums over the shards.
   uint64_t counter(Counter Counters::* which) noexcept;

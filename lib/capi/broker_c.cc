@@ -1,5 +1,6 @@
 #include "capi/guard.h"
 #include "capi/handles.h"
+#include "message/topic.h"
 
 using namespace mqttq;
 using namespace mqttq::capi;
@@ -37,20 +38,24 @@ Limits limits_of(const mqttq_limits& given) {
   MQTTQ_TAKE(message_rate);
   MQTTQ_TAKE(byte_rate);
   MQTTQ_TAKE(connect_size_max, kRemainingLengthMax);
+  MQTTQ_TAKE(delayed_bytes_max);
+  MQTTQ_TAKE(delay_max_s, kDelayMax_s);
 #undef MQTTQ_TAKE
-  const auto take_or_none = [](uint16_t& limit, uint32_t value, const char* name) {
+  const auto take_or_none = [](auto& limit, uint32_t value, const char* name, uint64_t max) {
     if (value == UINT32_MAX) {
       limit = 0;
     } else {
-      take(limit, value, name);
+      take(limit, value, name, max);
     }
   };
-  take_or_none(limits.topic_alias_maximum, given.topic_alias_maximum, "topic_alias_maximum");
+  take_or_none(limits.topic_alias_maximum, given.topic_alias_maximum, "topic_alias_maximum", 65'535);
   if (given.maximum_qos > 2 && given.maximum_qos != UINT32_MAX)
     throw std::invalid_argument("limits.maximum_qos: more than 2");
   if (given.maximum_qos)
     limits.maximum_qos = given.maximum_qos == UINT32_MAX ? 0 : static_cast<uint8_t>(given.maximum_qos);
-  take_or_none(limits.topic_alias_out_maximum, given.topic_alias_out_maximum, "topic_alias_out_maximum");
+  take_or_none(limits.topic_alias_out_maximum, given.topic_alias_out_maximum, "topic_alias_out_maximum", 65'535);
+  take_or_none(limits.delayed_messages_max, given.delayed_messages_max, "delayed_messages_max",
+               DelayedMessages::kCountMax);
   return limits;
 }
 
@@ -91,6 +96,13 @@ mqttq_broker::mqttq_broker(const mqttq_broker_config& config)
   if (config.sys_interval_s == UINT32_MAX) setup.policy.sys_interval_s = 0;
   setup.policy.client_events = config.client_events != 0;
   setup.policy.version = mqttq_version_text();
+  if (config.response_information) {
+    const std::string_view text = config.response_information;
+    if (text.size() > 1024 || !is_valid_utf8(text)) {
+      throw std::invalid_argument("response_information: not UTF-8 of at most 1024 bytes");
+    }
+    setup.policy.response_information = TextTemplate(text);
+  }
   if (log_) setup.log = this;
   namespaces_.emplace_back();  // the global one
   broker = std::make_unique<Broker>(setup);

@@ -1,6 +1,7 @@
 #include "capi/guard.h"
 #include "capi/handles.h"
 #include "capi/host_events.h"
+#include "capi/pages.h"
 #include "capi/reason_codes.h"
 
 using namespace mqttq;
@@ -35,9 +36,6 @@ mqttq_clients::Client describe(Session& session) {
   return one;
 }
 
-// A cursor is the shard and the place in its slab at which to go on, so that what lives on is met once.
-uint64_t cursor_at(uint32_t shard, uint32_t index) noexcept { return (uint64_t{shard} << 32 | index) + 1; }
-
 }  // namespace
 
 extern "C" {
@@ -58,25 +56,14 @@ mqttq_status mqttq_clients_list(mqttq_broker* broker, mqttq_namespace* ns, mqttq
       *out = list.release();
       return MQTTQ_OK;
     }
-    uint32_t shard = 0, index = 0;
-    if (*cursor) {
-      shard = static_cast<uint32_t>((*cursor - 1) >> 32);
-      index = static_cast<uint32_t>(*cursor - 1);
-    }
-    uint64_t next = 0;
-    for (; shard < broker->broker->shard_count() && !next; ++shard, index = 0) {
-      broker->on_shard(shard, [&](ShardCore& core, Instant) {
-        for (; index < core.sessions().index_end(); ++index) {
-          if (list->clients.size() == count) {
-            next = cursor_at(shard, index);
-            return;
-          }
-          Session* session = core.sessions().at(index);
-          if (session && session->namespace_id() == id) list->clients.push_back(describe(*session));
-        }
-      });
-    }
-    *cursor = next;
+    *cursor = walk_page(
+        *broker, *cursor, [](ShardCore& core) -> auto& { return core.sessions(); },
+        [&](uint32_t, Session& session, Instant) {
+          if (session.namespace_id() != id) return true;
+          if (list->clients.size() == count) return false;
+          list->clients.push_back(describe(session));
+          return true;
+        });
     *out = list.release();
     return MQTTQ_OK;
   });
@@ -95,19 +82,27 @@ mqttq_client mqttq_clients_get(const mqttq_clients* clients, size_t index) {
 
 void mqttq_clients_free(mqttq_clients* clients) { delete clients; }
 
+void mqttq_disconnect_init(mqttq_disconnect* how, size_t size) { init_struct(how, size); }
+
 mqttq_status mqttq_client_disconnect(mqttq_broker* broker, mqttq_namespace* ns, mqttq_bytes client_id,
-                                     mqttq_reason_code reason_code, int end_session, mqttq_error* error) {
+                                     const mqttq_disconnect* how, mqttq_error* error) {
   return guard(error, [&]() -> mqttq_status {
+    mqttq_disconnect known;
+    if (!read_struct(how, known)) return fail(error, MQTTQ_EINVAL, "how: asks for more than this library has");
     if (const mqttq_status status = broker->may_wait(error); status != MQTTQ_OK) return status;
-    const auto reason = reason_code ? static_cast<ReasonCode>(reason_code) : ReasonCode::AdministrativeAction;
-    if (!kDisconnectErrors.has(static_cast<uint8_t>(reason))) {
+    CloseReason close;
+    if (known.reason_code) close.code = static_cast<ReasonCode>(known.reason_code);
+    if (!kDisconnectErrors.has(static_cast<uint8_t>(close.code))) {
       return fail(error, MQTTQ_EINVAL, "reason_code: not one by which a server ends a connection");
     }
+    close.reason_string = text_of(known.reason_string);
+    close.server_reference = text_of(known.server_reference);
+    if (const char* wrong = judge_reason(close)) return fail(error, MQTTQ_EINVAL, wrong);
     bool found = false;
     const NamespaceId id = id_of(ns);
     broker->on_shard(broker->broker->shard(0).core().home_of(id, text_of(client_id)),
                      [&](ShardCore& core, Instant now) {
-                       found = core.disconnect(id, text_of(client_id), reason, end_session != 0, now);
+                       found = core.disconnect(id, text_of(client_id), close, known.end_session != 0, now);
                      });
     return found ? MQTTQ_OK : fail(error, MQTTQ_ENOTFOUND, "no such client");
   });

@@ -16,7 +16,7 @@ constexpr size_t kFieldSizeMax = 65'535;  // bytes, of binary data and text in a
 struct HostAnswer {
   Verdict verdict = Verdict::Deny;
   ReasonCode reason = ReasonCode::NotAuthorized;
-  std::string data, user_name;
+  std::string data, user_name, reason_string, server_reference;
 };
 
 ReasonCode reason_of_denial(mqttq_reason_code given) noexcept {
@@ -28,7 +28,10 @@ mqttq_status send_answer(mqttq_broker& broker, const mqttq_reply& reply, HostAns
   if (to.shard >= broker.broker->shard_count()) return MQTTQ_EINVAL;
   const AccessTicket ticket{to.shard, to.object, to.question};
   broker.broker->shard(to.shard).run_soon([ticket, answer = std::move(answer)](ShardCore& core, Instant now) {
-    core.on_access_answer(ticket, {answer.verdict, answer.reason, as_bytes(answer.data), answer.user_name}, now);
+    core.on_access_answer(ticket,
+                          {answer.verdict, answer.reason, as_bytes(answer.data), answer.user_name, answer.reason_string,
+                           answer.server_reference},
+                          now);
   });
   return MQTTQ_OK;
 }
@@ -89,7 +92,7 @@ mqttq_status mqttq_broker_observe(mqttq_broker* broker, mqttq_events* events, ui
 void mqttq_reply_access(mqttq_broker* broker, const mqttq_reply* reply, int allow, mqttq_reason_code reason_code) {
   static_cast<void>(guard(nullptr, [&]() -> mqttq_status {
     return send_answer(*broker, *reply,
-                       {allow ? Verdict::Allow : Verdict::Deny, reason_of_denial(reason_code), {}, {}});
+                       {allow ? Verdict::Allow : Verdict::Deny, reason_of_denial(reason_code), {}, {}, {}, {}});
   }));
 }
 
@@ -104,9 +107,13 @@ mqttq_status mqttq_reply_auth(mqttq_broker* broker, const mqttq_reply* reply, co
     if (data.size() > kFieldSizeMax || user_name.size() > kFieldSizeMax || !is_valid_utf8(user_name)) {
       return MQTTQ_EINVAL;
     }
-    return send_answer(
-        *broker, *reply,
-        {kVerdicts[known.decision], reason_of_denial(known.reason_code), std::string(data), std::string(user_name)});
+    CloseReason denial = reason_of_denial(known.reason_code);
+    denial.reason_string = text_of(known.reason_string);
+    denial.server_reference = text_of(known.server_reference);
+    if (judge_reason(denial)) return MQTTQ_EINVAL;
+    return send_answer(*broker, *reply,
+                       {kVerdicts[known.decision], denial.code, std::string(data), std::string(user_name),
+                        std::string(denial.reason_string), std::string(denial.server_reference)});
   });
 }
 

@@ -34,7 +34,7 @@ EventPtr make_event(const mqttq_event& event, MessageRef message) noexcept {
   EventPtr made(new (block) EventBlock{event, std::move(message)});
   made->event.size = sizeof(mqttq_event);
   if (!made->event.namespace_name) made->event.namespace_name = "";
-  made->event.message = reinterpret_cast<mqttq_message*>(const_cast<Message*>(made->message.get()));
+  made->event.message = handle_of(made->message);
   auto* at = reinterpret_cast<char*>(made.get() + 1);
   for (const auto text : texts) {
     mqttq_bytes& copy = made->event.*text;

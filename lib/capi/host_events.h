@@ -33,6 +33,10 @@ struct ReplyAddress {
 // A block with the strings of `event` copied behind it; nullptr without memory. `message` may be empty.
 EventPtr make_event(const mqttq_event& event, MessageRef message) noexcept;
 
+// Borrowed from `message`; NULL if it is empty.
+inline mqttq_message* handle_of(const MessageRef& message) noexcept {
+  return reinterpret_cast<mqttq_message*>(const_cast<Message*>(message.get()));
+}
 inline mqttq_bytes bytes_of(std::string_view text) noexcept { return {text.data(), text.size()}; }
 inline std::string_view text_of(mqttq_bytes bytes) noexcept {
   return {static_cast<const char*>(bytes.data), bytes.size};

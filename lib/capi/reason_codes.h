@@ -2,6 +2,8 @@
 #pragma once
 
 #include "codec/reader.h"
+#include "message/topic.h"
+#include "session/detail.h"
 
 namespace mqttq::capi {
 
@@ -38,5 +40,16 @@ inline constexpr codec::ReasonCodeSet kDisconnectErrors = {
     ReasonCode::ServerMoved,          ReasonCode::ConnectionRateExceeded,
     ReasonCode::MaximumConnectTime,
 };
+
+// Why the texts of a denial or a disconnection are not what MQTT can carry (MQTT5 4.13), or nullptr.
+inline const char* judge_reason(const CloseReason& reason) noexcept {
+  constexpr size_t kTextSizeMax = 65'535;  // bytes (MQTT5 1.5.4)
+  const auto is_text = [](std::string_view text) { return text.size() <= kTextSizeMax && is_valid_utf8(text); };
+  if (!is_text(reason.reason_string)) return "reason_string: not UTF-8 of at most 65 535 bytes";
+  if (!is_text(reason.server_reference)) return "server_reference: not UTF-8 of at most 65 535 bytes";
+  const bool elsewhere = reason.code == ReasonCode::UseAnotherServer || reason.code == ReasonCode::ServerMoved;
+  if (!reason.server_reference.empty() && !elsewhere) return "server_reference: for the reason codes 0x9C and 0x9D";
+  return nullptr;
+}
 
 }  // namespace mqttq::capi

@@ -28,23 +28,46 @@ extern "C" {
 mqttq_status mqttq_publish(mqttq_broker* broker, mqttq_message* message, mqttq_error* error) {
   return guard(error, [&]() -> mqttq_status {
     if (const mqttq_status status = broker->running(error); status != MQTTQ_OK) return status;
-    const std::string_view topic = reinterpret_cast<Message*>(message)->topic_name();
-    if (topic_level_count(topic) > broker->limits().topic_levels_max) {
+    MessageRef kept = MessageRef::share(*reinterpret_cast<Message*>(message));
+    const DelayedTopic delayed = parse_delayed_topic(kept->topic_name());
+    if (delayed.kind == DelayedTopic::Kind::Invalid) {
+      return fail(error, MQTTQ_EINVAL, "message: its topic is not $delayed/<seconds>/<topic>");
+    }
+    if (is_sys_topic(delayed.topic_name)) return fail(error, MQTTQ_EINVAL, "message: $SYS is the broker's own");
+    if (topic_level_count(delayed.topic_name) > broker->limits().topic_levels_max) {
       return fail(error, MQTTQ_EINVAL, "message: its topic has more levels than limits.topic_levels_max");
     }
+    Broker& inner = *broker->broker;
+    const Instant now = clock_now();
+    const int64_t delay = delayed.kind == DelayedTopic::Kind::Delayed
+                              ? delay_ns(delayed, broker->limits().delay_max_s, inner.policy().unix_ms(now))
+                              : 0;
+    if (delay < 0) return fail(error, MQTTQ_EINVAL, "message: its delay is longer than limits.delay_max_s");
+    if (delayed.kind == DelayedTopic::Kind::Delayed) {
+      MessageView view = kept->view();
+      view.topic_name = delayed.topic_name;
+      if (view.expires()) view.expires_at = view.expires_at + delay;  // it counts from when it is published
+      kept = Message::create(view);
+      if (!kept) return fail(error, MQTTQ_ENOMEM, "out of memory");
+    }
+    if (delay && inner.delayed_full()) return fail(error, MQTTQ_EFULL, "limits.delayed_messages_max or _bytes_max");
     constexpr uint32_t kOpenMax = 65'536;
     if (broker->publishes_open.fetch_add(1) >= kOpenMax) {
       broker->publishes_open.fetch_sub(1);
       return fail(error, MQTTQ_EFULL, "65 536 publishes are on their way");
     }
-    const MessageRef kept = MessageRef::share(*reinterpret_cast<Message*>(message));
     // One topic, one shard: what a thread publishes to it stays in order.
-    Router& router = broker->broker->router();
+    Router& router = inner.router();
     const uint32_t shard =
         static_cast<uint32_t>(router.topic_hash(kept->namespace_id(), kept->topic_name()) % router.shard_count());
     std::atomic<uint32_t>* open = &broker->publishes_open;
-    const bool taken = broker->broker->shard(shard).run_soon([kept, open](ShardCore& core, Instant now) {
-      if (!core.publish_from_inside(kept, now, open)) open->fetch_sub(1);
+    const bool taken = inner.shard(shard).run_soon([kept, open, delay, due = now + delay](ShardCore& core, Instant at) {
+      if (delay) {
+        core.delay_from_inside(kept, due);
+      } else if (core.publish_from_inside(kept, at, open)) {
+        return;
+      }
+      open->fetch_sub(1);
     });
     if (taken) return MQTTQ_OK;
     open->fetch_sub(1);

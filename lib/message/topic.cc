@@ -2,6 +2,7 @@
 #include "message/topic.h"
 
 #include <algorithm>
+#include <charconv>
 
 #include "message/word.h"
 
@@ -10,6 +11,7 @@ namespace mqttq {
 namespace {
 
 constexpr std::string_view kSharedPrefix = "$share/";
+constexpr std::string_view kDelayedPrefix = "$delayed/";
 
 bool has_topic_size(std::string_view text) noexcept {  // [MQTT-4.7.3-1] [MQTT-4.7.3-3]
   return !text.empty() && text.size() <= kTopicSizeMax;
@@ -78,6 +80,21 @@ SharedFilter parse_shared_filter(std::string_view text) noexcept {
   shared.group = group;
   shared.topic_filter = topic_filter;
   return shared;
+}
+
+DelayedTopic parse_delayed_topic(std::string_view text) noexcept {
+  DelayedTopic delayed;
+  delayed.topic_name = text;
+  if (!text.starts_with(kDelayedPrefix)) return delayed;
+  delayed.kind = DelayedTopic::Kind::Invalid;
+  const std::string_view rest = text.substr(kDelayedPrefix.size());
+  const char* const end = rest.data() + rest.size();
+  const auto [number_end, error] = std::from_chars(rest.data(), end, delayed.seconds);
+  if (error != std::errc() || number_end == end || *number_end != '/') return delayed;
+  delayed.topic_name = rest.substr(static_cast<size_t>(number_end + 1 - rest.data()));
+  if (delayed.topic_name.empty() || delayed.topic_name.starts_with(kDelayedPrefix)) return delayed;
+  delayed.kind = DelayedTopic::Kind::Delayed;
+  return delayed;
 }
 
 }  // namespace mqttq

@@ -54,4 +54,17 @@ struct SharedFilter {
 };
 SharedFilter parse_shared_filter(std::string_view text) noexcept;
 
+// "$delayed/{seconds}/{topic}", taken apart. Views into the text given.
+struct DelayedTopic {
+  enum class Kind : uint8_t {
+    NotDelayed,  // does not begin with "$delayed/"; topic_name is the text itself
+    Delayed,
+    Invalid,  // begins with "$delayed/", and a whole number, a topic or both are missing; nor may another one follow
+  };
+  Kind kind = Kind::NotDelayed;
+  uint64_t seconds = 0;
+  std::string_view topic_name;
+};
+DelayedTopic parse_delayed_topic(std::string_view text) noexcept;
+
 }  // namespace mqttq

@@ -306,9 +306,9 @@ void Connection::say_too_large() noexcept {
   send(disconnect, version_);
 }
 
-void Connection::send_ack(codec::PacketType type, uint16_t packet_id, ReasonCode reason) noexcept {
+void Connection::send_ack(codec::PacketType type, uint16_t packet_id, Reason reason) noexcept {
   if (state_ == State::Closing) return;
-  if (reason == ReasonCode::Success || version_ != ProtocolVersion::V5) {
+  if (reason.ok() || version_ != ProtocolVersion::V5) {
     std::byte* out = output_bytes(4);
     if (!out) return;
     const uint8_t flags = type == codec::PacketType::Pubrel ? 2 : 0;
@@ -321,8 +321,9 @@ void Connection::send_ack(codec::PacketType type, uint16_t packet_id, ReasonCode
   codec::AckView ack;
   ack.type = type;
   ack.packet_id = packet_id;
-  ack.reason_code = reason;
-  send(ack, version_);
+  ack.reason_code = reason.code;
+  ack.reason_string = to_text(reason.detail);
+  send_reason(ack);
 }
 
 OutgoingAliases::Choice Connection::choose_alias(std::string_view topic_name) noexcept {
@@ -403,20 +404,22 @@ void Connection::on_writable(Instant now) noexcept {
 
 // --- the end
 
-void Connection::close(ReasonCode reason, Instant) noexcept {
+void Connection::close(const CloseReason& reason, Instant) noexcept {
   if (state_ == State::Closing) return;
   if (state_ == State::Connected && version_ == ProtocolVersion::V5) {
     codec::DisconnectView disconnect;
-    disconnect.reason_code = reason;
-    send(disconnect, version_);
+    disconnect.reason_code = reason.code;
+    disconnect.reason_string = reason.reason_string;
+    disconnect.server_reference = reason.server_reference;
+    send_reason(disconnect);
   }
   if (state_ == State::AwaitConnect || state_ == State::Authenticating) shard_.counters().connections_refused.add();
-  close_reason_ = reason;
+  close_reason_ = reason.code;
   state_ = State::Closing;
   shard_.mark_closing(*this);
 }
 
-void Connection::protocol_error(ReasonCode reason, Instant now) noexcept {
+void Connection::protocol_error(const CloseReason& reason, Instant now) noexcept {
   if (state_ == State::Closing) return;
   shard_.counters().protocol_errors.add();
   shard_.log_peer("protocol error", *this, reason, now);

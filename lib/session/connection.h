@@ -12,6 +12,7 @@
 #include "base/timer_wheel.h"
 #include "codec/codec.h"
 #include "router/mail.h"
+#include "session/detail.h"
 #include "session/outgoing_aliases.h"
 #include "session/output.h"
 
@@ -62,7 +63,7 @@ class Connection final : private Timer {
   bool outbox_full() const noexcept;
   // False: dropped because it is larger than the client takes, or without memory (the connection is then closed).
   bool send_publish(MovingMessage& message, const codec::PublishView& fields, Instant now) noexcept;
-  void send_ack(codec::PacketType type, uint16_t packet_id, ReasonCode reason) noexcept;
+  void send_ack(codec::PacketType type, uint16_t packet_id, Reason reason) noexcept;
 
   // PUBACK or PUBREC for a publish whose takers have all answered.
   void answer_open_publish(const OpenPublish& done, Instant now) noexcept;
@@ -70,9 +71,9 @@ class Connection final : private Timer {
   void on_all_answered() noexcept;
 
   // Sends DISCONNECT where the version has it, and closes at the end of the turn.
-  void close(ReasonCode reason, Instant now) noexcept;
+  void close(const CloseReason& reason, Instant now) noexcept;
   // As close(), for a peer that broke the protocol: counted and logged.
-  void protocol_error(ReasonCode reason, Instant now) noexcept;
+  void protocol_error(const CloseReason& reason, Instant now) noexcept;
 
   // --- from the shard
   // Tries again what had to wait. True if it still waits.
@@ -134,22 +135,31 @@ class Connection final : private Timer {
   Handled authenticate(const codec::ConnectView& connect, std::string_view client_id, Bytes data, Instant now) noexcept;
   void on_connect_answer(const AccessAnswer& answer, Instant now) noexcept;
   Handled go_home(uint32_t home) noexcept;
-  void attach_session(const codec::ConnectView& connect, std::string_view client_id, Instant now) noexcept;
+  // Whether the will may be published, and under which topic: asked like any publish, before there is a CONNACK.
+  // Stalled: the host is asked.
+  Handled judge_will(const codec::ConnectView& connect, std::string_view client_id, std::string_view& topic_name,
+                     Instant now) noexcept;
+  void retry(Instant now) noexcept;
+  void attach_session(const codec::ConnectView& connect, std::string_view client_id, std::string_view will_topic,
+                      Instant now) noexcept;
   void accept(const codec::ConnectView& connect, bool session_present, Instant now) noexcept;
-  bool prepare_will(const codec::ConnectView& connect) noexcept;
-  void refuse(ReasonCode reason, Instant now) noexcept;
-  void send_refusal(ReasonCode reason) noexcept;  // CONNACK
+  bool prepare_will(const codec::ConnectView& connect, std::string_view topic_name) noexcept;
+  void refuse(const CloseReason& reason, Instant now) noexcept;
+  void send_refusal(const CloseReason& reason) noexcept;  // CONNACK
   // Success, or why this CONNECT is refused, from the packet and the limits alone.
-  ReasonCode judge_connect(const codec::ConnectView& connect, Instant now) noexcept;
+  Reason judge_connect(const codec::ConnectView& connect, Instant now) noexcept;
   Handled handle_publish(Bytes packet, Instant now) noexcept;
   bool repeated(const codec::PublishView& publish) noexcept;
   OutgoingAliases::Choice choose_alias(std::string_view topic_name) noexcept;
-  ReasonCode resolve_alias(codec::PublishView& publish) noexcept;
-  ReasonCode judge_publish(const codec::PublishView& publish, Instant now) noexcept;
+  Reason resolve_alias(codec::PublishView& publish) noexcept;
+  // delay_ns: set where there is one.
+  Reason settle_topic(std::string_view& topic_name, int64_t& delay_ns, Instant now) noexcept;
+  Reason rewrite_topic(std::string_view client_id, std::string_view& topic_name) noexcept;
+  Reason judge_publish(const codec::PublishView& publish, Instant now) noexcept;
   // The properties to forward; false when the allocator refuses.
   bool forwardable_properties(const codec::PublishView& publish, Bytes& out) noexcept;
   void refuse_intruder(const codec::PublishView& publish, Instant now) noexcept;
-  void acknowledge(Qos qos, uint16_t packet_id, ReasonCode reason, uint8_t takers, Instant now) noexcept;
+  void acknowledge(Qos qos, uint16_t packet_id, Reason reason, uint8_t takers, Instant now) noexcept;
   Handled handle_ack(Bytes packet, Instant now) noexcept;
   Handled handle_subscribe(Bytes packet, Instant now) noexcept;
   Handled handle_unsubscribe(Bytes packet, Instant now) noexcept;
@@ -165,16 +175,22 @@ class Connection final : private Timer {
   void send_auth(ReasonCode reason, Bytes data) noexcept;
   // It is this user's from now on; an empty name changes nothing. False without memory.
   bool set_user_name(std::string_view user_name) noexcept;
-  ReasonCode subscribe_one(const codec::SubscribeEntry& entry, uint32_t identifier) noexcept;
-  ReasonCode judge_filter(const codec::SubscribeEntry& entry) noexcept;
+  // The QoS that is granted, or why none is.
+  Reason subscribe_one(codec::SubscribeEntry entry, uint32_t identifier) noexcept;
+  Reason enter_subscription(const codec::SubscribeEntry& entry, uint32_t identifier) noexcept;
+  Reason rewrite_filter(std::string_view& topic_filter) noexcept;
+  Reason judge_filter(const codec::SubscribeEntry& entry) noexcept;
+  // Its membership, which may have to be waited for; nullptr: over the limits, or without memory.
+  GroupMembership* join(const codec::SubscribeEntry& entry, uint32_t identifier) noexcept;
+  void auto_subscribe(Instant now) noexcept;
   void hold(MovingMessage& message, const PublishOperation& operation, Instant now) noexcept;
   // Goes on with the publish that is held. False: some still have no room.
   bool hand_over_held(Instant now) noexcept;
   // What has to be known before any entry takes effect: permissions, and the answers of groups' homes.
-  Stall prepare_subscribe(const codec::SubscribeEntry& entry, uint32_t identifier) noexcept;
+  Stall prepare_subscribe(codec::SubscribeEntry entry, uint32_t identifier) noexcept;
   void set_options(GroupMembership& member, const codec::SubscribeEntry& entry, uint32_t identifier) const noexcept;
   // Pending: the host was asked and the packet is to wait.
-  Verdict authorize(Action action, std::string_view topic, Qos qos, bool retain) noexcept;
+  Verdict authorize(Action action, std::string_view client_id, std::string_view topic, Qos qos, bool retain) noexcept;
   Handled stall(Stall why, Instant now) noexcept;
   // False: over the rate; the connection is then stalled until it may go on.
   bool take_rate_tokens(const codec::Frame& frame, Instant now) noexcept;
@@ -182,6 +198,9 @@ class Connection final : private Timer {
   // One packet through the codec: counted, room taken, written.
   template <class... Packet>
   void send(const Packet&... packet) noexcept;
+  // One that says why in words: only to who asks for them, and only as far as they fit.
+  template <class Packet>
+  void send_reason(Packet packet) noexcept;
   std::byte* output_bytes(size_t size) noexcept;
   // DISCONNECT 0x95 if that is not too large itself.
   void say_too_large() noexcept;
@@ -215,6 +234,7 @@ class Connection final : private Timer {
   bool has_user_name_ = false;
   bool clean_start_ = false;
   bool session_present_ = false;
+  bool problem_information_ = true;  // the client wants to be told why, in words (MQTT5 3.1.2.11.7)
   uint16_t keep_alive_s_ = 0;
   uint16_t receive_maximum_ = kReceiveMaximumDefault;  // the client's
   uint32_t packet_size_out_ = 0;                       // the client's Maximum Packet Size, 0 = none

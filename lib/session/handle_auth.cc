@@ -13,7 +13,6 @@ bool Connection::begin_authentication(const codec::ConnectView& connect, std::st
   authentication_ = create<Authentication>();
   if (!authentication_) return false;
   const std::string_view method = *connect.authentication_method;
-  packet_size_out_ = connect.maximum_packet_size;  // counts for AUTH too
   return authentication_->method.append({method.data(), method.size()}) &&
          (!assigned_client_id_ || authentication_->client_id.append({client_id.data(), client_id.size()}));
 }
@@ -130,8 +129,10 @@ void Connection::on_reauthentication_answer(const AccessAnswer& answer, Instant 
   open.turn = Turn::Nobody;
   open.timeout.cancel();
   if (answer.verdict != Verdict::Allow) {
-    ReasonCode reason = answer.verdict == Verdict::Busy ? ReasonCode::ServerBusy : answer.reason;
-    if (!codec::is_server_disconnect_reason(reason)) reason = ReasonCode::NotAuthorized;
+    CloseReason reason = answer.verdict == Verdict::Busy ? ReasonCode::ServerBusy : answer.reason;
+    if (!codec::is_server_disconnect_reason(reason.code)) reason.code = ReasonCode::NotAuthorized;
+    reason.reason_string = answer.reason_string;
+    reason.server_reference = answer.server_reference;
     shard_.log_peer("re-authentication refused", *this, reason, now);
     close(reason, now);  // [MQTT-4.12.1-2]
     return;

@@ -29,8 +29,10 @@ Connection::Handled Connection::handle_connect(Bytes packet, Instant now) noexce
     return Handled::Yes;
   }
   version_ = connect->version;
+  packet_size_out_ = connect->maximum_packet_size;
+  problem_information_ = connect->request_problem_information;
   if (!authenticated_) {
-    if (const ReasonCode reason = judge_connect(*connect, now); reason != ReasonCode::Success) {
+    if (const Reason reason = judge_connect(*connect, now); !reason.ok()) {
       refuse(reason, now);
       return Handled::Yes;
     }
@@ -40,7 +42,7 @@ Connection::Handled Connection::handle_connect(Bytes packet, Instant now) noexce
   if (client_id.empty() && authentication_) {  // the host was asked about that one
     client_id = {authentication_->client_id.begin(), authentication_->client_id.count()};
   } else if (client_id.empty()) {
-    const uint32_t size = shard_.assign_client_id(namespace_id_, assigned);
+    const uint32_t size = shard_.assign_client_id(namespace_id_, handle(), assigned);
     client_id = {assigned, size};
     assigned_client_id_ = true;
   }
@@ -54,12 +56,44 @@ Connection::Handled Connection::handle_connect(Bytes packet, Instant now) noexce
   }
   authenticated_ = true;
   if (const uint32_t home = shard_.home_of(namespace_id_, client_id); home != shard_.index()) return go_home(home);
-  attach_session(*connect, client_id, now);
+  if (user_name_.empty() && connect->user_name && !set_user_name(*connect->user_name)) {
+    refuse(ReasonCode::ServerBusy, now);
+    return Handled::Yes;
+  }
+  std::string_view will_topic = connect->will.topic_name;
+  if (connect->has_will) {
+    if (judge_will(*connect, client_id, will_topic, now) == Handled::Stalled) return Handled::Stalled;
+    if (state_ == State::Closing) return Handled::Yes;
+  }
+  attach_session(*connect, client_id, will_topic, now);
   return Handled::Yes;
 }
 
-ReasonCode Connection::judge_connect(const codec::ConnectView& connect, Instant now) noexcept {
-  if (!shard_.take_connect_token(now)) return ReasonCode::ConnectionRateExceeded;
+Connection::Handled Connection::judge_will(const codec::ConnectView& connect, std::string_view client_id,
+                                           std::string_view& topic_name, Instant now) noexcept {
+  Reason reason = rewrite_topic(client_id, topic_name);
+  if (reason.ok() && topic_level_count(topic_name) > shard_.limits().topic_levels_max) {
+    reason = {ReasonCode::TopicNameInvalid, Detail::TopicTooDeep};
+  }
+  if (!reason.ok()) {
+    refuse(reason, now);
+    return Handled::Yes;
+  }
+  switch (authorize(Action::Publish, client_id, topic_name, connect.will.qos, connect.will.retain)) {
+    case Verdict::Allow: return Handled::Yes;
+    case Verdict::Pending:
+      state_ = State::Authenticating;  // no answer in time is a denial here too
+      return stall(Stall::AccessAnswer, now);
+    case Verdict::Busy: refuse(ReasonCode::ServerBusy, now); return Handled::Yes;
+    case Verdict::Continue:
+    case Verdict::Deny: break;
+  }
+  refuse(Reason(ReasonCode::NotAuthorized, Detail::WillDenied), now);
+  return Handled::Yes;
+}
+
+Reason Connection::judge_connect(const codec::ConnectView& connect, Instant now) noexcept {
+  if (!shard_.take_connect_token(now)) return {ReasonCode::ConnectionRateExceeded, Detail::ConnectRate};
   if (connect.client_id.empty()) {
     // Only a session that ends with its connection may go without a name in 3.x [MQTT311-3.1.3-8].
     if (connect.version == ProtocolVersion::V31) return ReasonCode::ClientIdentifierNotValid;
@@ -67,15 +101,14 @@ ReasonCode Connection::judge_connect(const codec::ConnectView& connect, Instant 
   }
   if (const auto method = connect.authentication_method;
       method && !(shard_.access() && shard_.access()->offers(namespace_id_, *method))) {
-    return ReasonCode::BadAuthenticationMethod;  // [MQTT-4.12.0-1]
+    return {ReasonCode::BadAuthenticationMethod, Detail::MethodUnknown};  // [MQTT-4.12.0-1]
   }
   const Limits& limits = shard_.limits();
   if (connect.has_will) {
     const std::string_view topic = connect.will.topic_name;
-    if (topic.size() > limits.topic_size_max || topic_level_count(topic) > limits.topic_levels_max) {
-      return ReasonCode::TopicNameInvalid;
-    }
-    if (topic.front() == '$') return ReasonCode::TopicNameInvalid;  // what begins with '$' is the server's
+    if (topic.size() > limits.topic_size_max) return {ReasonCode::TopicNameInvalid, Detail::TopicTooLong};
+    if (topic_level_count(topic) > limits.topic_levels_max) return {ReasonCode::TopicNameInvalid, Detail::TopicTooDeep};
+    if (topic.front() == '$') return {ReasonCode::TopicNameInvalid, Detail::WillTopicOfServer};
     if (static_cast<uint8_t>(connect.will.qos) > limits.maximum_qos) return ReasonCode::QosNotSupported;
     if (connect.will.retain && !limits.retain_available) return ReasonCode::RetainNotSupported;
   }
@@ -107,7 +140,7 @@ Connection::Handled Connection::authenticate(const codec::ConnectView& connect, 
 }
 
 void Connection::on_access_answer(uint32_t question, const AccessAnswer& answer, Instant now) noexcept {
-  if (state_ == State::Authenticating) {
+  if (state_ == State::Authenticating && !authenticated_) {
     if (question + 1 != next_question_ || stall_ != Stall::AccessAnswer) return;  // stale
     on_connect_answer(answer, now);
     return;
@@ -119,7 +152,7 @@ void Connection::on_access_answer(uint32_t question, const AccessAnswer& answer,
   for (Permission& permission : permissions_) {
     if (permission.question != question || permission.verdict != Verdict::Pending) continue;
     permission.verdict = answer.verdict == Verdict::Allow ? Verdict::Allow : Verdict::Deny;
-    if (stall_ == Stall::AccessAnswer) resume(now);
+    if (stall_ == Stall::AccessAnswer) retry(now);
     return;
   }
 }
@@ -130,7 +163,10 @@ void Connection::on_connect_answer(const AccessAnswer& answer, Instant now) noex
     return;
   }
   if (answer.verdict != Verdict::Allow) {
-    refuse(is_error(answer.reason) ? answer.reason : ReasonCode::NotAuthorized, now);
+    CloseReason reason = is_error(answer.reason) ? answer.reason : ReasonCode::NotAuthorized;
+    reason.reason_string = answer.reason_string;
+    reason.server_reference = answer.server_reference;
+    refuse(reason, now);
     return;
   }
   if (!set_user_name(answer.user_name) ||
@@ -139,8 +175,17 @@ void Connection::on_connect_answer(const AccessAnswer& answer, Instant now) noex
     return;
   }
   authenticated_ = true;
-  if (authentication_ && !authentication_->connect.empty()) handle_kept_connect(now);
-  resume(now);  // else CONNECT is first in tail_
+  retry(now);
+}
+
+// What waited for the host's answer: CONNECT, where it is kept, or the packet that is first in tail_.
+void Connection::retry(Instant now) noexcept {
+  if (authentication_ && !authentication_->connect.empty()) {
+    handle_kept_connect(now);
+    if (!authentication_ || state_ == State::Moved || state_ == State::Closing) return;
+    if (!authentication_->connect.empty()) return;  // the host is asked one thing more
+  }
+  resume(now);
 }
 
 bool Connection::set_user_name(std::string_view user_name) noexcept {
@@ -150,17 +195,19 @@ bool Connection::set_user_name(std::string_view user_name) noexcept {
   return user_name_.append({user_name.data(), user_name.size()});
 }
 
-void Connection::refuse(ReasonCode reason, Instant now) noexcept {
+void Connection::refuse(const CloseReason& reason, Instant now) noexcept {
   if (state_ == State::Closing) return;
   send_refusal(reason);
   shard_.log_peer("connection refused", *this, reason, now);
   close(reason, now);
 }
 
-void Connection::send_refusal(ReasonCode reason) noexcept {
+void Connection::send_refusal(const CloseReason& reason) noexcept {
   codec::ConnackView connack;
-  connack.reason_code = reason;
-  send(connack, version_);
+  connack.reason_code = reason.code;
+  connack.reason_string = reason.reason_string;
+  connack.server_reference = reason.server_reference;
+  send_reason(connack);
 }
 
 // At the end of the turn, when all that was read behind the packet is in tail_ too.
@@ -206,7 +253,8 @@ void Connection::take_over_moved(MovedConnection& moved, Instant now) noexcept {
   resume(now);
 }
 
-void Connection::attach_session(const codec::ConnectView& connect, std::string_view client_id, Instant now) noexcept {
+void Connection::attach_session(const codec::ConnectView& connect, std::string_view client_id,
+                                std::string_view will_topic, Instant now) noexcept {
   Session* session = shard_.find_session(namespace_id_, client_id);
   if (session && session->connection()) {
     Connection& older = *session->connection();
@@ -220,19 +268,13 @@ void Connection::attach_session(const codec::ConnectView& connect, std::string_v
   }
   const bool present = session != nullptr;
   if (!session && !(session = shard_.make_session(namespace_id_, client_id))) {
-    refuse(ReasonCode::QuotaExceeded, now);
+    refuse(Reason(ReasonCode::QuotaExceeded, Detail::SessionsFull), now);
     return;
   }
   session_ = session;
   session->set_expiry_s(std::min(connect.session_expiry_s, shard_.limits().session_expiry_max_s));
   session->clear_will();
-  if (user_name_.empty() && connect.user_name && !set_user_name(*connect.user_name)) {
-    session_ = nullptr;
-    if (!present) shard_.end_session(*session, now);
-    refuse(ReasonCode::ServerBusy, now);
-    return;
-  }
-  if (!prepare_will(connect)) {
+  if (!prepare_will(connect, will_topic)) {
     session_ = nullptr;
     if (!present) shard_.end_session(*session, now);
     refuse(ReasonCode::ServerBusy, now);
@@ -243,7 +285,6 @@ void Connection::attach_session(const codec::ConnectView& connect, std::string_v
   session_present_ = present;
   connected_at_ = now;
   receive_maximum_ = connect.receive_maximum;
-  packet_size_out_ = connect.maximum_packet_size;
   aliases_out_max_ = std::min(connect.topic_alias_maximum, shard_.limits().topic_alias_out_maximum);  // [MQTT-3.1.2-26]
   keep_alive_s_ = connect.keep_alive_s;
   const uint16_t keep_alive_max_s = shard_.limits().keep_alive_max_s;
@@ -253,14 +294,14 @@ void Connection::attach_session(const codec::ConnectView& connect, std::string_v
   accept(connect, present, now);
 }
 
-bool Connection::prepare_will(const codec::ConnectView& connect) noexcept {
+bool Connection::prepare_will(const codec::ConnectView& connect, std::string_view topic_name) noexcept {
   if (!connect.has_will) return true;
   MessageView view;
   view.namespace_id = namespace_id_;
   view.qos = connect.will.qos;
   view.retain = connect.will.retain;
   view.publisher = session_->publisher_id();
-  view.topic_name = connect.will.topic_name;
+  view.topic_name = topic_name;
   view.payload = connect.will.payload;
   if (!forwardable_properties(connect.will, view.properties)) return false;
   // Its expiry counts from the moment it is published (MQTT5 3.1.3.2.4): kept as a length until then.
@@ -294,6 +335,13 @@ void Connection::accept(const codec::ConnectView& connect, bool session_present,
     connack.authentication_method = authentication_->method_text();
     connack.authentication_data = authentication_->data.span();
   }
+  Array<char>& information = shard_.rewritten();
+  information.clear();
+  if (connect.request_response_information &&  // [MQTT-3.1.2-28]
+      shard_.policy().response_information.fill({session_->client_id(), user_name()}, information) ==
+          TextTemplate::Filled::Yes) {
+    connack.response_information = {information.begin(), information.count()};
+  }
   send(connack, version_);
   if (authentication_) authentication_->data.reset();
   if (state_ == State::Closing) {
@@ -308,6 +356,7 @@ void Connection::accept(const codec::ConnectView& connect, bool session_present,
   session_->attach(*this, now);
   shard_.tell_connected(*this, now);
   if (session_present) session_->resend(now);
+  auto_subscribe(now);
 }
 
 Connection::Handled Connection::handle_disconnect(Bytes packet, Instant now) noexcept {

@@ -7,6 +7,16 @@
 
 namespace mqttq {
 
+namespace {
+
+// Of a topic name that is none, or that has too many levels [MQTT-3.3.2-1] [MQTT-3.3.2-2].
+Reason why_no_topic_name(std::string_view text) noexcept {
+  if (!is_valid_utf8(text)) return {ReasonCode::MalformedPacket, Detail::NotATopicName};
+  return {ReasonCode::TopicNameInvalid, is_valid_topic_name(text) ? Detail::TopicTooDeep : Detail::NotATopicName};
+}
+
+}  // namespace
+
 Connection::Handled Connection::handle_publish(Bytes packet, Instant now) noexcept {
   const auto decoded = codec::decode_publish(packet, version_);
   if (!decoded.ok()) {
@@ -16,14 +26,16 @@ Connection::Handled Connection::handle_publish(Bytes packet, Instant now) noexce
   // What was left behind by an earlier connection of this client goes first [MQTT-4.6.0-5].
   if (shard_.publishes_from_inside(session_->publisher_id())) return stall(Stall::MailboxFull, now);
   codec::PublishView publish = *decoded;
-  ReasonCode reason = resolve_alias(publish);  // of a repeat too: it counts for what follows
-  if (reason == ReasonCode::Success && repeated(publish)) return Handled::Yes;
-  if (reason == ReasonCode::Success) reason = judge_publish(publish, now);
-  if (reason == ReasonCode::ServerBusy) {  // memory was refused: it is not the peer's doing
+  Reason reason = resolve_alias(publish);  // of a repeat too: it counts for what follows
+  if (reason.ok() && repeated(publish)) return Handled::Yes;
+  if (reason.ok()) reason = judge_publish(publish, now);
+  int64_t delay_ns = 0;
+  if (reason.ok()) reason = settle_topic(publish.topic_name, delay_ns, now);
+  if (reason.code == ReasonCode::ServerBusy) {  // memory was refused: it is not the peer's doing
     close(reason, now);
     return Handled::Yes;
   }
-  if (reason != ReasonCode::Success) {
+  if (!reason.ok()) {
     protocol_error(reason, now);
     return Handled::Yes;
   }
@@ -38,21 +50,20 @@ Connection::Handled Connection::handle_publish(Bytes packet, Instant now) noexce
   const RouteRef* route = nullptr;
   switch (shard_.routes().find(namespace_id_, publish.topic_name, shard_.limits().topic_levels_max, route)) {
     case RouteCache::Outcome::Found: break;
-    case RouteCache::Outcome::InvalidTopic:  // [MQTT-3.3.2-1] [MQTT-3.3.2-2]
-      protocol_error(is_valid_utf8(publish.topic_name) ? ReasonCode::TopicNameInvalid : ReasonCode::MalformedPacket,
-                     now);
+    case RouteCache::Outcome::InvalidTopic:
+      protocol_error(why_no_topic_name(publish.topic_name), now);
       return Handled::Yes;
     case RouteCache::Outcome::NoMemory:
       close(ReasonCode::ServerBusy, now);  // without an answer: the client sends it again
       return Handled::Yes;
   }
 
-  switch (authorize(Action::Publish, publish.topic_name, publish.qos, publish.retain)) {
+  switch (authorize(Action::Publish, session_->client_id(), publish.topic_name, publish.qos, publish.retain)) {
     case Verdict::Allow: break;
     case Verdict::Pending: return stall(Stall::AccessAnswer, now);
     case Verdict::Busy:
     case Verdict::Continue:
-    case Verdict::Deny:
+    case Verdict::Deny: {
       if (publish.qos == Qos::AtMostOnce || version_ != ProtocolVersion::V5) shard_.counters().publishes_refused.add();
       if (publish.qos == Qos::AtMostOnce) return Handled::Yes;  // dropped (MQTT5 3.3.5)
       // With a receipt, though its answer may be no: one that comes again before it is answered is no second publish.
@@ -62,9 +73,11 @@ Connection::Handled Connection::handle_publish(Bytes packet, Instant now) noexce
         return Handled::Yes;
       }
       // 3.x has no way to refuse: it is answered and dropped [MQTT311-3.3.5-2].
+      const Detail why = is_sys_topic(publish.topic_name) ? Detail::SysTopic : Detail::AccessDenied;
       acknowledge(publish.qos, publish.packet_id,
-                  version_ == ProtocolVersion::V5 ? ReasonCode::NotAuthorized : ReasonCode::Success, 0, now);
+                  version_ == ProtocolVersion::V5 ? Reason(ReasonCode::NotAuthorized, why) : Reason(), 0, now);
       return Handled::Yes;
+    }
   }
 
   MessageView view;
@@ -74,7 +87,9 @@ Connection::Handled Connection::handle_publish(Bytes packet, Instant now) noexce
   view.publisher = session_->publisher_id();
   view.topic_name = publish.topic_name;
   view.payload = publish.payload;
-  if (publish.has_message_expiry) view.expires_at = now + int64_t{publish.message_expiry_s} * kSecond;
+  if (publish.has_message_expiry) {  // of a delayed one from when it is published, as a will's (MQTT5 3.1.3.2.4)
+    view.expires_at = now + delay_ns + int64_t{publish.message_expiry_s} * kSecond;
+  }
   if (!forwardable_properties(publish, view.properties)) {
     close(ReasonCode::ServerBusy, now);
     return Handled::Yes;
@@ -92,13 +107,22 @@ Connection::Handled Connection::handle_publish(Bytes packet, Instant now) noexce
     }
   }
   MovingMessage message(view);
-  const bool handed_over = shard_.publish(message, *route, operation, now);
   shard_.counters().messages_received.add();
   shard_.counters().message_bytes_received.add(publish.payload.size());
+  if (delay_ns) {
+    const Reason taken = shard_.delay(message, session_->client_id(), now + delay_ns);
+    if (publish.qos != Qos::AtMostOnce) {
+      acknowledge(publish.qos, publish.packet_id, taken, 0, now);
+    } else if (!taken.ok()) {
+      shard_.counters().publishes_refused.add();
+    }
+    return Handled::Yes;
+  }
+  const bool handed_over = shard_.publish(message, *route, operation, now);
   if (!handed_over) {
     hold(message, operation, now);
   } else if (publish.qos != Qos::AtMostOnce) {
-    acknowledge(publish.qos, publish.packet_id, operation.outcome(), operation.takers, now);
+    acknowledge(publish.qos, publish.packet_id, {operation.outcome(), operation.detail}, operation.takers, now);
   }
   return Handled::Yes;
 }
@@ -122,7 +146,8 @@ bool Connection::repeated(const codec::PublishView& publish) noexcept {
 // Some who take it have no room yet. Answers of those who have it may come before the others do, so it is entered among
 // the open publishes now; nothing more is read until it is handed over.
 void Connection::hold(MovingMessage& message, const PublishOperation& operation, Instant now) noexcept {
-  OpenPublish open{serial_, serial_, operation.origin.packet_id, true, 0, message.view().qos, ReasonCode::Success};
+  OpenPublish open{serial_, serial_, operation.origin.packet_id, 0, message.view().qos};
+  open.handing_over = true;
   const bool entered = !operation.origin.wanted() || session_->enter_open_publish(open);
   Slow* slow = this->slow();
   if (!entered || !slow) {
@@ -144,16 +169,18 @@ bool Connection::hand_over_held(Instant now) noexcept {
   if (outcome != RouteCache::Outcome::Found || !shard_.publish(message, *route, slow_->operation, now)) return false;
   slow_->held = {};
   if (slow_->operation.origin.wanted()) {
-    session_->on_handed_over(slow_->operation.origin, slow_->operation.takers, slow_->operation.outcome(), now);
+    session_->on_handed_over(slow_->operation, now);
   }
   return true;
 }
 
-ReasonCode Connection::judge_publish(const codec::PublishView& publish, Instant now) noexcept {
+Reason Connection::judge_publish(const codec::PublishView& publish, Instant now) noexcept {
   const Limits& limits = shard_.limits();
   if (static_cast<uint8_t>(publish.qos) > limits.maximum_qos) return ReasonCode::QosNotSupported;  // [MQTT-3.2.2-12]
   if (publish.retain && !limits.retain_available) return ReasonCode::RetainNotSupported;           // [MQTT-3.2.2-14]
-  if (publish.topic_name.size() > limits.topic_size_max) return ReasonCode::TopicNameInvalid;
+  if (publish.topic_name.size() > limits.topic_size_max) {
+    return {ReasonCode::TopicNameInvalid, Detail::TopicTooLong};
+  }
   if (publish.qos != Qos::AtMostOnce) {
     const uint32_t open = session_->receipts().count() + session_->open_publishes().count();
     if (open >= limits.receive_maximum) {
@@ -172,17 +199,18 @@ ReasonCode Connection::judge_publish(const codec::PublishView& publish, Instant 
   return ReasonCode::Success;
 }
 
-ReasonCode Connection::resolve_alias(codec::PublishView& publish) noexcept {
+Reason Connection::resolve_alias(codec::PublishView& publish) noexcept {
   if (publish.topic_alias == 0) {
-    return publish.topic_name.empty() ? ReasonCode::ProtocolError : ReasonCode::Success;
+    return publish.topic_name.empty() ? Reason(ReasonCode::ProtocolError, Detail::TopicEmpty) : Reason();
   }
-  if (publish.topic_alias > shard_.limits().topic_alias_maximum)
-    return ReasonCode::TopicAliasInvalid;  // [MQTT-3.3.2-9]
+  if (publish.topic_alias > shard_.limits().topic_alias_maximum) {  // [MQTT-3.3.2-9]
+    return {ReasonCode::TopicAliasInvalid, Detail::AliasAboveMaximum};
+  }
   const uint32_t index = publish.topic_alias - 1u;
   if (publish.topic_name.empty()) {
-    if (index >= aliases_.count() || !aliases_[index].text) return ReasonCode::ProtocolError;
+    if (index >= aliases_.count() || !aliases_[index].text) return {ReasonCode::ProtocolError, Detail::AliasUnknown};
     publish.topic_name = {aliases_[index].text, aliases_[index].size};
-    return ReasonCode::Success;
+    return {};
   }
   while (aliases_.count() <= index) {
     if (!aliases_.push_back({nullptr, 0})) return ReasonCode::ServerBusy;
@@ -192,7 +220,37 @@ ReasonCode Connection::resolve_alias(codec::PublishView& publish) noexcept {
   std::memcpy(text, publish.topic_name.data(), publish.topic_name.size());
   release(aliases_[index].text);
   aliases_[index] = {text, static_cast<uint32_t>(publish.topic_name.size())};
-  return ReasonCode::Success;
+  return {};
+}
+
+// From the topic that a client names to the one that it means: its delay taken off, and rewritten. What comes of a
+// rule is in the shard's buffer until the next call.
+Reason Connection::settle_topic(std::string_view& topic_name, int64_t& delay, Instant now) noexcept {
+  if (topic_name.starts_with('$')) {
+    const DelayedTopic delayed = parse_delayed_topic(topic_name);
+    if (delayed.kind == DelayedTopic::Kind::NotDelayed) return {};
+    if (delayed.kind == DelayedTopic::Kind::Invalid) return {ReasonCode::TopicNameInvalid, Detail::DelayNotUnderstood};
+    delay = delay_ns(delayed, shard_.limits().delay_max_s, shard_.policy().unix_ms(now));
+    if (delay < 0) return {ReasonCode::TopicNameInvalid, Detail::DelayTooLong};
+    topic_name = delayed.topic_name;
+  }
+  return rewrite_topic(session_->client_id(), topic_name);
+}
+
+Reason Connection::rewrite_topic(std::string_view client_id, std::string_view& topic_name) noexcept {
+  const TopicRewrites& rewrites = shard_.policy().rewrites;
+  if (!rewrites.count()) return {};
+  Array<char>& out = shard_.rewritten();
+  out.clear();
+  switch (rewrites.apply(TopicRewrites::kPublish, namespace_id_, client_id, user_name(), topic_name, out)) {
+    case TopicRewrites::Outcome::Unchanged: return {};
+    case TopicRewrites::Outcome::NoMemory: return ReasonCode::ServerBusy;
+    case TopicRewrites::Outcome::Impossible: return {ReasonCode::TopicNameInvalid, Detail::RewriteImpossible};
+    case TopicRewrites::Outcome::Rewritten: break;
+  }
+  if (out.count() > shard_.limits().topic_size_max) return {ReasonCode::TopicNameInvalid, Detail::TopicTooLong};
+  topic_name = {out.begin(), out.count()};
+  return {};
 }
 
 bool Connection::forwardable_properties(const codec::PublishView& publish, Bytes& out) noexcept {
@@ -221,7 +279,8 @@ bool Connection::forwardable_properties(const codec::PublishView& publish, Bytes
 // publish of this identifier. It is answered in its turn, and touches nothing of the other's.
 void Connection::refuse_intruder(const codec::PublishView& publish, Instant now) noexcept {
   shard_.counters().publishes_refused.add();
-  OpenPublish open{serial_, serial_, publish.packet_id, false, 0, publish.qos, ReasonCode::PacketIdentifierInUse};
+  OpenPublish open{serial_, serial_, publish.packet_id, 0, publish.qos};
+  open.reason = {ReasonCode::PacketIdentifierInUse, Detail::IdentifierOpen};
   open.intruder = true;
   if (session_->open_publishes().empty()) {
     answer_open_publish(open, now);
@@ -231,12 +290,12 @@ void Connection::refuse_intruder(const codec::PublishView& publish, Instant now)
 }
 
 // takers: how many still have to answer before this publish is.
-void Connection::acknowledge(Qos qos, uint16_t packet_id, ReasonCode reason, uint8_t takers, Instant now) noexcept {
-  if (is_error(reason)) shard_.counters().publishes_refused.add();
-  const OpenPublish open{serial_, serial_, packet_id, false, takers, qos, reason};
+void Connection::acknowledge(Qos qos, uint16_t packet_id, Reason reason, uint8_t takers, Instant now) noexcept {
+  if (is_error(reason.code)) shard_.counters().publishes_refused.add();
+  const OpenPublish open{serial_, serial_, packet_id, takers, qos, reason};
   if (takers == 0 && session_->open_publishes().empty()) {
     if (qos == Qos::ExactlyOnce) {
-      if (is_error(reason)) {
+      if (is_error(reason.code)) {
         session_->receipts().remove(packet_id);
       } else if (Receipt* receipt = session_->receipts().find(packet_id)) {
         receipt->answered = true;
@@ -249,7 +308,7 @@ void Connection::acknowledge(Qos qos, uint16_t packet_id, ReasonCode reason, uin
 }
 
 void Connection::answer_open_publish(const OpenPublish& done, Instant now) noexcept {
-  if (is_error(done.reason) && version_ != ProtocolVersion::V5) {
+  if (is_error(done.reason.code) && version_ != ProtocolVersion::V5) {
     // 3.x cannot be told: no acknowledgement, and the connection ends, so that the client sends it again.
     close(done.reason, now);
     return;
@@ -260,7 +319,8 @@ void Connection::answer_open_publish(const OpenPublish& done, Instant now) noexc
 
 // --- permissions
 
-Verdict Connection::authorize(Action action, std::string_view topic, Qos qos, bool retain) noexcept {
+Verdict Connection::authorize(Action action, std::string_view client_id, std::string_view topic, Qos qos,
+                              bool retain) noexcept {
   if (action == Action::Publish && is_sys_topic(topic)) return Verdict::Deny;
   if (!shard_.access()) return Verdict::Allow;
   const uint64_t key = hash_text(topic, hash_mix(shard_.router().seed(), static_cast<uint64_t>(action)));
@@ -272,14 +332,8 @@ Verdict Connection::authorize(Action action, std::string_view topic, Qos qos, bo
   if (action == Action::Publish && permissions_.count() >= kPermissionsMax)
     permissions_.remove_front(kPermissionsMax / 2);
   if (!permissions_.push_back({key, next_question_, Verdict::Pending})) return Verdict::Deny;
-  const ActionQuestion question{{shard_.index(), handle(), next_question_++},
-                                action,
-                                qos,
-                                retain,
-                                namespace_id_,
-                                session_->client_id(),
-                                user_name(),
-                                topic};
+  const ActionQuestion question{
+      {shard_.index(), handle(), next_question_++}, action, qos, retain, namespace_id_, client_id, user_name(), topic};
   const Verdict verdict = shard_.access()->act(question);
   if (verdict == Verdict::Busy) {
     permissions_.pop_back();  // asked again next time

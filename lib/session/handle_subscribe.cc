@@ -30,31 +30,60 @@ Connection::Handled Connection::handle_subscribe(Bytes packet, Instant now) noex
     close(ReasonCode::ServerBusy, now);
     return Handled::Yes;
   }
+  Detail first_refusal = Detail::None;
   for (codec::SubscribeReader reader(subscribe->entries, version_); reader.next(entry);) {
-    const ReasonCode code = subscribe_one(entry, subscribe->subscription_identifier);
+    const Reason granted = subscribe_one(entry, subscribe->subscription_identifier);
+    if (first_refusal == Detail::None) first_refusal = granted.detail;
     const bool v5 = version_ == ProtocolVersion::V5;
-    const uint8_t value = !v5 && is_error(code) ? 0x80 : static_cast<uint8_t>(code);  // [MQTT311-3.9.3-2]
-    static_cast<void>(codes.push_back(std::byte{value}));                             // there is room
+    const uint8_t value = !v5 && is_error(granted.code) ? 0x80 : static_cast<uint8_t>(granted.code);
+    static_cast<void>(codes.push_back(std::byte{value}));  // [MQTT311-3.9.3-2]; there is room
   }
   codec::SubackView suback;
   suback.packet_id = subscribe->packet_id;
   suback.reason_codes = codes.span();
-  send(suback, version_);                                     // [MQTT-3.8.4-1]
+  suback.reason_string = to_text(first_refusal);              // there is one for all of them
+  send_reason(suback);                                        // [MQTT-3.8.4-1]
   if (state_ != State::Closing) shard_.mark_pump(*session_);  // retained messages follow
   return Handled::Yes;
 }
 
-ReasonCode Connection::judge_filter(const codec::SubscribeEntry& entry) noexcept {
+// From the filter that a client names to the one that it means. What comes of a rule is in the shard's buffer until the
+// next call. What stands before the filter proper, `$share/<group>/` or `$exclusive/`, stays.
+Reason Connection::rewrite_filter(std::string_view& topic_filter) noexcept {
+  const TopicRewrites& rewrites = shard_.policy().rewrites;
+  if (!rewrites.count()) return {};
+  bool exclusive;
+  const std::string_view inner = parse_shared_filter(exclusive_filter(topic_filter, exclusive)).topic_filter;
+  const size_t prefix_size = static_cast<size_t>(inner.data() - topic_filter.data());
+  Array<char>& out = shard_.rewritten();
+  out.clear();
+  if (!out.append({topic_filter.data(), prefix_size})) return {ReasonCode::QuotaExceeded, Detail::NoMemory};
+  switch (rewrites.apply(TopicRewrites::kSubscribe, namespace_id_, session_->client_id(), user_name(), inner, out)) {
+    case TopicRewrites::Outcome::Unchanged: return {};
+    case TopicRewrites::Outcome::NoMemory: return {ReasonCode::QuotaExceeded, Detail::NoMemory};
+    case TopicRewrites::Outcome::Impossible: return {ReasonCode::TopicFilterInvalid, Detail::RewriteImpossible};
+    case TopicRewrites::Outcome::Rewritten: break;
+  }
+  topic_filter = {out.begin(), out.count()};
+  return {};
+}
+
+Reason Connection::judge_filter(const codec::SubscribeEntry& entry) noexcept {
   const Limits& limits = shard_.limits();
   bool exclusive;
   const SharedFilter shared = parse_shared_filter(exclusive_filter(entry.topic_filter, exclusive));
-  if (exclusive && (!shard_.policy().exclusive_subscriptions || shared.kind != SharedFilter::Kind::NotShared)) {
-    return ReasonCode::TopicFilterInvalid;
+  if (exclusive && !shard_.policy().exclusive_subscriptions) {
+    return {ReasonCode::TopicFilterInvalid, Detail::ExclusiveOff};
   }
   if (shared.kind == SharedFilter::Kind::Invalid || !is_valid_topic_filter(shared.topic_filter) ||
-      entry.topic_filter.size() > limits.topic_size_max ||
-      topic_level_count(shared.topic_filter) > limits.topic_levels_max) {
-    return ReasonCode::TopicFilterInvalid;
+      (exclusive && shared.kind != SharedFilter::Kind::NotShared)) {
+    return {ReasonCode::TopicFilterInvalid, Detail::NotATopicFilter};
+  }
+  if (entry.topic_filter.size() > limits.topic_size_max) {
+    return {ReasonCode::TopicFilterInvalid, Detail::TopicTooLong};
+  }
+  if (topic_level_count(shared.topic_filter) > limits.topic_levels_max) {
+    return {ReasonCode::TopicFilterInvalid, Detail::TopicTooDeep};
   }
   if (shared.kind == SharedFilter::Kind::Shared && !limits.shared_subscriptions_available) {
     return ReasonCode::SharedSubscriptionsNotSupported;
@@ -62,26 +91,29 @@ ReasonCode Connection::judge_filter(const codec::SubscribeEntry& entry) noexcept
   if (has_wildcard(shared.topic_filter) && !limits.wildcard_subscriptions_available) {
     return ReasonCode::WildcardSubscriptionsNotSupported;
   }
-  return ReasonCode::Success;
+  return {};
 }
 
-Connection::Stall Connection::prepare_subscribe(const codec::SubscribeEntry& entry, uint32_t identifier) noexcept {
-  if (judge_filter(entry) != ReasonCode::Success) return Stall::None;
+Connection::Stall Connection::prepare_subscribe(codec::SubscribeEntry entry, uint32_t identifier) noexcept {
+  if (!rewrite_filter(entry.topic_filter).ok() || !judge_filter(entry).ok()) return Stall::None;
   bool exclusive;
   const SharedFilter shared = parse_shared_filter(exclusive_filter(entry.topic_filter, exclusive));
-  const Verdict verdict = authorize(Action::Subscribe, shared.topic_filter, entry.options.qos, false);
+  const Verdict verdict =
+      authorize(Action::Subscribe, session_->client_id(), shared.topic_filter, entry.options.qos, false);
   if (verdict == Verdict::Pending) return Stall::AccessAnswer;
   if (verdict == Verdict::Deny || shared.kind != SharedFilter::Kind::Shared) return Stall::None;
-  const GroupMembership* member = session_->find_membership(entry.topic_filter);
-  if (!member) {
-    if (session_->subscription_count() + session_->membership_count() >= shard_.limits().subscriptions_max) {
-      return Stall::None;
-    }
-    GroupMembership* made = session_->join_group(entry.topic_filter);
-    if (made) set_options(*made, entry, identifier);
-    member = made;
-  }
+  const GroupMembership* member = join(entry, identifier);
   return member && !member->joined() && !member->refused() ? Stall::GroupAnswer : Stall::None;
+}
+
+GroupMembership* Connection::join(const codec::SubscribeEntry& entry, uint32_t identifier) noexcept {
+  if (GroupMembership* member = session_->find_membership(entry.topic_filter)) return member;
+  if (session_->subscription_count() + session_->membership_count() >= shard_.limits().subscriptions_max) {
+    return nullptr;
+  }
+  GroupMembership* made = session_->join_group(entry.topic_filter);
+  if (made) set_options(*made, entry, identifier);
+  return made;
 }
 
 void Connection::set_options(GroupMembership& member, const codec::SubscribeEntry& entry,
@@ -91,23 +123,32 @@ void Connection::set_options(GroupMembership& member, const codec::SubscribeEntr
   member.identifier = identifier;
 }
 
-ReasonCode Connection::subscribe_one(const codec::SubscribeEntry& entry, uint32_t identifier) noexcept {
-  if (const ReasonCode reason = judge_filter(entry); reason != ReasonCode::Success) return reason;
+Reason Connection::subscribe_one(codec::SubscribeEntry entry, uint32_t identifier) noexcept {
+  Reason reason = rewrite_filter(entry.topic_filter);
+  if (reason.ok()) reason = judge_filter(entry);
+  if (!reason.ok()) return reason;
+  bool exclusive;
+  const std::string_view inner = parse_shared_filter(exclusive_filter(entry.topic_filter, exclusive)).topic_filter;
+  if (authorize(Action::Subscribe, session_->client_id(), inner, entry.options.qos, false) != Verdict::Allow) {
+    return {ReasonCode::NotAuthorized, Detail::AccessDenied};
+  }
+  return enter_subscription(entry, identifier);
+}
+
+Reason Connection::enter_subscription(const codec::SubscribeEntry& entry, uint32_t identifier) noexcept {
   Subscription options;
   const std::string_view topic_filter = exclusive_filter(entry.topic_filter, options.exclusive);
-  const SharedFilter shared = parse_shared_filter(topic_filter);
-  if (authorize(Action::Subscribe, shared.topic_filter, entry.options.qos, false) != Verdict::Allow) {
-    return ReasonCode::NotAuthorized;
-  }
   const Qos granted = std::min(entry.options.qos, static_cast<Qos>(shard_.limits().maximum_qos));
-  if (shared.kind == SharedFilter::Kind::Shared) {  // which gets no retained messages (MQTT5 4.8.2)
+  // One that is shared gets no retained messages (MQTT5 4.8.2).
+  if (parse_shared_filter(topic_filter).kind == SharedFilter::Kind::Shared) {
     GroupMembership* member = session_->find_membership(entry.topic_filter);
     if (member && member->joined()) {
       set_options(*member, entry, identifier);
       return static_cast<ReasonCode>(granted);
     }
-    if (member) session_->leave_group(entry.topic_filter);  // its home had no memory
-    return ReasonCode::QuotaExceeded;
+    if (!member) return {ReasonCode::QuotaExceeded, Detail::SubscriptionsFull};
+    session_->leave_group(entry.topic_filter);  // its home had no memory
+    return {ReasonCode::QuotaExceeded, Detail::NoMemory};
   }
   options.qos = granted;
   options.no_local = entry.options.no_local;
@@ -116,20 +157,46 @@ ReasonCode Connection::subscribe_one(const codec::SubscribeEntry& entry, uint32_
   Router& router = shard_.router();
   const PublisherId owner = session_->publisher_id();
   if (options.exclusive && router.claim(namespace_id_, topic_filter, owner) != Status::Ok) {
-    return ReasonCode::QuotaExceeded;  // another client has it
+    return {ReasonCode::QuotaExceeded, Detail::ExclusiveTaken};
   }
   const auto [status, existed] = session_->subscribe(topic_filter, options);
   if (status != Status::Ok) {
     if (options.exclusive && !existed) router.unclaim(namespace_id_, topic_filter, owner);
-    return ReasonCode::QuotaExceeded;
+    return {ReasonCode::QuotaExceeded, status == Status::Full ? Detail::SubscriptionsFull : Detail::NoMemory};
   }
   const bool send_retained = entry.options.retain_handling == codec::RetainHandling::Send ||
                              (entry.options.retain_handling == codec::RetainHandling::SendIfNew && !existed);
   if (send_retained && session_->start_retained_flow(topic_filter, options) != Status::Ok) {
     session_->unsubscribe(topic_filter);  // a subscription without its retained messages is not what was asked
-    return ReasonCode::QuotaExceeded;
+    return {ReasonCode::QuotaExceeded, Detail::NoMemory};
   }
   return static_cast<ReasonCode>(granted);
+}
+
+// What every client has from its CONNACK on: nobody is asked, and nobody waits. A session that has it keeps its own.
+void Connection::auto_subscribe(Instant now) noexcept {
+  for (const AutoSubscription& one : shard_.policy().auto_subscriptions) {
+    if (one.namespace_id != namespace_id_) continue;
+    Array<char>& text = shard_.rewritten();
+    text.clear();
+    Reason reason;
+    switch (one.topic_filter.fill({session_->client_id(), user_name()}, text)) {
+      case TextTemplate::Filled::Yes: break;
+      case TextTemplate::Filled::Unfit: reason = ReasonCode::TopicFilterInvalid; break;
+      case TextTemplate::Filled::NoMemory: reason = {ReasonCode::QuotaExceeded, Detail::NoMemory}; break;
+    }
+    codec::SubscribeEntry entry{{text.begin(), text.count()}, one.options};
+    if (reason.ok()) reason = judge_filter(entry);
+    if (reason.ok() && parse_shared_filter(entry.topic_filter).kind == SharedFilter::Kind::Shared) {
+      const GroupMembership* member = session_->find_membership(entry.topic_filter);
+      if (member && member->refused()) session_->leave_group(entry.topic_filter);
+      if (!join(entry, 0)) reason = {ReasonCode::QuotaExceeded, Detail::SubscriptionsFull};
+    } else if (reason.ok() && !session_->subscribed(entry.topic_filter)) {
+      reason = enter_subscription(entry, 0);
+    }
+    if (is_error(reason.code)) shard_.log_peer("an automatic subscription is missing", *this, reason, now);
+  }
+  if (!shard_.policy().auto_subscriptions.empty()) shard_.mark_pump(*session_);
 }
 
 Connection::Handled Connection::handle_unsubscribe(Bytes packet, Instant now) noexcept {
@@ -145,6 +212,7 @@ Connection::Handled Connection::handle_unsubscribe(Bytes packet, Instant now) no
   }
   codec::UnsubscribeReader reader(unsubscribe->entries);
   for (std::string_view topic_filter; reader.next(topic_filter);) {
+    static_cast<void>(rewrite_filter(topic_filter));  // what cannot be rewritten was not subscribed to
     bool exclusive;
     const std::string_view plain = exclusive_filter(topic_filter, exclusive);
     if (shard_.policy().exclusive_subscriptions) topic_filter = plain;

@@ -28,6 +28,9 @@ struct Limits {
   uint16_t topic_alias_out_maximum = 64;        // towards a client, and its own Topic Alias Maximum; the topic is sent
   uint32_t retained_messages_max = 1'000'000;   // PUBACK or PUBREC 0x97; the message is routed all the same
   uint32_t retained_bytes_max = 1024 * 1024 * 1024;
+  uint32_t delayed_messages_max = 100'000;         // PUBACK or PUBREC 0x97
+  uint32_t delayed_bytes_max = 256 * 1024 * 1024;  // the same
+  uint32_t delay_max_s = 42'949'669;               // 0x90
   uint32_t message_rate = 0;                       // publishes a second and connection; its reads pause; 0 = no limit
   uint32_t byte_rate = 0;                          // bytes a second and connection; its reads pause; 0 = no limit
   uint8_t maximum_qos = 2;                         // 0x9B

@@ -9,6 +9,7 @@
 #include "journal/journal.h"
 #include "router/mail.h"
 #include "router/sink.h"
+#include "session/detail.h"
 #include "session/group_memberships.h"
 #include "session/inflight.h"
 #include "session/retained_flow.h"
@@ -18,6 +19,7 @@ namespace mqttq {
 class Connection;
 class Session;
 class ShardCore;
+struct PublishOperation;
 
 // A session's place in the journal of one of its durable subscriptions. The cursor waits at the journal's end, or the
 // reader stands in the session's heap of those that have something to read.
@@ -50,12 +52,13 @@ struct OpenPublish {
   uint32_t connection_serial = 0;
   uint32_t answer_serial = 0;  // the connection that is to be answered: at QoS 2 the last on which it came
   uint16_t packet_id = 0;
-  bool handing_over = false;  // not everybody has it yet; answers may come all the same
-  int16_t takers_open = 0;    // below 0 while it is handed over
+  int16_t takers_open = 0;  // below 0 while it is handed over
   Qos qos = Qos::AtLeastOnce;
-  ReasonCode reason = ReasonCode::Success;
-  bool intruder = false;  // was not taken, as its identifier is another's: so is the receipt of that name
+  Reason reason;
+  bool handing_over : 1 = false;  // not everybody has it yet; answers may come all the same
+  bool intruder : 1 = false;      // was not taken, as its identifier is another's: so is the receipt of that name
 };
+static_assert(sizeof(OpenPublish) == 16);
 
 // What waits for room in the client's window: a message, or the place at which a flow of retained ones is to be sent.
 struct WaitingMessage {
@@ -108,6 +111,7 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
     bool existed = false;
   };
   Subscribed subscribe(std::string_view topic_filter, const Subscription& options) noexcept;
+  bool subscribed(std::string_view topic_filter) noexcept { return find_subscription(topic_filter) != nullptr; }
   bool unsubscribe(std::string_view topic_filter) noexcept;
   void unsubscribe_all(Instant now) noexcept;
   uint32_t subscription_count() const noexcept { return subscriptions_.count(); }
@@ -136,11 +140,11 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   [[nodiscard]] bool enter_open_publish(OpenPublish open) noexcept;
   // A publish with this identifier has not been answered on the connection `serial`, or not been released.
   bool identifier_open(uint16_t packet_id, uint32_t serial) noexcept;
-  void on_published(const PublishOrigin& origin, ReasonCode reason, Instant now) noexcept;
+  void on_published(const PublishOrigin& origin, Reason reason, Instant now) noexcept;
   // A QoS 2 publish came again, on the connection `serial`, which gets the answer. False: no such one is open.
   bool repeat_open_publish(uint16_t packet_id, uint32_t serial) noexcept;
-  // What had to wait for room has been handed to everybody; `takers` of them answer, or have answered.
-  void on_handed_over(const PublishOrigin& origin, uint8_t takers, ReasonCode reason, Instant now) noexcept;
+  // What had to wait for room has been handed to everybody; its takers answer, or have answered.
+  void on_handed_over(const PublishOperation& operation, Instant now) noexcept;
   // Answers finished publishes from the front on.
   void answer_publishes(Instant now) noexcept;
   void forget_old_receipts(Instant now) noexcept;

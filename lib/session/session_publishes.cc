@@ -39,10 +39,10 @@ OpenPublish* Session::find_open_publish(const PublishOrigin& origin) noexcept {
   return nullptr;
 }
 
-void Session::on_published(const PublishOrigin& origin, ReasonCode reason, Instant now) noexcept {
+void Session::on_published(const PublishOrigin& origin, Reason reason, Instant now) noexcept {
   OpenPublish* open = find_open_publish(origin);
   if (!open) return;
-  if (is_error(reason) && !is_error(open->reason)) open->reason = reason;
+  if (is_error(reason.code) && !is_error(open->reason.code)) open->reason = reason;
   --open->takers_open;
   answer_publishes(now);
 }
@@ -57,12 +57,12 @@ bool Session::repeat_open_publish(uint16_t packet_id, uint32_t serial) noexcept 
   return false;
 }
 
-void Session::on_handed_over(const PublishOrigin& origin, uint8_t takers, ReasonCode reason, Instant now) noexcept {
-  OpenPublish* open = find_open_publish(origin);
+void Session::on_handed_over(const PublishOperation& operation, Instant now) noexcept {
+  OpenPublish* open = find_open_publish(operation.origin);
   if (!open) return;
   open->handing_over = false;
-  open->takers_open = static_cast<int16_t>(open->takers_open + takers);
-  if (!is_error(open->reason)) open->reason = reason;
+  open->takers_open = static_cast<int16_t>(open->takers_open + operation.takers);
+  if (!is_error(open->reason.code)) open->reason = {operation.outcome(), operation.detail};
   answer_publishes(now);
 }
 
@@ -72,7 +72,7 @@ void Session::answer_publishes(Instant now) noexcept {
     const OpenPublish done = open_publishes_.pop_front();
     const bool here = connection_ && connection_->serial() == done.answer_serial;
     if (done.qos == Qos::ExactlyOnce && !done.intruder) {
-      if (is_error(done.reason)) {
+      if (is_error(done.reason.code)) {
         receipts_.remove(done.packet_id);
       } else if (Receipt* receipt = receipts_.find(done.packet_id)) {
         receipt->answered = true;

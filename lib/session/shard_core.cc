@@ -17,7 +17,7 @@ constexpr int64_t kLinesPerSecond = 10;  // of log about what peers do
 ShardCore::ShardCore(const ShardWorld& world, uint32_t index, uint64_t seed, Instant now)
     : world_(world),
       index_(index),
-      random_(seed),
+      client_id_seed_(seed),
       timers_(now),
       postman_(world.office, index),
       fan_out_(world.router, index),
@@ -28,6 +28,10 @@ ShardCore::ShardCore(const ShardWorld& world, uint32_t index, uint64_t seed, Ins
       groups_(fan_out_, *this, world.policy.shared, {world.limits.outbox_messages_max, world.limits.outbox_bytes_max},
               world.router.seed()),
       memberships_(*this),
+      delayed_(world.limits, world.population.delayed, timers_, this,
+               [](void* user, const MessageRef& message, Instant due) noexcept {
+                 return static_cast<ShardCore*>(user)->publish_delayed(message, due);
+               }),
       connections_(world.limits.connections_max, &world.population.connections),
       sessions_(world.limits.sessions_max, &world.population.sessions),
       connect_tokens_(int64_t{world.limits.connect_rate} * 1000),
@@ -60,6 +64,7 @@ void ShardCore::abandon() noexcept {
     const InsidePublish lost = inside_.pop_front();
     if (lost.finished) lost.finished->fetch_sub(1, std::memory_order_relaxed);
   }
+  delayed_.clear();
   for (uint32_t i = 0; i < answers_.index_end(); ++i) {
     if (OpenAnswer* open = answers_.at(i)) answers_.give_back(*open);
   }
@@ -118,12 +123,12 @@ void ShardCore::mark_pump(Session& session) noexcept {
   if (!session.pump_marked) look_for_pumps_ = true;
 }
 
-void ShardCore::release_connection(Connection& connection, ReasonCode reason, Instant now) noexcept {
+void ShardCore::release_connection(Connection& connection, const CloseReason& reason, Instant now) noexcept {
   Session* session = connection.session_;
   connection.close(reason, now);
   if (!session) return;
   connection.session_ = nullptr;
-  tell_disconnected(connection, *session, reason, false, now);
+  tell_disconnected(connection, *session, reason.code, false, now);
   if (session->detach(now, connection.publish_will_)) end_session(*session, now);
 }
 
@@ -157,7 +162,7 @@ void ShardCore::on_access_answer(const AccessTicket& ticket, const AccessAnswer&
   }
 }
 
-bool ShardCore::disconnect(NamespaceId namespace_id, std::string_view client_id, ReasonCode reason, bool end,
+bool ShardCore::disconnect(NamespaceId namespace_id, std::string_view client_id, const CloseReason& reason, bool end,
                            Instant now) noexcept {
   Session* session = find_session(namespace_id, client_id);
   if (!session) return false;
@@ -237,14 +242,16 @@ void ShardCore::end_session(Session& session, Instant now) noexcept {
   counters_.sessions_ended.add();
 }
 
-uint32_t ShardCore::assign_client_id(NamespaceId namespace_id, std::span<char> out) noexcept {
+uint32_t ShardCore::assign_client_id(NamespaceId namespace_id, SlabHandle connection, std::span<char> out) noexcept {
   static constexpr char kAlphabet[] = "0123456789abcdefghijklmnopqrstuvwxyz";
   constexpr std::string_view kPrefix = "auto-";
   constexpr uint32_t kSize = kPrefix.size() + 20;
   MQTTQ_ASSERT(out.size() >= kSize);
+  const uint64_t place = uint64_t{connection.index} << 32 | connection.generation;
+  Random random(hash_mix(client_id_seed_, place));
   do {  // one in shard_count has its home here
     std::copy(kPrefix.begin(), kPrefix.end(), out.begin());
-    for (uint32_t i = kPrefix.size(); i < kSize; ++i) out[i] = kAlphabet[random_.below(36)];
+    for (uint32_t i = kPrefix.size(); i < kSize; ++i) out[i] = kAlphabet[random.below(36)];
   } while (home_of(namespace_id, {out.data(), kSize}) != index_ || find_session(namespace_id, {out.data(), kSize}));
   return kSize;
 }
@@ -289,11 +296,36 @@ bool ShardCore::publish_of_broker(const MessageRef& message, Instant now) noexce
   return true;
 }
 
+Reason ShardCore::delay(MovingMessage& message, std::string_view client_id, Instant due) noexcept {
+  switch (delayed_.add(message, client_id, due)) {
+    case Status::Ok: return {};
+    case Status::Full: return {ReasonCode::QuotaExceeded, Detail::DelayedFull};
+    default: return {ReasonCode::QuotaExceeded, Detail::NoMemory};
+  }
+}
+
+void ShardCore::delay_from_inside(const MessageRef& message, Instant due) noexcept {
+  MovingMessage moving(message);
+  const Reason taken = delay(moving, {}, due);
+  if (taken.ok()) return;
+  dropped(taken.detail == Detail::NoMemory ? &Counters::dropped_no_memory : &Counters::dropped_limit, nullptr,
+          message->view());
+}
+
+// One at a time where takers have no room: what waits for them stays within the bounds of what is delayed.
+bool ShardCore::publish_delayed(const MessageRef& message, Instant now) noexcept {
+  if (!inside_.empty()) return false;
+  if (publish_from_inside(message, now)) return true;
+  try_again_ = true;
+  return false;
+}
+
 void ShardCore::continue_publish(MessageRef message, const PublishOperation& operation, Instant now) noexcept {
   if (message && enter_inside({std::move(message), operation, nullptr})) return;
-  if (Session* session = sessions_.find(operation.origin.session)) {
-    session->on_handed_over(operation.origin, operation.takers, ReasonCode::QuotaExceeded, now);
-  }
+  PublishOperation refused = operation;
+  refused.reason = ReasonCode::QuotaExceeded;
+  refused.detail = Detail::NoMemory;
+  if (Session* session = sessions_.find(operation.origin.session)) session->on_handed_over(refused, now);
 }
 
 bool ShardCore::enter_inside(InsidePublish&& one) noexcept {
@@ -337,9 +369,7 @@ void ShardCore::run_inside_publishes(Instant now) noexcept {
     inside_of_clients_ -= done.message->view().publisher != 0;
     if (done.finished) done.finished->fetch_sub(1, std::memory_order_relaxed);
     if (done.of_broker) sys_.on_handed_over(*done.message, is_error(done.operation.reason));
-    if (Session* session = sessions_.find(done.operation.origin.session)) {
-      session->on_handed_over(done.operation.origin, done.operation.takers, done.operation.outcome(), now);
-    }
+    if (Session* session = sessions_.find(done.operation.origin.session)) session->on_handed_over(done.operation, now);
   }
   if (inside_.empty()) inside_.reset();
   running_inside_ = false;
@@ -352,6 +382,7 @@ bool ShardCore::publish(MovingMessage& message, RouteRef route, PublishOperation
     operation.retain_open = operation.propose_open = false;
     operation.shards_open = 0;
     operation.reason = ReasonCode::QuotaExceeded;
+    operation.detail = Detail::NoMemory;
     return true;
   };
   if (!operation.started) {
@@ -362,7 +393,9 @@ bool ShardCore::publish(MovingMessage& message, RouteRef route, PublishOperation
     if (!message.keep()) return refuse();
     const uint32_t home = retained_home_of(view.namespace_id, view.topic_name);
     if (home == index_) {
-      operation.reason = store_retained(message.keep());
+      const Reason stored = store_retained(message.keep());
+      operation.reason = stored.code;
+      operation.detail = stored.detail;
     } else {
       Mail mail;
       mail.kind = Mail::Kind::RetainSet;
@@ -402,6 +435,7 @@ bool ShardCore::publish(MovingMessage& message, RouteRef route, PublishOperation
     uint32_t taken = 0;
     if (!deliver_here(message, *route, asked ? operation.origin : PublishOrigin(), now, taken)) {
       operation.reason = ReasonCode::QuotaExceeded;
+      operation.detail = Detail::NoMemory;
     } else if (asked) {
       ++operation.takers;
     }
@@ -446,11 +480,12 @@ bool ShardCore::deliver_here(MovingMessage& message, const Route& route, const P
 }
 
 // To a shard that waits for an answer, and gets this one. False without memory.
-bool ShardCore::send_published(const PublishOrigin& origin, ReasonCode reason) noexcept {
+bool ShardCore::send_published(const PublishOrigin& origin, Reason reason) noexcept {
   Mail mail;
   mail.kind = Mail::Kind::Published;
   mail.origin = origin;
-  mail.reason = reason;
+  mail.reason = reason.code;
+  mail.token = static_cast<uint8_t>(reason.detail);
   return postman_.post_surely(origin.shard, std::move(mail));
 }
 
@@ -484,14 +519,16 @@ void ShardCore::send_late_answers() noexcept {
   }
 }
 
-ReasonCode ShardCore::store_retained(const MessageRef& message) noexcept {
-  const bool kept = retained_.set(message) == Status::Ok;
+Reason ShardCore::store_retained(const MessageRef& message) noexcept {
+  const Status status = retained_.set(message);
+  const bool kept = status == Status::Ok;
   if (is_sys_topic(message->topic_name())) {
     if (!kept) figures_.sys_values_lost.add();
   } else if (kept) {
     counters_.retained_set.add();
   }
-  return kept ? ReasonCode::Success : ReasonCode::QuotaExceeded;
+  if (kept) return {};
+  return {ReasonCode::QuotaExceeded, status == Status::Full ? Detail::RetainedFull : Detail::NoMemory};
 }
 
 void ShardCore::append_here(const Mail& mail, Instant) noexcept {
@@ -562,11 +599,13 @@ bool ShardCore::handle_mail(Mail& mail, Instant now) noexcept {
       MovingMessage message(mail.message);
       uint32_t taken = 0;
       return deliver_here(message, *mail.route, mail.origin, now, taken) ||
-             send_published(mail.origin, ReasonCode::QuotaExceeded);
+             send_published(mail.origin, {ReasonCode::QuotaExceeded, Detail::NoMemory});
     }
     case Mail::Kind::Append: append_here(mail, now); return true;
     case Mail::Kind::Published:
-      if (Session* session = sessions_.find(mail.origin.session)) session->on_published(mail.origin, mail.reason, now);
+      if (Session* session = sessions_.find(mail.origin.session)) {
+        session->on_published(mail.origin, {mail.reason, static_cast<Detail>(mail.token)}, now);
+      }
       return true;
     case Mail::Kind::RetainSet: {
       if (!mail.origin.wanted()) {
@@ -646,6 +685,7 @@ bool ShardCore::turn(Instant now) noexcept {
   memberships_.tell(now);
   send_late_answers();
   run_inside_publishes(now);
+  more |= delayed_.run(now);
   run_stalled(now);
   run_pumps(now);
   run_moves(now);
@@ -740,7 +780,8 @@ std::byte* ShardCore::scratch(size_t size) noexcept {
 
 // --- words
 
-void ShardCore::log_peer(const char* what, const Connection& connection, ReasonCode reason, Instant now) noexcept {
+void ShardCore::log_peer(const char* what, const Connection& connection, const CloseReason& reason,
+                         Instant now) noexcept {
   if (!world_.log) return;
   const int64_t elapsed = now - log_tokens_at_;
   if (elapsed >= kSecond) {
@@ -754,9 +795,10 @@ void ShardCore::log_peer(const char* what, const Connection& connection, ReasonC
   --log_tokens_;
   char text[512];
   const std::string_view client_id = connection.session_ ? connection.session_->client_id() : std::string_view("-");
-  const auto end = fmt::format_to_n(text, sizeof text, "{}: {} (0x{:02x}) client={} address={} suppressed={}", what,
-                                    to_text(reason), static_cast<unsigned>(reason), client_id.substr(0, 128),
-                                    connection.link_->peer_address(), log_suppressed_);
+  const auto end = fmt::format_to_n(text, sizeof text, "{}: {} (0x{:02x}){}{} client={} address={} suppressed={}", what,
+                                    to_text(reason.code), static_cast<unsigned>(reason.code),
+                                    reason.reason_string.empty() ? "" : ", ", reason.reason_string.substr(0, 128),
+                                    client_id.substr(0, 128), connection.link_->peer_address(), log_suppressed_);
   log_suppressed_ = 0;
   world_.log->write(LogLevel::Notice, {text, std::min(end.size, sizeof text)});
 }

@@ -15,6 +15,8 @@
 #include "router/shared_group.h"
 #include "session/connection.h"
 #include "session/counters.h"
+#include "session/delayed_messages.h"
+#include "session/detail.h"
 #include "session/limits.h"
 #include "session/output.h"
 #include "session/policy.h"
@@ -40,6 +42,7 @@ class Network {
 struct Population {
   std::atomic<uint32_t> connections{0}, sessions{0};
   std::atomic<uint32_t> clients{0}, clients_max{0};  // connected, and the most that ever were
+  DelayedTotals delayed;
 
   void client_came() noexcept {
     const uint32_t now = clients.fetch_add(1, std::memory_order_relaxed) + 1;
@@ -77,6 +80,7 @@ struct PublishOperation {
   uint32_t delivered = 0;
   bool retained = false;
   ReasonCode reason = ReasonCode::Success;
+  Detail detail = Detail::None;
 
   // For the publisher, once it is handed over.
   ReasonCode outcome() const noexcept {
@@ -87,7 +91,7 @@ struct PublishOperation {
 
 class ShardCore final : private GroupCourier {
  public:
-  // Throws std::bad_alloc. index: 0 .. shard_count-1. seed: for choices, assigned client ids among them.
+  // Throws std::bad_alloc. index: 0 .. shard_count-1. seed: a secret, from which assigned client ids are made.
   ShardCore(const ShardWorld& world, uint32_t index, uint64_t seed, Instant now);
   ~ShardCore();
   ShardCore(const ShardCore&) = delete;
@@ -111,7 +115,7 @@ class ShardCore final : private GroupCourier {
   // --- from the host, on this shard's thread
   void on_access_answer(const AccessTicket& ticket, const AccessAnswer& answer, Instant now) noexcept;
   // Ends a client's connection, and its session when `end_session`. False if there is no such session here.
-  bool disconnect(NamespaceId namespace_id, std::string_view client_id, ReasonCode reason, bool end_session,
+  bool disconnect(NamespaceId namespace_id, std::string_view client_id, const CloseReason& reason, bool end_session,
                   Instant now) noexcept;
   // A subscriber of the host's had no room.
   void count_host_drop() noexcept {
@@ -126,6 +130,11 @@ class ShardCore final : private GroupCourier {
                                       Ring<MessageRef>& out) noexcept {
     return retained_.collect(namespace_id, topic_filter, now, out);
   }
+  // Publishes it when its time has come: it is then one from inside. client_id: who it is from; empty: the host.
+  Reason delay(MovingMessage& message, std::string_view client_id, Instant due) noexcept;
+  // One of the host's, which was told that there is room: counted where there is none after all.
+  void delay_from_inside(const MessageRef& message, Instant due) noexcept;
+  DelayedMessages& delayed() noexcept { return delayed_; }
   // A message below `$SYS`: its end comes to SysPublisher::on_handed_over(). False without memory.
   bool publish_of_broker(const MessageRef& message, Instant now) noexcept;
   // The broker stops: connections are told 0x8B and closed.
@@ -169,6 +178,9 @@ class ShardCore final : private GroupCourier {
   // Scratch for one packet's worth of bytes, valid until the next call; nullptr when the allocator refuses.
   std::byte* scratch(size_t size) noexcept;
 
+  // Text for one rewritten topic, valid until it is used again.
+  Array<char>& rewritten() noexcept { return rewritten_; }
+
   uint32_t home_of(NamespaceId namespace_id, std::string_view client_id) const noexcept;
   uint32_t retained_home_of(NamespaceId namespace_id, std::string_view topic_name) const noexcept;
   uint32_t group_home_of(NamespaceId namespace_id, std::string_view shared_filter) const noexcept;
@@ -184,10 +196,11 @@ class ShardCore final : private GroupCourier {
   void tell_disconnected(const Connection& connection, const Session& session, ReasonCode reason, bool lost,
                          Instant now) noexcept;
   // Its session is another connection's now.
-  void release_connection(Connection& connection, ReasonCode reason, Instant now) noexcept;
+  void release_connection(Connection& connection, const CloseReason& reason, Instant now) noexcept;
   uint32_t next_connection_serial() noexcept { return ++connection_serial_; }
-  // An identifier of ours whose home is this shard: "auto-" and 20 letters and digits. Returns its size.
-  uint32_t assign_client_id(NamespaceId namespace_id, std::span<char> out) noexcept;
+  // An identifier of ours whose home is this shard: "auto-" and 20 letters and digits. The same for each call for one
+  // connection, so that the host is asked about the one that it will have. Returns its size.
+  uint32_t assign_client_id(NamespaceId namespace_id, SlabHandle connection, std::span<char> out) noexcept;
   bool take_connect_token(Instant now) noexcept;
 
   // Hands `message` to everybody who takes it. False if some have no room yet: call again with the same operation.
@@ -219,17 +232,17 @@ class ShardCore final : private GroupCourier {
   void mark_try_again() noexcept { try_again_ = true; }
 
   // Of which a peer can cause any number: at most a few a second are let through.
-  void log_peer(const char* what, const Connection& connection, ReasonCode reason, Instant now) noexcept;
+  void log_peer(const char* what, const Connection& connection, const CloseReason& reason, Instant now) noexcept;
 
  private:
   uint64_t session_hash(NamespaceId namespace_id, std::string_view client_id) const noexcept;
   bool read_mail(Instant now) noexcept;
   bool accept_moved(Mail& mail, Instant now) noexcept;
-  ReasonCode store_retained(const MessageRef& message) noexcept;
+  Reason store_retained(const MessageRef& message) noexcept;
   // taken: set to how many took it. False without memory to answer an origin that is wanted: nobody got it.
   bool deliver_here(MovingMessage& message, const Route& route, const PublishOrigin& origin, Instant now,
                     uint32_t& taken) noexcept;
-  bool send_published(const PublishOrigin& origin, ReasonCode reason) noexcept;
+  bool send_published(const PublishOrigin& origin, Reason reason) noexcept;
   void send_late_answers() noexcept;
   void append_here(const Mail& mail, Instant now) noexcept;
   bool answer_group_join(Mail& mail, Instant now) noexcept;
@@ -246,6 +259,7 @@ class ShardCore final : private GroupCourier {
   void take_group_message(Mail& mail, Instant now) noexcept;
   struct InsidePublish;
   bool enter_inside(InsidePublish&& one) noexcept;
+  bool publish_delayed(const MessageRef& message, Instant now) noexcept;
   void run_inside_publishes(Instant now) noexcept;
   void run_pumps(Instant now) noexcept;
   void run_stalled(Instant now) noexcept;
@@ -284,7 +298,7 @@ class ShardCore final : private GroupCourier {
 
   ShardWorld world_;
   const uint32_t index_;
-  Random random_;
+  const uint64_t client_id_seed_;
   ShardFigures figures_;
   Counters& counters_ = figures_.counters;
   uint64_t inflight_ = 0;  // of all sessions here
@@ -296,6 +310,7 @@ class ShardCore final : private GroupCourier {
   RetainedStore retained_;
   SharedGroups groups_;
   GroupMemberships memberships_;
+  DelayedMessages delayed_;
   Slab<Connection> connections_;
   Slab<Session> sessions_;
   Slab<RetainedFlow> flows_{UINT32_MAX};
@@ -313,6 +328,7 @@ class ShardCore final : private GroupCourier {
   uint32_t inside_of_clients_ = 0;  // of these
   Ring<WaitingQuery> queries_;
   Array<std::byte> scratch_;
+  Array<char> rewritten_;
   int64_t connect_tokens_;  // thousandths
   Instant connect_tokens_at_{};
   int64_t log_tokens_;

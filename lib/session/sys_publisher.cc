@@ -91,7 +91,7 @@ ClientEvent SysPublisher::event_of(const Connection& connection, const Session& 
   event.clean_start = connection.clean_start();
   event.session_expiry_s = session.expiry_s();
   event.session_present = connection.session_present();
-  event.connected_at_ms = connection.connected_at().ns / kMillisecond + shard_.policy().unix_offset_ms;
+  event.connected_at_ms = shard_.policy().unix_ms(connection.connected_at());
   return event;
 }
 

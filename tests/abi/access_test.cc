@@ -100,7 +100,7 @@ struct WaitingCalls {
     mqttq_clients* clients = nullptr;
     uint64_t cursor = 0;
     to.statuses.push_back(mqttq_clients_list(to.broker, nullptr, {}, &cursor, 0, &clients, nullptr));
-    to.statuses.push_back(mqttq_client_disconnect(to.broker, nullptr, {"x", 1}, 0, 0, nullptr));
+    to.statuses.push_back(mqttq_client_disconnect(to.broker, nullptr, {"x", 1}, nullptr, nullptr));
     mqttq_listener_config listener = make(mqttq_listener_config_init);
     listener.address = "127.0.0.1:0";
     mqttq_listener* opened = nullptr;

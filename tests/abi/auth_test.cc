@@ -92,8 +92,8 @@ class Scram {
 };
 
 // Plays the client's part from its first AUTH on; returns what ends the conversation.
-ReadAuth converse(WireClient& client, const std::string& nonce, const std::string& password) {
-  const ReadAuth challenge = read_auth(client.read());
+Answer converse(WireClient& client, const std::string& nonce, const std::string& password) {
+  const Answer challenge = read_answer(client.read());
   CHECK(challenge.type == 0xF0);
   CHECK(challenge.reason_code == kGoOn);
   CHECK(challenge.method == "SCRAM");
@@ -101,7 +101,7 @@ ReadAuth converse(WireClient& client, const std::string& nonce, const std::strin
   client.send(auth_packet(kGoOn, "SCRAM", proof(password, challenge.data)));
   const std::string last = client.read();
   if (static_cast<uint8_t>(last[0]) == 0xE0) return {0xE0, static_cast<uint8_t>(last[2]), {}, {}};
-  const ReadAuth end = read_auth(last);
+  const Answer end = read_answer(last);
   if (end.reason_code == 0) CHECK(end.data == signature("secret", challenge.data));
   return end;
 }
@@ -120,7 +120,7 @@ TEST_CASE("a host runs a conversation of two rounds with clients of two shards, 
       const std::string client_id = "c" + std::to_string(i);
       WireClient ann(address);
       ann.send(connect_packet({.client_id = client_id, .auth_method = "SCRAM", .auth_data = "ann n" + client_id}));
-      const ReadAuth accepted = converse(ann, "n" + client_id, "secret");
+      const Answer accepted = converse(ann, "n" + client_id, "secret");
       CHECK(accepted.type == 0x20);
       CHECK(accepted.reason_code == 0);
       CHECK(accepted.method == "SCRAM");
@@ -128,21 +128,21 @@ TEST_CASE("a host runs a conversation of two rounds with clients of two shards, 
       CHECK(ann.nothing_but_ping());
 
       ann.send(auth_packet(kAgain, "SCRAM", "ann m"));
-      const ReadAuth again = converse(ann, "m", "secret");
+      const Answer again = converse(ann, "m", "secret");
       CHECK(again.type == 0xF0);
       CHECK(again.reason_code == 0);
       CHECK(again.method == "SCRAM");
       CHECK(ann.nothing_but_ping());
 
       ann.send(auth_packet(kAgain, "SCRAM", "ben m"));
-      const ReadAuth failed = converse(ann, "m", "secret");
+      const Answer failed = converse(ann, "m", "secret");
       CHECK(failed.type == 0xE0);
       CHECK(failed.reason_code == 0x87);  // 0x86 is not for DISCONNECT
       CHECK(ann.read().empty());
     }
     WireClient thief(address);
     thief.send(connect_packet({.client_id = "t", .auth_method = "SCRAM", .auth_data = "ann n"}));
-    const ReadAuth refused = converse(thief, "n", "guess");
+    const Answer refused = converse(thief, "n", "guess");
     CHECK(refused.type == 0x20);
     CHECK(refused.reason_code == 0x86);
     CHECK(refused.method.empty());
@@ -167,7 +167,7 @@ TEST_CASE("an event with a method says all there is to know", "[abi]") {
   wait_for_event(events);
   WireClient other(address);  // comes to where the first one's bytes were read
   other.send(connect_packet({.client_id = "other", .auth_method = "N", .auth_data = std::string(500, 'z')}));
-  CHECK(read_auth(other.read()).reason_code == 0x8C);
+  CHECK(read_answer(other.read()).reason_code == 0x8C);
   const Taken first = take_one(events);
   CHECK(first.event.type == MQTTQ_EVENT_AUTHENTICATE);
   CHECK(first.event.has_reply == 1);
@@ -182,7 +182,7 @@ TEST_CASE("an event with a method says all there is to know", "[abi]") {
   CHECK(first.event.reauthentication == 0);
   CHECK(first.event.round == 0);
   CHECK(reply(host, first, MQTTQ_AUTH_CONTINUE, "?") == MQTTQ_OK);
-  CHECK(read_auth(client.read()).data == "?");
+  CHECK(read_answer(client.read()).data == "?");
   client.send(auth_packet(kGoOn, "M", "!"));
   const Taken second = take_one(events);
   CHECK(second.client_id == "a");
@@ -190,7 +190,7 @@ TEST_CASE("an event with a method says all there is to know", "[abi]") {
   CHECK(second.auth_data == "!");
   CHECK(second.event.round == 1);
   CHECK(reply(host, second, MQTTQ_AUTH_ALLOW, {}, "ann") == MQTTQ_OK);
-  CHECK(read_auth(client.read()).method == "M");
+  CHECK(read_answer(client.read()).method == "M");
 
   client.send(auth_packet(kAgain, "M", "anew"));
   const Taken again = take_one(events);
@@ -205,7 +205,7 @@ TEST_CASE("an event with a method says all there is to know", "[abi]") {
   CHECK(again.auth_method == "M");
   CHECK(again.auth_data == "anew");
   mqttq_reply_access(host.get(), &again.event.reply, 1, 0);  // serves for what needs no data
-  const ReadAuth done = read_auth(client.read());
+  const Answer done = read_answer(client.read());
   CHECK(done.type == 0xF0);
   CHECK(done.reason_code == 0);
   CHECK(client.nothing_but_ping());
@@ -215,7 +215,7 @@ TEST_CASE("an event with a method says all there is to know", "[abi]") {
   const Taken without = take_one(events);
   CHECK(without.auth_method.empty());
   CHECK(reply(host, without, MQTTQ_AUTH_ALLOW, "ignored", "ben") == MQTTQ_OK);
-  const ReadAuth connack = read_auth(plain.read());
+  const Answer connack = read_answer(plain.read());
   CHECK(connack.reason_code == 0);
   CHECK(connack.method.empty());
   CHECK(plain.nothing_but_ping());
@@ -238,9 +238,9 @@ TEST_CASE("methods that the host did not name are refused, and so are all when i
       client.send(connect_packet({.client_id = "c", .auth_method = method, .auth_data = "x"}));
       if (authenticate && method.size() == 1 && method != "m") {
         CHECK(reply(host, take_one(events), MQTTQ_AUTH_DENY, "ignored", {}, 0x8A) == MQTTQ_OK);
-        CHECK(read_auth(client.read()).reason_code == 0x8A);
+        CHECK(read_answer(client.read()).reason_code == 0x8A);
       } else {
-        CHECK(read_auth(client.read()).reason_code == 0x8C);
+        CHECK(read_answer(client.read()).reason_code == 0x8C);
       }
       CHECK(client.read().empty());
     }
@@ -296,7 +296,7 @@ TEST_CASE("an answer that cannot be is refused, and the right one still counts",
   older.decision = MQTTQ_AUTH_ALLOW;
   older.data = bytes("not read");
   CHECK(mqttq_reply_auth(host.get(), &question.event.reply, &older) == MQTTQ_OK);
-  const ReadAuth connack = read_auth(client.read());
+  const Answer connack = read_answer(client.read());
   CHECK(connack.reason_code == 0);
   CHECK(connack.data.empty());
   CHECK(user_name_of(host, "a").empty());
@@ -313,14 +313,14 @@ TEST_CASE("answers of another round, twice, late or never change nothing for oth
   const Taken first = take_one(events);
   reply(host, first, MQTTQ_AUTH_CONTINUE, "1");
   reply(host, first, MQTTQ_AUTH_ALLOW, "2");  // twice
-  CHECK(read_auth(client.read()).data == "1");
+  CHECK(read_answer(client.read()).data == "1");
   client.send(auth_packet(kGoOn, "M", "x"));
   const Taken second = take_one(events);
   reply(host, first, MQTTQ_AUTH_ALLOW, "3");  // of the round before
   mqttq_reply_access(host.get(), &first.event.reply, 0, 0);
   reply(host, second, MQTTQ_AUTH_ALLOW, "4");
   reply(host, second, MQTTQ_AUTH_DENY);
-  CHECK(read_auth(client.read()).data == "4");
+  CHECK(read_answer(client.read()).data == "4");
   CHECK(client.nothing_but_ping());
 
   WireClient never(hurried), silent(hurried);
@@ -328,16 +328,16 @@ TEST_CASE("answers of another round, twice, late or never change nothing for oth
   const Taken unanswered = take_one(events);
   silent.send(connect_packet({.client_id = "silent", .auth_method = "M"}));
   reply(host, take_one(events), MQTTQ_AUTH_CONTINUE);
-  CHECK(read_auth(silent.read()).reason_code == kGoOn);
+  CHECK(read_answer(silent.read()).reason_code == kGoOn);
   WireClient later(hurried);
   later.send(connect_packet({.client_id = "later", .auth_method = "M"}));
   reply(host, take_one(events), MQTTQ_AUTH_ALLOW);
-  CHECK(read_auth(later.read()).reason_code == 0);
+  CHECK(read_answer(later.read()).reason_code == 0);
   later.send(auth_packet(kAgain, "M", ""));
   const Taken again = take_one(events);
-  CHECK(read_auth(never.read()).reason_code == 0x87);
+  CHECK(read_answer(never.read()).reason_code == 0x87);
   CHECK(never.read().empty());
-  CHECK(read_auth(silent.read()).reason_code == 0x87);
+  CHECK(read_answer(silent.read()).reason_code == 0x87);
   CHECK(silent.read().empty());
   CHECK(reply(host, unanswered, MQTTQ_AUTH_ALLOW) == MQTTQ_OK);  // late
   const std::string disconnect = later.read();
@@ -361,11 +361,11 @@ TEST_CASE("a full ring refuses a conversation as server busy, at its beginning a
   WireClient ann(address), blocks(address), ben(address);
   ann.send(connect_packet({.client_id = "ann", .auth_method = "M"}));
   reply(host, take_one(events), MQTTQ_AUTH_ALLOW);
-  CHECK(read_auth(ann.read()).reason_code == 0);
+  CHECK(read_answer(ann.read()).reason_code == 0);
   blocks.send(connect_packet({.client_id = "blocks", .auth_method = "M"}));
   wait_for_event(events);
   ben.send(connect_packet({.client_id = "ben", .auth_method = "M"}));
-  CHECK(read_auth(ben.read()).reason_code == 0x89);
+  CHECK(read_answer(ben.read()).reason_code == 0x89);
   ann.send(auth_packet(kAgain, "M", ""));
   CHECK(ann.read() == std::string("\xE0\x01\x89", 3));
 }
@@ -378,7 +378,7 @@ TEST_CASE("a permission is asked for again when the host has said who it is now"
   WireClient client(host.listen());
   client.send(connect_packet({.client_id = "c", .auth_method = "M"}));
   reply(host, take_one(events), MQTTQ_AUTH_ALLOW, {}, "ann");
-  CHECK(read_auth(client.read()).reason_code == 0);
+  CHECK(read_answer(client.read()).reason_code == 0);
   for (const std::string user : {"ann", "ben"}) {
     client.send(publish_packet("t", "x", 1, 1));
     const Taken asked = take_one(events);
@@ -390,6 +390,6 @@ TEST_CASE("a permission is asked for again when the host has said who it is now"
     if (user == "ben") break;
     client.send(auth_packet(kAgain, "M", ""));
     reply(host, take_one(events), MQTTQ_AUTH_ALLOW, {}, "ben");
-    CHECK(read_auth(client.read()).type == 0xF0);
+    CHECK(read_answer(client.read()).type == 0xF0);
   }
 }

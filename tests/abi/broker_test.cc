@@ -32,7 +32,7 @@ std::vector<mqttq_status> calls_that_need_it_running(Host& host, mqttq_events* e
           mqttq_subscriber_open(host.get(), &subscription, &subscriber, nullptr),
           mqttq_publish(host.get(), message.get(), nullptr),
           mqttq_clients_list(host.get(), nullptr, {}, &cursor, 0, &clients, nullptr),
-          mqttq_client_disconnect(host.get(), nullptr, bytes("x"), 0, 0, nullptr)};
+          mqttq_client_disconnect(host.get(), nullptr, bytes("x"), nullptr, nullptr)};
 }
 
 }  // namespace
@@ -331,7 +331,7 @@ TEST_CASE("two namespaces with the same topics and client ids see nothing of eac
   CHECK(take_one(events).payload == "of red");
   CHECK(is_empty(events));
   CHECK(host.client_ids(red) == std::vector<std::string>{"same"});
-  CHECK(mqttq_client_disconnect(host.get(), red, bytes("same"), 0, 0, nullptr) == MQTTQ_OK);
+  CHECK(mqttq_client_disconnect(host.get(), red, bytes("same"), nullptr, nullptr) == MQTTQ_OK);
   CHECK_FALSE(in_red.read().empty());
   CHECK(in_blue.nothing_but_ping());
 }

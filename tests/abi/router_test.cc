@@ -486,8 +486,9 @@ TEST_CASE("a client is disconnected with a reason that DISCONNECT may carry", "[
   for (const auto& [given, said] : {std::pair{0, 0x98}, std::pair{0x8B, 0x8B}, std::pair{0x97, 0x97}}) {
     WireClient client(address);
     REQUIRE(client.connect({.client_id = "c"}) == 0);
-    REQUIRE(mqttq_client_disconnect(host.get(), nullptr, bytes("c"), static_cast<uint8_t>(given), 0, nullptr) ==
-            MQTTQ_OK);
+    mqttq_disconnect how = make(mqttq_disconnect_init);
+    how.reason_code = static_cast<uint8_t>(given);
+    REQUIRE(mqttq_client_disconnect(host.get(), nullptr, bytes("c"), &how, nullptr) == MQTTQ_OK);
     const std::string packet = client.read();
     REQUIRE(packet.size() >= 3);
     CHECK(static_cast<uint8_t>(packet[0]) == 0xE0);
@@ -497,12 +498,13 @@ TEST_CASE("a client is disconnected with a reason that DISCONNECT may carry", "[
   WireClient client(address);
   REQUIRE(client.connect({.client_id = "c"}) == 0);
   for (const int wrong : {0x04, 0x10, 0x86, 0x91, 0xFF}) {
-    CHECK(mqttq_client_disconnect(host.get(), nullptr, bytes("c"), static_cast<uint8_t>(wrong), 0, nullptr) ==
-          MQTTQ_EINVAL);
+    mqttq_disconnect how = make(mqttq_disconnect_init);
+    how.reason_code = static_cast<uint8_t>(wrong);
+    CHECK(mqttq_client_disconnect(host.get(), nullptr, bytes("c"), &how, nullptr) == MQTTQ_EINVAL);
   }
   CHECK(client.nothing_but_ping());
   mqttq_error error = make_error();
-  CHECK(mqttq_client_disconnect(host.get(), nullptr, bytes("nobody"), 0, 0, &error) == MQTTQ_ENOTFOUND);
+  CHECK(mqttq_client_disconnect(host.get(), nullptr, bytes("nobody"), nullptr, &error) == MQTTQ_ENOTFOUND);
   CHECK(error.status == MQTTQ_ENOTFOUND);
 }
 
@@ -515,7 +517,9 @@ TEST_CASE("disconnecting may end the session with it", "[abi]") {
   for (const int end_session : {0, 1}) {
     WireClient client(address);
     REQUIRE(client.connect({.client_id = "c", .session_expiry_s = 600}) == 0);
-    REQUIRE(mqttq_client_disconnect(host.get(), nullptr, bytes("c"), 0, end_session, nullptr) == MQTTQ_OK);
+    mqttq_disconnect how = make(mqttq_disconnect_init);
+    how.end_session = static_cast<uint8_t>(end_session);
+    REQUIRE(mqttq_client_disconnect(host.get(), nullptr, bytes("c"), &how, nullptr) == MQTTQ_OK);
     CHECK_FALSE(client.read().empty());
     CHECK(client.read().empty());
     while (take_one(events).event.type != MQTTQ_EVENT_DISCONNECTED) {}

@@ -55,8 +55,8 @@ std::string connect_packet(const ConnectOptions& options) {
   if (!options.user_name.empty()) flags |= 0x80;
   if (!options.password.empty()) flags |= 0x40;
   const uint32_t expiry = options.session_expiry_s;
-  const std::string properties =
-      '\x11' + u16(expiry >> 16) + u16(expiry & 0xFFFF) + auth_properties(options.auth_method, options.auth_data);
+  const std::string properties = '\x11' + u16(expiry >> 16) + u16(expiry & 0xFFFF) +
+                                 auth_properties(options.auth_method, options.auth_data) + options.properties;
   std::string body = wire_text("MQTT") + '\5' + static_cast<char>(flags) + u16(60);
   body += varint(properties.size()) + properties + wire_text(options.client_id);
   if (!options.user_name.empty()) body += wire_text(options.user_name);
@@ -81,18 +81,27 @@ std::string auth_packet(uint8_t reason_code, std::string_view method, std::strin
   return packet(0xF0, static_cast<char>(reason_code) + varint(properties.size()) + properties);
 }
 
-ReadAuth read_auth(std::string_view packet) {
-  ReadAuth read;
+Answer read_answer(std::string_view packet) {
+  Answer read;
   read.type = byte_at(packet, 0);
-  if (read.type != 0xF0 && read.type != 0x20) throw std::runtime_error("neither AUTH nor CONNACK");
+  if (read.type != 0xF0 && read.type != 0x20 && read.type != 0xE0) {
+    throw std::runtime_error("neither AUTH nor CONNACK nor DISCONNECT");
+  }
   size_t at = frame_of(packet).begin + (read.type == 0x20 ? 1 : 0);
   read.reason_code = byte_at(packet, at++);
+  if (at == packet.size()) return read;
   at += byte_at(packet, at) < 128 ? 1 : 2;  // the length of the properties, which go to the end
   while (at < packet.size()) {
     const uint8_t id = byte_at(packet, at++);
-    if (id == 0x15 || id == 0x16) {
+    std::string* const text = id == 0x15   ? &read.method
+                              : id == 0x16 ? &read.data
+                              : id == 0x1A ? &read.response_information
+                              : id == 0x1C ? &read.server_reference
+                              : id == 0x1F ? &read.reason_string
+                                           : nullptr;
+    if (text) {
       const size_t size = size_t{byte_at(packet, at)} << 8 | byte_at(packet, at + 1);
-      (id == 0x15 ? read.method : read.data) = packet.substr(at + 2, size);
+      *text = packet.substr(at + 2, size);
       at += 2 + size;
     } else if (id == 0x21 || id == 0x22) {  // Receive Maximum, Topic Alias Maximum
       at += 2;

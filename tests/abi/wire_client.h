@@ -17,6 +17,7 @@ struct ConnectOptions {
   bool clean_start = true;
   std::string auth_method;  // "" = none
   std::string auth_data;    // with a method
+  std::string properties;   // others, encoded
 };
 
 // Packets of version 5.0 without properties but those that are named; each may be up to 16 383 bytes.
@@ -30,13 +31,13 @@ std::string auth_packet(uint8_t reason_code, std::string_view method, std::strin
 // "ABC" as two bytes of length and the text.
 std::string wire_text(std::string_view text);
 
-// What an AUTH or a CONNACK says of enhanced authentication. Throws if `packet` is neither.
-struct ReadAuth {
-  uint8_t type = 0;  // 0xF0 or 0x20
+// What an AUTH, CONNACK or DISCONNECT says. Throws if `packet` is none of them.
+struct Answer {
+  uint8_t type = 0;  // 0xF0, 0x20 or 0xE0
   uint8_t reason_code = 0;
-  std::string method, data;
+  std::string method, data, reason_string, server_reference, response_information;
 };
-ReadAuth read_auth(std::string_view packet);
+Answer read_answer(std::string_view packet);
 
 class WireClient {
  public:

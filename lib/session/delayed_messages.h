@@ -1,0 +1,86 @@
+// Messages published to `$delayed/<seconds>/<topic>` that wait for their time. They live with the publisher's home.
+//
+// They leave in the order of their times, and those of one time in the order in which they came: so what one client
+// delays by the same stretch stays in order [MQTT-4.6.0-6].
+#pragma once
+
+#include "base/array.h"
+#include "base/slab.h"
+#include "base/status.h"
+#include "base/timer_wheel.h"
+#include "message/message.h"
+#include "message/topic.h"
+#include "session/limits.h"
+
+namespace mqttq {
+
+// Of a delay that is one, and not a Unix time.
+inline constexpr uint32_t kDelayMax_s = 42'949'669;
+
+// How long what was published to `topic` has to wait; from kDelayMax_s on its seconds are a Unix time, and one that has
+// passed is now. -1: longer than `longest_s`.
+int64_t delay_ns(const DelayedTopic& topic, uint32_t longest_s, int64_t unix_now_ms) noexcept;
+
+// How much all shards of a broker hold together.
+struct DelayedTotals {
+  std::atomic<uint32_t> messages{0};
+  std::atomic<uint64_t> bytes{0};  // of topics, properties, payloads and client ids
+  bool full(const Limits& limits) const noexcept;
+};
+
+struct DelayedMessage {
+  MessageRef message;  // its expiry counts from `due` on
+  Instant due{};
+  uint64_t serial = 0;
+  uint32_t place = 0;     // in the heap
+  Array<char> client_id;  // the publisher's; empty: the host
+};
+
+class DelayedMessages {
+ public:
+  static constexpr uint32_t kCountMax = 1u << 26;  // so that an id fits 64 bits
+
+  // Borrows all of them. publish: called for each message that is due, in their order; false: it cannot be taken now.
+  DelayedMessages(const Limits& limits, DelayedTotals& totals, TimerWheel& timers, void* user,
+                  bool (*publish)(void* user, const MessageRef& message, Instant now) noexcept) noexcept;
+  ~DelayedMessages();
+
+  // Errors: Full, NoMemory. Nothing changes on error.
+  Status add(MovingMessage& message, std::string_view client_id, Instant due) noexcept;
+  // False if there is no such message in this namespace.
+  bool cancel(NamespaceId namespace_id, SlabHandle handle) noexcept;
+  // Publishes what is due, so many at most as one turn has time for. True if there is more to do at once.
+  bool run(Instant now) noexcept;
+  void clear() noexcept;
+
+  // For walking all of them in slices, as in Slab.
+  DelayedMessage* at(uint32_t index) noexcept { return slab_.at(index); }
+  uint32_t index_end() const noexcept { return slab_.index_end(); }
+  uint32_t count() const noexcept { return slab_.count(); }
+  static SlabHandle handle(const DelayedMessage& one) noexcept { return Slab<DelayedMessage>::handle(one); }
+
+ private:
+  struct Alarm : Timer {
+    DelayedMessages* of = nullptr;
+  };
+  static uint64_t size_of(const DelayedMessage& one) noexcept;
+  static bool before(const DelayedMessage& one, const DelayedMessage& other) noexcept;
+  void set(uint32_t place, DelayedMessage& one) noexcept;
+  void sift_up(uint32_t place) noexcept;
+  void sift_down(uint32_t place) noexcept;
+  void remove(DelayedMessage& one) noexcept;
+  void arm() noexcept;
+
+  const Limits& limits_;
+  DelayedTotals& totals_;
+  TimerWheel& timers_;
+  void* const user_;
+  bool (*const publish_)(void*, const MessageRef&, Instant) noexcept;
+  Slab<DelayedMessage> slab_;
+  Array<DelayedMessage*> heap_;
+  uint64_t next_serial_ = 0;
+  Alarm alarm_;  // armed for the first; when it rings, run() is due
+  bool due_ = false;
+};
+
+}  // namespace mqttq
