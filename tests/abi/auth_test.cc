@@ -393,3 +393,28 @@ TEST_CASE("a permission is asked for again when the host has said who it is now"
     CHECK(read_answer(client.read()).type == 0xF0);
   }
 }
+
+TEST_CASE("a denied client is told why, and where to go instead", "[abi][MQTT-3.2.2-8]") {
+  Host host{2};
+  mqttq_events* events = host.open_events();
+  REQUIRE(mqttq_broker_set_access(host.get(), events, 1, 0, nullptr) == MQTTQ_OK);
+  host.start();
+  WireClient client(host.listen());
+  client.send(connect_packet({.client_id = "c"}));
+  const Taken asked = take_one(events);
+  mqttq_auth_answer answer = auth_answer();
+  answer.decision = MQTTQ_AUTH_DENY;
+  answer.reason_code = 0x87;
+  answer.server_reference = bytes("other.example");
+  CHECK(mqttq_reply_auth(host.get(), &asked.event.reply, &answer) == MQTTQ_EINVAL);  // only with 0x9C and 0x9D
+  answer.reason_code = 0x9D;
+  answer.reason_string = bytes("\xff");
+  CHECK(mqttq_reply_auth(host.get(), &asked.event.reply, &answer) == MQTTQ_EINVAL);
+  answer.reason_string = bytes("gone for good");
+  CHECK(mqttq_reply_auth(host.get(), &asked.event.reply, &answer) == MQTTQ_OK);
+  const Answer connack = read_answer(client.read());
+  CHECK(connack.reason_code == 0x9D);
+  CHECK(connack.reason_string == "gone for good");
+  CHECK(connack.server_reference == "other.example");
+  CHECK(client.read().empty());
+}

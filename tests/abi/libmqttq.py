@@ -40,7 +40,7 @@ class Limits(ctypes.Structure):
         "sessions_max", "connect_rate", "receive_maximum", "receipt_timeout_s", "inflight_max", "outbox_messages_max",
         "outbox_bytes_max", "subscriptions_max", "session_expiry_max_s", "keep_alive_max_s", "topic_alias_maximum",
         "retained_messages_max", "retained_bytes_max", "message_rate", "byte_rate", "connect_size_max",
-        "maximum_qos", "topic_alias_out_maximum")]
+        "maximum_qos", "topic_alias_out_maximum", "delayed_messages_max", "delayed_bytes_max", "delay_max_s")]
 
 
 LogFunction = ctypes.CFUNCTYPE(None, c_void_p, c_uint8, c_void_p, c_size_t)
@@ -50,7 +50,7 @@ class BrokerConfig(ctypes.Structure):
     _fields_ = [("size", c_size_t), ("shards", c_uint32), ("host_loop", c_uint32), ("mailbox_capacity", c_uint32),
                 ("log", LogFunction), ("log_user", c_void_p), ("limits", POINTER(Limits)),
                 ("features_off", c_uint32), ("exclusive_subscriptions", c_uint32), ("sys_interval_s", c_uint32),
-                ("client_events", c_uint32)]
+                ("client_events", c_uint32), ("response_information", c_char_p)]
 
 
 class Counter(ctypes.Structure):
@@ -89,7 +89,7 @@ class Event(ctypes.Structure):
 
 class AuthAnswer(ctypes.Structure):
     _fields_ = [("size", c_size_t), ("decision", c_uint32), ("reason_code", c_uint8), ("data", Bytes),
-                ("user_name", Bytes)]
+                ("user_name", Bytes), ("reason_string", Bytes), ("server_reference", Bytes)]
 
 
 EventFunction = ctypes.CFUNCTYPE(None, c_void_p, POINTER(Event))
@@ -116,13 +116,33 @@ class Client(ctypes.Structure):
                 ("waiting", c_uint64)]
 
 
+class Disconnect(ctypes.Structure):
+    _fields_ = [("size", c_size_t), ("reason_code", c_uint8), ("end_session", c_uint8), ("reason_string", Bytes),
+                ("server_reference", Bytes)]
+
+
+class Rewrite(ctypes.Structure):
+    _fields_ = [("size", c_size_t), ("ns", c_void_p), ("actions", c_uint32), ("from", Bytes), ("to", Bytes)]
+
+
+class AutoSubscription(ctypes.Structure):
+    _fields_ = [("size", c_size_t), ("ns", c_void_p), ("topic_filter", Bytes), ("qos", c_uint8),
+                ("no_local", c_uint8), ("retain_as_published", c_uint8), ("retain_handling", c_uint32)]
+
+
+class Delayed(ctypes.Structure):
+    _fields_ = [("size", c_size_t), ("id", c_uint64), ("due_ms", c_uint64), ("client_id", Bytes),
+                ("message", c_void_p)]
+
+
 # By the name that the C header gives the structure.
 STRUCTURES = {
     "mqttq_bytes": Bytes, "mqttq_error": Error, "mqttq_limits": Limits, "mqttq_broker_config": BrokerConfig,
     "mqttq_counter": Counter, "mqttq_listener_config": ListenerConfig, "mqttq_user_property": UserProperty,
     "mqttq_message_config": MessageConfig, "mqttq_reply": Reply, "mqttq_event": Event,
     "mqttq_auth_answer": AuthAnswer, "mqttq_events_config": EventsConfig, "mqttq_subscriber_config": SubscriberConfig,
-    "mqttq_route": Route, "mqttq_client": Client,
+    "mqttq_route": Route, "mqttq_client": Client, "mqttq_disconnect": Disconnect, "mqttq_rewrite": Rewrite,
+    "mqttq_auto_subscription": AutoSubscription, "mqttq_delayed": Delayed,
 }
 
 # Name without "mqttq_": result, arguments. A handle is a c_void_p.
@@ -188,7 +208,17 @@ PROTOTYPES = {
     "clients_count": (c_size_t, [_H]),
     "clients_get": (Client, [_H, c_size_t]),
     "clients_free": (None, [_H]),
-    "client_disconnect": (c_int32, [_H, _H, Bytes, c_uint8, c_int, _E]),
+    "disconnect_init": (None, [POINTER(Disconnect), c_size_t]),
+    "client_disconnect": (c_int32, [_H, _H, Bytes, POINTER(Disconnect), _E]),
+    "rewrite_init": (None, [POINTER(Rewrite), c_size_t]),
+    "broker_add_rewrite": (c_int32, [_H, POINTER(Rewrite), _E]),
+    "auto_subscription_init": (None, [POINTER(AutoSubscription), c_size_t]),
+    "broker_add_auto_subscription": (c_int32, [_H, POINTER(AutoSubscription), _E]),
+    "delayed_messages": (c_int32, [_H, _H, POINTER(c_uint64), c_size_t, POINTER(_H), _E]),
+    "delayed_count": (c_size_t, [_H]),
+    "delayed_get": (Delayed, [_H, c_size_t]),
+    "delayed_free": (None, [_H]),
+    "delayed_cancel": (c_int32, [_H, _H, c_uint64, _E]),
 }
 
 

@@ -508,6 +508,36 @@ TEST_CASE("a client is disconnected with a reason that DISCONNECT may carry", "[
   CHECK(error.status == MQTTQ_ENOTFOUND);
 }
 
+TEST_CASE("a disconnected client is told why, and where to go instead", "[abi][MQTT-3.14.2-1][MQTT-3.14.2-3]") {
+  Host host{2};
+  host.start();
+  const std::string address = host.listen();
+  mqttq_disconnect how = make(mqttq_disconnect_init);
+  how.reason_code = 0x9C;
+  how.reason_string = bytes("moving house");
+  how.server_reference = bytes("other.example");
+  const auto told = [&](std::string properties) {
+    WireClient client(address);
+    REQUIRE(client.connect({.client_id = "c", .properties = std::move(properties)}) == 0);
+    REQUIRE(mqttq_client_disconnect(host.get(), nullptr, bytes("c"), &how, nullptr) == MQTTQ_OK);
+    const Answer answer = read_answer(client.read());
+    CHECK(answer.reason_code == 0x9C);
+    return answer.reason_string + '|' + answer.server_reference;
+  };
+  CHECK(told("") == "moving house|other.example");
+  CHECK(told(std::string("\x17\x00", 2)) == "|other.example");              // no problem information
+  CHECK(told(std::string("\x27\x00\x00\x00\x22", 5)) == "|other.example");  // 34 bytes at most
+
+  WireClient client(address);
+  REQUIRE(client.connect({.client_id = "c"}) == 0);
+  how.reason_code = 0x98;
+  CHECK(mqttq_client_disconnect(host.get(), nullptr, bytes("c"), &how, nullptr) == MQTTQ_EINVAL);
+  how.server_reference = {};
+  how.reason_string = bytes("\xff");
+  CHECK(mqttq_client_disconnect(host.get(), nullptr, bytes("c"), &how, nullptr) == MQTTQ_EINVAL);
+  CHECK(client.nothing_but_ping());
+}
+
 TEST_CASE("disconnecting may end the session with it", "[abi]") {
   Host host{2};
   mqttq_events* events = host.open_events();

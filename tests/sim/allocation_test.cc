@@ -19,6 +19,7 @@ struct Circumstances {
   int64_t refusals;            // in a row
   bool broker_speaks = false;  // of what it does and who comes and goes
   bool authenticates = false;
+  bool renames = false;  // topics are rewritten, delayed, and subscribed to by themselves
 };
 
 // Two clients who do everything once, and who come back when their connection is ended.
@@ -30,6 +31,7 @@ class Life {
         reader_(world.client(world.client_id_at("reader", 0), version)),
         writer_(world.client(world.client_id_at("writer", world.shard_count() - 1), version)) {
     reader_.may_be_refused = writer_.may_be_refused = true;
+    reader_.uses_old_names = writer_.uses_old_names = world.setup().policy.rewrites.count() != 0;
     world.model().may_refuse = true;
   }
 
@@ -48,6 +50,12 @@ class Life {
       publish(writer_, {"s/1", payload(10), qos});
       publish(reader_, {"w/0", payload(10), qos});
       publish(writer_, {"r/" + std::to_string(static_cast<int>(qos)), payload(10), qos, true});
+    }
+    if (writer_.uses_old_names) {  // nobody gets them: the model knows no delay
+      for (const Qos qos : {Qos::AtMostOnce, Qos::AtLeastOnce, Qos::ExactlyOnce}) {
+        publish(writer_, {"$delayed/1/old/d", payload(5), qos, true});
+      }
+      world_.advance_ms(2000).settle();
     }
     with(reader_, [&](Client& one) { one.begin_subscribe({{"r/#", Qos::AtLeastOnce}, {"r/0", Qos::AtMostOnce}}); });
     publish(writer_, {"r/1", "", Qos::AtLeastOnce, true});
@@ -76,6 +84,7 @@ class Life {
   }
 
   void end() {
+    world_.advance_ms(2000).settle();  // what was delayed by a client that came back
     for (Client* client : {&reader_, &writer_}) {
       client->begin_disconnect(ReasonCode::Success);
       world_.settle();
@@ -126,6 +135,13 @@ bool live_with_failure(const Circumstances& how, int64_t k) {
     setup.policy.sys_interval_s = how.broker_speaks;
     setup.policy.client_events = how.broker_speaks;
     setup.authenticates = how.authenticates;
+    if (how.renames) {
+      rewrite_old_names(setup.policy);
+      setup.policy.auto_subscriptions.emplace_back(kGlobalNamespace, "auto/${client_id}",
+                                                   codec::SubscriptionOptions{Qos::AtLeastOnce});
+      setup.policy.auto_subscriptions.emplace_back(kGlobalNamespace, "$share/auto/all",
+                                                   codec::SubscriptionOptions{Qos::AtLeastOnce});
+    }
     World world(1, setup);
     Life life(world, how.version);
     {
@@ -151,11 +167,12 @@ TEST_CASE("any allocation may fail in the life of a session", "[sim]") {
   for (const Circumstances& how :
        {Circumstances{1, ProtocolVersion::V5, 1}, Circumstances{2, ProtocolVersion::V5, 1},
         Circumstances{1, ProtocolVersion::V311, 1}, Circumstances{2, ProtocolVersion::V311, 1},
-        Circumstances{2, ProtocolVersion::V5, 4}, Circumstances{2, ProtocolVersion::V5, 1, true}}) {
+        Circumstances{2, ProtocolVersion::V5, 4}, Circumstances{2, ProtocolVersion::V5, 1, true},
+        Circumstances{2, ProtocolVersion::V5, 1, false, false, true}}) {
     int64_t k = 0;
     INFO((how.broker_speaks ? "with $SYS, " : "")
          << how.shard_count << " shards, version " << static_cast<int>(how.version) << ", " << how.refusals
-         << " in a row" << (how.authenticates ? ", with a method" : ""));
+         << " in a row" << (how.authenticates ? ", with a method" : "") << (how.renames ? ", with old names" : ""));
     for (bool struck = true; struck; ++k) {
       INFO("the call " << k << " to the allocator fails");
       struck = live_with_failure(how, k);

@@ -170,9 +170,11 @@ void Client::begin_connect(const ConnectSetup& setup) {
     connect.authentication_method = SimAccess::kMethod;
     connect.authentication_data = as_bytes("some data of the client's");
   }
+  std::string will_topic;
   if (setup_.will) {
     connect.has_will = true;
-    connect.will.topic_name = setup_.will->topic_name;
+    will_topic = name_of(setup_.will->topic_name);
+    connect.will.topic_name = will_topic;
     connect.will.payload = as_bytes(setup_.will->payload);
     connect.will.qos = setup_.will->qos;
     connect.will.retain = setup_.will->retain;
@@ -210,16 +212,28 @@ void Client::settle_will(WillFate fate) {
   }
 }
 
+void rewrite_old_names(Policy& policy) {
+  policy.rewrites.add(kGlobalNamespace, TopicRewrites::kPublish | TopicRewrites::kSubscribe, "old/#", "$1");
+}
+
+// What this client calls a topic or a filter.
+std::string Client::name_of(const std::string& topic) const {
+  const SharedFilter shared = parse_shared_filter(topic);
+  if (!uses_old_names || shared.topic_filter.starts_with('$')) return topic;
+  return topic.substr(0, topic.size() - shared.topic_filter.size()) + "old/" + std::string(shared.topic_filter);
+}
+
 void Client::begin_subscribe(const std::vector<Entry>& entries, uint32_t identifier) {
   const uint16_t packet_id = next_packet_id();
   std::vector<std::byte> bytes;
   for (const Entry& entry : entries) {
     codec::SubscriptionOptions options{entry.qos, entry.no_local, entry.retain_as_published, entry.retain_handling};
     if (version_ != ProtocolVersion::V5) options = {entry.qos, false, false, codec::RetainHandling::Send};
+    const std::string name = name_of(entry.topic_filter);
     const size_t at = bytes.size();
-    bytes.resize(at + 2 + entry.topic_filter.size() + 1);
+    bytes.resize(at + 2 + name.size() + 1);
     codec::Writer writer(bytes.data() + at);
-    writer.prefixed(entry.topic_filter);
+    writer.prefixed(name);
     writer.u8(codec::encode_options(options));
     const SharedFilter shared = parse_shared_filter(entry.topic_filter);
     Subscribed asked;
@@ -245,9 +259,10 @@ void Client::begin_unsubscribe(const std::vector<std::string>& topic_filters) {
   const uint16_t packet_id = next_packet_id();
   std::vector<std::byte> bytes;
   for (const std::string& topic_filter : topic_filters) {
+    const std::string name = name_of(topic_filter);
     const size_t at = bytes.size();
-    bytes.resize(at + 2 + topic_filter.size());
-    codec::Writer(bytes.data() + at).prefixed(topic_filter);
+    bytes.resize(at + 2 + name.size());
+    codec::Writer(bytes.data() + at).prefixed(name);
     world_.model().ending(*session_, topic_filter, packet_id);
   }
   codec::UnsubscribeView unsubscribe;
@@ -288,7 +303,8 @@ void Client::send_publish(const Outgoing& outgoing, bool dup, bool alias) {
   publish.qos = message.qos;
   publish.retain = message.retain;
   publish.packet_id = outgoing.packet_id;
-  publish.topic_name = message.topic_name;
+  const std::string name = name_of(message.topic_name);
+  publish.topic_name = name;
   publish.payload = as_bytes(message.payload);
   publish.properties = message.properties;
   publish.has_message_expiry = message.expiry_s != 0;

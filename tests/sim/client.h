@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "model.h"
+#include "session/policy.h"
 
 namespace mqttq::sim {
 
@@ -56,6 +57,9 @@ struct PublishSetup {
   bool user_properties = false;
   bool alias = false;
 };
+
+// Has a broker take "old/a" for "a", in topic names and filters.
+void rewrite_old_names(Policy& policy);
 
 class Client {
  public:
@@ -101,6 +105,8 @@ class Client {
   bool acknowledges = true;
   // Refusals are what the test is about.
   bool may_be_refused = false;
+  // Names topics by what they were called once, where the broker rewrites those names: see rewrite_old_names().
+  bool uses_old_names = false;
 
   // --- what came of it
   const std::string& client_id() const noexcept { return client_id_; }
@@ -131,6 +137,7 @@ class Client {
   SimLink* link() noexcept { return link_; }
 
  private:
+  std::string name_of(const std::string& topic) const;
   enum class State : uint8_t { Idle, Connecting, Connected };
   struct Outgoing {
     enum class State : uint8_t { AwaitPuback, AwaitPubrec, AwaitPubcomp };

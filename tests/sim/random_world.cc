@@ -31,7 +31,10 @@ struct Role {
 class Run {
  public:
   Run(uint64_t seed, uint32_t refusals_in_1000)
-      : choices_(seed * 0x9E37'79B9u + 1), refusals_in_1000_(refusals_in_1000), world_(seed, setup(choices_)) {
+      : choices_(seed * 0x9E37'79B9u + 1),
+        names_(seed + 1),
+        refusals_in_1000_(refusals_in_1000),
+        world_(seed, setup(choices_)) {
     World& world = world_;
     world.model().may_refuse = refusals_in_1000 != 0;
     world.model().may_lose = lossy_;
@@ -43,6 +46,7 @@ class Run {
       Role role{};
       role.client = &world.client("c" + std::to_string(i), kVersions[below(4)]);
       role.client->may_be_refused = refusals_in_1000 != 0;
+      role.client->uses_old_names = world.setup().policy.rewrites.count() && names_.below(2);
       role.group = chance(250) ? kGroupFilters[below(std::size(kGroupFilters))] : nullptr;
       role.durable = chance(600);
       role.expiry_s = chance(200) ? 30 : chance(500) ? 100'000 : kSessionExpiryNever;
@@ -81,6 +85,7 @@ class Run {
     setup.policy.shared.set_default(static_cast<SharedStrategy>(below(6)));
     setup.policy.sys_interval_s = chance(500) ? 1 + below(10) : 0;
     setup.policy.client_events = chance(500);
+    if (names_.below(3) == 0) rewrite_old_names(setup.policy);
     lossy_ = chance(100);
     if (lossy_) {
       setup.limits.outbox_bytes_max = 200 + below(2000);
@@ -236,6 +241,7 @@ class Run {
   }
 
   Random choices_;
+  Random names_;  // choices about old names, apart from the others, so that a seed is the run that it was
   const uint32_t refusals_in_1000_;
   bool lossy_ = false;
   World world_;

@@ -116,6 +116,7 @@ void World::require_empty() {
   require(connection_count() == 0, "connections are left at the end");
   require(session_count() == 0, "sessions are left at the end");
   for (const auto& core : cores_) require(core->groups().count() == 0, "shared groups are left at the end");
+  for (const auto& core : cores_) require(core->delayed().count() == 0, "delayed messages are left at the end");
   router_.for_each_filter([this](const Filter& filter) { fail("a filter is left: " + std::string(filter.text())); });
 }
 

@@ -182,4 +182,23 @@ TEST_CASE("what does not begin with $share/ is not shared", "[topic]") {
   }
 }
 
+TEST_CASE("a delayed topic is taken apart, or is none", "[topic]") {
+  using Kind = DelayedTopic::Kind;
+  const DelayedTopic good = parse_delayed_topic("$delayed/15/a/b");
+  CHECK(good.kind == Kind::Delayed);
+  CHECK(good.seconds == 15);
+  CHECK(good.topic_name == "a/b");
+  CHECK(parse_delayed_topic("$delayed/0//").topic_name == "/");
+  CHECK(parse_delayed_topic("$delayed/18446744073709551615/a").seconds == UINT64_MAX);
+  for (const char* plain : {"a", "$delayed", "$delayedx/1/a", "$SYS/x", "a/$delayed/1/b"}) {
+    CHECK(parse_delayed_topic(plain).kind == Kind::NotDelayed);
+    CHECK(parse_delayed_topic(plain).topic_name == plain);
+  }
+  for (const char* wrong :
+       {"$delayed/", "$delayed/1", "$delayed/1/", "$delayed//a", "$delayed/-1/a", "$delayed/1.5/a", "$delayed/ 1/a",
+        "$delayed/x/a", "$delayed/18446744073709551616/a", "$delayed/+1/a", "$delayed/1/$delayed/1/a"}) {
+    CHECK(parse_delayed_topic(wrong).kind == Kind::Invalid);
+  }
+}
+
 }  // namespace mqttq

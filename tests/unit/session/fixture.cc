@@ -288,6 +288,26 @@ Lines describe(Bytes bytes, ProtocolVersion version) {
   return lines;
 }
 
+std::vector<std::string> reason_strings(Bytes bytes, ProtocolVersion version) {
+  std::vector<std::string> texts;
+  for (; !bytes.empty(); bytes = bytes.subspan(codec::scan_frame(bytes).size)) {
+    const codec::Frame frame = codec::scan_frame(bytes);
+    const Bytes packet = bytes.first(frame.size);
+    switch (frame.type) {
+      case PacketType::Connack: texts.emplace_back(codec::decode_connack(packet, version)->reason_string); break;
+      case PacketType::Puback:
+      case PacketType::Pubrec:
+      case PacketType::Pubrel:
+      case PacketType::Pubcomp: texts.emplace_back(codec::decode_ack(packet, version)->reason_string); break;
+      case PacketType::Suback:
+      case PacketType::Unsuback: texts.emplace_back(codec::decode_suback(packet, version)->reason_string); break;
+      case PacketType::Disconnect: texts.emplace_back(codec::decode_disconnect(packet, version)->reason_string); break;
+      default: texts.emplace_back(); break;
+    }
+  }
+  return texts;
+}
+
 // --- the client
 
 codec::ConnectView connect_as(std::string_view client_id, bool clean_start, uint32_t session_expiry_s) {

@@ -184,4 +184,7 @@ class TestClient {
 // The packets of `bytes` as lines; what is not a packet of a server becomes "? hexadecimal".
 Lines describe(Bytes bytes, ProtocolVersion version);
 
+// The Reason String of each packet of a server in `bytes`, empty where it has none.
+std::vector<std::string> reason_strings(Bytes bytes, ProtocolVersion version = ProtocolVersion::V5);
+
 }  // namespace mqttq

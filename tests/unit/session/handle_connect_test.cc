@@ -1,4 +1,5 @@
 // CONNECT as the broker acts on it: who is let in, under which name, with which session.
+#include <algorithm>
 #include <catch2/catch_test_macros.hpp>
 #include <set>
 
@@ -19,6 +20,7 @@ class TestAccess final : public AccessControl {
   Verdict connect(const ConnectQuestion& question) noexcept override {
     asked.push_back(question.ticket);
     user_name = question.user_name ? std::string(*question.user_name) : "-";
+    client_ids.emplace_back(question.client_id);
     return connects;
   }
   Verdict act(const ActionQuestion&) noexcept override { return Verdict::Allow; }
@@ -26,6 +28,7 @@ class TestAccess final : public AccessControl {
   Verdict connects = Verdict::Pending;
   std::vector<AccessTicket> asked;
   std::string user_name;
+  std::vector<std::string> client_ids;
 };
 
 codec::ConnackView connack_of(const std::vector<std::byte>& bytes, ProtocolVersion version) {
@@ -602,6 +605,90 @@ TEST_CASE("the server's keep alive takes the place of a longer one, or of none",
   codec::ConnectView connect = connect_as("a");
   connect.keep_alive_s = 10;
   CHECK_FALSE(connack_of(shorter.connect(connect).said_bytes(), V5).server_keep_alive_s);
+}
+
+// --- what is said besides
+
+TEST_CASE("a client that asks for it is told where its responses should go", "[session][MQTT-3.1.2-28]") {
+  TestSetup setup;
+  setup.policy.response_information = TextTemplate("responses/${client_id}/${user_name}");
+  TestBroker broker(setup);
+  const auto told = [&](std::string_view client_id, bool asks) {
+    TestClient client(broker);
+    codec::ConnectView connect = connect_as(client_id);
+    connect.user_name = "u";
+    connect.request_response_information = asks;
+    client.connect(connect);
+    const std::vector<std::byte> bytes = client.said_bytes();
+    return std::string(connack_of(bytes, V5).response_information);
+  };
+  CHECK(told("c", true) == "responses/c/u");
+  CHECK(told("c", false).empty());
+  CHECK(told("a/b", true).empty());  // another's topic could come of it
+}
+
+TEST_CASE("a refused client is told why, and where to go instead", "[session][MQTT-3.1.2-29][MQTT-3.2.2-19]") {
+  TestAccess access;
+  TestSetup setup;
+  setup.access = &access;
+  TestBroker broker(setup);
+  const auto refused = [&](bool asks, uint32_t packet_size_max) {
+    TestClient client(broker);
+    codec::ConnectView connect = connect_as("c");
+    connect.request_problem_information = asks;
+    connect.maximum_packet_size = packet_size_max;
+    client.connect(connect);
+    AccessAnswer answer;
+    answer.reason = ReasonCode::ServerMoved;
+    answer.reason_string = "the house is full";
+    answer.server_reference = "other.example:1883";
+    broker.answer(access.asked.back(), answer);
+    const std::vector<std::byte> bytes = client.said_bytes();
+    const codec::ConnackView connack = connack_of(bytes, V5);
+    CHECK(connack.reason_code == ReasonCode::ServerMoved);
+    CHECK(client.closed());
+    return std::pair(std::string(connack.reason_string), std::string(connack.server_reference));
+  };
+  const std::string text = "the house is full", other = "other.example:1883";
+  CHECK(refused(true, 0) == std::pair(text, other));
+  CHECK(refused(false, 0) == std::pair(std::string(), other));
+  const auto reference_only = static_cast<uint32_t>(5 + 3 + other.size());
+  CHECK(refused(true, reference_only) == std::pair(std::string(), other));
+  CHECK(refused(true, reference_only - 1) == std::pair(std::string(), std::string()));
+}
+
+TEST_CASE("what the broker itself refuses in CONNACK has its reason string", "[session]") {
+  TestSetup setup;
+  setup.limits.topic_levels_max = 2;
+  TestBroker broker(setup);
+  const auto said_to = [&](const codec::ConnectView& connect) {
+    TestClient client(broker);
+    client.connect(connect);
+    const std::vector<std::byte> bytes = client.said_bytes();
+    return describe(bytes, V5)[0] + ' ' + reason_strings(bytes)[0];
+  };
+  CHECK(said_to(with_will(connect_as("c"), "a/b/c", "")) == "CONNACK 90 " + std::string(to_text(Detail::TopicTooDeep)));
+  CHECK(said_to(with_will(connect_as("c"), "$x", "")) ==
+        "CONNACK 90 " + std::string(to_text(Detail::WillTopicOfServer)));
+  codec::ConnectView method = connect_as("c");
+  method.authentication_method = "SCRAM";
+  CHECK(said_to(method) == "CONNACK 8c " + std::string(to_text(Detail::MethodUnknown)));
+}
+
+TEST_CASE("a client without a name is asked about by the name that it then has", "[session][MQTT-3.1.3-7]") {
+  TestAccess access;
+  TestSetup setup = shards(3);
+  setup.access = &access;
+  TestBroker broker(setup);
+  for (int i = 0; i < 10; ++i) {
+    TestClient client(broker, V5, static_cast<uint32_t>(i % 3));
+    client.connect(connect_as(""));
+    broker.answer(access.asked.back(), Verdict::Allow);
+    const std::vector<std::byte> bytes = client.said_bytes();
+    CHECK(std::string(connack_of(bytes, V5).assigned_client_id) == access.client_ids.back());
+  }
+  std::sort(access.client_ids.begin(), access.client_ids.end());
+  CHECK(std::unique(access.client_ids.begin(), access.client_ids.end()) == access.client_ids.end());
 }
 
 }  // namespace mqttq

@@ -332,16 +332,199 @@ TEST_CASE("a publish waits for the host's permission, which is asked once for a 
   CHECK(client.said() == Lines{"PUBACK #3 87"});
 }
 
-TEST_CASE("Request Problem Information 0 leaves reason codes as they are, and there is no text besides",
-          "[session][MQTT-3.1.2-29]") {
+TEST_CASE("who asks for problem information is told why in words, and nobody else",
+          "[session][MQTT-3.1.2-29][MQTT-3.4.2-1][MQTT-3.9.2-1]") {
+  TestSetup setup;
+  setup.limits.retained_messages_max = 1;
+  setup.limits.subscriptions_max = 1;
+  TestBroker broker(setup);
+  for (const bool asks : {true, false}) {
+    TestClient client(broker);
+    codec::ConnectView connect = connect_as("a");
+    connect.request_problem_information = asks;
+    client.accepted(connect).publish("$SYS/x", "x", kQos1, 1).publish("$SYS/x", "x", kQos2, 2);
+    client.publish("one", "x", kQos1, 3, true).publish("two", "x", kQos1, 4, true);
+    client.subscribe(5, {{"a", kQos1}, {"b", kQos1}, {"c/#d", kQos1}}).unsubscribe(6, {"none"});
+    client.ack(PacketType::Pubrel, 9).raw("30 04 00 01 '+' 00");
+    const std::vector<std::byte> said = client.said_bytes();
+    CHECK(describe(said, V5) == Lines{"PUBACK #1 87", "PUBREC #2 87", "PUBACK #3", "PUBACK #4 97", "SUBACK #5 01 97 8f",
+                                      "UNSUBACK #6 11", "PUBCOMP #9 92", "DISCONNECT 90"});
+    const Lines texts = reason_strings(said);
+    REQUIRE(texts.size() == 8);
+    const std::vector<Detail> why = {Detail::SysTopic,          Detail::SysTopic, Detail::None, Detail::RetainedFull,
+                                     Detail::SubscriptionsFull, Detail::None,     Detail::None, Detail::NotATopicName};
+    for (size_t k = 0; k < why.size(); ++k) CHECK(texts[k] == (asks ? to_text(why[k]) : std::string_view()));
+  }
+}
+
+TEST_CASE("a reason string is left out where it would not fit",
+          "[session][MQTT-3.4.2-2][MQTT-3.5.2-2][MQTT-3.9.2-1][MQTT-3.14.2-3][MQTT-3.1.2-24]") {
+  const std::string_view text = to_text(Detail::SysTopic);
+  for (const uint32_t size :
+       {40u, static_cast<uint32_t>(5 + 1 + 3 + text.size()) - 1, static_cast<uint32_t>(5 + 1 + 3 + text.size())}) {
+    TestBroker broker;
+    TestClient client(broker);
+    codec::ConnectView connect = connect_as("a");
+    connect.maximum_packet_size = size;
+    client.accepted(connect).publish("$SYS/x", "x", kQos1, 1).publish("$SYS/x", "x", kQos2, 2);
+    client.subscribe(3, {{"b#"}}).raw("30 04 00 01 '+' 00");
+    const std::vector<std::byte> said = client.said_bytes();
+    CHECK(describe(said, V5) == Lines{"PUBACK #1 87", "PUBREC #2 87", "SUBACK #3 8f", "DISCONNECT 90"});
+    const Lines texts = reason_strings(said);
+    const bool fits = size == 5 + 1 + 3 + text.size();
+    CHECK(texts[0] == (fits ? text : std::string_view()));
+    CHECK(texts[1] == texts[0]);
+    CHECK(texts[2].empty());
+    CHECK(texts[3].empty());
+  }
+}
+
+TEST_CASE("an answer that waits for another keeps its words", "[session]") {
   TestBroker broker;
+  broker.log().held = true;
+  TestClient durable(broker), client(broker);
+  durable.accepted(connect_as("d", true, 100)).subscribed("t", kQos1);
+  client.accepted(connect_as("a")).publish("t", "x", kQos1, 1).publish("$SYS/x", "x", kQos1, 2);
+  CHECK(client.said() == Lines{});
+  broker.log().held = false;
+  broker.wake(1);
+  broker.settle();
+  const std::vector<std::byte> said = client.said_bytes();
+  CHECK(describe(said, V5) == Lines{"PUBACK #1", "PUBACK #2 87"});
+  CHECK(reason_strings(said) == Lines{"", std::string(to_text(Detail::SysTopic))});
+}
+
+// --- rewritten and delayed
+
+TEST_CASE("a topic is rewritten first, and authorised, retained and routed as what it is then", "[session]") {
+  TestAccess access;
+  access.acts = Verdict::Allow;
+  TestSetup setup;
+  setup.access = &access;
+  setup.policy.rewrites.add(0, TopicRewrites::kPublish, "old/+/#", "new/$2/${client_id}/$1");
+  setup.policy.rewrites.add(0, TopicRewrites::kPublish, "deep/#", "x/x/x/x/$1");
+  setup.limits.topic_levels_max = 4;
+  TestBroker broker(setup);
+  TestClient listener(broker), client(broker), late(broker), other(broker);
+  listener.accepted(connect_as("listener")).subscribed("#", kQos1);
+  client.accepted(connect_as("c"));
+  access.topics.clear();
+  client.publish("old/1/2", "x", kQos1, 1, true).publish("$delayed/0/old/3/4", "y", kQos1, 2).publish("new/old", "z");
+  CHECK(client.said() == Lines{"PUBACK #1", "PUBACK #2"});
+  CHECK(access.topics == std::vector<std::string>{"new/2/c/1", "new/4/c/3", "new/old"});
+  CHECK(listener.said() ==
+        Lines{"PUBLISH new/2/c/1 'x' qos1 #1", "PUBLISH new/4/c/3 'y' qos1 #2", "PUBLISH new/old 'z'"});
+  late.accepted(connect_as("late")).subscribe(1, {{"#", kQos1}});
+  CHECK(late.said() == Lines{"SUBACK #1 01", "PUBLISH new/2/c/1 'x' qos1 #1 retain"});
+  // An alias stands for what the client named.
+  client.raw("30 0d 00 07 'old/1/2' 03 23 00 01").raw("30 06 00 00 03 23 00 01");
+  CHECK(listener.said() == Lines{"PUBLISH new/2/c/1 ''", "PUBLISH new/2/c/1 ''"});
+  const std::vector<std::byte> deep = client.publish("deep/a", "x").said_bytes();
+  CHECK(describe(deep, V5) == Lines{"DISCONNECT 90"});
+  CHECK(reason_strings(deep)[0] == to_text(Detail::TopicTooDeep));
+  other.accepted(connect_as("a/b"));
+  const std::vector<std::byte> unfit = other.publish("old/1/2", "x").said_bytes();
+  CHECK(describe(unfit, V5) == Lines{"DISCONNECT 90"});
+  CHECK(reason_strings(unfit)[0] == to_text(Detail::RewriteImpossible));
+  CHECK(listener.said() == Lines{});
+}
+
+TEST_CASE("a delayed message is answered at once, and published when its time has come", "[session]") {
+  for (const uint32_t shard_count : {1u, 2u}) {
+    TestBroker broker(shards(shard_count));
+    for (const ProtocolVersion version : {V311, V5}) {
+      TestClient listener(broker), client(broker, version), late(broker);
+      listener.accepted(connect_as("listener")).subscribed("#", kQos2);
+      client.accepted(connect_as(broker.client_id_at(shard_count - 1)));
+      client.publish("$delayed/10/a", "0").publish("$delayed/10/a", "1", kQos1, 1, true);
+      client.publish("$delayed/10/a", "2", kQos2, 2).ack(PacketType::Pubrel, 2);
+      client.publish("$delayed/5/b", "first", kQos1, 3).publish("$delayed/0/c", "now", kQos1, 4);
+      CHECK(client.said() == Lines{"PUBACK #1", "PUBREC #2", "PUBCOMP #2", "PUBACK #3", "PUBACK #4"});
+      client.disconnect();  // it need not stay
+      CHECK(listener.said() == Lines{"PUBLISH c 'now' qos1 #1"});
+      broker.advance_ms(4'900);
+      CHECK(listener.said() == Lines{});
+      broker.advance_ms(200);
+      CHECK(listener.said() == Lines{"PUBLISH b 'first' qos1 #2"});
+      late.accepted(connect_as("late")).subscribed("a", kQos1);
+      CHECK(late.said() == Lines{});  // it is retained when it is published
+      broker.advance_s(5);
+      CHECK(listener.said() == Lines{"PUBLISH a '0'", "PUBLISH a '1' qos1 #3", "PUBLISH a '2' qos2 #4"});
+      TestClient later(broker);
+      later.accepted(connect_as("later")).subscribe(1, {{"a", kQos1}});
+      CHECK(later.said() == Lines{"SUBACK #1 01", "PUBLISH a '1' qos1 #1 retain"});
+      later.publish("a", "", kQos0, 0, true);
+    }
+  }
+}
+
+TEST_CASE("a delayed message expires so long after it is published", "[session]") {
+  TestBroker broker;
+  TestClient listener(broker), client(broker);
+  listener.accepted(connect_as("listener")).subscribed("a", kQos1);
+  client.accepted(connect_as("c"));
+  codec::PublishView publish;
+  publish.topic_name = "$delayed/10/a";
+  publish.has_message_expiry = true;
+  publish.message_expiry_s = 5;
+  client.publish(publish);
+  broker.advance_s(11);
+  CHECK(listener.said() == Lines{"PUBLISH a '' expiry=4"});
+}
+
+TEST_CASE("what is delayed needs the permission for the topic it is going to have", "[session]") {
+  TestAccess access;
+  TestSetup setup;
+  setup.access = &access;
+  TestBroker broker(setup);
   TestClient client(broker);
-  codec::ConnectView connect = connect_as("a");
-  connect.request_problem_information = false;
-  client.accepted(connect).publish("$SYS/x", "x", kQos1, 1).publish("$SYS/x", "x", kQos2, 2);
-  client.ack(PacketType::Pubrel, 9).subscribe(3, {{"a/#b"}}).unsubscribe(4, {"none"});
-  CHECK(client.said_bytes() ==
-        hex("40 03 00 01 87  50 03 00 02 87  70 03 00 09 92  90 04 00 03 00 8f  b0 04 00 04 00 11"));
+  client.accepted(connect_as("c")).publish("$delayed/10/secret", "x", kQos1, 1);
+  CHECK(access.topics == std::vector<std::string>{"secret"});
+  CHECK(client.publish("$delayed/10/$SYS/broker/x", "x", kQos1, 2).said() == Lines{"PUBACK #1 87", "PUBACK #2 87"});
+  CHECK(broker.core().delayed().count() == 0);
+}
+
+TEST_CASE("a delay that is none, or too long, ends the connection like any topic name that is none", "[session]") {
+  TestSetup setup;
+  setup.limits.delay_max_s = 100;
+  setup.policy.unix_offset_ms = 1'700'000'000'000 - 1'000'000;  // the test's clock begins at 1000 s
+  TestBroker broker(setup);
+  const auto said_to = [&](const char* topic) {
+    TestClient client(broker);
+    const std::vector<std::byte> said = client.accepted(connect_as("c")).publish(topic, "x", kQos1, 1).said_bytes();
+    return describe(said, V5)[0] + ' ' + reason_strings(said)[0];
+  };
+  const std::string no_delay = "DISCONNECT 90 " + std::string(to_text(Detail::DelayNotUnderstood));
+  const std::string too_long = "DISCONNECT 90 " + std::string(to_text(Detail::DelayTooLong));
+  for (const char* topic : {"$delayed/x/a", "$delayed/-1/a", "$delayed/5", "$delayed/5/", "$delayed/1/$delayed/1/a"}) {
+    CHECK(said_to(topic) == no_delay);
+  }
+  for (const char* topic : {"$delayed/101/a", "$delayed/42949669/a", "$delayed/1700000101/a"}) {
+    CHECK(said_to(topic) == too_long);
+  }
+  CHECK(said_to("$delayed/5/a/+") == "DISCONNECT 90 " + std::string(to_text(Detail::NotATopicName)));
+  CHECK(said_to("$delayed/100/a") == "PUBACK #1 ");
+  CHECK(said_to("$delayed/1700000100/a") == "PUBACK #1 ");
+  CHECK(broker.core().delayed().count() == 2);
+  broker.advance_s(101);
+  CHECK(broker.core().delayed().count() == 0);
+}
+
+TEST_CASE("over its bounds a delayed message is refused, and what is there stays", "[session]") {
+  TestSetup setup;
+  setup.limits.delayed_messages_max = 1;
+  TestBroker broker(setup);
+  TestClient listener(broker), client(broker), old(broker, V311);
+  listener.accepted(connect_as("listener")).subscribed("#", kQos1);
+  client.accepted(connect_as("c")).publish("$delayed/9/a", "1", kQos1, 1).publish("$delayed/9/a", "2", kQos1, 2);
+  client.publish("$delayed/9/a", "3", kQos2, 2).publish("$delayed/9/a", "4");
+  CHECK(client.said() == Lines{"PUBACK #1", "PUBACK #2 97", "PUBREC #2 97"});
+  CHECK(broker.counter(&Counters::publishes_refused) == 3);
+  old.accepted(connect_as("old")).publish("$delayed/9/a", "5", kQos1, 1);
+  CHECK(old.said() == Lines{"closed"});  // 3.x cannot be told
+  broker.advance_s(10);
+  CHECK(listener.said() == Lines{"PUBLISH a '1' qos1 #1"});
+  CHECK(client.publish("$delayed/9/a", "6", kQos2, 2).said() == Lines{"PUBREC #2"});
 }
 
 // --- topic aliases

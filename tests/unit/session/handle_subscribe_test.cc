@@ -598,4 +598,133 @@ TEST_CASE("an exclusive filter is as good as what stands behind its prefix, and 
   CHECK(other.accepted(connect_as("a")).subscribe(1, {{"$exclusive/t"}}).said() == Lines{"SUBACK #1 8f"});
 }
 
+// --- rewritten filters
+
+TEST_CASE("a filter is rewritten before anything else, and unsubscribed by the name the client gave it", "[session]") {
+  TestAccess access;
+  TestSetup setup;
+  setup.access = &access;
+  setup.policy.exclusive_subscriptions = true;
+  setup.policy.rewrites.add(0, TopicRewrites::kSubscribe, "old/#", "new/$1");
+  setup.policy.rewrites.add(0, TopicRewrites::kSubscribe, "open/+", "secret/$1");
+  setup.policy.rewrites.add(0, TopicRewrites::kSubscribe, "bad/#", "$1/x");
+  TestBroker broker(setup);
+  TestClient client(broker), publisher(broker);
+  publisher.accepted(connect_as("p"));
+  client.accepted(connect_as("c"));
+  client.subscribe(1,
+                   {{"old/+/x", kQos1}, {"$share/g/old/s", kQos1}, {"$exclusive/old/e", kQos1}, {"open/a"}, {"bad/#"}});
+  CHECK(client.said() == Lines{"SUBACK #1 01 01 01 87 8f"});
+  for (const char* topic : {"new/1/x", "new/s", "new/e", "old/1/x", "old/s", "old/e"}) publisher.publish(topic, "x");
+  CHECK(client.said() == Lines{"PUBLISH new/1/x 'x'", "PUBLISH new/s 'x'", "PUBLISH new/e 'x'"});
+  client.unsubscribe(2, {"old/+/x", "$share/g/old/s", "$exclusive/old/e", "old/none", "bad/#"});
+  CHECK(client.said() == Lines{"UNSUBACK #2 00 00 00 11 11"});
+  CHECK(broker.core().find_session(0, "c")->subscription_count() == 0);
+  CHECK(broker.core().find_session(0, "c")->membership_count() == 0);
+}
+
+// --- automatic subscriptions
+
+TEST_CASE("every client has the automatic subscriptions from its CONNACK on", "[session]") {
+  TestSetup setup;
+  codec::SubscriptionOptions quiet{kQos2, true, false, RetainHandling::DoNotSend};
+  setup.policy.auto_subscriptions.emplace_back(0, "to/${client_id}/#", codec::SubscriptionOptions{kQos1});
+  setup.policy.auto_subscriptions.emplace_back(0, "all", quiet);
+  setup.policy.auto_subscriptions.emplace_back(0, "$share/g/work", codec::SubscriptionOptions{kQos1});
+  setup.policy.auto_subscriptions.emplace_back(5, "of/another/namespace", codec::SubscriptionOptions{});
+  for (const uint32_t shard_count : {1u, 2u}) {
+    setup.shard_count = shard_count;
+    TestBroker broker(setup);
+    TestClient publisher(broker);
+    publisher.accepted(connect_as("p/p"));  // cannot stand in a filter: it does without
+    publisher.publish("to/c/kept", "r", kQos1, 1, true).publish("all", "r", kQos1, 2, true);
+    for (const ProtocolVersion version : {V311, V5}) {
+      TestClient client(broker, version);
+      client.connect(connect_as("c"));
+      CHECK(client.said() == Lines{"CONNACK 00", "PUBLISH to/c/kept 'r' qos1 #1 retain"});
+      publisher.publish("to/c/x", "1", kQos2, 3).ack(PacketType::Pubrel, 3).publish("to/d", "2").publish("all", "3");
+      CHECK(client.said() == Lines{"PUBLISH to/c/x '1' qos1 #2", "PUBLISH all '3'"});
+      client.publish("all", "own");
+      CHECK(client.said() == Lines{});  // No Local is the broker's word, in every version
+      CHECK(client.unsubscribe(1, {"all"}).said().size() == 1);
+      publisher.publish("all", "4");
+      CHECK(client.said() == Lines{});
+      client.disconnect();
+      TestClient again(broker, version);
+      again.connect(connect_as("c")).said();
+      publisher.publish("all", "5");
+      CHECK(again.said() == Lines{"PUBLISH all '5'"});
+      again.disconnect();
+    }
+  }
+}
+
+TEST_CASE("members by automatic subscription share what comes", "[session]") {
+  TestSetup setup = shards(2);
+  setup.policy.auto_subscriptions.emplace_back(0, "$share/g/work", codec::SubscriptionOptions{kQos1});
+  TestBroker broker(setup);
+  TestClient one(broker), two(broker);
+  one.accepted(connect_as(broker.client_id_at(0)));
+  two.accepted(connect_as(broker.client_id_at(1)));
+  TestClient publisher(broker);
+  publisher.accepted(connect_as("p"));
+  for (int i = 0; i < 9; ++i) publisher.publish("work", "x");
+  CHECK(one.said().size() == 3);
+  CHECK(two.said().size() == 3);
+  CHECK(publisher.said().size() == 3);  // it has the subscription too
+}
+
+TEST_CASE("a session keeps the subscription that it has", "[session]") {
+  TestSetup setup;
+  setup.policy.auto_subscriptions.emplace_back(0, "a", codec::SubscriptionOptions{kQos1});
+  TestBroker broker(setup);
+  TestClient first(broker), second(broker), publisher(broker);
+  publisher.accepted(connect_as("p")).publish("a", "r", kQos1, 1, true);
+  publisher.said();
+  first.connect(connect_as("c", true, 100));
+  CHECK(first.said() == Lines{"CONNACK 00", "PUBLISH a 'r' qos1 #1 retain"});
+  first.ack(PacketType::Puback, 1).subscribe(2, {{"a", kQos0, false, false, RetainHandling::DoNotSend}}, 7);
+  first.disconnect();
+  CHECK(second.connect(connect_as("c", false, 100)).said() ==
+        Lines{"CONNACK 00 present"});  // not the retained one again
+  publisher.publish("a", "x", kQos1, 2);
+  CHECK(second.said() == Lines{"PUBLISH a 'x' sub=7"});
+}
+
+TEST_CASE("an automatic subscription needs no permission, and no room that is not there", "[session]") {
+  TestAccess access;
+  TestSetup setup;
+  setup.access = &access;
+  setup.limits.subscriptions_max = 1;
+  setup.policy.auto_subscriptions.emplace_back(0, "secret", codec::SubscriptionOptions{});
+  setup.policy.auto_subscriptions.emplace_back(0, "more", codec::SubscriptionOptions{});
+  setup.policy.auto_subscriptions.emplace_back(0, "$share/g/more", codec::SubscriptionOptions{});
+  TestBroker broker(setup);
+  TestClient client(broker);
+  client.accepted(connect_as("c"));
+  client.publish("secret/no", "x").publish("more", "x").publish("x", "x");
+  CHECK(client.said() == Lines{});
+  CHECK(broker.core().find_session(0, "c")->subscription_count() == 1);
+  CHECK(broker.core().find_session(0, "c")->membership_count() == 0);
+}
+
+TEST_CASE("an automatic subscription that cannot be is refused as it is set", "[session]") {
+  const auto refused = [](std::string_view filter, bool no_local = false) {
+    try {
+      AutoSubscription(0, filter, {kQos0, no_local});
+    } catch (const std::invalid_argument& failure) {
+      return std::string(failure.what());
+    }
+    return std::string("taken");
+  };
+  CHECK(refused("a/${client_id}/#") == "taken");
+  CHECK(refused("$share/g/${client_id}") == "taken");
+  CHECK(refused("a/#/b") == "topic_filter: not a topic filter");
+  CHECK(refused("") == "topic_filter: not a topic filter");
+  CHECK(refused("$share/g") == "topic_filter: not a topic filter");
+  CHECK(refused("a/${client}") == "topic_filter: ${client_id} and ${user_name} are what can be filled in");
+  CHECK(refused("$exclusive/a") == "topic_filter: $exclusive/, which one client alone can have");
+  CHECK(refused("$share/g/a", true) == "no_local: not for a shared subscription");
+}
+
 }  // namespace mqttq

@@ -212,4 +212,64 @@ TEST_CASE_METHOD(WillTest, "a DISCONNECT that is no good closes the connection a
   CHECK(reason.accepted(connect_as("c")).raw("e0 01 01").said() == Lines{"DISCONNECT 82", "closed"});
 }
 
+// --- whether it may be published
+
+namespace {
+
+// Answers about connecting at once, and about publishing as it is told to.
+class WillAccess final : public AccessControl {
+ public:
+  Verdict connect(const ConnectQuestion&) noexcept override { return Verdict::Allow; }
+  Verdict act(const ActionQuestion& question) noexcept override {
+    asked.push_back(question.ticket);
+    questions.push_back(std::string(question.client_id) + ' ' + std::string(question.user_name) + ' ' +
+                        std::string(question.topic) + (question.retain ? " retain" : ""));
+    return acts;
+  }
+  Verdict acts = Verdict::Pending;
+  std::vector<AccessTicket> asked;
+  std::vector<std::string> questions;
+};
+
+}  // namespace
+
+TEST_CASE("a client is let in with a will that it may publish, and not with another", "[session]") {
+  for (const uint32_t shard_count : {1u, 2u}) {
+    WillAccess access;
+    TestSetup setup = shards(shard_count);
+    setup.access = &access;
+    setup.policy.rewrites.add(0, TopicRewrites::kPublish, "last/+", "will/$1/${user_name}");
+    TestBroker broker(setup);
+    const std::string client_id = broker.client_id_at(shard_count - 1);  // it moves first
+    codec::ConnectView connect = with_will(connect_as(client_id), "last/words", "gone", kQos0, true);
+    connect.user_name = "u";
+    TestClient client(broker), other(broker), impatient(broker), old(broker, V311);
+    client.connect(connect).ping();
+    CHECK(client.said() == Lines{});
+    REQUIRE(access.questions == std::vector<std::string>{client_id + " u will/words/u retain"});
+    broker.answer(access.asked[0], Verdict::Allow);
+    CHECK(client.said() == Lines{"CONNACK 00", "PINGRESP"});
+
+    other.connect(connect);
+    broker.answer(access.asked.back(), Verdict::Deny);
+    const std::vector<std::byte> denied = other.said_bytes();
+    CHECK(describe(denied, V5) == Lines{"CONNACK 87"});
+    CHECK(reason_strings(denied)[0] == to_text(Detail::WillDenied));
+    CHECK(other.closed());
+    CHECK(client.ping().said() == Lines{"PINGRESP"});  // nothing was taken over
+    old.connect(connect);
+    broker.answer(access.asked.back(), Verdict::Deny);
+    CHECK(old.said() == Lines{"CONNACK 87", "closed"});
+    impatient.connect(connect);
+    broker.advance_s(11);
+    CHECK(impatient.said() == Lines{"CONNACK 87", "closed"});  // no answer in time
+
+    access.acts = Verdict::Allow;
+    TestClient watcher(broker);
+    watcher.accepted(connect_as("watcher")).subscribed("#", kQos0);
+    client.drop();
+    CHECK(watcher.said() == Lines{"PUBLISH will/words/u 'gone'"});
+  }
+}
+
 }  // namespace mqttq
