@@ -31,7 +31,8 @@ VERSIONS = (
     ("MQTT 5.0", "MQTT", "docs/conformance/mqtt5.tsv"),
     ("MQTT 3.1.1", "MQTT311", "docs/conformance/mqtt311.tsv"),
 )
-BINDS = ("server", "client", "both", "-")
+# bridge: a server that connects to other servers as well, which this one does not.
+BINDS = ("server", "client", "both", "bridge", "-")
 
 TAG = re.compile(r"\[(MQTT(?:311)?-\d+\.\d+\.\d+-\d+)\]")
 # Whatever looks meant as a tag; what of it is not a TAG is a slip of the pen.
@@ -353,7 +354,7 @@ def render(versions, proofs, uncounted):
         alone = sum(by_codec_alone(proofs[statement.id]) for statement in proved)
         numbers = (len(statements), bound, len(proved), alone, len(owed), len(rest))
         counts.append([title] + [str(number) for number in numbers])
-    heads = ["Version", "Statements", "Bind a server", "Proved", "of these by codec", "Owed", "Bind no server"]
+    heads = ["Version", "Statements", "Bind a server", "Proved", "of these by codec", "Owed", "Not of this server"]
     lines += table(heads, counts)
     if uncounted:
         lines += ["Not counted, since they are hidden, skipped or allowed to fail:", ""]
@@ -372,7 +373,7 @@ def render(versions, proofs, uncounted):
         if owed:
             lines += ["These bind a server and have no test.", ""]
             lines += table(["Statement", "Binds", "Summary"], [[s.id, s.binds, cell(s.summary)] for s in owed])
-        lines += [f"### Bind no server: {len(rest)}", ""]
+        lines += [f"### Not of this server: {len(rest)}", ""]
         for statement in rest:
             tests = f" ({tests_cell(proofs[statement.id])})" if statement.id in proofs else ""
             lines.append(f"- {statement.id}: {cell(statement.summary)}{tests}")

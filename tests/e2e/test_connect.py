@@ -152,7 +152,7 @@ def test_an_unknown_authentication_method_is_refused(broker):
 
 @pytest.mark.parametrize("version", [3, 4, 5])
 def test_connect_may_come_byte_by_byte(broker, version):
-    """Packets need not arrive in one piece. [MQTT-4.2.0-1]"""
+    """Packets need not arrive in one piece. [MQTT-4.2.0-1] [MQTT311-7.1.1-1]"""
     with Socket(broker) as client:
         for byte in wire.connect("slowly", version=version) + wire.packet(wire.PINGREQ << 4):
             client.send(bytes([byte]))

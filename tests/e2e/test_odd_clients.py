@@ -285,7 +285,7 @@ def whole_session(client: Socket, version: int, topic: str, cuts) -> int:
 
 @EVERY_VERSION
 def test_one_byte_in_each_segment(broker, observe, topic, version):
-    """A whole session that comes byte by byte is the same session. [MQTT-4.2.0-1]"""
+    """A whole session that comes byte by byte is the same session. [MQTT-4.2.0-1] [MQTT311-7.1.1-1]"""
     saw = observe(topic)
     with Socket(broker) as client:
         whole_session(client, version, topic, range(1, 1000))
@@ -294,7 +294,7 @@ def test_one_byte_in_each_segment(broker, observe, topic, version):
 
 @EVERY_VERSION
 def test_packets_split_at_every_byte(broker, observe, topic, version):
-    """A whole session cut in two, at each offset in turn. [MQTT-4.2.0-1]"""
+    """A whole session cut in two, at each offset in turn. [MQTT-4.2.0-1] [MQTT311-7.1.1-1]"""
     saw = observe(topic)
     with Socket(broker) as client:
         size = whole_session(client, version, topic, ())

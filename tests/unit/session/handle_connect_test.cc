@@ -657,6 +657,22 @@ TEST_CASE("a refused client is told why, and where to go instead", "[session][MQ
   CHECK(refused(true, reference_only - 1) == std::pair(std::string(), std::string()));
 }
 
+TEST_CASE("a client id that the host refuses is answered so, and the connection is closed",
+          "[session][MQTT-3.1.3-8][MQTT311-3.1.3-9]") {
+  TestAccess access;
+  TestSetup setup;
+  setup.access = &access;
+  TestBroker broker(setup);
+  for (const ProtocolVersion version : {V311, V5}) {
+    TestClient client(broker, version);
+    client.connect(connect_as("not here"));
+    broker.answer(access.asked.back(), Verdict::Deny, ReasonCode::ClientIdentifierNotValid);
+    CHECK(client.said_bytes() == (version == V5 ? hex("20 03 00 85 00") : hex("20 02 00 02")));
+    CHECK(client.closed());
+    CHECK(broker.core().sessions().count() == 0);
+  }
+}
+
 TEST_CASE("what the broker itself refuses in CONNACK has its reason string", "[session]") {
   TestSetup setup;
   setup.limits.topic_levels_max = 2;

@@ -598,6 +598,23 @@ TEST_CASE("an exclusive filter is as good as what stands behind its prefix, and 
   CHECK(other.accepted(connect_as("a")).subscribe(1, {{"$exclusive/t"}}).said() == Lines{"SUBACK #1 8f"});
 }
 
+TEST_CASE("a message that comes by an own and a shared subscription has the identifier of each",
+          "[session][MQTT-3.3.4-5]") {
+  for (const uint32_t session_expiry_s : {0, 100}) {
+    TestBroker broker;
+    TestClient publisher(broker), client(broker);
+    publisher.accepted(connect_as("p"));
+    client.accepted(connect_as("c", true, session_expiry_s));
+    client.subscribed("t", kQos1, 1).subscribed("$share/g/t", kQos1, 2).subscribed("+", kQos0, 3);
+    publisher.publish("t", "x", kQos1, 1);
+    const Lines copies = client.said();  // which comes first is not said
+    REQUIRE(copies.size() == 2);
+    const size_t own = copies[0].ends_with(" sub=1,3") ? 0 : 1;
+    CHECK(copies[own].ends_with(" sub=1,3"));
+    CHECK(copies[1 - own].ends_with(" sub=2"));
+  }
+}
+
 // --- rewritten filters
 
 TEST_CASE("a filter is rewritten before anything else, and unsubscribed by the name the client gave it", "[session]") {
