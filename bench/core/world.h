@@ -1,0 +1,86 @@
+// A broker of one shard without I/O: what a client sends is handed to it, what it says goes nowhere and is counted.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "broker/committer.h"
+#include "codec/codec.h"
+#include "session/shard_core.h"
+
+namespace mqttq::bench {
+
+class World;
+
+// One client. Its link takes everything at once.
+class Client final : private Link {
+ public:
+  Client(World& world, std::string_view client_id, uint32_t session_expiry_s = 0, std::string_view will_topic = {});
+  Client(const Client&) = delete;
+  Client& operator=(const Client&) = delete;
+
+  // Bytes of whole packets, as read at once.
+  void send(Bytes bytes);
+  template <class... Packet>
+  void send_packet(const Packet&... packet) {
+    send(encoded(packet...));
+  }
+  void subscribe(std::string_view topic_filter, Qos qos);
+  void publish(std::string_view topic_name, Qos qos, uint16_t packet_id, bool retain = false);
+  // The network fails.
+  void drop();
+
+  template <class... Packet>
+  static std::vector<std::byte> encoded(const Packet&... packet) {
+    codec::Writer counting;
+    codec::encode(packet..., counting);
+    std::vector<std::byte> bytes(counting.size());
+    codec::Writer writing(bytes.data());
+    codec::encode(packet..., writing);
+    return bytes;
+  }
+
+  uint64_t bytes_written = 0;
+
+ private:
+  size_t write(std::span<const Bytes> pieces) noexcept override;
+  void pause_reading(bool) noexcept override {}
+  void close(bool) noexcept override { connection_ = nullptr; }
+  std::string_view peer_address() const noexcept override { return "bench"; }
+
+  World& world_;
+  Connection* connection_ = nullptr;
+};
+
+class World {
+ public:
+  explicit World(const Limits& limits = {});
+  ~World();
+
+  // One turn, and further ones while there is more to do.
+  void settle();
+  void advance_s(int64_t duration_s);
+  ShardCore& core() noexcept { return *core_; }
+  Instant now() const noexcept { return now_; }
+  Epoch& epoch() noexcept { return router_.epoch(); }
+
+ private:
+  struct NoNetwork final : Network {
+    void detach(Link&, uint32_t) noexcept override {}
+    bool adopt(Link&, Connection&) noexcept override { return false; }
+  };
+
+  Limits limits_;
+  Policy policy_;
+  Router router_{1, 0x5EED};
+  PostOffice office_{1, 4096};
+  Population population_;
+  VolatileLog log_;
+  Committer committer_{office_, log_};
+  NoNetwork network_;
+  Instant now_{1'000 * kSecond};
+  std::unique_ptr<ShardCore> core_;
+};
+
+}  // namespace mqttq::bench
