@@ -101,7 +101,11 @@ mqttq_broker::mqttq_broker(const mqttq_broker_config& config)
     if (text.size() > 1024 || !is_valid_utf8(text)) {
       throw std::invalid_argument("response_information: not UTF-8 of at most 1024 bytes");
     }
-    setup.policy.response_information = TextTemplate(text);
+    try {
+      setup.policy.response_information = TextTemplate(text);
+    } catch (const std::invalid_argument& failure) {
+      throw std::invalid_argument(fmt::format("response_information: {}", failure.what()));
+    }
   }
   if (log_) setup.log = this;
   namespaces_.emplace_back();  // the global one
