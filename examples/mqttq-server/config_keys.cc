@@ -10,6 +10,8 @@ namespace {
 
 constexpr uint32_t kPacketSizeMax = 268'435'455;  // what four bytes of Remaining Length can say (MQTT5 2.1.4)
 constexpr uint32_t kAny = UINT32_MAX;
+constexpr uint32_t kDelayedMessagesMax = 67'108'864;  // mqttq_limits.delayed_messages_max
+constexpr uint32_t kDelayMax_s = 42'949'669;          // mqttq_limits.delay_max_s
 
 // A key of `limits`, which has the name of its field in mqttq_limits.
 #define MQTTQ_LIMIT(name, min, max, unit, default_json, text, ...)                                                   \
@@ -82,6 +84,10 @@ constexpr Key kKeys[] = {
     MQTTQ_LIMIT(maximum_qos, 0, 2, "", "2", "The highest QoS of clients", kAny),
     MQTTQ_LIMIT(topic_alias_out_maximum, 0, 65'535, "aliases", "64",
                 "Topic aliases used towards a client that takes them; 0: none", kAny),
+    MQTTQ_LIMIT(delayed_messages_max, 0, kDelayedMessagesMax, "messages", "100000",
+                "Messages published to `$delayed/SECONDS/TOPIC` that wait; 0: none", kAny),
+    MQTTQ_LIMIT(delayed_bytes_max, 1, kAny, "bytes", "268435456", "Bytes of these"),
+    MQTTQ_LIMIT(delay_max_s, 1, kDelayMax_s, "s", "42949669", "The longest delay"),
 
     {"sys.interval_s", Whole{0, 86'400, [](const Target& to) -> uint32_t& { return to.options.sys_interval_s; }, kAny},
      "s", "10", "How often the figures below `$SYS/broker` are looked at; 0: there are none"},

@@ -230,6 +230,12 @@ WRONG_FILES = {
         f"4: listeners[1].url: this build has no TLS; {LEFT_OUT}",
     '{\n  "listeners": [\n    {"url": "tcp://192.0.2.1:1883"} ] }':
         f"3: listeners[0].url: tcp://192.0.2.1:1883 {ANYBODY}",
+    '{"limits": {\n"delayed_messages_max": 67108865}}':
+        "2: limits.delayed_messages_max: expected a whole number from 0 to 67108864, found 67108865",
+    '{"limits": {\n"delayed_bytes_max": 0}}':
+        "2: limits.delayed_bytes_max: expected a whole number from 1 to 4294967295, found 0",
+    '{"limits": {\n"delay_max_s": 42949670}}':
+        "2: limits.delay_max_s: expected a whole number from 1 to 42949669, found 42949670",
 }
 
 
