@@ -56,7 +56,7 @@ class Reading {
     check_utf8();
     blank_comments();
     text_.reserve(text_.size() + simdjson::SIMDJSON_PADDING);
-    at_ = text_.data();
+    at_ = counted_ = text_.data();
     ondemand::parser parser;
     ondemand::document document;
     if (const auto error = parser.iterate(text_.data(), text_.size(), text_.capacity()).get(document)) {
@@ -194,6 +194,7 @@ class Reading {
   void read_member(ondemand::value value, const Child& child, const std::string& shown, ListenerOptions* listener) {
     const std::string_view token = token_of(value);
     at_ = token.data();
+    remember(shown);
     const ondemand::json_type type = value.type();
     switch (child.kind) {
       case Child::Kind::Leaf: read_leaf(value, type, token, *child.key, shown, {options_, listener}); return;
@@ -225,6 +226,13 @@ class Reading {
     if (options_.listeners.empty()) fail(opened, shown, "expected at least one listener, found an empty array");
   }
 
+  // Keys come in the order of the file, so that its lines are counted once.
+  void remember(const std::string& shown) {
+    line_ += std::count(counted_, at_, '\n');
+    counted_ = at_;
+    options_.places.emplace(shown, fmt::format("{}:{}", path_, line_));
+  }
+
   void read_leaf(ondemand::value value, ondemand::json_type type, std::string_view token, const Key& key,
                  const std::string& shown, const Target& to) {
     const auto wrong = [&] { fail_type(expected_text(key), type, token, shown); };
@@ -245,10 +253,13 @@ class Reading {
         const auto name = std::find(choice->names.begin(), choice->names.end(), text);
         if (name == choice->names.end()) wrong();
         choice->of(to) = static_cast<uint8_t>(name - choice->names.begin());
+      } else if (const auto* plain = std::get_if<Text>(&key.value)) {
+        if (text.size() < plain->size_min || text.size() > plain->size_max) wrong();
+        if (text.find('\0') != std::string_view::npos) fail_type("a string without U+0000", type, token, shown);
+        plain->of(to) = text;
       } else {
         if (const std::string fault = url_fault(text); !fault.empty()) fail(token.data(), shown, fault);
         std::get<Url>(key.value).of(to) = text;
-        to.listener->origin = fmt::format("{}:{}: {}", path_, line_of(token.data()), shown);
       }
     }
   }
@@ -277,7 +288,9 @@ class Reading {
   const std::string& path_;
   Options& options_;
   std::string text_;
-  const char* at_ = nullptr;  // where the reading has come to, into text_
+  const char* at_ = nullptr;       // where the reading has come to, into text_
+  const char* counted_ = nullptr;  // how far lines are counted, into text_
+  ptrdiff_t line_ = 1;             // of counted_
 };
 
 }  // namespace

@@ -16,6 +16,9 @@ std::string value_text(const Key& key) {
   }
   if (std::holds_alternative<Switch>(key.value)) return "`true`, `false`";
   if (std::holds_alternative<Url>(key.value)) return "string";
+  if (const auto* plain = std::get_if<Text>(&key.value)) {
+    return fmt::format("string, {} to {} bytes", plain->size_min, plain->size_max);
+  }
   const auto& whole = std::get<Whole>(key.value);
   return fmt::format("{} to {}{}{}", whole.min, whole.max, key.unit.empty() ? "" : " ", key.unit);
 }
@@ -33,6 +36,9 @@ std::string schema_of(const Key& key) {
     text += ']';
   } else if (std::holds_alternative<Switch>(key.value)) {
     text += ", \"type\": \"boolean\"";
+  } else if (const auto* plain = std::get_if<Text>(&key.value)) {  // its sizes are bytes, those of a schema characters
+    text +=
+        fmt::format(", \"type\": \"string\", \"minLength\": {}, \"maxLength\": {}", plain->size_min, plain->size_max);
   } else {
     text += ", \"type\": \"string\", \"pattern\": \"^(tcp|unix)://\"";
   }

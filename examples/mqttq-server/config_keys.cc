@@ -10,6 +10,7 @@ namespace {
 
 constexpr uint32_t kPacketSizeMax = 268'435'455;  // what four bytes of Remaining Length can say (MQTT5 2.1.4)
 constexpr uint32_t kAny = UINT32_MAX;
+constexpr uint32_t kResponseInformationMax = 1024;    // mqttq_broker_config.response_information
 constexpr uint32_t kDelayedMessagesMax = 67'108'864;  // mqttq_limits.delayed_messages_max
 constexpr uint32_t kDelayMax_s = 42'949'669;          // mqttq_limits.delay_max_s
 
@@ -51,6 +52,11 @@ constexpr Key kKeys[] = {
     {"protocol.exclusive_subscriptions",
      Switch{[](const Target& to) -> bool& { return to.options.exclusive_subscriptions; }}, "", "false",
      "Whether a client may subscribe to `$exclusive/FILTER`, which no other has then"},
+    {"protocol.response_information",
+     Text{0, kResponseInformationMax, [](const Target& to) -> std::string& { return to.options.response_information; }},
+     "", R"("")",
+     "What a client that asks for Response Information is told: the topic below which it should have its responses; "
+     "`${client_id}` and `${user_name}` are filled in"},
     {"shared_subscriptions.strategy",
      Choice{kSharedStrategies, [](const Target& to) -> uint8_t& { return to.options.shared_strategy; }}, "",
      "\"round_robin\"", "How a shared group chooses the member that gets a message"},
@@ -135,6 +141,9 @@ std::string expected_text(const Key& key) {
   }
   if (const auto* choice = std::get_if<Choice>(&key.value)) {
     return choices_text(choice->names.data(), choice->names.size());
+  }
+  if (const auto* text = std::get_if<Text>(&key.value)) {
+    return fmt::format("a string of {} to {} bytes", text->size_min, text->size_max);
   }
   return std::holds_alternative<Switch>(key.value) ? "true or false" : "a URL in quotes";
 }

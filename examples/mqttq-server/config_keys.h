@@ -35,10 +35,14 @@ struct Choice {
 struct Url {
   std::string& (*of)(const Target&);
 };
+struct Text {
+  uint32_t size_min, size_max;  // bytes
+  std::string& (*of)(const Target&);
+};
 
 struct Key {
   std::string_view path;  // "limits.packet_size_max"; "listeners[].url" is a key of each element of an array
-  std::variant<Whole, Switch, Choice, Url> value;
+  std::variant<Whole, Switch, Choice, Url, Text> value;
   std::string_view unit;          // of a number: "bytes", "ms"; may be empty
   std::string_view default_json;  // as one would write it; empty if there is none to write
   std::string_view text;          // a sentence without its full stop

@@ -172,6 +172,8 @@ def test_help_names_every_flag():
 BETWEEN = "not JSON: a key in quotes, a colon, a value or a comma is missing here, or is one too many"
 PACKET_SIZE = "limits.packet_size_max: expected a whole number from 1 to 268435455, found"
 
+FILLED_IN = "${client_id} and ${user_name} are what can be filled in"
+
 # The file's text, and what is said about it behind the file's name.
 WRONG_FILES = {
     "": "1: expected an object in braces, found nothing",
@@ -236,6 +238,13 @@ WRONG_FILES = {
         "2: limits.delayed_bytes_max: expected a whole number from 1 to 4294967295, found 0",
     '{"limits": {\n"delay_max_s": 42949670}}':
         "2: limits.delay_max_s: expected a whole number from 1 to 42949669, found 42949670",
+    '{"protocol": {\n"response_information": 1}}':
+        "2: protocol.response_information: expected a string of 0 to 1024 bytes, found 1",
+    '{"protocol": {\n"response_information": "' + "é" * 513 + '"}}':
+        f'2: protocol.response_information: expected a string of 0 to 1024 bytes, found "{"é" * 29}...',
+    '{"protocol": {\n"response_information": "a\\u0000b"}}':
+        '2: protocol.response_information: expected a string without U+0000, found "a\\u0000b"',
+    '{"protocol": {\n"response_information": "${client}"}}': f"2: protocol.response_information: {FILLED_IN}",
 }
 
 
@@ -519,6 +528,18 @@ def test_what_cannot_change_is_said(run, config, manager):
     kept = [line.partition("SIGHUP: ")[2] for line in one.server.stderr if "cannot change" in line]
     assert kept == [f"{key} cannot change before the next start"
                     for key in ("shards", "limits.packet_size_max", "limits.connections_max")]
+    end(one.server)
+
+
+def test_a_reload_is_judged_by_the_library_too(run, config, manager):
+    """What waits for the next start is refused now, with all that stands beside it."""
+    one = Reloading(run, config, manager, {"listeners": [{"url": ANY_PORT}]})
+    file = config("")
+    one.reload('{\n  "log": {"level": "error"},\n  "protocol": {\n    "response_information": "${client" } }')
+    one.server.wait_line("SIGHUP: configuration refused, the old one stays: "
+                         rf"{re.escape(file)}:4: protocol\.response_information: {re.escape(FILLED_IN)}$")
+    one.reload({"listeners": [{"url": one.urls[0]}]})
+    assert one.listening() == one.urls
     end(one.server)
 
 
