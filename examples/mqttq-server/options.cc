@@ -99,6 +99,17 @@ const Flag& flag_of(std::string_view name) {
                                   : fmt::format("{}: unknown flag; did you mean {}?", name, meant));
 }
 
+// The library takes the last of two strategies for one group, which nobody means.
+void check_groups(const Options& options) {
+  std::map<std::string_view, size_t> seen;
+  for (size_t i = 0; i < options.groups.size(); ++i) {
+    const auto [before, first] = seen.emplace(options.groups[i].name, i);
+    if (first) continue;
+    const auto key = [](size_t index) { return fmt::format("shared_subscriptions.groups[{}].name", index); };
+    throw OptionError(fmt::format("{}: the same as {}", options.place_of(key(i)), key(before->second)));
+  }
+}
+
 // How many characters must be put in, taken out or replaced to make one word the other.
 size_t distance(std::string_view one, std::string_view other) {
   std::vector<size_t> row(other.size() + 1);
@@ -176,6 +187,7 @@ Options resolve(const Flags& flags) {
                       flags.listen.empty() ? options.place_of(fmt::format("listeners[{}].url", i)) : "--listen", url));
     }
   }
+  check_groups(options);
   return options;
 }
 
