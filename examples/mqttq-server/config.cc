@@ -56,7 +56,7 @@ class Reading {
     check_utf8();
     blank_comments();
     text_.reserve(text_.size() + simdjson::SIMDJSON_PADDING);
-    at_ = text_.data();
+    at_ = counted_ = text_.data();
     ondemand::parser parser;
     ondemand::document document;
     if (const auto error = parser.iterate(text_.data(), text_.size(), text_.capacity()).get(document)) {
@@ -64,7 +64,7 @@ class Reading {
     }
     try {
       at_ = document.raw_json_token().value().data();
-      read_object(document.get_object().value(), "", "", nullptr);
+      read_object(document.get_object().value(), "", "", 0);
     } catch (const simdjson::simdjson_error& failure) {
       fail_syntax(failure.error(), document);
     }
@@ -154,9 +154,8 @@ class Reading {
     }
   }
 
-  // path: of the table. shown: for people, with indices.
-  void read_object(ondemand::object object, const std::string& path, const std::string& shown,
-                   ListenerOptions* listener) {
+  // path: of the table. shown: for people, with indices. index: as in Target.
+  void read_object(ondemand::object object, const std::string& path, const std::string& shown, size_t index) {
     const char* opened = at_;
     const std::vector<Child> children = children_of(path);
     std::map<std::string, const char*, std::less<>> seen;
@@ -172,7 +171,7 @@ class Reading {
       if (const auto [before, first] = seen.emplace(name, key_place); !first) {
         fail(key_place, member_shown, fmt::format("given twice, first in line {}", line_of(before->second)));
       }
-      read_member(field.value(), *child, member_shown, listener);
+      read_member(field.value(), *child, member_shown, index);
     }
     for (const Child& child : children) {
       if (child.kind == Child::Kind::Leaf && child.key->required && !seen.contains(child.name)) {
@@ -191,38 +190,51 @@ class Reading {
     return fmt::format("unknown key; known are {}", fmt::join(known, ", "));
   }
 
-  void read_member(ondemand::value value, const Child& child, const std::string& shown, ListenerOptions* listener) {
+  void read_member(ondemand::value value, const Child& child, const std::string& shown, size_t index) {
     const std::string_view token = token_of(value);
     at_ = token.data();
+    remember(shown);
     const ondemand::json_type type = value.type();
     switch (child.kind) {
-      case Child::Kind::Leaf: read_leaf(value, type, token, *child.key, shown, {options_, listener}); return;
+      case Child::Kind::Leaf: read_leaf(value, type, token, *child.key, shown, {options_, index}); return;
       case Child::Kind::Object:
         if (type != ondemand::json_type::object) fail_type("an object in braces", type, token, shown);
-        read_object(value.get_object().value(), child.path, shown, listener);
+        read_object(value.get_object().value(), child.path, shown, index);
         return;
       case Child::Kind::Array:
-        if (type != ondemand::json_type::array) fail_type("an array in brackets", type, token, shown);
-        read_listeners(value.get_array().value(), child, shown);
+        if (type != ondemand::json_type::array) fail_type(expected_text(*child.key), type, token, shown);
+        read_array(value.get_array().value(), child, shown);
         return;
     }
   }
 
-  // The only array of the table.
-  void read_listeners(ondemand::array array, const Child& child, const std::string& shown) {
+  void read_array(ondemand::array array, const Child& child, const std::string& shown) {
     const char* opened = at_;
+    const auto& of = std::get<Array>(child.key->value);
+    uint32_t count = 0;
     for (auto element : array) {
       ondemand::value value = element.value();
-      const std::string element_shown = fmt::format("{}[{}]", shown, options_.listeners.size());
+      const std::string element_shown = fmt::format("{}[{}]", shown, count);
       const std::string_view token = token_of(value);
       at_ = token.data();
+      if (count == of.count_max) {
+        fail(at_, element_shown, fmt::format("expected at most {} elements, found more", of.count_max));
+      }
       if (const ondemand::json_type type = value.type(); type != ondemand::json_type::object) {
         fail_type("an object in braces", type, token, element_shown);
       }
-      ListenerOptions& listener = options_.listeners.emplace_back();
-      read_object(value.get_object().value(), child.path, element_shown, &listener);
+      remember(element_shown);
+      read_object(value.get_object().value(), child.path, element_shown, of.add(options_));
+      ++count;
     }
-    if (options_.listeners.empty()) fail(opened, shown, "expected at least one listener, found an empty array");
+    if (count < of.count_min) fail(opened, shown, "expected at least one element, found an empty array");
+  }
+
+  // Keys come in the order of the file, so that its lines are counted once.
+  void remember(const std::string& shown) {
+    line_ += std::count(counted_, at_, '\n');
+    counted_ = at_;
+    options_.places.emplace(shown, fmt::format("{}:{}", path_, line_));
   }
 
   void read_leaf(ondemand::value value, ondemand::json_type type, std::string_view token, const Key& key,
@@ -245,10 +257,13 @@ class Reading {
         const auto name = std::find(choice->names.begin(), choice->names.end(), text);
         if (name == choice->names.end()) wrong();
         choice->of(to) = static_cast<uint8_t>(name - choice->names.begin());
+      } else if (const auto* plain = std::get_if<Text>(&key.value)) {
+        if (text.size() < plain->size_min || text.size() > plain->size_max) wrong();
+        if (text.find('\0') != std::string_view::npos) fail_type("a string without U+0000", type, token, shown);
+        plain->of(to) = text;
       } else {
         if (const std::string fault = url_fault(text); !fault.empty()) fail(token.data(), shown, fault);
         std::get<Url>(key.value).of(to) = text;
-        to.listener->origin = fmt::format("{}:{}: {}", path_, line_of(token.data()), shown);
       }
     }
   }
@@ -277,7 +292,9 @@ class Reading {
   const std::string& path_;
   Options& options_;
   std::string text_;
-  const char* at_ = nullptr;  // where the reading has come to, into text_
+  const char* at_ = nullptr;       // where the reading has come to, into text_
+  const char* counted_ = nullptr;  // how far lines are counted, into text_
+  ptrdiff_t line_ = 1;             // of counted_
 };
 
 }  // namespace

@@ -16,13 +16,21 @@ std::string value_text(const Key& key) {
   }
   if (std::holds_alternative<Switch>(key.value)) return "`true`, `false`";
   if (std::holds_alternative<Url>(key.value)) return "string";
+  if (const auto* plain = std::get_if<Text>(&key.value)) {
+    return fmt::format("string, {} to {} bytes", plain->size_min, plain->size_max);
+  }
+  if (const auto* array = std::get_if<Array>(&key.value)) {
+    return fmt::format("array{}{}", array->count_min ? ", not empty" : "",
+                       array->count_max == UINT32_MAX ? "" : fmt::format(", at most {}", array->count_max));
+  }
   const auto& whole = std::get<Whole>(key.value);
   return fmt::format("{} to {}{}{}", whole.min, whole.max, key.unit.empty() ? "" : " ", key.unit);
 }
 
-// The texts of the table have no quotes and no backslashes, so that they stand in JSON as they are.
+// What the schema says of a key, without the braces around it. The texts of the table have no quotes and no
+// backslashes, so that they stand in JSON as they are.
 std::string schema_of(const Key& key) {
-  std::string text = fmt::format("{{ \"description\": \"{}{}{}\"", key.text, key.unit.empty() ? "" : ", in ", key.unit);
+  std::string text = fmt::format("\"description\": \"{}{}{}\"", key.text, key.unit.empty() ? "" : ", in ", key.unit);
   if (const auto* whole = std::get_if<Whole>(&key.value)) {
     text += fmt::format(", \"type\": \"integer\", \"minimum\": {}, \"maximum\": {}", whole->min, whole->max);
   } else if (const auto* choice = std::get_if<Choice>(&key.value)) {
@@ -33,11 +41,17 @@ std::string schema_of(const Key& key) {
     text += ']';
   } else if (std::holds_alternative<Switch>(key.value)) {
     text += ", \"type\": \"boolean\"";
+  } else if (const auto* plain = std::get_if<Text>(&key.value)) {  // its sizes are bytes, those of a schema characters
+    text +=
+        fmt::format(", \"type\": \"string\", \"minLength\": {}, \"maxLength\": {}", plain->size_min, plain->size_max);
+  } else if (const auto* array = std::get_if<Array>(&key.value)) {
+    text += fmt::format(", \"type\": \"array\", \"minItems\": {}", array->count_min);
+    if (array->count_max != UINT32_MAX) text += fmt::format(", \"maxItems\": {}", array->count_max);
   } else {
     text += ", \"type\": \"string\", \"pattern\": \"^(tcp|unix)://\"";
   }
   if (!key.default_json.empty()) text += fmt::format(", \"default\": {}", key.default_json);
-  return text + " }";
+  return text;
 }
 
 // The members of the object whose keys begin with `path`, from "properties" on.
@@ -50,16 +64,15 @@ std::string members_of(std::string_view path, size_t depth) {
     properties += fmt::format("{}  \"{}\": ", margin, child.name);
     switch (child.kind) {
       case Child::Kind::Leaf:
-        properties += schema_of(*child.key);
+        properties += fmt::format("{{ {} }}", schema_of(*child.key));
         if (child.key->required) required += fmt::format("{}\"{}\"", required.empty() ? "" : ", ", child.name);
         break;
       case Child::Kind::Object:
         properties += fmt::format("{{\n{}{}  }}", members_of(child.path, depth + 2), margin);
         break;
       case Child::Kind::Array:
-        properties += fmt::format(
-            "{{\n{0}    \"type\": \"array\",\n{0}    \"minItems\": 1,\n{0}    \"items\": {{\n{1}{0}    }}\n{0}  }}",
-            margin, members_of(child.path, depth + 3));
+        properties += fmt::format("{{\n{0}    {1},\n{0}    \"items\": {{\n{2}{0}    }}\n{0}  }}", margin,
+                                  schema_of(*child.key), members_of(child.path, depth + 3));
         break;
     }
   }

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <type_traits>
 
 namespace mqttq::server {
 
@@ -10,6 +11,29 @@ namespace {
 
 constexpr uint32_t kPacketSizeMax = 268'435'455;  // what four bytes of Remaining Length can say (MQTT5 2.1.4)
 constexpr uint32_t kAny = UINT32_MAX;
+constexpr uint32_t kTextSizeMax = 65'535;             // of a string on the wire (MQTT5 1.5.4)
+constexpr uint32_t kResponseInformationMax = 1024;    // mqttq_broker_config.response_information
+constexpr uint32_t kGroupsMax = 1000;                 // each new group looks through all of them
+constexpr uint32_t kRewritesMax = 1000;               // mqttq_broker_add_rewrite()
+constexpr uint32_t kAutoSubscriptionsMax = 100;       // mqttq_broker_add_auto_subscription()
+constexpr uint32_t kDelayedMessagesMax = 67'108'864;  // mqttq_limits.delayed_messages_max
+constexpr uint32_t kDelayMax_s = 42'949'669;          // mqttq_limits.delay_max_s
+
+template <auto elements>
+constexpr Array array_of(uint32_t count_min, uint32_t count_max) {
+  return {count_min, count_max,
+          [](Options& options) {
+            (options.*elements).emplace_back();
+            return (options.*elements).size() - 1;
+          },
+          [](const Options& one, const Options& other) { return one.*elements == other.*elements; }};
+}
+
+// A member of an array's element.
+template <auto elements, auto member>
+auto& of_element(const Target& to) {
+  return (to.options.*elements)[to.index].*member;
+}
 
 // A key of `limits`, which has the name of its field in mqttq_limits.
 #define MQTTQ_LIMIT(name, min, max, unit, default_json, text, ...)                                                   \
@@ -18,15 +42,17 @@ constexpr uint32_t kAny = UINT32_MAX;
    unit, default_json, text}
 
 constexpr Key kKeys[] = {
-    {"listeners[].url", Url{[](const Target& to) -> std::string& { return to.listener->url; }}, "", "",
+    {"listeners", array_of<&Options::listeners>(1, kAny), "", R"([{"url": "tcp://127.0.0.1:1883"}])",
+     "Where clients come in", true},
+    {"listeners[].url", Url{of_element<&Options::listeners, &ListenerOptions::url>}, "", "",
      "Where to listen: `tcp://HOST:PORT` (an IPv4 address, `[IPv6]` or `localhost`; port 0 is any free one) or "
      "`unix:///PATH`",
      true, true},
     {"listeners[].packet_size_max",
-     Whole{1, kPacketSizeMax, [](const Target& to) -> uint32_t& { return to.listener->packet_size_max; }}, "bytes", "",
+     Whole{1, kPacketSizeMax, of_element<&Options::listeners, &ListenerOptions::packet_size_max>}, "bytes", "",
      "The same as `limits.packet_size_max`, for clients of this listener", true},
     {"listeners[].connect_timeout_ms",
-     Whole{1, kAny, [](const Target& to) -> uint32_t& { return to.listener->connect_timeout_ms; }}, "ms", "",
+     Whole{1, kAny, of_element<&Options::listeners, &ListenerOptions::connect_timeout_ms>}, "ms", "",
      "The same as `limits.connect_timeout_ms`, for clients of this listener", true},
     {"allow_anonymous", Switch{[](const Target& to) -> bool& { return to.options.allow_anonymous; }}, "", "false",
      "Whether anybody may come in, without authentication, through listeners that other machines can reach", true},
@@ -49,9 +75,48 @@ constexpr Key kKeys[] = {
     {"protocol.exclusive_subscriptions",
      Switch{[](const Target& to) -> bool& { return to.options.exclusive_subscriptions; }}, "", "false",
      "Whether a client may subscribe to `$exclusive/FILTER`, which no other has then"},
+    {"protocol.response_information",
+     Text{0, kResponseInformationMax, [](const Target& to) -> std::string& { return to.options.response_information; }},
+     "", R"("")",
+     "What a client that asks for Response Information is told: the topic below which it should have its responses; "
+     "`${client_id}` and `${user_name}` are filled in"},
     {"shared_subscriptions.strategy",
      Choice{kSharedStrategies, [](const Target& to) -> uint8_t& { return to.options.shared_strategy; }}, "",
      "\"round_robin\"", "How a shared group chooses the member that gets a message"},
+    {"shared_subscriptions.groups", array_of<&Options::groups>(0, kGroupsMax), "", "[]",
+     "Groups with a strategy of their own"},
+    {"shared_subscriptions.groups[].name", Text{1, kTextSizeMax, of_element<&Options::groups, &GroupOptions::name>}, "",
+     "", "What stands between `$share/` and the next slash", false, true},
+    {"shared_subscriptions.groups[].strategy",
+     Choice{kSharedStrategies, of_element<&Options::groups, &GroupOptions::strategy>}, "", "",
+     "The same as `shared_subscriptions.strategy`, for this group", false, true},
+
+    {"rewrites", array_of<&Options::rewrites>(0, kRewritesMax), "", "[]",
+     "Topics that clients name, and those that they stand for; the first rule that matches is applied, and no other"},
+    {"rewrites[].from", Text{1, kTextSizeMax, of_element<&Options::rewrites, &RewriteOptions::from>}, "", "",
+     "A topic filter; what its first wildcard matches is `$1`, the next `$2`", false, true},
+    {"rewrites[].to", Text{1, kTextSizeMax, of_element<&Options::rewrites, &RewriteOptions::to>}, "", "",
+     "The topic instead; `$1`, `$2`, `${client_id}` and `${user_name}` are filled in", false, true},
+    {"rewrites[].actions", Choice{kRewriteActions, of_element<&Options::rewrites, &RewriteOptions::actions>}, "",
+     "\"all\"",
+     "Whether the topics of PUBLISH and of wills are rewritten, or the filters of SUBSCRIBE and UNSUBSCRIBE, or all"},
+
+    {"auto_subscriptions", array_of<&Options::auto_subscriptions>(0, kAutoSubscriptionsMax), "", "[]",
+     "Subscriptions that every client has from its CONNACK on"},
+    {"auto_subscriptions[].topic_filter",
+     Text{1, kTextSizeMax, of_element<&Options::auto_subscriptions, &AutoSubscriptionOptions::topic_filter>}, "", "",
+     "May be `$share/GROUP/FILTER`; `${client_id}` and `${user_name}` are filled in", false, true},
+    {"auto_subscriptions[].qos", Whole{0, 2, of_element<&Options::auto_subscriptions, &AutoSubscriptionOptions::qos>},
+     "", "0", "The highest QoS of its messages"},
+    {"auto_subscriptions[].no_local",
+     Switch{of_element<&Options::auto_subscriptions, &AutoSubscriptionOptions::no_local>}, "", "false",
+     "Whether the client's own messages are left out; not for a shared subscription"},
+    {"auto_subscriptions[].retain_as_published",
+     Switch{of_element<&Options::auto_subscriptions, &AutoSubscriptionOptions::retain_as_published>}, "", "false",
+     "Whether messages keep the RETAIN of their publisher"},
+    {"auto_subscriptions[].retained",
+     Switch{of_element<&Options::auto_subscriptions, &AutoSubscriptionOptions::retained>}, "", "true",
+     "Whether what is retained is sent when the subscription is made"},
 
     MQTTQ_LIMIT(packet_size_max, 1, kPacketSizeMax, "bytes", "1048576", "The longest packet from a client"),
     MQTTQ_LIMIT(topic_size_max, 1, 65'535, "bytes", "65535", "The longest topic name and topic filter"),
@@ -82,6 +147,10 @@ constexpr Key kKeys[] = {
     MQTTQ_LIMIT(maximum_qos, 0, 2, "", "2", "The highest QoS of clients", kAny),
     MQTTQ_LIMIT(topic_alias_out_maximum, 0, 65'535, "aliases", "64",
                 "Topic aliases used towards a client that takes them; 0: none", kAny),
+    MQTTQ_LIMIT(delayed_messages_max, 0, kDelayedMessagesMax, "messages", "100000",
+                "Messages published to `$delayed/SECONDS/TOPIC` that wait; 0: none", kAny),
+    MQTTQ_LIMIT(delayed_bytes_max, 1, kAny, "bytes", "268435456", "Bytes of these"),
+    MQTTQ_LIMIT(delay_max_s, 1, kDelayMax_s, "s", "42949669", "The longest delay"),
 
     {"sys.interval_s", Whole{0, 86'400, [](const Target& to) -> uint32_t& { return to.options.sys_interval_s; }, kAny},
      "s", "10", "How often the figures below `$SYS/broker` are looked at; 0: there are none"},
@@ -107,9 +176,10 @@ std::vector<Child> children_of(std::string_view path) {
     const size_t end = static_cast<size_t>(name.data() + name.size() - key.path.data());
     Child child{name.size() == rest.size() ? Child::Kind::Leaf : Child::Kind::Object, name,
                 std::string(key.path.substr(0, end)), &key};
-    if (name.ends_with("[]")) {
+    if (name.ends_with("[]")) continue;  // of an element: the array stands before it
+    if (std::holds_alternative<Array>(key.value)) {
       child.kind = Child::Kind::Array;
-      child.name.remove_suffix(2);
+      child.path += "[]";
     }
     const auto same = [&](const Child& one) { return one.name == child.name; };
     if (std::none_of(children.begin(), children.end(), same)) children.push_back(std::move(child));
@@ -130,15 +200,27 @@ std::string expected_text(const Key& key) {
   if (const auto* choice = std::get_if<Choice>(&key.value)) {
     return choices_text(choice->names.data(), choice->names.size());
   }
+  if (const auto* text = std::get_if<Text>(&key.value)) {
+    return fmt::format("a string of {} to {} bytes", text->size_min, text->size_max);
+  }
+  if (std::holds_alternative<Array>(key.value)) return "an array in brackets";
   return std::holds_alternative<Switch>(key.value) ? "true or false" : "a URL in quotes";
 }
 
 std::vector<const Key*> changed_keys(Options one, Options other) {
   std::vector<const Key*> changed;
-  const Target left{one, nullptr}, right{other, nullptr};
+  const Target left{one, 0}, right{other, 0};
   for (const Key& key : kKeys) {
-    if (key.path.starts_with("listeners[]")) continue;
-    const bool same = std::visit([&](const auto& value) { return value.of(left) == value.of(right); }, key.value);
+    if (key.path.find("[]") != std::string_view::npos) continue;
+    const bool same = std::visit(
+        [&](const auto& value) {
+          if constexpr (std::is_same_v<decltype(value), const Array&>) {
+            return value.same(one, other);
+          } else {
+            return value.of(left) == value.of(right);
+          }
+        },
+        key.value);
     if (!same) changed.push_back(&key);
   }
   return changed;

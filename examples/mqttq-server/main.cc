@@ -6,8 +6,8 @@
 
 #include <cstdio>
 #include <exception>
-#include <memory>
 
+#include "broker.h"
 #include "config_doc.h"
 #include "config_keys.h"
 #include "listeners.h"
@@ -40,42 +40,6 @@ void raise_descriptor_limit() noexcept {
   if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
   limit.rlim_cur = limit.rlim_max;
   static_cast<void>(setrlimit(RLIMIT_NOFILE, &limit));
-}
-
-struct DestroyBroker {
-  void operator()(mqttq_broker* broker) const noexcept { mqttq_broker_destroy(broker); }
-};
-using BrokerHandle = std::unique_ptr<mqttq_broker, DestroyBroker>;
-
-// Throws OptionError if the library refuses the options, std::runtime_error if the system refuses what they need.
-BrokerHandle start_broker(const Options& options, Log& log) {
-  mqttq_broker_config config;
-  mqttq_broker_config_init(&config, sizeof config);
-  config.shards = options.shards;
-  config.log = Log::on_library_line;
-  config.log_user = &log;
-  mqttq_limits limits = options.limits;
-  limits.size = sizeof limits;
-  config.limits = &limits;
-  config.features_off = (options.retain ? 0 : MQTTQ_FEATURE_RETAIN) |
-                        (options.wildcard_subscriptions ? 0 : MQTTQ_FEATURE_WILDCARD_SUBSCRIPTIONS) |
-                        (options.shared_subscriptions ? 0 : MQTTQ_FEATURE_SHARED_SUBSCRIPTIONS) |
-                        (options.subscription_identifiers ? 0 : MQTTQ_FEATURE_SUBSCRIPTION_IDENTIFIERS);
-  config.exclusive_subscriptions = options.exclusive_subscriptions;
-  config.sys_interval_s = options.sys_interval_s;
-  config.client_events = options.client_events;
-  mqttq_error error;
-  mqttq_error_init(&error, sizeof error);
-  mqttq_broker* made = nullptr;
-  mqttq_status status = mqttq_broker_create(&config, &made, &error);
-  BrokerHandle broker(made);
-  if (status == MQTTQ_OK) {
-    status = mqttq_broker_set_shared_strategy(made, nullptr, {}, options.shared_strategy, &error);
-  }
-  if (status == MQTTQ_OK) status = mqttq_broker_start(made, &error);
-  if (status == MQTTQ_EINVAL) throw OptionError(error.text);
-  if (status != MQTTQ_OK) throw std::runtime_error(fmt::format("cannot start: {}", error.text));
-  return broker;
 }
 
 class Server {
@@ -117,6 +81,7 @@ class Server {
   void reload() {
     try {
       const Options wanted = resolve(flags_);
+      make_broker(wanted, log_);  // what waits for the next start is to be right too
       listeners_.change_to(wanted.listeners);
       log_.set(wanted.log_level, wanted.log_format);
       for (const Key* key : changed_keys(options_, wanted)) {
@@ -164,6 +129,8 @@ int obey(int argc, char** argv) {
   }
   const Options options = resolve(flags);
   if (flags.action == Action::Serve) return serve(flags, options);
+  Log log(options.log_level, options.log_format);
+  make_broker(options, log);
   fmt::print(stderr, "{}: no fault found\n", flags.config ? *flags.config : "flags");
   return kEnded;
 }

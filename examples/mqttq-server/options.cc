@@ -99,6 +99,17 @@ const Flag& flag_of(std::string_view name) {
                                   : fmt::format("{}: unknown flag; did you mean {}?", name, meant));
 }
 
+// The library takes the last of two strategies for one group, which nobody means.
+void check_groups(const Options& options) {
+  std::map<std::string_view, size_t> seen;
+  for (size_t i = 0; i < options.groups.size(); ++i) {
+    const auto [before, first] = seen.emplace(options.groups[i].name, i);
+    if (first) continue;
+    const auto key = [](size_t index) { return fmt::format("shared_subscriptions.groups[{}].name", index); };
+    throw OptionError(fmt::format("{}: the same as {}", options.place_of(key(i)), key(before->second)));
+  }
+}
+
 // How many characters must be put in, taken out or replaced to make one word the other.
 size_t distance(std::string_view one, std::string_view other) {
   std::vector<size_t> row(other.size() + 1);
@@ -129,6 +140,11 @@ std::string_view nearest(std::string_view given, const std::vector<std::string_v
   return best;
 }
 
+std::string Options::place_of(std::string_view key) const {
+  const auto place = places.find(key);
+  return place == places.end() ? std::string(key) : fmt::format("{}: {}", place->second, key);
+}
+
 Flags parse_flags(int argc, const char* const* argv) {
   Flags flags;
   for (int i = 1; i < argc; ++i) {
@@ -153,23 +169,25 @@ Options resolve(const Flags& flags) {
   if (flags.config) read_config(*flags.config, options);
   if (!flags.listen.empty()) {
     options.listeners.clear();
-    for (const std::string& url : flags.listen) options.listeners.push_back({url, 0, 0, "--listen"});
+    for (const std::string& url : flags.listen) options.listeners.push_back({url});
   }
-  if (options.listeners.empty()) options.listeners.push_back({std::string(kDefaultUrl), 0, 0, "the default listener"});
+  if (options.listeners.empty()) options.listeners.push_back({std::string(kDefaultUrl)});
   if (flags.allow_anonymous) options.allow_anonymous = true;
   if (flags.shards) options.shards = *flags.shards;
   if (flags.log_level) options.log_level = *flags.log_level;
   if (flags.log_format) options.log_format = *flags.log_format;
 
-  for (const ListenerOptions& listener : options.listeners) {
-    if (!options.allow_anonymous && !is_local(listener.url)) {
+  for (size_t i = 0; i < options.listeners.size(); ++i) {
+    const std::string& url = options.listeners[i].url;
+    if (!options.allow_anonymous && !is_local(url)) {
       throw OptionError(
           fmt::format("{}: {} can be reached from other machines, and no authentication is configured; listen on a "
                       "loopback address "
                       "or a Unix socket, or let everybody in by --allow-anonymous or \"allow_anonymous\": true",
-                      listener.origin, listener.url));
+                      flags.listen.empty() ? options.place_of(fmt::format("listeners[{}].url", i)) : "--listen", url));
     }
   }
+  check_groups(options);
   return options;
 }
 

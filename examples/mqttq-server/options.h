@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -23,6 +25,7 @@ inline constexpr std::string_view kLogFormats[] = {"text", "json"};
 
 inline constexpr std::string_view kSharedStrategies[] = {"round_robin", "random",         "least_inflight",
                                                          "sticky",      "hash_client_id", "hash_topic"};
+inline constexpr std::string_view kRewriteActions[] = {"all", "publish", "subscribe"};  // mqttq_rewrite.actions
 
 struct LogFormat {
   static constexpr uint8_t kText = 0;
@@ -33,12 +36,31 @@ struct ListenerOptions {
   std::string url;
   uint32_t packet_size_max = 0;     // bytes; 0 = that of limits
   uint32_t connect_timeout_ms = 0;  // 0 = that of limits
-  std::string origin;  // where it was asked for, for messages: "--listen", "mqttq.json:3: listeners[0].url"
 
-  bool operator==(const ListenerOptions& other) const {
-    return url == other.url && packet_size_max == other.packet_size_max &&
-           connect_timeout_ms == other.connect_timeout_ms;
-  }
+  bool operator==(const ListenerOptions&) const = default;
+};
+
+struct GroupOptions {
+  std::string name;
+  uint8_t strategy = 0;  // MQTTQ_SHARED_…
+
+  bool operator==(const GroupOptions&) const = default;
+};
+
+struct RewriteOptions {
+  std::string from, to;
+  uint8_t actions = 0;  // index in kRewriteActions
+
+  bool operator==(const RewriteOptions&) const = default;
+};
+
+struct AutoSubscriptionOptions {
+  std::string topic_filter;
+  uint32_t qos = 0;
+  bool no_local = false, retain_as_published = false;
+  bool retained = true;
+
+  bool operator==(const AutoSubscriptionOptions&) const = default;
 };
 
 struct Options {
@@ -49,10 +71,19 @@ struct Options {
   uint8_t log_format = LogFormat::kText;
   bool retain = true, wildcard_subscriptions = true, shared_subscriptions = true, subscription_identifiers = true;
   bool exclusive_subscriptions = false;
-  uint8_t shared_strategy = 0;  // MQTTQ_SHARED_…
+  std::string response_information;  // empty: none
+  uint8_t shared_strategy = 0;       // MQTTQ_SHARED_…
+  std::vector<GroupOptions> groups;
+  std::vector<RewriteOptions> rewrites;
+  std::vector<AutoSubscriptionOptions> auto_subscriptions;
   mqttq_limits limits = {};
   uint32_t sys_interval_s = 0;  // as mqttq_broker_config.sys_interval_s
   bool client_events = false;
+
+  // Where the file has its keys, and the elements of its arrays: "rewrites[0].to" is at "mqttq.json:12".
+  std::map<std::string, std::string, std::less<>> places;
+  // How a message about `key` begins: "mqttq.json:12: rewrites[0].to"; without the place if the file has no such key.
+  std::string place_of(std::string_view key) const;
 };
 
 enum class Action { Serve, CheckConfig, PrintVersion, PrintHelp, PrintConfigSchema, PrintConfigKeys };

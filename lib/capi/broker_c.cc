@@ -104,7 +104,7 @@ mqttq_broker::mqttq_broker(const mqttq_broker_config& config)
     try {
       setup.policy.response_information = TextTemplate(text);
     } catch (const std::invalid_argument& failure) {
-      throw std::invalid_argument(std::string("response_information: ") + failure.what());
+      throw std::invalid_argument(fmt::format("response_information: {}", failure.what()));
     }
   }
   if (log_) setup.log = this;

@@ -382,6 +382,19 @@ TEST_CASE("what is not offered is said in CONNACK and refused", "[abi][MQTT-3.2.
   CHECK(mqttq_broker_create(&config, &broker, &error) == MQTTQ_EINVAL);
 }
 
+TEST_CASE("Response Information that cannot be filled in is refused by its name", "[abi]") {
+  mqttq_broker_config config = broker_config();
+  const std::string long_text(1025, 'a');
+  for (const char* text : {"${group}", "$1", "\xff", long_text.c_str()}) {
+    CAPTURE(text);
+    config.response_information = text;
+    mqttq_broker* broker = nullptr;
+    mqttq_error error = make_error();
+    CHECK(mqttq_broker_create(&config, &broker, &error) == MQTTQ_EINVAL);
+    CHECK(std::string(error.text).starts_with("response_information: "));
+  }
+}
+
 TEST_CASE("a host sets how shared groups choose, until it starts", "[abi]") {
   Host host;
   mqttq_error error = make_error();

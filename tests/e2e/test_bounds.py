@@ -317,6 +317,39 @@ def test_retained(serve, version, limits):
         late.ping()
 
 
+@pytest.mark.parametrize("limits, taken", [
+    ({"delayed_messages_max": 0}, 0), ({"delayed_messages_max": 2}, 2), ({"delayed_bytes_max": 8}, 2)],
+    ids=["none", "messages", "bytes"])
+def test_delayed_messages(serve, version, limits, taken):
+    """One more than may wait is refused; at QoS 0 nothing is said. Each is 3 bytes: topic, payload, client id."""
+    server = serve(**limits)
+    with Socket(server) as client:
+        client.connect("x", version=version)
+        for number in range(taken):
+            client.send(wire.publish("$delayed/1000/a", b"x", 1, number + 1, version=version))
+            assert puback_reason(client) == 0
+        client.send(wire.publish("$delayed/1000/a", b"x", version=version))
+        client.ping()
+        client.send(wire.publish("$delayed/1000/a", b"x", 1, taken + 1, version=version))
+        if version == 5:
+            assert puback_reason(client) == 0x97
+            client.ping()
+        else:
+            client.expect_closed()
+
+
+def test_delay_max_s(serve, version):
+    server = serve(delay_max_s=1)
+    with Socket(server) as client:
+        client.connect("x", version=version)
+        suback(client, version, "a")
+        client.send(wire.publish("$delayed/1/a", b"x", 1, 1, version=version))
+        assert puback_reason(client) == 0
+        assert client.expect_publish(version).topic == "a"
+        client.send(wire.publish("$delayed/2/a", b"x", 1, 2, version=version))
+        expect_end(client, version, 0x90)
+
+
 @pytest.mark.parametrize("limits", [{"message_rate": 20}, {"byte_rate": 2000}], ids=["messages", "bytes"])
 def test_rates(serve, version, limits):
     """Nothing is said or lost; reading pauses, so that three seconds' worth takes about two after the first."""

@@ -172,6 +172,9 @@ def test_help_names_every_flag():
 BETWEEN = "not JSON: a key in quotes, a colon, a value or a comma is missing here, or is one too many"
 PACKET_SIZE = "limits.packet_size_max: expected a whole number from 1 to 268435455, found"
 
+STRATEGIES = "round_robin, random, least_inflight, sticky, hash_client_id or hash_topic"
+FILLED_IN = "${client_id} and ${user_name} are what can be filled in"
+
 # The file's text, and what is said about it behind the file's name.
 WRONG_FILES = {
     "": "1: expected an object in braces, found nothing",
@@ -198,7 +201,7 @@ WRONG_FILES = {
         '3: limits.packet_max: unknown key; did you mean "packet_size_max"?',
     '{\n  "limits.packet_size_max": 1\n}':
         "2: limits.packet_size_max: unknown key; known are listeners, allow_anonymous, shards, log, protocol, "
-        "shared_subscriptions, limits, sys",
+        "shared_subscriptions, rewrites, auto_subscriptions, limits, sys",
     '{\n  "shards": 1,\n  // again\n  "shards": 1\n}': "4: shards: given twice, first in line 2",
     '{\n  "limits": 3\n}': "2: limits: expected an object in braces, found 3",
     '{\n\n\n\n\n\n  "limits": {"packet_size_max": "big"}\n}': f'7: {PACKET_SIZE} "big"',
@@ -221,7 +224,7 @@ WRONG_FILES = {
         '3: log.level: expected error, warning, notice, info or debug, found "loud"',
     '{\n  "log": {\n    "format": 2 } }': "3: log.format: expected text or json, found 2",
     '{\n  "listeners": {}\n}': "2: listeners: expected an array in brackets, found an object",
-    '{\n  "listeners": []\n}': "2: listeners: expected at least one listener, found an empty array",
+    '{\n  "listeners": []\n}': "2: listeners: expected at least one element, found an empty array",
     '{\n  "listeners": [\n    3 ] }': "3: listeners[0]: expected an object in braces, found 3",
     '{\n  "listeners": [\n    {"packet_size_max": 1} ] }':
         "3: listeners[0].url: expected a URL in quotes, found nothing",
@@ -230,10 +233,66 @@ WRONG_FILES = {
         f"4: listeners[1].url: this build has no TLS; {LEFT_OUT}",
     '{\n  "listeners": [\n    {"url": "tcp://192.0.2.1:1883"} ] }':
         f"3: listeners[0].url: tcp://192.0.2.1:1883 {ANYBODY}",
+    '{"limits": {\n"delayed_messages_max": 67108865}}':
+        "2: limits.delayed_messages_max: expected a whole number from 0 to 67108864, found 67108865",
+    '{"limits": {\n"delayed_bytes_max": 0}}':
+        "2: limits.delayed_bytes_max: expected a whole number from 1 to 4294967295, found 0",
+    '{"limits": {\n"delay_max_s": 42949670}}':
+        "2: limits.delay_max_s: expected a whole number from 1 to 42949669, found 42949670",
+    '{"protocol": {\n"response_information": 1}}':
+        "2: protocol.response_information: expected a string of 0 to 1024 bytes, found 1",
+    '{"protocol": {\n"response_information": "' + "é" * 513 + '"}}':
+        f'2: protocol.response_information: expected a string of 0 to 1024 bytes, found "{"é" * 29}...',
+    '{"protocol": {\n"response_information": "a\\u0000b"}}':
+        '2: protocol.response_information: expected a string without U+0000, found "a\\u0000b"',
+    '{"protocol": {\n"response_information": "${client}"}}': f"2: protocol.response_information: {FILLED_IN}",
+    '{\n  "rewrites": {}\n}': "2: rewrites: expected an array in brackets, found an object",
+    '{\n  "rewrites": [\n    {"from": "a", "to": "b"},\n    "c"\n  ]\n}':
+        '4: rewrites[1]: expected an object in braces, found "c"',
+    '{\n  "rewrites": [\n' + '{"from": "a", "to": "b"},\n' * 1000 + '{"from": "a", "to": "b"} ] }':
+        "1003: rewrites[1000]: expected at most 1000 elements, found more",
+    '{\n  "rewrites": [\n    {"from": "a", "too": "b"}\n  ]\n}':
+        '3: rewrites[0].too: unknown key; did you mean "to"?',
+    '{\n  "rewrites": [\n    {"from": "a"}\n  ]\n}':
+        "3: rewrites[0].to: expected a string of 1 to 65535 bytes, found nothing",
+    '{\n  "rewrites": [\n    {"from": "", "to": "b"}\n  ]\n}':
+        '3: rewrites[0].from: expected a string of 1 to 65535 bytes, found ""',
+    '{\n  "rewrites": [\n    {"to": "b", "from": "' + "a" * 65536 + '"}\n  ]\n}':
+        f'3: rewrites[0].from: expected a string of 1 to 65535 bytes, found "{"a" * 59}...',
+    '{\n  "rewrites": [\n    {"from": "a", "to": "b",\n     "actions": "some"}\n  ]\n}':
+        '4: rewrites[0].actions: expected all, publish or subscribe, found "some"',
+    '{\n  "rewrites": [\n    {"from": "a/b", "to": "b"},\n    {"from": "a/+",\n     "to": "$3"}\n  ]\n}':
+        "5: rewrites[1].to: $3, and 1 wildcard to be named",
+    '{\n  "rewrites": [\n    {"from": "a/+",\n     "to": "b/#"}\n  ]\n}':
+        "4: rewrites[0].to: a wildcard, and nothing can be published to it",
+    '{\n  "rewrites": [\n    {"to": "b",\n     "from": "a#"}\n  ]\n}': "4: rewrites[0].from: not a topic filter",
+    '{\n  "auto_subscriptions": [\n    {"qos": 1}\n  ]\n}':
+        "3: auto_subscriptions[0].topic_filter: expected a string of 1 to 65535 bytes, found nothing",
+    '{\n  "auto_subscriptions": [\n    {"topic_filter": "a",\n     "qos": 3}\n  ]\n}':
+        "4: auto_subscriptions[0].qos: expected a whole number from 0 to 2, found 3",
+    '{\n  "auto_subscriptions": [\n    {"topic_filter": "a",\n     "retained": "no"}\n  ]\n}':
+        '4: auto_subscriptions[0].retained: expected true or false, found "no"',
+    '{\n  "auto_subscriptions": [\n    {\n      "topic_filter": "${user}"}\n  ]\n}':
+        f"4: auto_subscriptions[0].topic_filter: {FILLED_IN}",
+    '{\n  "auto_subscriptions": [\n    {"topic_filter": "$share/g/a",\n     "no_local": true}\n  ]\n}':
+        "4: auto_subscriptions[0].no_local: not for a shared subscription",
+    '{\n  "auto_subscriptions": [\n' + '{"topic_filter": "a"},\n' * 100 + '{"topic_filter": "a"} ] }':
+        "103: auto_subscriptions[100]: expected at most 100 elements, found more",
+    '{\n  "shared_subscriptions": {"groups": [\n    {"name": "a"} ] } }':
+        f"3: shared_subscriptions.groups[0].strategy: expected {STRATEGIES}, found nothing",
+    '{\n  "shared_subscriptions": {"groups": [\n    {"name": "a", "strategy": "fair"} ] } }':
+        f'3: shared_subscriptions.groups[0].strategy: expected {STRATEGIES}, found "fair"',
+    '{\n  "shared_subscriptions": {"groups": [\n    {"name": "", "strategy": "random"} ] } }':
+        '3: shared_subscriptions.groups[0].name: expected a string of 1 to 65535 bytes, found ""',
+    '{\n  "shared_subscriptions": {"groups": [\n    {"name": "a/b", "strategy": "random"} ] } }':
+        "3: shared_subscriptions.groups[0].name: the name of a group has no /, + and #",
+    '{\n  "shared_subscriptions": {"groups": [\n    {"name": "a", "strategy": "random"},\n'
+    '    {"name": "b", "strategy": "random"},\n    {"name": "a", "strategy": "random"} ] } }':
+        "5: shared_subscriptions.groups[2].name: the same as shared_subscriptions.groups[0].name",
 }
 
 
-@pytest.mark.parametrize("text", WRONG_FILES)
+@pytest.mark.parametrize("text", WRONG_FILES, ids=lambda text: text[:60])
 def test_the_message_for_a_wrong_file(config, text):
     """One line with file, line, key and what was expected; exit code 2, and nothing on stdout."""
     file = config(text)
@@ -255,6 +314,8 @@ def test_files_that_cannot_be_read_are_named(tmp_path):
     '{ "\\u0073hards": 3, "log": {"format": "json"}, "allow_anonymous": false }',
     '{ "listeners": [ { "url": "unix:///tmp/a//b" } ] } // the slashes above are no comment',
     '{ "allow_anonymous": true, "listeners": [ { "url": "tcp://0.0.0.0:1883" } ] }',
+    '{ "rewrites": [], "auto_subscriptions": [], "shared_subscriptions": { "groups": [] } }',
+    '{ "rewrites": [ { "from": "a/+", "to": "b/#", "actions": "subscribe" } ] }',
     '{ "limits": { "topic_alias_maximum": 0, "connect_rate": 0, "retained_bytes_max": 4294967295 } }',
 ])
 def test_good_files(config, text):
@@ -516,6 +577,33 @@ def test_what_cannot_change_is_said(run, config, manager):
     end(one.server)
 
 
+def test_an_array_that_cannot_change(run, config, manager):
+    """It is named once, whatever changed in it, and not if it is the same."""
+    listeners = {"listeners": [{"url": ANY_PORT}]}
+    before = {"rewrites": [{"from": "a", "to": "b"}, {"from": "c", "to": "d"}],
+              "auto_subscriptions": [{"topic_filter": "a"}],
+              "shared_subscriptions": {"groups": [{"name": "a", "strategy": "random"}]}}
+    one = Reloading(run, config, manager, listeners | before)
+    one.reload(listeners | before | {"rewrites": [{"from": "a", "to": "x"}, {"from": "c", "to": "y"}]})
+    one.reload(listeners)
+    end(one.server)
+    kept = [line.partition("SIGHUP: ")[2] for line in one.server.stderr if "cannot change" in line]
+    assert kept == [f"{key} cannot change before the next start"
+                    for key in ("rewrites", "shared_subscriptions.groups", "rewrites", "auto_subscriptions")]
+
+
+def test_a_reload_is_judged_by_the_library_too(run, config, manager):
+    """What waits for the next start is refused now, with all that stands beside it."""
+    one = Reloading(run, config, manager, {"listeners": [{"url": ANY_PORT}]})
+    file = config("")
+    one.reload('{\n  "log": {"level": "error"},\n  "protocol": {\n    "response_information": "${client" } }')
+    one.server.wait_line("SIGHUP: configuration refused, the old one stays: "
+                         rf"{re.escape(file)}:4: protocol\.response_information: {re.escape(FILLED_IN)}$")
+    one.reload({"listeners": [{"url": one.urls[0]}]})
+    assert one.listening() == one.urls
+    end(one.server)
+
+
 def test_a_refused_reload(run, config, manager):
     """The message is the one that --check-config gives, and nothing changes, not even what was right in it."""
     one = Reloading(run, config, manager, {"listeners": [{"url": ANY_PORT}]})
@@ -577,6 +665,7 @@ def keys_of(schema: dict, path: str = "") -> dict[str, dict]:
         if part.get("type") == "object":
             found |= keys_of(part, f"{path}{name}.")
         elif part.get("type") == "array":
+            found[path + name] = part
             found |= keys_of(part["items"], f"{path}{name}[].")
         else:
             found[path + name] = part
@@ -598,10 +687,12 @@ def test_the_page_has_the_table():
     assert table.startswith("| key |") and table in (SOURCE_DIR / "docs" / "SERVER.md").read_text()
 
 
-def test_the_example_of_the_page_is_good(config):
-    example = re.search(r"```json\n(.*?)```", (SOURCE_DIR / "docs" / "SERVER.md").read_text(), re.DOTALL)[1]
-    result = check("--config", config(example), "--check-config")
-    assert result.returncode == 0, result.stderr
+def test_the_examples_of_the_page_are_good(config):
+    examples = re.findall(r"```json\n(.*?)```", (SOURCE_DIR / "docs" / "SERVER.md").read_text(), re.DOTALL)
+    assert len(examples) == 4
+    for example in examples:
+        result = check("--config", config(example), "--check-config")
+        assert result.returncode == 0, result.stderr
 
 
 def test_the_page_has_every_flag():
@@ -640,10 +731,11 @@ def test_the_extremes_of_every_number_are_good(keys, config):
             continue
         for value, good in ((part["minimum"], True), (part["maximum"], True), (part["minimum"] - 1, False),
                             (part["maximum"] + 1, False)):
-            listener = {"url": ANY_PORT}
-            content: dict = {"listeners": [listener]}
-            if key.startswith("listeners[]."):
-                listener[key.partition(".")[2]] = value
+            listener, subscription = {"url": ANY_PORT}, {"topic_filter": "a"}
+            content: dict = {"listeners": [listener], "auto_subscriptions": [subscription]}
+            if "[]." in key:
+                element = {"listeners[]": listener, "auto_subscriptions[]": subscription}[key.partition(".")[0]]
+                element[key.partition(".")[2]] = value
             elif "." in key:
                 content[key.partition(".")[0]] = {key.partition(".")[2]: value}
             else:

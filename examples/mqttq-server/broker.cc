@@ -1,0 +1,124 @@
+#include "broker.h"
+
+#include <fmt/format.h>
+
+namespace mqttq::server {
+
+namespace {
+
+mqttq_bytes bytes_of(const std::string& text) { return {text.data(), text.size()}; }
+
+// Fields of the library whose keys have other names.
+struct Renamed {
+  std::string_view field, key;
+};
+constexpr Renamed kRenamed[] = {{"response_information", "protocol.response_information"}, {"group", "name"}};
+
+// text: the library's. Where it begins with a field's name, the message begins with the place of that key in the file.
+[[noreturn]] void refuse(const Options& options, std::string_view owner, mqttq_status status, std::string_view text) {
+  if (status != MQTTQ_EINVAL) throw std::runtime_error(fmt::format("cannot make a broker: {}", text));
+  const size_t colon = text.find(": ");
+  std::string_view field = text.substr(0, colon);
+  for (const Renamed& one : kRenamed) {
+    if (one.field == field) field = one.key;
+  }
+  const std::string key = owner.empty() ? std::string(field) : fmt::format("{}.{}", owner, field);
+  if (colon != std::string_view::npos && options.places.contains(key)) {
+    throw OptionError(fmt::format("{}{}", options.place_of(key), text.substr(colon)));
+  }
+  throw OptionError(owner.empty() ? std::string(text) : fmt::format("{}: {}", options.place_of(owner), text));
+}
+
+// Makes a call of the library, and throws if it fails. owner: the array's element that it is about, such as
+// "rewrites[0]"; empty if it is about none.
+template <class Call>
+void check(const Options& options, std::string_view owner, Call&& call) {
+  mqttq_error error;
+  mqttq_error_init(&error, sizeof error);
+  const mqttq_status status = call(&error);
+  if (status != MQTTQ_OK) refuse(options, owner, status, error.text);
+}
+
+BrokerHandle create_broker(const Options& options, Log& log) {
+  mqttq_broker_config config;
+  mqttq_broker_config_init(&config, sizeof config);
+  config.shards = options.shards;
+  config.log = Log::on_library_line;
+  config.log_user = &log;
+  mqttq_limits limits = options.limits;
+  limits.size = sizeof limits;
+  config.limits = &limits;
+  config.features_off = (options.retain ? 0 : MQTTQ_FEATURE_RETAIN) |
+                        (options.wildcard_subscriptions ? 0 : MQTTQ_FEATURE_WILDCARD_SUBSCRIPTIONS) |
+                        (options.shared_subscriptions ? 0 : MQTTQ_FEATURE_SHARED_SUBSCRIPTIONS) |
+                        (options.subscription_identifiers ? 0 : MQTTQ_FEATURE_SUBSCRIPTION_IDENTIFIERS);
+  config.exclusive_subscriptions = options.exclusive_subscriptions;
+  config.sys_interval_s = options.sys_interval_s;
+  config.client_events = options.client_events;
+  if (!options.response_information.empty()) config.response_information = options.response_information.c_str();
+  mqttq_broker* made = nullptr;
+  check(options, "", [&](mqttq_error* error) { return mqttq_broker_create(&config, &made, error); });
+  return BrokerHandle(made);
+}
+
+void set_shared_strategies(mqttq_broker& broker, const Options& options) {
+  check(options, "", [&](mqttq_error* error) {
+    return mqttq_broker_set_shared_strategy(&broker, nullptr, {}, options.shared_strategy, error);
+  });
+  for (size_t i = 0; i < options.groups.size(); ++i) {
+    const GroupOptions& group = options.groups[i];
+    check(options, fmt::format("shared_subscriptions.groups[{}]", i), [&](mqttq_error* error) {
+      return mqttq_broker_set_shared_strategy(&broker, nullptr, bytes_of(group.name), group.strategy, error);
+    });
+  }
+}
+
+void add_rewrites(mqttq_broker& broker, const Options& options) {
+  for (size_t i = 0; i < options.rewrites.size(); ++i) {
+    const RewriteOptions& wanted = options.rewrites[i];
+    mqttq_rewrite rewrite;
+    mqttq_rewrite_init(&rewrite, sizeof rewrite);
+    rewrite.actions = wanted.actions;
+    rewrite.from = bytes_of(wanted.from);
+    rewrite.to = bytes_of(wanted.to);
+    check(options, fmt::format("rewrites[{}]", i),
+          [&](mqttq_error* error) { return mqttq_broker_add_rewrite(&broker, &rewrite, error); });
+  }
+}
+
+void add_auto_subscriptions(mqttq_broker& broker, const Options& options) {
+  for (size_t i = 0; i < options.auto_subscriptions.size(); ++i) {
+    const AutoSubscriptionOptions& wanted = options.auto_subscriptions[i];
+    mqttq_auto_subscription subscription;
+    mqttq_auto_subscription_init(&subscription, sizeof subscription);
+    subscription.topic_filter = bytes_of(wanted.topic_filter);
+    subscription.qos = static_cast<uint8_t>(wanted.qos);
+    subscription.no_local = wanted.no_local;
+    subscription.retain_as_published = wanted.retain_as_published;
+    subscription.retain_handling = wanted.retained ? MQTTQ_RETAINED_SEND : MQTTQ_RETAINED_DO_NOT_SEND;
+    check(options, fmt::format("auto_subscriptions[{}]", i),
+          [&](mqttq_error* error) { return mqttq_broker_add_auto_subscription(&broker, &subscription, error); });
+  }
+}
+
+}  // namespace
+
+BrokerHandle make_broker(const Options& options, Log& log) {
+  BrokerHandle broker = create_broker(options, log);
+  set_shared_strategies(*broker, options);
+  add_rewrites(*broker, options);
+  add_auto_subscriptions(*broker, options);
+  return broker;
+}
+
+BrokerHandle start_broker(const Options& options, Log& log) {
+  BrokerHandle broker = make_broker(options, log);
+  mqttq_error error;
+  mqttq_error_init(&error, sizeof error);
+  if (mqttq_broker_start(broker.get(), &error) != MQTTQ_OK) {
+    throw std::runtime_error(fmt::format("cannot start: {}", error.text));
+  }
+  return broker;
+}
+
+}  // namespace mqttq::server
