@@ -49,28 +49,29 @@ void add_clients(Clients& clients, World& world, const char* prefix, uint32_t co
 }
 
 void print_memory(uint32_t count) {
-  std::printf("kind=tcp_link bytes=%zu\nkind=connection bytes=%zu\nkind=session bytes=%zu\nkind=subscription bytes=%zu\n",
-              sizeof(TcpLink), sizeof(Connection), sizeof(Session), sizeof(Subscription));
+  std::printf(
+      "kind=tcp_link bytes=%zu\nkind=connection bytes=%zu\nkind=session bytes=%zu\nkind=subscription bytes=%zu\n",
+      sizeof(TcpLink), sizeof(Connection), sizeof(Session), sizeof(Subscription));
   {
     World world;
     Clients clients;
     clients.reserve(count);
-    measure("client", count, world, [&](uint32_t i) {
-      clients.push_back(std::make_unique<Client>(world, name("client", i)));
-    });
-    measure("exact_subscription", count, world, [&](uint32_t i) { clients[i]->subscribe(name("t/", i), Qos::AtMostOnce); });
+    measure("client", count, world,
+            [&](uint32_t i) { clients.push_back(std::make_unique<Client>(world, name("client", i))); });
+    measure("exact_subscription", count, world,
+            [&](uint32_t i) { clients[i]->subscribe(name("t/", i), Qos::AtMostOnce); });
     measure("wildcard_subscription", count, world,
             [&](uint32_t i) { clients[i]->subscribe(name("site/", i) + "/+/state", Qos::AtMostOnce); });
-    measure("subscriber_of_one_filter", count, world, [&](uint32_t i) { clients[i]->subscribe("all/#", Qos::AtMostOnce); });
+    measure("subscriber_of_one_filter", count, world,
+            [&](uint32_t i) { clients[i]->subscribe("all/#", Qos::AtMostOnce); });
   }
   {
     World world;
     Client publisher(world, "publisher");
     measure("retained_message_of_64", count, world,
             [&](uint32_t i) { publisher.publish(name("retained/", i), Qos::AtMostOnce, 0, true); });
-    measure("delayed_message_of_64", count, world, [&](uint32_t i) {
-      publisher.publish("$delayed/1000/" + name("delayed/", i), Qos::AtMostOnce, 0);
-    });
+    measure("delayed_message_of_64", count, world,
+            [&](uint32_t i) { publisher.publish("$delayed/1000/" + name("delayed/", i), Qos::AtMostOnce, 0); });
   }
   {
     World world;
@@ -109,9 +110,8 @@ void print_memory(uint32_t count) {
     away.drop();
     world.settle();
     Client publisher(world, "publisher");
-    measure("queued_message_of_64", count, world, [&](uint32_t i) {
-      publisher.publish("queued", Qos::AtLeastOnce, static_cast<uint16_t>(i % 65'535 + 1));
-    });
+    measure("queued_message_of_64", count, world,
+            [&](uint32_t i) { publisher.publish("queued", Qos::AtLeastOnce, static_cast<uint16_t>(i % 65'535 + 1)); });
   }
 }
 
@@ -194,7 +194,8 @@ int main(int argc, char** argv) {
     } else if (command == "walk" && (argc == 3 || argc == 4)) {
       walk(argv[2], number_of(argv[3], 10'000));
     } else {
-      std::fprintf(stderr, "bench_core memory [COUNT] | sessions [COUNT] | walk CASE [COUNT]; cases: %s\n", walk_names());
+      std::fprintf(stderr, "bench_core memory [COUNT] | sessions [COUNT] | walk CASE [COUNT]; cases: %s\n",
+                   walk_names());
       return 2;
     }
     return 0;

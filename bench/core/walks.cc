@@ -44,7 +44,8 @@ void require(bool holds) {
 }
 
 // One publisher to `subscribers`, who acknowledge.
-void publish_to(uint32_t subscribers, Qos qos, uint32_t count, const char* topic_filter = "site/17/line/4/temperature") {
+void publish_to(uint32_t subscribers, Qos qos, uint32_t count,
+                const char* topic_filter = "site/17/line/4/temperature") {
   World world;
   Client publisher(world, "publisher");
   std::vector<std::unique_ptr<Client>> clients;
@@ -113,7 +114,8 @@ void route(uint32_t count) {
   world.settle();
   const uint64_t before = world.core().counters().messages_sent.value();
   for (uint32_t done = 0; done < count; ++done) {
-    publisher.send(publishes(Qos::AtMostOnce, 1, "site/" + std::to_string(done % 1'000) + "/line/" + std::to_string(done)));
+    publisher.send(
+        publishes(Qos::AtMostOnce, 1, "site/" + std::to_string(done % 1'000) + "/line/" + std::to_string(done)));
     if (done % kBatch == kBatch - 1) world.settle();
   }
   world.settle();

@@ -64,7 +64,7 @@ def expect_end(client: Socket, version: int, reason_code: int) -> None:
 
 def suback(client: Socket, version: int, *filters: str, qos: int = 0) -> list[int]:
     client.send(wire.subscribe(1, *((one, qos) for one in filters), version=version))
-    return list(client.expect(wire.SUBACK).body[3 if version == 5 else 2:])
+    return list(client.expect(wire.SUBACK).reason_codes(version))
 
 
 def puback_reason(client: Socket) -> int:

@@ -189,7 +189,7 @@ def test_a_hundred_topics_in_one_subscribe(broker, topic, version):
     codes = bytes(refused if number in bad else number % 3 for number in range(100))
     no_properties = b"\x00" if version == 5 else b""
     with Socket(broker) as client, Socket(broker) as publisher:
-        client.connect(name_of(topic), version=version)
+        client.connect(name_of(topic), version=version, properties=wire.QUIET)
         client.send(wire.subscribe(258, *filters, version=version))
         client.expect_bytes(packet(wire.SUBACK << 4, b"\x01\x02" + no_properties + codes))
         publisher.connect(f"{name_of(topic)}-publisher", version=version)
@@ -396,7 +396,7 @@ def test_data_behind_a_refused_connect(broker, observe, topic, version):
     """None of it is served, and nothing but CONNACK is said. [MQTT-3.1.4-6] [MQTT311-3.1.4-5]"""
     saw = observe(topic)
     refused, answer = (
-        (wire.connect("x", properties=encode_property("authentication_method", "none")), bytes.fromhex("2003008c 00"))
+        (wire.connect("x", properties=encode_property("authentication_method", "none") + wire.QUIET), bytes.fromhex("2003008c 00"))
         if version == 5 else (wire.connect("", version=version, clean=False), bytes.fromhex("20020002")))
     with Socket(broker) as client:
         client.send(refused + wire.publish(topic, b"behind", 1, 1, version=version) + PINGREQ)

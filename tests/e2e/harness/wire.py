@@ -109,6 +109,10 @@ def packet(first_byte: int, body: bytes = b"") -> bytes:
     return bytes([first_byte]) + varint(len(body)) + body
 
 
+# Of a CONNECT of MQTT 5: reason codes without words, so that answers are known byte by byte.
+QUIET = encode_property("request_problem_information", 0)
+
+
 def connect(client_id: str, version: int = 5, name: str | None = None, clean: bool = True, flags: int | None = None,
             keep_alive_s: int = 60, properties: bytes = b"", tail: bytes = b"") -> bytes:
     """CONNECT. name and flags override what follows from the rest; tail: payload behind the client id."""
@@ -187,10 +191,18 @@ class Packet:
         return self.body[0] == 1
 
     def properties(self) -> dict[str, list]:
-        """Of a CONNACK of MQTT 5."""
-        assert self.type == CONNACK
-        length, at = _read_varint(self.body, 2)
+        """Of a CONNACK, PUBACK, PUBREC, SUBACK or DISCONNECT of MQTT 5; a body that ends before them has none."""
+        start = {CONNACK: 2, PUBACK: 3, PUBREC: 3, SUBACK: 2, DISCONNECT: 1}[self.type]
+        if len(self.body) <= start:
+            return {}
+        length, at = _read_varint(self.body, start)
         return decode_properties(self.body[at:at + length])
+
+    def reason_codes(self, version: int) -> bytes:
+        """Of a SUBACK."""
+        assert self.type == SUBACK
+        length, at = _read_varint(self.body, 2) if version == 5 else (0, 2)
+        return self.body[at + length:]
 
 
 @dataclasses.dataclass(frozen=True)
