@@ -38,11 +38,11 @@ void measure(const char* kind, uint32_t count, World& world, const std::function
   std::printf("kind=%s bytes=%.1f count=%u\n", kind, static_cast<double>(heap_bytes() - before) / count, count);
 }
 
-using Clients = std::vector<std::unique_ptr<Client>>;
+using Clients = std::vector<Client*>;
 
 void add_clients(Clients& clients, World& world, const char* prefix, uint32_t count, uint32_t session_expiry_s = 0) {
   for (uint32_t i = 0; i < count; ++i) {
-    clients.push_back(std::make_unique<Client>(world, name(prefix, i), session_expiry_s));
+    clients.push_back(&world.connect(name(prefix, i), session_expiry_s));
     if (i % 1'000 == 999) world.settle();
   }
   world.settle();
@@ -56,8 +56,7 @@ void print_memory(uint32_t count) {
     World world;
     Clients clients;
     clients.reserve(count);
-    measure("client", count, world,
-            [&](uint32_t i) { clients.push_back(std::make_unique<Client>(world, name("client", i))); });
+    measure("client", count, world, [&](uint32_t i) { clients.push_back(&world.connect(name("client", i))); });
     measure("exact_subscription", count, world,
             [&](uint32_t i) { clients[i]->subscribe(name("t/", i), Qos::AtMostOnce); });
     measure("wildcard_subscription", count, world,
@@ -67,7 +66,7 @@ void print_memory(uint32_t count) {
   }
   {
     World world;
-    Client publisher(world, "publisher");
+    Client& publisher = world.connect("publisher");
     measure("retained_message_of_64", count, world,
             [&](uint32_t i) { publisher.publish(name("retained/", i), Qos::AtMostOnce, 0, true); });
     measure("delayed_message_of_64", count, world,
@@ -78,7 +77,7 @@ void print_memory(uint32_t count) {
     Clients clients;
     clients.reserve(count);
     measure("kept_session", count, world, [&](uint32_t i) {
-      clients.push_back(std::make_unique<Client>(world, name("client", i), 1000));
+      clients.push_back(&world.connect(name("client", i), 1000));
       clients.back()->drop();
     });
   }
@@ -88,9 +87,9 @@ void print_memory(uint32_t count) {
     World world(limits);
     Clients clients;
     add_clients(clients, world, "client", count / 10);
-    Client publisher(world, "publisher");
+    Client& publisher = world.connect("publisher");
     for (uint32_t i = 0; i < count / 10; ++i) clients[i]->subscribe(name("one/", i), Qos::AtLeastOnce);
-    for (const auto& client : clients) client->subscribe("all", Qos::AtLeastOnce);
+    for (Client* client : clients) client->subscribe("all", Qos::AtLeastOnce);
     measure("inflight_message_of_64", count / 10, world,
             [&](uint32_t i) { publisher.publish(name("one/", i), Qos::AtLeastOnce, static_cast<uint16_t>(i + 1)); });
     const int64_t before = heap_bytes();
@@ -104,12 +103,12 @@ void print_memory(uint32_t count) {
     limits.outbox_messages_max = count;
     limits.outbox_bytes_max = UINT32_MAX;
     World world(limits);
-    Client away(world, "away", 1000);
+    Client& away = world.connect("away", 1000);
     away.subscribe("queued", Qos::AtLeastOnce);
     world.settle();
     away.drop();
     world.settle();
-    Client publisher(world, "publisher");
+    Client& publisher = world.connect("publisher");
     measure("queued_message_of_64", count, world,
             [&](uint32_t i) { publisher.publish("queued", Qos::AtLeastOnce, static_cast<uint16_t>(i % 65'535 + 1)); });
   }
@@ -134,7 +133,7 @@ void print_sessions(uint32_t count) {
   {
     const Watch watch;
     for (uint32_t i = 0; i < count; ++i) {
-      clients.push_back(std::make_unique<Client>(world, name("client", i), 0, name("will/", i)));
+      clients.push_back(&world.connect(name("client", i), 0, name("will/", i)));
       if (i % 1'000 == 999) world.settle();
     }
     world.settle();
@@ -152,7 +151,7 @@ void print_sessions(uint32_t count) {
                 static_cast<double>(heap_bytes() - before) / count);
   }
   {
-    Client publisher(world, "publisher");
+    Client& publisher = world.connect("publisher");
     constexpr uint32_t kMessages = 200'000;
     const Watch watch;
     for (uint32_t i = 0; i < kMessages; ++i) {

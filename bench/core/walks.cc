@@ -47,10 +47,10 @@ void require(bool holds) {
 void publish_to(uint32_t subscribers, Qos qos, uint32_t count,
                 const char* topic_filter = "site/17/line/4/temperature") {
   World world;
-  Client publisher(world, "publisher");
-  std::vector<std::unique_ptr<Client>> clients;
+  Client& publisher = world.connect("publisher");
+  std::vector<Client*> clients;
   for (uint32_t i = 0; i < subscribers; ++i) {
-    clients.push_back(std::make_unique<Client>(world, "subscriber" + std::to_string(i)));
+    clients.push_back(&world.connect("subscriber" + std::to_string(i)));
     clients.back()->subscribe(topic_filter, qos);
   }
   world.settle();
@@ -61,7 +61,7 @@ void publish_to(uint32_t subscribers, Qos qos, uint32_t count,
     publisher.send(batch);
     world.settle();
     if (qos == Qos::ExactlyOnce) publisher.send(releases);
-    for (const auto& client : clients) {
+    for (Client* client : clients) {
       if (qos == Qos::AtLeastOnce) client->send(acks(codec::PacketType::Puback, done, kBatch));
       if (qos != Qos::ExactlyOnce) continue;
       client->send(acks(codec::PacketType::Pubrec, done, kBatch));
@@ -88,10 +88,10 @@ void decode(uint32_t count) {
 
 void shared(uint32_t count) {
   World world;
-  Client publisher(world, "publisher");
-  std::vector<std::unique_ptr<Client>> clients;
+  Client& publisher = world.connect("publisher");
+  std::vector<Client*> clients;
   for (uint32_t i = 0; i < 10; ++i) {
-    clients.push_back(std::make_unique<Client>(world, "member" + std::to_string(i)));
+    clients.push_back(&world.connect("member" + std::to_string(i)));
     clients.back()->subscribe("$share/group/site/#", Qos::AtMostOnce);
     world.settle();
   }
@@ -107,7 +107,8 @@ void shared(uint32_t count) {
 // Another topic each time, so that each walks the tree: a thousand wildcard filters, of which one matches.
 void route(uint32_t count) {
   World world;
-  Client publisher(world, "publisher"), subscriber(world, "subscriber");
+  Client& publisher = world.connect("publisher");
+  Client& subscriber = world.connect("subscriber");
   for (uint32_t i = 0; i < 1'000; ++i) {
     subscriber.subscribe("site/" + std::to_string(i) + "/+/+/#", Qos::AtMostOnce);
   }

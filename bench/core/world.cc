@@ -70,6 +70,10 @@ World::World(const Limits& limits) : limits_(limits) {
 
 World::~World() { core_->abandon(); }
 
+Client& World::connect(std::string_view client_id, uint32_t session_expiry_s, std::string_view will_topic) {
+  return clients_.emplace_back(*this, client_id, session_expiry_s, will_topic);
+}
+
 void World::settle() {
   for (bool more = true; more;) {
     router_.epoch().online(0);

@@ -1,6 +1,7 @@
 // A broker of one shard without I/O: what a client sends is handed to it, what it says goes nowhere and is counted.
 #pragma once
 
+#include <deque>
 #include <memory>
 #include <string>
 #include <vector>
@@ -16,7 +17,7 @@ class World;
 // One client. Its link takes everything at once.
 class Client final : private Link {
  public:
-  Client(World& world, std::string_view client_id, uint32_t session_expiry_s = 0, std::string_view will_topic = {});
+  Client(World& world, std::string_view client_id, uint32_t session_expiry_s, std::string_view will_topic);
   Client(const Client&) = delete;
   Client& operator=(const Client&) = delete;
 
@@ -58,6 +59,9 @@ class World {
   explicit World(const Limits& limits = {});
   ~World();
 
+  // Lives as long as the world.
+  Client& connect(std::string_view client_id, uint32_t session_expiry_s = 0, std::string_view will_topic = {});
+
   // One turn, and further ones while there is more to do.
   void settle();
   void advance_s(int64_t duration_s);
@@ -80,6 +84,7 @@ class World {
   Committer committer_{office_, log_};
   NoNetwork network_;
   Instant now_{1'000 * kSecond};
+  std::deque<Client> clients_;
   std::unique_ptr<ShardCore> core_;
 };
 

@@ -395,8 +395,9 @@ def test_data_before_connack(start_broker, version):
 def test_data_behind_a_refused_connect(broker, observe, topic, version):
     """None of it is served, and nothing but CONNACK is said. [MQTT-3.1.4-6] [MQTT311-3.1.4-5]"""
     saw = observe(topic)
+    method = encode_property("authentication_method", "none")
     refused, answer = (
-        (wire.connect("x", properties=encode_property("authentication_method", "none") + wire.QUIET), bytes.fromhex("2003008c 00"))
+        (wire.connect("x", properties=method + wire.QUIET), bytes.fromhex("2003008c 00"))
         if version == 5 else (wire.connect("", version=version, clean=False), bytes.fromhex("20020002")))
     with Socket(broker) as client:
         client.send(refused + wire.publish(topic, b"behind", 1, 1, version=version) + PINGREQ)
