@@ -16,7 +16,7 @@ struct HashLink {
   uint64_t hash = 0;
 };
 
-// Items are borrowed.
+// Items are borrowed. Sixteen bytes, and no block with a single bucket.
 template <class T>
 class HashTable {
  public:
@@ -24,7 +24,7 @@ class HashTable {
   HashTable(const HashTable&) = delete;
   HashTable& operator=(const HashTable&) = delete;
   ~HashTable() {
-    if (buckets_ != &single_) release(buckets_);
+    if (mask_) release(buckets_);
   }
 
   uint32_t count() const noexcept { return count_; }
@@ -32,7 +32,7 @@ class HashTable {
   // The item with this hash for which `is_it(const T&)` holds, or nullptr.
   template <class Predicate>
   T* find(uint64_t hash, Predicate&& is_it) const noexcept {
-    for (T* item = buckets_[hash & mask_]; item; item = item->hash_next) {
+    for (T* item = bucket(hash); item; item = item->hash_next) {
       if (item->hash == hash && is_it(static_cast<const T&>(*item))) return item;
     }
     return nullptr;
@@ -40,13 +40,13 @@ class HashTable {
   void insert(T& item, uint64_t hash) noexcept {
     if (count_ > mask_) grow();
     item.hash = hash;
-    item.hash_next = buckets_[hash & mask_];
-    buckets_[hash & mask_] = &item;
+    item.hash_next = bucket(hash);
+    bucket(hash) = &item;
     ++count_;
   }
   // The item must be in the table.
   void remove(T& item) noexcept {
-    T** at = &buckets_[item.hash & mask_];
+    T** at = &bucket(item.hash);
     while (*at != &item) at = &(*at)->hash_next;
     *at = item.hash_next;
     item.hash_next = nullptr;
@@ -56,7 +56,7 @@ class HashTable {
   template <class Visit>
   void for_each(Visit&& visit) noexcept {
     for (uint64_t i = 0; i <= mask_; ++i) {
-      for (T* item = buckets_[i]; item;) {
+      for (T* item = bucket(i); item;) {
         T* next = item->hash_next;
         visit(*item);
         item = next;
@@ -65,8 +65,10 @@ class HashTable {
   }
 
  private:
+  T*& bucket(uint64_t hash) noexcept { return mask_ ? buckets_[hash & mask_] : single_; }
+  T* bucket(uint64_t hash) const noexcept { return mask_ ? buckets_[hash & mask_] : single_; }
   void grow() noexcept {
-    const uint64_t count = (mask_ + 1) * (mask_ ? 2 : 8);
+    const uint32_t count = (mask_ + 1) * (mask_ ? 2 : 8);
     auto** grown = static_cast<T**>(allocate(sizeof(T*) * count));
     if (!grown) return;
     std::memset(grown, 0, sizeof(T*) * count);
@@ -74,14 +76,16 @@ class HashTable {
       item.hash_next = grown[item.hash & (count - 1)];
       grown[item.hash & (count - 1)] = &item;
     });
-    if (buckets_ != &single_) release(buckets_);
+    if (mask_) release(buckets_);
     buckets_ = grown;
     mask_ = count - 1;
   }
 
-  T* single_ = nullptr;
-  T** buckets_ = &single_;
-  uint64_t mask_ = 0;
+  union {
+    T* single_ = nullptr;
+    T** buckets_;  // while mask_ is not 0
+  };
+  uint32_t mask_ = 0;
   uint32_t count_ = 0;
 };
 

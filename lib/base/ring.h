@@ -9,7 +9,7 @@
 
 namespace mqttq {
 
-// Sixteen bytes and no block while it was never used or was reset. T is moved, not copied.
+// No block while it was never used or was reset. T is moved, not copied.
 template <class T>
 class Ring {
  public:
@@ -19,6 +19,7 @@ class Ring {
   ~Ring() { reset(); }
 
   uint32_t count() const noexcept { return count_; }
+  uint32_t capacity() const noexcept { return capacity_; }
   bool empty() const noexcept { return count_ == 0; }
   T& front() noexcept { return (*this)[0]; }
   T& back() noexcept { return (*this)[count_ - 1]; }

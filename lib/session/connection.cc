@@ -429,7 +429,7 @@ void Connection::protocol_error(const CloseReason& reason, Instant now) noexcept
 
 // A peer that has shut its side alone still reads: it is told what became of the publishes it sent before.
 void Connection::on_peer_closed(bool broken, Instant now) noexcept {
-  const bool unanswered = state_ == State::Connected && !session_->open_publishes().empty();
+  const bool unanswered = state_ == State::Connected && session_->has_open_publishes();
   if (!broken && unanswered && !std::exchange(peer_finished_, true)) {
     shard_.timers().arm(*this, now + kAnswersMax);
     return;
@@ -489,6 +489,7 @@ void Connection::on_timer(Timer& timer, Instant now) noexcept {
     connection.on_peer_closed(true, now);
     return;
   }
+  connection.session_->trim();
   // The wheel is not touched for every packet: the timer looks when the last came.
   const Instant due = connection.last_packet_ + int64_t{connection.keep_alive_s_} * 1500 * kMillisecond;
   if (connection.stall_ == Stall::None && due <= now) {

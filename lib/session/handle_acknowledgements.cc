@@ -25,12 +25,12 @@ Connection::Handled Connection::handle_ack(Bytes packet, Instant now) noexcept {
       }
       break;
     case PacketType::Pubrel: {
-      const Receipt* receipt = session_->receipts().find(ack->packet_id);
+      const Receipt* receipt = session_->find_receipt(ack->packet_id);
       if (receipt && !receipt->answered) {  // before our PUBREC
         protocol_error(ReasonCode::ProtocolError, now);
         break;
       }
-      const bool known = session_->receipts().remove(ack->packet_id);
+      const bool known = session_->remove_receipt(ack->packet_id);
       send_ack(PacketType::Pubcomp, ack->packet_id, known ? ReasonCode::Success : ReasonCode::PacketIdentifierNotFound);
       break;
     }

@@ -311,8 +311,7 @@ bool Connection::prepare_will(const codec::ConnectView& connect, std::string_vie
   will.expires = connect.will.has_message_expiry;
   will.message = Message::create(view);
   if (!will.message) return false;
-  session_->set_will(std::move(will));
-  return true;
+  return session_->set_will(std::move(will));
 }
 
 void Connection::accept(const codec::ConnectView& connect, bool session_present, Instant now) noexcept {

@@ -41,7 +41,7 @@ Connection::Handled Connection::handle_publish(Bytes packet, Instant now) noexce
   }
   if (publish.qos != Qos::AtMostOnce && session_->identifier_open(publish.packet_id, serial_)) {
     // In 3.x a client may repeat what has had no answer for long: the answer to the first is the answer to this one.
-    const bool repeat = publish.qos == Qos::AtLeastOnce && publish.dup && !session_->receipts().find(publish.packet_id);
+    const bool repeat = publish.qos == Qos::AtLeastOnce && publish.dup && !session_->find_receipt(publish.packet_id);
     if (version_ != ProtocolVersion::V5 && repeat) return Handled::Yes;
     refuse_intruder(publish, now);
     return Handled::Yes;
@@ -68,7 +68,7 @@ Connection::Handled Connection::handle_publish(Bytes packet, Instant now) noexce
       if (publish.qos == Qos::AtMostOnce) return Handled::Yes;  // dropped (MQTT5 3.3.5)
       // With a receipt, though its answer may be no: one that comes again before it is answered is no second publish.
       if (publish.qos == Qos::ExactlyOnce &&
-          !session_->receipts().insert(publish.packet_id, Receipt{now, serial_, false})) {
+          !session_->add_receipt(publish.packet_id, Receipt{now, serial_, false})) {
         close(ReasonCode::ServerBusy, now);
         return Handled::Yes;
       }
@@ -100,8 +100,8 @@ Connection::Handled Connection::handle_publish(Bytes packet, Instant now) noexce
     operation.origin = {session_->handle(), serial_, publish.packet_id, static_cast<uint8_t>(shard_.index())};
     // With a receipt it is surely entered among the open ones: else nobody would answer, and a repeat be taken for new.
     if (publish.qos == Qos::ExactlyOnce &&
-        (!session_->open_publishes().make_room() ||
-         !session_->receipts().insert(publish.packet_id, Receipt{now, serial_, false}))) {
+        (!session_->make_room_for_open_publish() ||
+         !session_->add_receipt(publish.packet_id, Receipt{now, serial_, false}))) {
       close(ReasonCode::ServerBusy, now);
       return Handled::Yes;
     }
@@ -131,7 +131,7 @@ Connection::Handled Connection::handle_publish(Bytes packet, Instant now) noexce
 // takers have not all answered, the answer to the first is the answer to this one.
 bool Connection::repeated(const codec::PublishView& publish) noexcept {
   if (publish.qos != Qos::ExactlyOnce) return false;
-  Receipt* receipt = session_->receipts().find(publish.packet_id);
+  Receipt* receipt = session_->find_receipt(publish.packet_id);
   if (!receipt) return false;
   receipt->connection_serial = serial_;
   if (receipt->answered) {
@@ -139,7 +139,7 @@ bool Connection::repeated(const codec::PublishView& publish) noexcept {
     return true;
   }
   if (session_->repeat_open_publish(publish.packet_id, serial_)) return true;
-  session_->receipts().remove(publish.packet_id);  // memory was refused to it: nobody would answer
+  session_->remove_receipt(publish.packet_id);  // memory was refused to it: nobody would answer
   return false;
 }
 
@@ -182,7 +182,7 @@ Reason Connection::judge_publish(const codec::PublishView& publish, Instant now)
     return {ReasonCode::TopicNameInvalid, Detail::TopicTooLong};
   }
   if (publish.qos != Qos::AtMostOnce) {
-    const uint32_t open = session_->receipts().count() + session_->open_publishes().count();
+    const uint32_t open = session_->receipt_count() + session_->open_publish_count();
     if (open >= limits.receive_maximum) {
       session_->forget_old_receipts(now);
       if (session_->open_count(serial_) >= limits.receive_maximum) {
@@ -282,7 +282,7 @@ void Connection::refuse_intruder(const codec::PublishView& publish, Instant now)
   OpenPublish open{serial_, serial_, publish.packet_id, 0, publish.qos};
   open.reason = {ReasonCode::PacketIdentifierInUse, Detail::IdentifierOpen};
   open.intruder = true;
-  if (session_->open_publishes().empty()) {
+  if (!session_->has_open_publishes()) {
     answer_open_publish(open, now);
   } else if (!session_->enter_open_publish(open)) {
     close(ReasonCode::ServerBusy, now);
@@ -293,11 +293,11 @@ void Connection::refuse_intruder(const codec::PublishView& publish, Instant now)
 void Connection::acknowledge(Qos qos, uint16_t packet_id, Reason reason, uint8_t takers, Instant now) noexcept {
   if (is_error(reason.code)) shard_.counters().publishes_refused.add();
   const OpenPublish open{serial_, serial_, packet_id, takers, qos, reason};
-  if (takers == 0 && session_->open_publishes().empty()) {
+  if (takers == 0 && !session_->has_open_publishes()) {
     if (qos == Qos::ExactlyOnce) {
       if (is_error(reason.code)) {
-        session_->receipts().remove(packet_id);
-      } else if (Receipt* receipt = session_->receipts().find(packet_id)) {
+        session_->remove_receipt(packet_id);
+      } else if (Receipt* receipt = session_->find_receipt(packet_id)) {
         receipt->answered = true;
       }
     }

@@ -1,4 +1,4 @@
-// Values by Packet Identifier: a small open-addressed table without a block while it is empty.
+// Values by Packet Identifier: a small open-addressed table without a block until it is used.
 #pragma once
 
 #include <bit>
@@ -62,7 +62,7 @@ class PacketIdMap {
       slots_[i].packet_id = 0;
       hole = i;
     }
-    if (--count_ == 0) clear();
+    if (--count_ == 0 && capacity() > kKept) clear();
     return true;
   }
   // Calls visit(packet_id, V&) for each, in no order.
@@ -72,7 +72,7 @@ class PacketIdMap {
       if (slots_[i].packet_id) visit(slots_[i].packet_id, slots_[i].value);
     }
   }
-  // Ends all and gives the block back.
+  // Ends all and gives the block back. A small one is else kept, for the next value.
   void clear() noexcept {
     for_each([](uint16_t, V& value) { value.~V(); });
     release(slots_);
@@ -108,6 +108,8 @@ class PacketIdMap {
     release(old);
     return true;
   }
+
+  static constexpr uint32_t kKept = 64;  // slots
 
   Slot* slots_ = nullptr;
   uint32_t count_ = 0;

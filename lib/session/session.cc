@@ -9,9 +9,12 @@
 namespace mqttq {
 
 Session::~Session() {
-  MQTTQ_ASSERT(!connection_ && subscriptions_.count() == 0 && readers_.count() == 0 && memberships_.count() == 0 &&
-               flow_count_ == 0);
-  shard_.note_inflight(-int64_t{inflight_.count()});
+  MQTTQ_ASSERT(!connection_ && subscriptions_.count() == 0 && !reads_ && memberships_.count() == 0 &&
+               flow_count() == 0);
+  shard_.note_inflight(-int64_t{inflight_count()});
+  destroy(out_);
+  destroy(in_);
+  clear_will();
   release(client_id_);
 }
 
@@ -26,30 +29,33 @@ bool Session::set_client_id(std::string_view client_id) noexcept {
 void Session::attach(Connection& connection, Instant now) noexcept {
   connection_ = &connection;
   cancel();
-  will_due_ = expiry_due_ = Instant{INT64_MAX};
+  expiry_due_ = Instant{INT64_MAX};
   forget_old_receipts(now);
+}
+
+void Session::trim() noexcept {
+  if (out_ && out_->empty()) destroy(std::exchange(out_, nullptr));
+  if (in_ && in_->empty()) destroy(std::exchange(in_, nullptr));
 }
 
 bool Session::detach(Instant now, bool publish_will) noexcept {
   connection_ = nullptr;
+  trim();
   if (!publish_will) clear_will();
   if (expiry_s_ == 0) return true;  // end_session() publishes the will
   if (has_will()) {
     // The will is due when its delay has passed or the session ends, whichever is first [MQTT-3.1.3-9].
-    will_due_ = now + int64_t{std::min(will_.delay_s, expiry_s_)} * kSecond;
+    will_->due = now + int64_t{std::min(will_->delay_s, expiry_s_)} * kSecond;
   }
   if (expiry_s_ != kSessionExpiryNever) expiry_due_ = now + int64_t{expiry_s_} * kSecond;
   note_group_state();
-  if (has_will() && will_due_ <= now) {
-    will_due_ = Instant{INT64_MAX};
-    shard_.publish_will(take_will(), now);
-  }
+  if (has_will() && will_->due <= now) shard_.publish_will(take_will(), now);
   arm_timer(now);
   return false;
 }
 
 void Session::arm_timer(Instant now) noexcept {
-  const Instant due = std::min(will_due_, expiry_due_);
+  const Instant due = std::min(has_will() ? will_->due : Instant{INT64_MAX}, expiry_due_);
   if (due.ns == INT64_MAX) {
     cancel();
     return;
@@ -65,10 +71,7 @@ void Session::on_timer(Timer& timer, Instant now) noexcept {
     session.shard_.end_session(session, now);
     return;
   }
-  if (session.will_due_ <= now) {
-    session.will_due_ = Instant{INT64_MAX};
-    session.shard_.publish_will(session.take_will(), now);
-  }
+  if (session.has_will() && session.will_->due <= now) session.shard_.publish_will(session.take_will(), now);
   session.arm_timer(now);
 }
 
@@ -81,7 +84,7 @@ Subscription* Session::find_subscription(std::string_view topic_filter) noexcept
 
 Session::Subscribed Session::subscribe(std::string_view topic_filter, const Subscription& options) noexcept {
   // All above QoS 0 or none: a message that a durable one leaves to the journal must not need a live one.
-  const bool durable = (this->durable() || readers_.count()) && options.qos != Qos::AtMostOnce;
+  const bool durable = (this->durable() || reads_) && options.qos != Qos::AtMostOnce;
   if (Subscription* known = find_subscription(topic_filter)) {
     // Replaced in place. Once durable it stays so until its end, even at QoS 0: a message that is on its way to the
     // journal is neither lost [MQTT-3.8.4-3] nor sent live besides.
@@ -92,7 +95,7 @@ Session::Subscribed Session::subscribe(std::string_view topic_filter, const Subs
         return {Status::NoMemory, true};
       }
     }
-    if (known->exclusive && !options.exclusive) shard_.router().unclaim(namespace_id_, topic_filter, id_);
+    if (known->exclusive && !options.exclusive) shard_.router().unclaim(namespace_id_, topic_filter, publisher_id());
     known->exclusive = options.exclusive;
     known->qos = options.qos;
     known->no_local = options.no_local;
@@ -123,13 +126,13 @@ bool Session::unsubscribe(std::string_view topic_filter) noexcept {
   Subscription* subscription = find_subscription(topic_filter);
   if (!subscription) return false;
   end_subscription(*subscription);
-  if (flow_count_) shard_.mark_pump(*this);  // what waited behind its retained messages
+  if (flow_count()) shard_.mark_pump(*this);  // what waited behind its retained messages
   return true;
 }
 
 void Session::end_subscription(Subscription& subscription) noexcept {
   subscriptions_.remove(subscription);
-  if (subscription.exclusive) shard_.router().unclaim(namespace_id_, subscription.filter->text(), id_);
+  if (subscription.exclusive) shard_.router().unclaim(namespace_id_, subscription.filter->text(), publisher_id());
   if (JournalReader* reader = find_reader(*subscription.filter)) end_reader(*reader);
   shard_.fan_out().remove(subscription);
   destroy(&subscription);
@@ -151,35 +154,42 @@ void Session::unsubscribe_all(Instant now) noexcept {
 Status Session::start_reading(Subscription& subscription) noexcept {
   auto* reader = create<JournalReader>();
   Journal* journal = subscription.filter->local(shard_.index()).journal;
-  if (!reader || !ready_.reserve(readers_.count() + 1) || !journal->attach(*reader)) {
+  if (!reads_) reads_ = create<DurableReads>();
+  if (!reader || !reads_ || !reads_->ready.reserve(reads_->readers.count() + 1) || !journal->attach(*reader)) {
     destroy(reader);
+    drop_reads_without_readers();
     return Status::NoMemory;
   }
   reader->session = this;
   reader->filter = subscription.filter;
-  readers_.insert(*reader, hash_mix(reinterpret_cast<uintptr_t>(reader->filter), 0));
+  reads_->readers.insert(*reader, hash_mix(reinterpret_cast<uintptr_t>(reader->filter), 0));
   journal->wait(*reader);
   return Status::Ok;
 }
 
 JournalReader* Session::find_reader(const Filter& filter) noexcept {
-  return readers_.find(hash_mix(reinterpret_cast<uintptr_t>(&filter), 0),
-                       [&](const JournalReader& reader) { return reader.filter == &filter; });
+  if (!reads_) return nullptr;
+  return reads_->readers.find(hash_mix(reinterpret_cast<uintptr_t>(&filter), 0),
+                              [&](const JournalReader& reader) { return reader.filter == &filter; });
+}
+
+void Session::drop_reads_without_readers() noexcept {
+  if (reads_ && reads_->readers.count() == 0) destroy(std::exchange(reads_, nullptr));
 }
 
 void Session::end_reader(JournalReader& reader) noexcept {
-  readers_.remove(reader);
+  reads_->readers.remove(reader);
   take_from_heap(reader);
   reader.journal->detach(reader);
   destroy(&reader);
-  if (readers_.count() == 0) ready_.reset();
+  drop_reads_without_readers();
 }
 
 void Session::on_journal(JournalReader& reader) noexcept {
   if (reader.ready_index == JournalReader::kNotReady) {
     reader.number = reader.journal->peek(reader)->number;
-    reader.ready_index = ready_.count();
-    static_cast<void>(ready_.push_back(&reader));  // there is room
+    reader.ready_index = reads_->ready.count();
+    static_cast<void>(reads_->ready.push_back(&reader));  // there is room
     move_in_heap(reader.ready_index);
   }
   if (connection_) shard_.mark_pump(*this);
@@ -187,19 +197,20 @@ void Session::on_journal(JournalReader& reader) noexcept {
 
 // Puts the reader at `index`, whose number has changed, where it belongs.
 void Session::move_in_heap(uint32_t index) noexcept {
-  JournalReader* const moved = ready_[index];
-  const auto put = [this](uint32_t at, JournalReader* reader) {
-    ready_[at] = reader;
+  Array<JournalReader*>& ready = reads_->ready;
+  JournalReader* const moved = ready[index];
+  const auto put = [&ready](uint32_t at, JournalReader* reader) {
+    ready[at] = reader;
     reader->ready_index = at;
   };
-  while (index && moved->number < ready_[(index - 1) / 2]->number) {
-    put(index, ready_[(index - 1) / 2]);
+  while (index && moved->number < ready[(index - 1) / 2]->number) {
+    put(index, ready[(index - 1) / 2]);
     index = (index - 1) / 2;
   }
-  for (uint32_t child = 2 * index + 1; child < ready_.count(); child = 2 * index + 1) {
-    if (child + 1 < ready_.count() && ready_[child + 1]->number < ready_[child]->number) ++child;
-    if (moved->number <= ready_[child]->number) break;
-    put(index, ready_[child]);
+  for (uint32_t child = 2 * index + 1; child < ready.count(); child = 2 * index + 1) {
+    if (child + 1 < ready.count() && ready[child + 1]->number < ready[child]->number) ++child;
+    if (moved->number <= ready[child]->number) break;
+    put(index, ready[child]);
     index = child;
   }
   put(index, moved);
@@ -208,16 +219,16 @@ void Session::move_in_heap(uint32_t index) noexcept {
 void Session::take_from_heap(JournalReader& reader) noexcept {
   const uint32_t index = std::exchange(reader.ready_index, JournalReader::kNotReady);
   if (index == JournalReader::kNotReady) return;
-  JournalReader* last = ready_.back();
-  ready_.pop_back();
+  JournalReader* last = reads_->ready.back();
+  reads_->ready.pop_back();
   if (last == &reader) return;
-  ready_[index] = last;
+  reads_->ready[index] = last;
   move_in_heap(index);
 }
 
 JournalReader* Session::first_ready() noexcept {
-  while (!ready_.empty()) {
-    JournalReader& first = *ready_[0];
+  while (reads_ && !reads_->ready.empty()) {
+    JournalReader& first = *reads_->ready[0];
     const JournalEntry* entry = first.journal->peek(first);
     if (!entry) {
       take_from_heap(first);
@@ -234,7 +245,8 @@ JournalReader* Session::first_ready() noexcept {
 
 uint64_t Session::behind_count() noexcept {
   uint64_t count = 0;
-  readers_.for_each([&](JournalReader& reader) { count += reader.journal->behind_count(reader); });
+  if (!reads_) return 0;
+  reads_->readers.for_each([&](JournalReader& reader) { count += reader.journal->behind_count(reader); });
   return count;
 }
 
@@ -247,14 +259,14 @@ uint16_t Session::window() const noexcept {
 bool Session::has_room() const noexcept { return !connection_->outbox_full() && !connection_->closing(); }
 
 void Session::mark_sent(InflightEntry& entry) noexcept {
-  if (!std::exchange(entry.sent, true)) --unsent_count_;
+  if (!std::exchange(entry.sent, true)) --out_->unsent_count;
 }
 
 // When there are many, everything waits: to compare with each would cost others more than it is worth to this client.
 bool Session::behind_flow(std::string_view topic_name) noexcept {
   constexpr uint32_t kComparedMax = 16;
-  if (flow_count_ > kComparedMax) return true;
-  for (RetainedFlow* flow = flows_.front(); flow; flow = flows_.next(*flow)) {
+  if (out_->flow_count > kComparedMax) return true;
+  for (RetainedFlow* flow = out_->flows.front(); flow; flow = out_->flows.next(*flow)) {
     if (topic_matches(flow->topic_filter(), topic_name)) return true;
   }
   return false;
@@ -263,8 +275,8 @@ bool Session::behind_flow(std::string_view topic_name) noexcept {
 void Session::deliver(const Delivery& delivery, Instant now) noexcept {
   MovingMessage& message = delivery.message;
   if (!connection_) return;  // live messages are for those who are here
-  const bool overtakes = delivery.qos == Qos::AtMostOnce && waiting_qos0_count_ > 0;
-  if (overtakes || (flow_count_ && behind_flow(message.view().topic_name))) {
+  const bool overtakes = delivery.qos == Qos::AtMostOnce && out_ && out_->waiting_qos0_count > 0;
+  if (overtakes || (flow_count() && behind_flow(message.view().topic_name))) {
     keep_waiting(delivery);
     return;
   }
@@ -279,7 +291,8 @@ void Session::deliver(const Delivery& delivery, Instant now) noexcept {
     connection_->send_publish(message, fields, now);
     return;
   }
-  if (waiting_.empty() && unsent_count_ == 0 && !window_full() && !connection_->outbox_full()) {
+  if ((!out_ || (out_->waiting.empty() && out_->unsent_count == 0)) && !window_full() &&
+      !connection_->outbox_full()) {
     Identifiers identifiers;
     if (identifiers.set(delivery.identifiers)) {
       send(message, delivery.qos, delivery.retain, std::move(identifiers), now);
@@ -293,7 +306,7 @@ void Session::deliver(const Delivery& delivery, Instant now) noexcept {
 void Session::keep_waiting(const Delivery& delivery) noexcept {
   const MessageRef& kept = delivery.message.keep();
   WaitingMessage waiting;
-  if (!kept || !waiting.identifiers.set(delivery.identifiers)) {
+  if (!kept || !waiting.identifiers.set(delivery.identifiers) || !make_outgoing()) {
     shard_.dropped(&Counters::dropped_no_memory, this, delivery.message.view());
     return;
   }
@@ -301,36 +314,36 @@ void Session::keep_waiting(const Delivery& delivery) noexcept {
   waiting.qos = delivery.qos;
   waiting.retain = delivery.retain;
   const uint32_t size = kept->content_size();
-  while (!waiting_.empty() && (waiting_count() >= shard_.limits().outbox_messages_max ||
-                               waiting_bytes_ + size > shard_.limits().outbox_bytes_max)) {
-    if (waiting_.front().flow) {  // retained messages go first: what is new does not fit behind them
+  while (!out_->waiting.empty() && (waiting_count() >= shard_.limits().outbox_messages_max ||
+                               out_->waiting_bytes + size > shard_.limits().outbox_bytes_max)) {
+    if (out_->waiting.front().flow) {  // retained messages go first: what is new does not fit behind them
       shard_.dropped(&Counters::dropped_outbox_full, this, delivery.message.view());
       return;
     }
     const WaitingMessage oldest = take_waiting();
     shard_.dropped(&Counters::dropped_outbox_full, this, oldest.message->view());
   }
-  if (!waiting_.push_back(std::move(waiting))) {
+  if (!out_->waiting.push_back(std::move(waiting))) {
     shard_.dropped(&Counters::dropped_no_memory, this, delivery.message.view());
     return;
   }
-  waiting_bytes_ += size;
-  if (delivery.qos == Qos::AtMostOnce) ++waiting_qos0_count_;
+  out_->waiting_bytes += size;
+  if (delivery.qos == Qos::AtMostOnce) ++out_->waiting_qos0_count;
   // So many are remembered; what is not, or for want of memory, may come twice.
   constexpr uint32_t kRememberedMax = 64;
-  if (flow_count_ && kept->view().retain && live_retained_.count() < kRememberedMax) {
-    static_cast<void>(live_retained_.push_back(kept.get()));
+  if (out_->flow_count && kept->view().retain && out_->live_retained.count() < kRememberedMax) {
+    static_cast<void>(out_->live_retained.push_back(kept.get()));
   }
 }
 
 // The first, which is a message.
 WaitingMessage Session::take_waiting() noexcept {
-  WaitingMessage taken = waiting_.pop_front();
-  waiting_bytes_ -= taken.message->content_size();
-  if (taken.qos == Qos::AtMostOnce) --waiting_qos0_count_;
-  for (uint32_t i = 0; i < live_retained_.count(); ++i) {
-    if (live_retained_[i] != taken.message.get()) continue;
-    live_retained_.remove_unordered(i);
+  WaitingMessage taken = out_->waiting.pop_front();
+  out_->waiting_bytes -= taken.message->content_size();
+  if (taken.qos == Qos::AtMostOnce) --out_->waiting_qos0_count;
+  for (uint32_t i = 0; i < out_->live_retained.count(); ++i) {
+    if (out_->live_retained[i] != taken.message.get()) continue;
+    out_->live_retained.remove_unordered(i);
     break;
   }
   return taken;
@@ -339,7 +352,7 @@ WaitingMessage Session::take_waiting() noexcept {
 uint16_t Session::next_packet_id() noexcept {
   do {
     if (++last_packet_id_ == 0) last_packet_id_ = 1;
-  } while (inflight_.find(last_packet_id_));
+  } while (out_->inflight.find(last_packet_id_));
   return last_packet_id_;
 }
 
@@ -355,10 +368,14 @@ Session::Sent Session::send(MovingMessage& message, Qos qos, bool retain, Identi
   fields.qos = qos;
   fields.subscription_identifiers = identifiers.span();
   if (qos == Qos::AtMostOnce) return connection_->send_publish(message, fields, now) ? Sent::Yes : Sent::Dropped;
+  if (!make_outgoing()) {
+    shard_.dropped(&Counters::dropped_no_memory, this, message.view());
+    return Sent::Dropped;
+  }
   InflightEntry entry;
   entry.message = message.keep();
   entry.membership = membership;
-  entry.order = next_order_;
+  entry.order = out_->next_order;
   entry.state = qos == Qos::AtLeastOnce ? InflightEntry::State::AwaitPuback : InflightEntry::State::AwaitPubrec;
   entry.qos = qos;
   entry.retain = retain;
@@ -369,7 +386,7 @@ Session::Sent Session::send(MovingMessage& message, Qos qos, bool retain, Identi
     shard_.dropped(&Counters::dropped_no_memory, this, message.view());
     return Sent::Dropped;
   }
-  ++next_order_;
+  ++out_->next_order;
   fields.packet_id = packet_id;
   fields.subscription_identifiers = added->identifiers.span();
   if (connection_->send_publish(message, fields, now)) return Sent::Yes;
@@ -378,16 +395,20 @@ Session::Sent Session::send(MovingMessage& message, Qos qos, bool retain, Identi
 }
 
 void Session::resend(Instant) noexcept {
-  inflight_.for_each([](uint16_t, InflightEntry& entry) { entry.sent = false; });
-  unsent_count_ = inflight_.count();
-  unsent_.reset();
+  if (out_) {
+    out_->inflight.for_each([](uint16_t, InflightEntry& entry) { entry.sent = false; });
+    out_->unsent_count = out_->inflight.count();
+    out_->unsent.reset();
+  }
   note_group_state();  // groups may hand over what waited: it comes behind
   shard_.mark_pump(*this);
 }
 
 void Session::pump(Instant now) noexcept {
   if (!connection_ || connection_->closing()) return;
-  if (pump_unsent(now) && pump_waiting(now)) pump_journals(now);
+  const bool had_flows = flow_count() != 0;
+  if (!out_ || (pump_unsent(now) && pump_waiting(now))) pump_journals(now);
+  if (had_flows && out_->empty()) trim();  // most clients subscribe once, and are quiet then
   if (some_group_found_full_ && may_take_shared(Qos::AtLeastOnce)) tell_groups_of_room();
 }
 
@@ -395,33 +416,33 @@ void Session::pump(Instant now) noexcept {
 
 // In the order of the first sending, and within the window of the connection there is now [MQTT-3.3.4-9].
 bool Session::pump_unsent(Instant now) noexcept {
-  if (unsent_count_ != 0 && unsent_.empty() && !line_up_unsent(now)) return false;
-  for (; !unsent_.empty(); unsent_.pop_front()) {
-    const uint16_t packet_id = unsent_.front();
-    InflightEntry* entry = inflight_.find(packet_id);
+  if (out_->unsent_count != 0 && out_->unsent.empty() && !line_up_unsent(now)) return false;
+  for (; !out_->unsent.empty(); out_->unsent.pop_front()) {
+    const uint16_t packet_id = out_->unsent.front();
+    InflightEntry* entry = out_->inflight.find(packet_id);
     if (!entry || entry->sent) continue;  // the client has answered it all the same
     if (window_full() || !has_room()) return false;
     send_again(packet_id, *entry, now);
   }
-  unsent_.reset();
+  out_->unsent.reset();
   return true;
 }
 
-// Once for each connection: they are sorted, and what has no room is put into unsent_. A PUBREL waits for no window
+// Once for each connection: they are sorted, and what has no room is put into out_->unsent. A PUBREL waits for no window
 // [MQTT-3.3.4-10]. False without memory: the connection is then closed.
 bool Session::line_up_unsent(Instant now) noexcept {
   Array<uint16_t> identifiers;
   bool complete = collect_inflight(identifiers, [](const InflightEntry& entry) { return !entry.sent; });
   for (const uint16_t packet_id : identifiers) {
     if (!complete) break;
-    InflightEntry& entry = *inflight_.find(packet_id);
+    InflightEntry& entry = *out_->inflight.find(packet_id);
     if (entry.state == InflightEntry::State::AwaitPubcomp) {
       mark_sent(entry);
       connection_->send_ack(codec::PacketType::Pubrel, packet_id, ReasonCode::Success);
-    } else if (unsent_.empty() && !window_full() && has_room()) {
+    } else if (out_->unsent.empty() && !window_full() && has_room()) {
       send_again(packet_id, entry, now);
     } else {
-      complete = unsent_.push_back(uint16_t{packet_id});
+      complete = out_->unsent.push_back(uint16_t{packet_id});
     }
   }
   if (!complete) connection_->close(ReasonCode::ServerBusy, now);
@@ -443,23 +464,24 @@ void Session::send_again(uint16_t packet_id, InflightEntry& entry, Instant now) 
 template <class Wanted>
 bool Session::collect_inflight(Array<uint16_t>& out, Wanted&& wanted) noexcept {
   bool complete = true;
-  inflight_.for_each([&](uint16_t packet_id, InflightEntry& entry) {
+  if (!out_) return true;
+  out_->inflight.for_each([&](uint16_t packet_id, InflightEntry& entry) {
     if (wanted(static_cast<const InflightEntry&>(entry))) complete = complete && out.push_back(packet_id);
   });
   std::sort(out.begin(), out.end(), [this](uint16_t a, uint16_t b) {
-    return static_cast<int32_t>(inflight_.find(a)->order - inflight_.find(b)->order) < 0;
+    return static_cast<int32_t>(out_->inflight.find(a)->order - out_->inflight.find(b)->order) < 0;
   });
   return complete;
 }
 
 bool Session::pump_waiting(Instant now) noexcept {
-  while (!waiting_.empty()) {
-    if (RetainedFlow* flow = waiting_.front().flow) {
+  while (!out_->waiting.empty()) {
+    if (RetainedFlow* flow = out_->waiting.front().flow) {
       if (!pump_flow(*flow, now)) return false;
-      waiting_.pop_front();
+      out_->waiting.pop_front();
       continue;
     }
-    if (waiting_.front().qos != Qos::AtMostOnce && window_full()) return false;
+    if (out_->waiting.front().qos != Qos::AtMostOnce && window_full()) return false;
     if (!has_room()) return false;
     WaitingMessage waiting = take_waiting();
     MovingMessage message(waiting.message);
@@ -484,7 +506,7 @@ bool Session::pump_journals(Instant now) noexcept {
     bool owed = false;  // by a durable subscription? Otherwise it went out live, if at all.
     identifiers.clear();
     const auto consider = [&](Subscription& subscription) {
-      if (subscription.no_local && view.publisher == id_) return;
+      if (subscription.no_local && view.publisher == publisher_id()) return;
       owed |= subscription.durable;
       granted = std::max(granted, subscription.qos);
       retain_as_published |= subscription.retain_as_published;
@@ -519,17 +541,17 @@ void Session::finish(uint16_t packet_id, InflightEntry& entry) noexcept {
 }
 
 InflightEntry* Session::enter_inflight(uint16_t packet_id, InflightEntry&& entry) noexcept {
-  InflightEntry* added = inflight_.insert(packet_id, std::move(entry));
+  InflightEntry* added = out_->inflight.insert(packet_id, std::move(entry));
   if (added) shard_.note_inflight(1);
   return added;
 }
 
 void Session::leave_inflight(uint16_t packet_id) noexcept {
-  if (inflight_.remove(packet_id)) shard_.note_inflight(-1);
+  if (out_->inflight.remove(packet_id)) shard_.note_inflight(-1);
 }
 
 bool Session::on_puback(uint16_t packet_id, Instant now) noexcept {
-  InflightEntry* entry = inflight_.find(packet_id);
+  InflightEntry* entry = find_inflight(packet_id);
   if (!entry || entry->state != InflightEntry::State::AwaitPuback) return false;
   finish(packet_id, *entry);
   pump(now);
@@ -537,7 +559,7 @@ bool Session::on_puback(uint16_t packet_id, Instant now) noexcept {
 }
 
 Session::Pubrec Session::on_pubrec(uint16_t packet_id, bool failed, Instant now) noexcept {
-  InflightEntry* entry = inflight_.find(packet_id);
+  InflightEntry* entry = find_inflight(packet_id);
   if (!entry || entry->state == InflightEntry::State::AwaitPuback) return Pubrec::NotFound;
   mark_sent(*entry);
   if (failed) {  // the exchange is over, and its place in the window free (MQTT5 4.9)
@@ -551,7 +573,7 @@ Session::Pubrec Session::on_pubrec(uint16_t packet_id, bool failed, Instant now)
 }
 
 bool Session::on_pubcomp(uint16_t packet_id, Instant now) noexcept {
-  InflightEntry* entry = inflight_.find(packet_id);
+  InflightEntry* entry = find_inflight(packet_id);
   if (!entry || entry->state != InflightEntry::State::AwaitPubcomp) return false;
   finish(packet_id, *entry);
   pump(now);
@@ -595,8 +617,9 @@ void Session::note_group_state() noexcept {
 
 bool Session::may_take_shared(Qos qos) const noexcept {
   if (connection_->outbox_full()) return false;
-  if (qos == Qos::AtMostOnce) return waiting_qos0_count_ == 0 && flow_count_ == 0;
-  return waiting_.empty() && unsent_count_ == 0 && !window_full();
+  if (!out_) return true;
+  if (qos == Qos::AtMostOnce) return out_->waiting_qos0_count == 0 && out_->flow_count == 0;
+  return out_->waiting.empty() && out_->unsent_count == 0 && !window_full();
 }
 
 Handed Session::take_shared(GroupMembership& membership, MovingMessage& message, Instant now) noexcept {
@@ -634,7 +657,7 @@ void Session::give_back_shared(const GroupMembership* membership, Instant now) n
            entry.state == InflightEntry::State::AwaitPuback;
   }));
   for (const uint16_t packet_id : identifiers) {
-    InflightEntry& entry = *inflight_.find(packet_id);
+    InflightEntry& entry = *out_->inflight.find(packet_id);
     GroupMembership* of = shard_.memberships().find(entry.membership);
     const MessageRef message = std::move(entry.message);
     mark_sent(entry);

@@ -34,6 +34,7 @@ struct JournalReader : Cursor, HashLink<JournalReader> {
 // The message a client leaves for the case that it goes without a word (MQTT5 3.1.2.5).
 struct Will {
   MessageRef message;
+  Instant due{INT64_MAX};  // once its connection is gone
   uint32_t delay_s = 0;
   bool expires = false;
   uint32_t expiry_s = 0;  // Message Expiry Interval, counted from when it is published
@@ -69,18 +70,53 @@ struct WaitingMessage {
   bool retain = false;
 };
 
-// Owned by its home shard's slab and touched only there.
+// What is on its way to one client, and in which order. Made with the first of it.
+struct Outgoing {
+  PacketIdMap<InflightEntry> inflight;
+  Ring<uint16_t> unsent;  // in their order; some may have been answered since
+  Ring<WaitingMessage> waiting;
+  uint64_t waiting_bytes = 0;
+  uint32_t unsent_count = 0;        // of inflight, to be sent again on this connection
+  uint32_t waiting_qos0_count = 0;  // behind a retained flow, or behind such
+  uint32_t next_order = 0;
+  uint32_t flow_count = 0;
+  uint32_t flows_asked = 0;                    // and not answered by all shards
+  uint32_t retained_count = 0;                 // messages in all flows
+  IntrusiveList<RetainedFlow, FlowTag> flows;  // oldest first
+  RetainedFlow* next_flow = nullptr;           // the first that has not been asked for
+  Array<const Message*> live_retained;         // some of waiting: what is also retained, and so comes once
+
+  bool empty() const noexcept { return inflight.empty() && waiting.empty() && unsent.empty() && flow_count == 0; }
+};
+
+// What came from one client at QoS 1 and 2, and is not finished. Made with the first of it.
+struct Incoming {
+  PacketIdMap<Receipt> receipts;
+  Ring<OpenPublish> open;
+  uint16_t open_lowest = UINT16_MAX, open_highest = 0;  // no identifier in `open` lies outside
+
+  bool empty() const noexcept { return receipts.empty() && open.empty(); }
+};
+
+// The journals that a session with durable subscriptions reads.
+struct DurableReads {
+  HashTable<JournalReader> readers;  // by filter
+  Array<JournalReader*> ready;       // a heap by number, with room for every reader
+};
+
+// Owned by its home shard's slab and touched only there. Counted in millions: what only some have stands in a block of
+// its own.
 class Session final : public Sink, public HashLink<Session>, public Timer {
  public:
-  Session(ShardCore& shard, NamespaceId namespace_id, PublisherId id) noexcept
-      : shard_(shard), namespace_id_(namespace_id), id_(id) {}
+  Session(ShardCore& shard, NamespaceId namespace_id) noexcept : shard_(shard), namespace_id_(namespace_id) {}
   ~Session();
 
   // False when the allocator refuses.
   [[nodiscard]] bool set_client_id(std::string_view client_id) noexcept;
   std::string_view client_id() const noexcept { return {client_id_, client_id_size_}; }
   NamespaceId namespace_id() const noexcept { return namespace_id_; }
-  PublisherId publisher_id() const noexcept override { return id_; }
+  // Its hash in the shard's table, which is never 0.
+  PublisherId publisher_id() const noexcept override { return HashLink<Session>::hash; }
   Connection* connection() const noexcept { return connection_; }
   uint32_t expiry_s() const noexcept { return expiry_s_; }
   void set_expiry_s(uint32_t expiry_s) noexcept { expiry_s_ = expiry_s; }
@@ -95,6 +131,8 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   // Its connection is gone: the will is due (at once or later), the session expires (at once or later).
   // True if the session has ended with it; the caller ends it.
   bool detach(Instant now, bool publish_will) noexcept;
+  // Gives back what it does not need while nothing is under way.
+  void trim() noexcept;
 
   // Sink.
   void deliver(const Delivery& delivery, Instant now) noexcept override;
@@ -121,10 +159,9 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   }
 
   // --- messages to the client
-  uint32_t inflight_count() const noexcept { return inflight_.count(); }
+  uint32_t inflight_count() const noexcept { return out_ ? out_->inflight.count() : 0; }
   // Messages, without the places of retained flows among them.
-  uint32_t waiting_count() const noexcept { return waiting_.count() - flow_count_; }
-  uint64_t waiting_bytes() const noexcept { return waiting_bytes_; }
+  uint32_t waiting_count() const noexcept { return out_ ? out_->waiting.count() - out_->flow_count : 0; }
   uint64_t behind_count() noexcept;
   uint16_t window() const noexcept;
   // False: no such identifier in that state.
@@ -134,8 +171,17 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   bool on_pubcomp(uint16_t packet_id, Instant now) noexcept;
 
   // --- messages from the client
-  PacketIdMap<Receipt>& receipts() noexcept { return receipts_; }
-  Ring<OpenPublish>& open_publishes() noexcept { return open_publishes_; }
+  Receipt* find_receipt(uint16_t packet_id) noexcept { return in_ ? in_->receipts.find(packet_id) : nullptr; }
+  // There is none of this identifier. False when the allocator refuses.
+  [[nodiscard]] bool add_receipt(uint16_t packet_id, Receipt receipt) noexcept {
+    return make_incoming() && in_->receipts.insert(packet_id, std::move(receipt));
+  }
+  bool remove_receipt(uint16_t packet_id) noexcept { return in_ && in_->receipts.remove(packet_id); }
+  uint32_t receipt_count() const noexcept { return in_ ? in_->receipts.count() : 0; }
+  uint32_t open_publish_count() const noexcept { return in_ ? in_->open.count() : 0; }
+  bool has_open_publishes() const noexcept { return open_publish_count() != 0; }
+  // After true, the next enter_open_publish() does not fail.
+  [[nodiscard]] bool make_room_for_open_publish() noexcept { return make_incoming() && in_->open.make_room(); }
   // Behind those that are open already. False when the allocator refuses.
   [[nodiscard]] bool enter_open_publish(OpenPublish open) noexcept;
   // A publish with this identifier has not been answered on the connection `serial`, or not been released.
@@ -152,10 +198,20 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   uint32_t open_count(uint32_t connection_serial) noexcept;
 
   // --- will
-  void set_will(Will will) noexcept { will_ = std::move(will); }
-  void clear_will() noexcept { will_ = {}; }
-  bool has_will() const noexcept { return static_cast<bool>(will_.message); }
-  Will take_will() noexcept { return std::exchange(will_, {}); }
+  // False when the allocator refuses: it has none then.
+  [[nodiscard]] bool set_will(Will&& will) noexcept {
+    clear_will();
+    will_ = create<Will>(std::move(will));
+    return will_ != nullptr;
+  }
+  void clear_will() noexcept { destroy(std::exchange(will_, nullptr)); }
+  bool has_will() const noexcept { return will_ != nullptr; }
+  // Only if it has one.
+  Will take_will() noexcept {
+    Will taken = std::move(*will_);
+    clear_will();
+    return taken;
+  }
 
   // --- shared groups
   GroupMembership* find_membership(std::string_view shared_filter) noexcept;
@@ -176,15 +232,19 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   void on_retained(RetainedFlow& flow, Ring<MessageRef>& messages) noexcept;
 
   SlabHandle handle() const noexcept { return Slab<Session>::handle(*this); }
-  bool pump_marked = false;  // stands in the shard's list of sessions to pump
 
  private:
+  [[nodiscard]] bool make_outgoing() noexcept { return out_ || (out_ = create<Outgoing>()); }
+  [[nodiscard]] bool make_incoming() noexcept { return in_ || (in_ = create<Incoming>()); }
+  uint32_t unsent_count() const noexcept { return out_ ? out_->unsent_count : 0; }
+  uint32_t flow_count() const noexcept { return out_ ? out_->flow_count : 0; }
   OpenPublish* find_open_publish(const PublishOrigin& origin) noexcept;
   Subscription* find_subscription(std::string_view topic_filter) noexcept;
   void end_subscription(Subscription& subscription) noexcept;
   Status start_reading(Subscription& subscription) noexcept;
   JournalReader* find_reader(const Filter& filter) noexcept;
   void end_reader(JournalReader& reader) noexcept;
+  void drop_reads_without_readers() noexcept;
   // The reader with the lowest number, which is then right; nullptr when all journals are read.
   JournalReader* first_ready() noexcept;
   void move_in_heap(uint32_t index) noexcept;
@@ -201,7 +261,7 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   // A live message on this topic has to wait behind retained ones.
   bool behind_flow(std::string_view topic_name) noexcept;
   // The client's, and of the packets sent on this connection.
-  bool window_full() const noexcept { return inflight_.count() - unsent_count_ >= window(); }
+  bool window_full() const noexcept { return inflight_count() - unsent_count() >= window(); }
   void mark_sent(InflightEntry& entry) noexcept;
   bool has_room() const noexcept;
   bool may_take_shared(Qos qos) const noexcept;
@@ -210,6 +270,7 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   // Gives back what came through `membership`, or through any when it is null.
   void give_back_shared(const GroupMembership* membership, Instant now) noexcept;
   void finish(uint16_t packet_id, InflightEntry& entry) noexcept;
+  InflightEntry* find_inflight(uint16_t packet_id) noexcept { return out_ ? out_->inflight.find(packet_id) : nullptr; }
   InflightEntry* enter_inflight(uint16_t packet_id, InflightEntry&& entry) noexcept;
   void leave_inflight(uint16_t packet_id) noexcept;
   // The identifiers of those entries for which wanted(InflightEntry&) holds, oldest first. False without memory.
@@ -228,36 +289,24 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   ShardCore& shard_;
   Connection* connection_ = nullptr;
   char* client_id_ = nullptr;
+  // Owned; null while there is nothing to put into them.
+  Outgoing* out_ = nullptr;
+  Incoming* in_ = nullptr;
+  DurableReads* reads_ = nullptr;
+  Will* will_ = nullptr;
+  HashTable<Subscription> subscriptions_;
+  HashTable<GroupMembership> memberships_;
+  Instant expiry_due_{INT64_MAX};
+  uint32_t expiry_s_ = 0;
+  uint32_t next_subscription_serial_ = 0;
+  NamespaceId namespace_id_;
   uint16_t client_id_size_ = 0;
   uint16_t last_packet_id_ = 0;
-  NamespaceId namespace_id_;
-  PublisherId id_;
-  uint32_t expiry_s_ = 0;
-  uint32_t next_order_ = 0;
-  uint32_t next_subscription_serial_ = 0;
-  HashTable<Subscription> subscriptions_;
-  HashTable<JournalReader> readers_;  // by filter
-  Array<JournalReader*> ready_;       // a heap by number, with room for every reader
-  PacketIdMap<InflightEntry> inflight_;
-  uint32_t unsent_count_ = 0;  // of inflight_, to be sent again on this connection
-  Ring<uint16_t> unsent_;      // in their order; some may have been answered since
-  PacketIdMap<Receipt> receipts_;
-  Ring<WaitingMessage> waiting_;
-  uint64_t waiting_bytes_ = 0;
-  uint32_t waiting_qos0_count_ = 0;  // behind a retained flow, or behind such
-  Ring<OpenPublish> open_publishes_;
-  uint16_t open_lowest_ = UINT16_MAX, open_highest_ = 0;  // no identifier in open_publishes_ lies outside
-  Will will_;
-  Instant will_due_{INT64_MAX};
-  Instant expiry_due_{INT64_MAX};
-  HashTable<GroupMembership> memberships_;
-  bool some_group_found_full_ = false;          // and is to hear when there is room
-  IntrusiveList<RetainedFlow, FlowTag> flows_;  // oldest first
-  RetainedFlow* next_flow_ = nullptr;           // the first that has not been asked for
-  uint32_t flow_count_ = 0;
-  uint32_t flows_asked_ = 0;             // and not answered by all shards
-  uint32_t retained_count_ = 0;          // messages in all flows
-  Array<const Message*> live_retained_;  // some of waiting_: what is also retained, and so comes once
+  bool some_group_found_full_ = false;  // and is to hear when there is room
+
+ public:
+  bool pump_marked = false;  // stands in the shard's list of sessions to pump
 };
+static_assert(sizeof(Session) <= 192);
 
 }  // namespace mqttq

@@ -13,13 +13,14 @@ constexpr uint32_t kRetainedMax = 10'000;  // messages found and not sent, at wh
 }  // namespace
 
 Status Session::start_retained_flow(std::string_view topic_filter, const Subscription& options) noexcept {
-  if (flow_count_ >= shard_.limits().subscriptions_max + kFlowsSpare) return Status::Full;
+  if (!make_outgoing()) return Status::NoMemory;
+  if (out_->flow_count >= shard_.limits().subscriptions_max + kFlowsSpare) return Status::Full;
   RetainedFlow* flow = shard_.flows().take(*this);
   if (!flow) return Status::NoMemory;
   flow->text = static_cast<char*>(allocate(topic_filter.size()));
   WaitingMessage place;
   place.flow = flow;
-  if (!flow->text || !waiting_.push_back(std::move(place))) {
+  if (!flow->text || !out_->waiting.push_back(std::move(place))) {
     shard_.flows().give_back(*flow);
     return Status::NoMemory;
   }
@@ -29,9 +30,9 @@ Status Session::start_retained_flow(std::string_view topic_filter, const Subscri
   flow->identifier = options.identifier;
   flow->qos = options.qos;
   flow->no_local = options.no_local;
-  flows_.push_back(*flow);
-  ++flow_count_;
-  if (!next_flow_) next_flow_ = flow;
+  out_->flows.push_back(*flow);
+  ++out_->flow_count;
+  if (!out_->next_flow) out_->next_flow = flow;
   ask_for_retained();
   return Status::Ok;
 }
@@ -43,25 +44,25 @@ bool Session::stands(const RetainedFlow& flow) noexcept {
 }
 
 void Session::ask_for_retained() noexcept {
-  while (next_flow_ && flows_asked_ < kFlowsAskedMax && retained_count_ < kRetainedMax) {
-    RetainedFlow& flow = *next_flow_;
-    next_flow_ = flows_.next(flow);
+  while (out_->next_flow && out_->flows_asked < kFlowsAskedMax && out_->retained_count < kRetainedMax) {
+    RetainedFlow& flow = *out_->next_flow;
+    out_->next_flow = out_->flows.next(flow);
     flow.asked = true;
     if (stands(flow)) shard_.query_retained(flow);
-    flows_asked_ += flow.shards_open != 0;
+    out_->flows_asked += flow.shards_open != 0;
   }
 }
 
 void Session::on_retained(RetainedFlow& flow, Ring<MessageRef>& messages) noexcept {
-  if (--flow.shards_open == 0) --flows_asked_;
+  if (--flow.shards_open == 0) --out_->flows_asked;
   while (!messages.empty()) {
     MessageRef message = messages.pop_front();
     const MessageView view = message->view();
-    if (flow.no_local && view.publisher == id_) continue;  // [MQTT-3.8.3-3]
+    if (flow.no_local && view.publisher == publisher_id()) continue;  // [MQTT-3.8.3-3]
     // What came live since the subscription, and is what is retained now, comes once: as the live message that it is.
-    if (std::find(live_retained_.begin(), live_retained_.end(), message.get()) != live_retained_.end()) continue;
+    if (std::find(out_->live_retained.begin(), out_->live_retained.end(), message.get()) != out_->live_retained.end()) continue;
     if (flow.messages.push_back(std::move(message))) {
-      ++retained_count_;
+      ++out_->retained_count;
     } else {
       shard_.dropped(&Counters::dropped_no_memory, this, view);
     }
@@ -78,7 +79,7 @@ bool Session::pump_flow(RetainedFlow& flow, Instant now) noexcept {
     const Qos qos = std::min(flow.qos, flow.messages.front()->qos());
     if ((qos != Qos::AtMostOnce && window_full()) || !has_room()) return false;
     MovingMessage message(flow.messages.pop_front());
-    --retained_count_;
+    --out_->retained_count;
     Identifiers identifiers;
     static_cast<void>(identifiers.set({&flow.identifier, flow.identifier ? 1u : 0u}));  // one needs no memory
     send(message, qos, true, std::move(identifiers), now);
@@ -89,23 +90,23 @@ bool Session::pump_flow(RetainedFlow& flow, Instant now) noexcept {
 }
 
 void Session::end_flow(RetainedFlow& flow) noexcept {
-  if (flow.asked && flow.shards_open) --flows_asked_;
-  retained_count_ -= flow.messages.count();
-  --flow_count_;
-  if (next_flow_ == &flow) next_flow_ = flows_.next(flow);
+  if (flow.asked && flow.shards_open) --out_->flows_asked;
+  out_->retained_count -= flow.messages.count();
+  --out_->flow_count;
+  if (out_->next_flow == &flow) out_->next_flow = out_->flows.next(flow);
   flow.unlink();
   shard_.flows().give_back(flow);
-  if (flow_count_ == 0) live_retained_.reset();
+  if (out_->flow_count == 0) out_->live_retained.reset();
 }
 
 // With the session: one that is kept goes on with them when its client is back. Messages that wait stay in order.
 void Session::end_retained_flows() noexcept {
-  if (!flow_count_) return;
-  for (uint32_t left = waiting_.count(); left; --left) {
-    WaitingMessage one = waiting_.pop_front();
-    if (!one.flow) static_cast<void>(waiting_.push_back(std::move(one)));  // there is room: one was taken out
+  if (!flow_count()) return;
+  for (uint32_t left = out_->waiting.count(); left; --left) {
+    WaitingMessage one = out_->waiting.pop_front();
+    if (!one.flow) static_cast<void>(out_->waiting.push_back(std::move(one)));  // there is room: one was taken out
   }
-  while (RetainedFlow* flow = flows_.front()) end_flow(*flow);
+  while (RetainedFlow* flow = out_->flows.front()) end_flow(*flow);
 }
 
 }  // namespace mqttq

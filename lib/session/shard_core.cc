@@ -204,8 +204,10 @@ uint32_t ShardCore::retained_home_of(NamespaceId namespace_id, std::string_view 
                                world_.router.shard_count());
 }
 
+// Not 0: it is the publisher too, for No Local.
 uint64_t ShardCore::session_hash(NamespaceId namespace_id, std::string_view client_id) const noexcept {
-  return hash_text(client_id, hash_mix(world_.router.seed(), namespace_id));
+  const uint64_t hash = hash_text(client_id, hash_mix(world_.router.seed(), namespace_id));
+  return hash ? hash : 1;
 }
 
 Session* ShardCore::find_session(NamespaceId namespace_id, std::string_view client_id) noexcept {
@@ -216,7 +218,7 @@ Session* ShardCore::find_session(NamespaceId namespace_id, std::string_view clie
 
 Session* ShardCore::make_session(NamespaceId namespace_id, std::string_view client_id) noexcept {
   const uint64_t hash = session_hash(namespace_id, client_id);
-  Session* session = sessions_.take(*this, namespace_id, hash ? hash : 1);  // the publisher, for No Local
+  Session* session = sessions_.take(*this, namespace_id);
   if (!session) return nullptr;
   if (!session->set_client_id(client_id)) {
     sessions_.give_back(*session);
