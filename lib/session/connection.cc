@@ -22,30 +22,30 @@ MovedConnection::~MovedConnection() {
 }
 
 Connection::Connection(ShardCore& shard, Link& link, const ListenerInfo& listener, Instant now) noexcept
-    : shard_(shard), link_(&link), listener_(listener), namespace_id_(listener.namespace_id), last_packet_(now) {
+    : shard_(shard),
+      link_(&link),
+      packet_size_max_(listener.packet_size_max ? listener.packet_size_max : shard.limits().packet_size_max),
+      connect_timeout_ms_(listener.connect_timeout_ms ? listener.connect_timeout_ms
+                                                      : shard.limits().connect_timeout_ms),
+      namespace_id_(listener.namespace_id),
+      last_packet_(now),
+      connected_at_(now + connect_timeout_ns()) {
   on_due = on_timer;
-  connect_due_ = now + connect_timeout_ns();
-  shard_.timers().arm(*this, connect_due_);
+  shard_.timers().arm(*this, connected_at_);
 }
 
 Connection::~Connection() {
   MQTTQ_ASSERT(!session_ && !link_);
   cancel();
   shard_.outputs().give_back(output_);
-  for (const Alias& alias : aliases_) release(alias.text);
-  destroy(aliases_out_);
-  destroy(slow_);
+  destroy(rare_);
   destroy(authentication_);
 }
 
-uint32_t Connection::packet_size_max() const noexcept {
-  return listener_.packet_size_max ? listener_.packet_size_max : shard_.limits().packet_size_max;
-}
-
-int64_t Connection::connect_timeout_ns() const noexcept {
-  const uint32_t timeout_ms =
-      listener_.connect_timeout_ms ? listener_.connect_timeout_ms : shard_.limits().connect_timeout_ms;
-  return int64_t{timeout_ms} * kMillisecond;
+Connection::Rare::~Rare() {
+  for (const Alias& alias : aliases) release(alias.text);
+  destroy(aliases_out);
+  destroy(slow);
 }
 
 // --- bytes in
@@ -78,7 +78,7 @@ size_t Connection::process(Bytes bytes, Instant now) noexcept {
       protocol_error(ReasonCode::MalformedPacket, now);
       break;
     }
-    if (frame.size > packet_size_max() ||
+    if (frame.size > packet_size_max_ ||
         (state_ == State::AwaitConnect && frame.size > shard_.limits().connect_size_max)) {
       protocol_error(ReasonCode::PacketTooLarge, now);  // [MQTT-3.2.2-15]
       break;
@@ -196,12 +196,20 @@ Connection::Handled Connection::handle(const codec::Frame& frame, Bytes packet, 
 
 // --- waiting
 
+bool Connection::holds_publish() const noexcept { return rare_ && rare_->slow && rare_->slow->held; }
+
+Connection::Rare* Connection::rare() noexcept {
+  if (!rare_) rare_ = create<Rare>();
+  return rare_;
+}
+
 Connection::Slow* Connection::slow() noexcept {
-  if (!slow_ && (slow_ = create<Slow>())) {
-    slow_->connection = this;
-    slow_->rate_timer.connection = this;
+  Rare* rare = this->rare();
+  if (rare && !rare->slow && (rare->slow = create<Slow>())) {
+    rare->slow->connection = this;
+    rare->slow->rate_timer.connection = this;
   }
-  return slow_;
+  return rare ? rare->slow : nullptr;
 }
 
 Connection::Handled Connection::stall(Stall why, Instant now) noexcept {
@@ -219,7 +227,7 @@ Connection::Handled Connection::stall(Stall why, Instant now) noexcept {
 bool Connection::resume(Instant now) noexcept {
   if (state_ == State::Closing || stall_ == Stall::None) return false;
   if (stall_ == Stall::OutputFull && outbox_full()) return false;
-  if (slow_ && slow_->held && !hand_over_held(now)) {
+  if (holds_publish() && !hand_over_held(now)) {
     shard_.mark_stalled(*this);
     return true;
   }
@@ -327,8 +335,10 @@ void Connection::send_ack(codec::PacketType type, uint16_t packet_id, Reason rea
 }
 
 OutgoingAliases::Choice Connection::choose_alias(std::string_view topic_name) noexcept {
-  if (!aliases_out_) aliases_out_ = OutgoingAliases::make(aliases_out_max_, shard_.router().seed());
-  return aliases_out_ ? aliases_out_->choose(topic_name) : OutgoingAliases::Choice();
+  Rare* rare = this->rare();
+  if (!rare) return {};
+  if (!rare->aliases_out) rare->aliases_out = OutgoingAliases::make(aliases_out_max_, shard_.router().seed());
+  return rare->aliases_out ? rare->aliases_out->choose(topic_name) : OutgoingAliases::Choice();
 }
 
 bool Connection::send_publish(MovingMessage& message, const codec::PublishView& fields, Instant now) noexcept {
@@ -338,14 +348,14 @@ bool Connection::send_publish(MovingMessage& message, const codec::PublishView& 
   if (aliases_out_max_) alias = choose_alias(view.topic_name);
   const PublishEncoder encoder(view, fields, version_, now, alias);
   if (packet_size_out_ && encoder.packet_size() > packet_size_out_) {  // [MQTT-3.1.2-24] [MQTT-3.1.2-25]
-    if (alias.alias) aliases_out_->forget(alias);
+    if (alias.alias) rare_->aliases_out->forget(alias);
     shard_.dropped(&Counters::dropped_too_large, session_, view);
     return false;
   }
   const bool by_reference =
       view.payload.size() > (message.kept() ? PublishEncoder::kCopyMaxKept : PublishEncoder::kCopyMax);
   if (by_reference && !message.keep()) {
-    if (alias.alias) aliases_out_->forget(alias);
+    if (alias.alias) rare_->aliases_out->forget(alias);
     shard_.dropped(&Counters::dropped_no_memory, session_, view);
     return false;
   }
@@ -455,7 +465,7 @@ void Connection::finish(Instant now) noexcept {
                              now);
     if (session->detach(now, publish_will_)) shard_.end_session(*session, now);
   }
-  if (slow_ && slow_->held) shard_.continue_publish(std::move(slow_->held), slow_->operation, now);
+  if (holds_publish()) shard_.continue_publish(std::move(rare_->slow->held), rare_->slow->operation, now);
   shard_.counters().connections_closed.add();
   link_->close(peer_gone_);
   link_ = nullptr;

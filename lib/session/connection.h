@@ -8,6 +8,7 @@
 
 #include "auth/access_control.h"
 #include "base/link.h"
+#include "base/owned_text.h"
 #include "base/slab.h"
 #include "base/timer_wheel.h"
 #include "codec/codec.h"
@@ -38,11 +39,10 @@ struct MovedConnection final : MailPayload {
   ~MovedConnection() override;
   Link* link = nullptr;  // closed if it never arrives
   ListenerInfo listener;
-  NamespaceId namespace_id = kGlobalNamespace;
   Instant connect_due{};
   Array<std::byte> bytes;  // from bytes_start on: the CONNECT packet, and what was read behind it
   uint32_t bytes_start = 0;
-  Array<char> user_name;                     // who it is, if the access control said so
+  OwnedText user_name;                       // who it is, if the access control said so
   Authentication* authentication = nullptr;  // owned; null without a method
 };
 
@@ -96,15 +96,11 @@ class Connection final : private Timer {
   Link& link() const noexcept { return *link_; }
   SlabHandle handle() const noexcept { return Slab<Connection>::handle(*this); }
   bool has_user_name() const noexcept { return has_user_name_; }
-  std::string_view user_name() const noexcept { return {user_name_.begin(), user_name_.count()}; }
+  std::string_view user_name() const noexcept { return user_name_.view(); }
   // What it was accepted with.
   bool clean_start() const noexcept { return clean_start_; }
   bool session_present() const noexcept { return session_present_; }
   Instant connected_at() const noexcept { return connected_at_; }
-
-  bool dirty = false;     // stands in the shard's list of connections with output
-  bool to_close = false;  // stands in the shard's list of connections to be ended
-  bool stalled = false;   // stands in the shard's list of connections that wait
 
  private:
   friend class ShardCore;
@@ -174,7 +170,7 @@ class Connection final : private Timer {
   void on_reauthentication_answer(const AccessAnswer& answer, Instant now) noexcept;
   void send_auth(ReasonCode reason, Bytes data) noexcept;
   // It is this user's from now on; an empty name changes nothing. False without memory.
-  bool set_user_name(std::string_view user_name) noexcept;
+  bool set_user_name(std::string_view user_name) noexcept { return user_name.empty() || user_name_.set(user_name); }
   // The QoS that is granted, or why none is.
   Reason subscribe_one(codec::SubscribeEntry entry, uint32_t identifier) noexcept;
   Reason enter_subscription(const codec::SubscribeEntry& entry, uint32_t identifier) noexcept;
@@ -184,6 +180,7 @@ class Connection final : private Timer {
   GroupMembership* join(const codec::SubscribeEntry& entry, uint32_t identifier) noexcept;
   void auto_subscribe(Instant now) noexcept;
   void hold(MovingMessage& message, const PublishOperation& operation, Instant now) noexcept;
+  bool holds_publish() const noexcept;
   // Goes on with the publish that is held. False: some still have no room.
   bool hand_over_held(Instant now) noexcept;
   // What has to be known before any entry takes effect: permissions, and the answers of groups' homes.
@@ -208,55 +205,56 @@ class Connection final : private Timer {
   void arm_keep_alive(Instant now) noexcept;
   static void on_timer(Timer& timer, Instant now) noexcept;
 
-  uint32_t packet_size_max() const noexcept;
-  int64_t connect_timeout_ns() const noexcept;
+  int64_t connect_timeout_ns() const noexcept { return int64_t{connect_timeout_ms_} * kMillisecond; }
 
   ShardCore& shard_;
   Link* link_;
   Session* session_ = nullptr;
   Output* output_ = nullptr;
-  Array<std::byte>
-      tail_;  // from tail_start_ on: read, not handled: a part of a packet, or what waits behind one that is stalled
+  Authentication* authentication_ = nullptr;  // owned; null without a method in CONNECT
+  // What only some connections need. Owned; made with the first of it.
+  struct Alias;
+  struct Rare;
+  Rare* rare_ = nullptr;
+  OwnedText user_name_;
+  Array<std::byte> tail_;  // from tail_start_ on: read, not handled: a part of a packet, or what waits behind one
   uint32_t tail_start_ = 0;
-  ListenerInfo listener_;
+  uint32_t packet_size_max_;     // bytes that a packet of the client's may have
+  uint32_t connect_timeout_ms_;  // of its listener
   NamespaceId namespace_id_;
+  uint32_t packet_size_out_ = 0;  // the client's Maximum Packet Size, 0 = none
+  uint32_t serial_ = 0;
+  uint32_t next_question_ = 1;
+  uint16_t keep_alive_s_ = 0;
+  uint16_t receive_maximum_ = kReceiveMaximumDefault;  // the client's
+  uint16_t aliases_out_max_ = 0;                       // 0: the client takes none, or we give none
   State state_ = State::AwaitConnect;
   Stall stall_ = Stall::None;
   ProtocolVersion version_ = ProtocolVersion::V5;
   ReasonCode close_reason_ = ReasonCode::Success;
-  bool reading_paused_ = false;
-  bool peer_gone_ = false;
   bool peer_finished_ = false;  // it sends nothing more, and is still to be answered
-  bool publish_will_ = true;    // no DISCONNECT took it back
-  bool assigned_client_id_ = false;
-  bool authenticated_ = false;
-  bool link_full_ = false;
-  bool has_user_name_ = false;
-  bool clean_start_ = false;
-  bool session_present_ = false;
-  bool problem_information_ = true;  // the client wants to be told why, in words (MQTT5 3.1.2.11.7)
-  uint16_t keep_alive_s_ = 0;
-  uint16_t receive_maximum_ = kReceiveMaximumDefault;  // the client's
-  uint32_t packet_size_out_ = 0;                       // the client's Maximum Packet Size, 0 = none
-  uint32_t serial_ = 0;
-  uint32_t next_question_ = 1;
+  bool reading_paused_ : 1 = false;
+  bool peer_gone_ : 1 = false;
+  bool publish_will_ : 1 = true;  // no DISCONNECT took it back
+  bool assigned_client_id_ : 1 = false;
+  bool authenticated_ : 1 = false;
+  bool link_full_ : 1 = false;
+  bool has_user_name_ : 1 = false;
+  bool clean_start_ : 1 = false;
+  bool session_present_ : 1 = false;
+  bool problem_information_ : 1 = true;  // the client wants to be told why, in words (MQTT5 3.1.2.11.7)
   Instant last_packet_{};
-  Instant connect_due_{};
-  Instant connected_at_{};
-  struct Alias {
-    char* text;  // owned
-    uint32_t size;
-  };
-  Array<Alias> aliases_;                    // the client's, by alias - 1
-  OutgoingAliases* aliases_out_ = nullptr;  // ours; made when there is something to send
-  uint16_t aliases_out_max_ = 0;            // 0: the client takes none, or we give none
-  Array<char> user_name_;
-  Array<Permission> permissions_;
-  Authentication* authentication_ = nullptr;  // owned; null without a method in CONNECT
-  // A publish handed over in part, and rate tokens: only while needed.
+  Instant connected_at_{};  // until it is accepted: when its CONNECT is due
+
+  Rare* rare() noexcept;  // nullptr when the allocator refuses
   struct Slow;
-  Slow* slow_ = nullptr;
-  Slow* slow() noexcept;
+  Slow* slow() noexcept;  // as rare()
+
+ public:
+  bool dirty = false;     // stands in the shard's list of connections with output
+  bool to_close = false;  // stands in the shard's list of connections to be ended
+  bool stalled = false;   // stands in the shard's list of connections that wait
 };
+static_assert(sizeof(Connection) <= 192);
 
 }  // namespace mqttq

@@ -6,6 +6,19 @@
 
 namespace mqttq {
 
+struct Connection::Alias {
+  char* text;  // owned
+  uint32_t size;
+};
+
+struct Connection::Rare {
+  ~Rare();
+  Array<Alias> aliases;                    // the client's, by alias - 1
+  OutgoingAliases* aliases_out = nullptr;  // ours; owned
+  Array<Permission> permissions;
+  Slow* slow = nullptr;  // owned: a publish handed over in part, and rate tokens
+};
+
 // What only a connection needs that has to wait, or has a rate.
 struct Connection::Slow {
   struct RateTimer : Timer {

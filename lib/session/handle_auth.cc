@@ -141,7 +141,7 @@ void Connection::on_reauthentication_answer(const AccessAnswer& answer, Instant 
     close(ReasonCode::ServerBusy, now);
     return;
   }
-  permissions_.reset();  // they were another user's
+  if (rare_) rare_->permissions.reset();  // they were another user's
   send_auth(ReasonCode::Success, answer.authentication_data);
   if (stall_ == Stall::AccessAnswer) resume(now);  // it asks again, for this user
 }

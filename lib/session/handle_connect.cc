@@ -149,7 +149,8 @@ void Connection::on_access_answer(uint32_t question, const AccessAnswer& answer,
     on_reauthentication_answer(answer, now);
     return;
   }
-  for (Permission& permission : permissions_) {
+  if (!rare_) return;
+  for (Permission& permission : rare_->permissions) {
     if (permission.question != question || permission.verdict != Verdict::Pending) continue;
     permission.verdict = answer.verdict == Verdict::Allow ? Verdict::Allow : Verdict::Deny;
     if (stall_ == Stall::AccessAnswer) retry(now);
@@ -188,13 +189,6 @@ void Connection::retry(Instant now) noexcept {
   resume(now);
 }
 
-bool Connection::set_user_name(std::string_view user_name) noexcept {
-  if (user_name.empty()) return true;
-  if (!user_name_.reserve(static_cast<uint32_t>(user_name.size()))) return false;
-  user_name_.clear();
-  return user_name_.append({user_name.data(), user_name.size()});
-}
-
 void Connection::refuse(const CloseReason& reason, Instant now) noexcept {
   if (state_ == State::Closing) return;
   send_refusal(reason);
@@ -230,9 +224,8 @@ std::unique_ptr<MovedConnection, Destroy> Connection::pack() noexcept {
     tail_start_ = 0;
   }
   moved->link = std::exchange(link_, nullptr);
-  moved->listener = listener_;
-  moved->namespace_id = namespace_id_;
-  moved->connect_due = connect_due_;
+  moved->listener = {namespace_id_, packet_size_max_, connect_timeout_ms_};
+  moved->connect_due = connected_at_;
   moved->bytes = std::move(tail_);
   moved->bytes_start = tail_start_;
   moved->user_name = std::move(user_name_);
@@ -241,8 +234,8 @@ std::unique_ptr<MovedConnection, Destroy> Connection::pack() noexcept {
 }
 
 void Connection::take_over_moved(MovedConnection& moved, Instant now) noexcept {
-  namespace_id_ = moved.namespace_id;
-  connect_due_ = moved.connect_due;
+  connected_at_ = moved.connect_due;
+  shard_.timers().arm(*this, connected_at_);
   authenticated_ = true;
   reading_paused_ = true;
   stall_ = Stall::MailboxFull;
@@ -323,7 +316,7 @@ void Connection::accept(const codec::ConnectView& connect, bool session_present,
   connack.receive_maximum = limits.receive_maximum;
   connack.maximum_qos = static_cast<Qos>(limits.maximum_qos);
   connack.retain_available = limits.retain_available;
-  connack.maximum_packet_size = packet_size_max();
+  connack.maximum_packet_size = packet_size_max_;
   if (assigned_client_id_) connack.assigned_client_id = session_->client_id();  // [MQTT-3.1.3-7]
   connack.topic_alias_maximum = limits.topic_alias_maximum;
   connack.wildcard_subscription_available = limits.wildcard_subscriptions_available;

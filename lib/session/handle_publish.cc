@@ -67,8 +67,7 @@ Connection::Handled Connection::handle_publish(Bytes packet, Instant now) noexce
       if (publish.qos == Qos::AtMostOnce || version_ != ProtocolVersion::V5) shard_.counters().publishes_refused.add();
       if (publish.qos == Qos::AtMostOnce) return Handled::Yes;  // dropped (MQTT5 3.3.5)
       // With a receipt, though its answer may be no: one that comes again before it is answered is no second publish.
-      if (publish.qos == Qos::ExactlyOnce &&
-          !session_->add_receipt(publish.packet_id, Receipt{now, serial_, false})) {
+      if (publish.qos == Qos::ExactlyOnce && !session_->add_receipt(publish.packet_id, Receipt{now, serial_, false})) {
         close(ReasonCode::ServerBusy, now);
         return Handled::Yes;
       }
@@ -99,9 +98,8 @@ Connection::Handled Connection::handle_publish(Bytes packet, Instant now) noexce
   if (publish.qos != Qos::AtMostOnce) {
     operation.origin = {session_->handle(), serial_, publish.packet_id, static_cast<uint8_t>(shard_.index())};
     // With a receipt it is surely entered among the open ones: else nobody would answer, and a repeat be taken for new.
-    if (publish.qos == Qos::ExactlyOnce &&
-        (!session_->make_room_for_open_publish() ||
-         !session_->add_receipt(publish.packet_id, Receipt{now, serial_, false}))) {
+    if (publish.qos == Qos::ExactlyOnce && (!session_->make_room_for_open_publish() ||
+                                            !session_->add_receipt(publish.packet_id, Receipt{now, serial_, false}))) {
       close(ReasonCode::ServerBusy, now);
       return Handled::Yes;
     }
@@ -161,15 +159,16 @@ void Connection::hold(MovingMessage& message, const PublishOperation& operation,
 }
 
 bool Connection::hand_over_held(Instant now) noexcept {
-  MovingMessage message(slow_->held);
+  Slow& slow = *rare_->slow;
+  MovingMessage message(slow.held);
   const RouteRef* route = nullptr;
   const MessageView& view = message.view();
   const auto outcome = shard_.routes().find(view.namespace_id, view.topic_name, UINT32_MAX, route);
   if (outcome == RouteCache::Outcome::NoMemory) shard_.mark_try_again();
-  if (outcome != RouteCache::Outcome::Found || !shard_.publish(message, *route, slow_->operation, now)) return false;
-  slow_->held = {};
-  if (slow_->operation.origin.wanted()) {
-    session_->on_handed_over(slow_->operation, now);
+  if (outcome != RouteCache::Outcome::Found || !shard_.publish(message, *route, slow.operation, now)) return false;
+  slow.held = {};
+  if (slow.operation.origin.wanted()) {
+    session_->on_handed_over(slow.operation, now);
   }
   return true;
 }
@@ -206,20 +205,23 @@ Reason Connection::resolve_alias(codec::PublishView& publish) noexcept {
   if (publish.topic_alias > shard_.limits().topic_alias_maximum) {  // [MQTT-3.3.2-9]
     return {ReasonCode::TopicAliasInvalid, Detail::AliasAboveMaximum};
   }
+  Rare* rare = this->rare();
+  if (!rare) return ReasonCode::ServerBusy;
+  Array<Alias>& aliases = rare->aliases;
   const uint32_t index = publish.topic_alias - 1u;
   if (publish.topic_name.empty()) {
-    if (index >= aliases_.count() || !aliases_[index].text) return {ReasonCode::ProtocolError, Detail::AliasUnknown};
-    publish.topic_name = {aliases_[index].text, aliases_[index].size};
+    if (index >= aliases.count() || !aliases[index].text) return {ReasonCode::ProtocolError, Detail::AliasUnknown};
+    publish.topic_name = {aliases[index].text, aliases[index].size};
     return {};
   }
-  while (aliases_.count() <= index) {
-    if (!aliases_.push_back({nullptr, 0})) return ReasonCode::ServerBusy;
+  while (aliases.count() <= index) {
+    if (!aliases.push_back({nullptr, 0})) return ReasonCode::ServerBusy;
   }
   auto* text = static_cast<char*>(allocate(publish.topic_name.size()));
   if (!text) return ReasonCode::ServerBusy;
   std::memcpy(text, publish.topic_name.data(), publish.topic_name.size());
-  release(aliases_[index].text);
-  aliases_[index] = {text, static_cast<uint32_t>(publish.topic_name.size())};
+  release(aliases[index].text);
+  aliases[index] = {text, static_cast<uint32_t>(publish.topic_name.size())};
   return {};
 }
 
@@ -324,21 +326,24 @@ Verdict Connection::authorize(Action action, std::string_view client_id, std::st
   if (action == Action::Publish && is_sys_topic(topic)) return Verdict::Deny;
   if (!shard_.access()) return Verdict::Allow;
   const uint64_t key = hash_text(topic, hash_mix(shard_.router().seed(), static_cast<uint64_t>(action)));
-  for (Permission& known : permissions_) {
+  Rare* rare = this->rare();
+  if (!rare) return Verdict::Deny;
+  Array<Permission>& permissions = rare->permissions;
+  for (Permission& known : permissions) {
     if (known.key == key) return known.verdict;
   }
   constexpr uint32_t kPermissionsMax = 256;
   // A SUBSCRIBE needs all of its answers at once: only what a publish adds makes others go.
-  if (action == Action::Publish && permissions_.count() >= kPermissionsMax)
-    permissions_.remove_front(kPermissionsMax / 2);
-  if (!permissions_.push_back({key, next_question_, Verdict::Pending})) return Verdict::Deny;
+  if (action == Action::Publish && permissions.count() >= kPermissionsMax)
+    permissions.remove_front(kPermissionsMax / 2);
+  if (!permissions.push_back({key, next_question_, Verdict::Pending})) return Verdict::Deny;
   const ActionQuestion question{
       {shard_.index(), handle(), next_question_++}, action, qos, retain, namespace_id_, client_id, user_name(), topic};
   const Verdict verdict = shard_.access()->act(question);
   if (verdict == Verdict::Busy) {
-    permissions_.pop_back();  // asked again next time
+    permissions.pop_back();  // asked again next time
   } else {
-    permissions_.back().verdict = verdict;
+    permissions.back().verdict = verdict;
   }
   return verdict;
 }

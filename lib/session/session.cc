@@ -15,15 +15,6 @@ Session::~Session() {
   destroy(out_);
   destroy(in_);
   clear_will();
-  release(client_id_);
-}
-
-bool Session::set_client_id(std::string_view client_id) noexcept {
-  client_id_ = static_cast<char*>(allocate(client_id.size() + 1));
-  if (!client_id_) return false;
-  std::memcpy(client_id_, client_id.data(), client_id.size());
-  client_id_size_ = static_cast<uint16_t>(client_id.size());
-  return true;
 }
 
 void Session::attach(Connection& connection, Instant now) noexcept {
@@ -291,8 +282,7 @@ void Session::deliver(const Delivery& delivery, Instant now) noexcept {
     connection_->send_publish(message, fields, now);
     return;
   }
-  if ((!out_ || (out_->waiting.empty() && out_->unsent_count == 0)) && !window_full() &&
-      !connection_->outbox_full()) {
+  if ((!out_ || (out_->waiting.empty() && out_->unsent_count == 0)) && !window_full() && !connection_->outbox_full()) {
     Identifiers identifiers;
     if (identifiers.set(delivery.identifiers)) {
       send(message, delivery.qos, delivery.retain, std::move(identifiers), now);
@@ -315,7 +305,7 @@ void Session::keep_waiting(const Delivery& delivery) noexcept {
   waiting.retain = delivery.retain;
   const uint32_t size = kept->content_size();
   while (!out_->waiting.empty() && (waiting_count() >= shard_.limits().outbox_messages_max ||
-                               out_->waiting_bytes + size > shard_.limits().outbox_bytes_max)) {
+                                    out_->waiting_bytes + size > shard_.limits().outbox_bytes_max)) {
     if (out_->waiting.front().flow) {  // retained messages go first: what is new does not fit behind them
       shard_.dropped(&Counters::dropped_outbox_full, this, delivery.message.view());
       return;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/hash_table.h"
+#include "base/owned_text.h"
 #include "base/ring.h"
 #include "base/slab.h"
 #include "base/status.h"
@@ -112,8 +113,8 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   ~Session();
 
   // False when the allocator refuses.
-  [[nodiscard]] bool set_client_id(std::string_view client_id) noexcept;
-  std::string_view client_id() const noexcept { return {client_id_, client_id_size_}; }
+  [[nodiscard]] bool set_client_id(std::string_view client_id) noexcept { return client_id_.set(client_id); }
+  std::string_view client_id() const noexcept { return client_id_.view(); }
   NamespaceId namespace_id() const noexcept { return namespace_id_; }
   // Its hash in the shard's table, which is never 0.
   PublisherId publisher_id() const noexcept override { return HashLink<Session>::hash; }
@@ -288,7 +289,7 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
 
   ShardCore& shard_;
   Connection* connection_ = nullptr;
-  char* client_id_ = nullptr;
+  OwnedText client_id_;
   // Owned; null while there is nothing to put into them.
   Outgoing* out_ = nullptr;
   Incoming* in_ = nullptr;
@@ -300,7 +301,6 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   uint32_t expiry_s_ = 0;
   uint32_t next_subscription_serial_ = 0;
   NamespaceId namespace_id_;
-  uint16_t client_id_size_ = 0;
   uint16_t last_packet_id_ = 0;
   bool some_group_found_full_ = false;  // and is to hear when there is room
 

@@ -69,8 +69,7 @@ void Session::on_handed_over(const PublishOperation& operation, Instant now) noe
 }
 
 void Session::answer_publishes(Instant now) noexcept {
-  while (!in_->open.empty() && !in_->open.front().handing_over &&
-         in_->open.front().takers_open == 0) {
+  while (!in_->open.empty() && !in_->open.front().handing_over && in_->open.front().takers_open == 0) {
     const OpenPublish done = in_->open.pop_front();
     const bool here = connection_ && connection_->serial() == done.answer_serial;
     if (done.qos == Qos::ExactlyOnce && !done.intruder) {

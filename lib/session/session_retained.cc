@@ -60,7 +60,8 @@ void Session::on_retained(RetainedFlow& flow, Ring<MessageRef>& messages) noexce
     const MessageView view = message->view();
     if (flow.no_local && view.publisher == publisher_id()) continue;  // [MQTT-3.8.3-3]
     // What came live since the subscription, and is what is retained now, comes once: as the live message that it is.
-    if (std::find(out_->live_retained.begin(), out_->live_retained.end(), message.get()) != out_->live_retained.end()) continue;
+    if (std::find(out_->live_retained.begin(), out_->live_retained.end(), message.get()) != out_->live_retained.end())
+      continue;
     if (flow.messages.push_back(std::move(message))) {
       ++out_->retained_count;
     } else {
