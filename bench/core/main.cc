@@ -3,6 +3,7 @@
 //   bench_core memory [COUNT]      bytes of each kind of object, from COUNT of them (10 000)
 //   bench_core sessions [COUNT]    COUNT sessions (1 000 000): memory, and the time to connect, match and disconnect
 //   bench_core walk CASE [COUNT]   COUNT messages (10 000) of one case, for a profiler that counts instructions
+//   bench_core compiler            what it was built with
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -186,7 +187,9 @@ uint32_t number_of(const char* text, uint32_t otherwise) {
 int main(int argc, char** argv) {
   try {
     const std::string command = argc > 1 ? argv[1] : "";
-    if (command == "memory" && argc <= 3) {
+    if (command == "compiler" && argc == 2) {
+      std::puts(BENCH_BUILD);
+    } else if (command == "memory" && argc <= 3) {
       print_memory(number_of(argv[2], 10'000));
     } else if (command == "sessions" && argc <= 3) {
       print_sessions(number_of(argv[2], 1'000'000));

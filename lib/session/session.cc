@@ -418,7 +418,7 @@ bool Session::pump_unsent(Instant now) noexcept {
   return true;
 }
 
-// Once for each connection: they are sorted, and what has no room is put into out_->unsent. A PUBREL waits for no window
+// Once for each connection: they are sorted, and what has no room is put into `unsent`. A PUBREL waits for no window
 // [MQTT-3.3.4-10]. False without memory: the connection is then closed.
 bool Session::line_up_unsent(Instant now) noexcept {
   Array<uint16_t> identifiers;

@@ -175,7 +175,7 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   Receipt* find_receipt(uint16_t packet_id) noexcept { return in_ ? in_->receipts.find(packet_id) : nullptr; }
   // There is none of this identifier. False when the allocator refuses.
   [[nodiscard]] bool add_receipt(uint16_t packet_id, Receipt receipt) noexcept {
-    return make_incoming() && in_->receipts.insert(packet_id, std::move(receipt));
+    return make_incoming() && in_->receipts.insert(packet_id, Receipt(receipt));
   }
   bool remove_receipt(uint16_t packet_id) noexcept { return in_ && in_->receipts.remove(packet_id); }
   uint32_t receipt_count() const noexcept { return in_ ? in_->receipts.count() : 0; }
