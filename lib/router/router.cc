@@ -53,6 +53,7 @@ void Router::outdate(const Filter& filter) noexcept {
   } else {
     level_version(filter.namespace_id(), text).fetch_add(1, std::memory_order_release);
   }
+  generation_.fetch_add(1, std::memory_order_release);  // last: who sees it sees the version too
 }
 
 RouteRef Router::build(NamespaceId namespace_id, std::string_view topic_name, Array<Filter*>& filters,

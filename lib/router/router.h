@@ -25,6 +25,9 @@ class Router {
   uint32_t shard_count() const noexcept { return shard_count_; }
   uint64_t seed() const noexcept { return tree_.seed(); }
 
+  // Changes whenever the route of any topic name may have: while it does not, no version needs to be looked at. To be
+  // read before the version, and before what matches. Any thread.
+  uint64_t generation() const noexcept { return generation_.load(std::memory_order_acquire); }
   // Changes whenever a route of this topic name may have: compare before a remembered route is used. Any thread.
   uint64_t version(NamespaceId namespace_id, std::string_view topic_name, uint64_t topic_hash) const noexcept;
   uint64_t topic_hash(NamespaceId namespace_id, std::string_view topic_name) const noexcept;
@@ -86,6 +89,7 @@ class Router {
   std::mutex mutex_;
   // Counters of change, several keys to one: a shared one costs a needless walk, never a stale route.
   std::unique_ptr<std::atomic<uint32_t>[]> versions_;
+  std::atomic<uint64_t> generation_{1};
 };
 
 }  // namespace mqttq

@@ -30,7 +30,9 @@ Connection::Handled Connection::handle_publish(Bytes packet, Instant now) noexce
   if (reason.ok() && repeated(publish)) return Handled::Yes;
   if (reason.ok()) reason = judge_publish(publish, now);
   int64_t delay_ns = 0;
-  if (reason.ok()) reason = settle_topic(publish.topic_name, delay_ns, now);
+  if (reason.ok() && (publish.topic_name.front() == '$' || shard_.policy().rewrites.count())) {
+    reason = settle_topic(publish.topic_name, delay_ns, now);
+  }
   if (reason.code == ReasonCode::ServerBusy) {  // memory was refused: it is not the peer's doing
     close(reason, now);
     return Handled::Yes;

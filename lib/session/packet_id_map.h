@@ -1,7 +1,6 @@
 // Values by Packet Identifier: a small open-addressed table without a block until it is used.
 #pragma once
 
-#include <bit>
 #include <cstdint>
 #include <new>
 #include <utility>
@@ -11,7 +10,8 @@
 
 namespace mqttq {
 
-// Keys 1..65535. V is moved when the table grows or an entry goes. Pointers to values live until the next change.
+// Identifiers count up, so each mostly has the place that its low bits name, and neither finding nor removing it looks
+// at another. Keys 1..65535. V is moved when the table grows or an entry goes. Pointers to values live until the next change.
 template <class V>
 class PacketIdMap {
   struct Slot {
@@ -40,24 +40,25 @@ class PacketIdMap {
   V* insert(uint16_t packet_id, V&& value) noexcept {
     MQTTQ_ASSERT(packet_id != 0 && !find(packet_id));
     if (count_ * 2 >= capacity() && !grow()) return nullptr;
-    Slot& slot = *free_slot(packet_id);
-    slot.packet_id = packet_id;
-    new (&slot.value) V(std::move(value));
     ++count_;
-    return &slot.value;
+    return &place(packet_id, std::move(value));
   }
   bool remove(uint16_t packet_id) noexcept {
-    if (!find(packet_id)) return false;
+    if (!count_) return false;
     uint32_t hole = home(packet_id);
-    while (slots_[hole].packet_id != packet_id) hole = (hole + 1) & mask_;
+    for (; slots_[hole].packet_id != packet_id; hole = (hole + 1) & mask_) {
+      if (slots_[hole].packet_id == 0) return false;
+    }
+    if (hole != home(packet_id)) --displaced_;
     slots_[hole].value.~V();
     slots_[hole].packet_id = 0;
     // Entries behind the hole that were pushed past it move up.
-    for (uint32_t i = (hole + 1) & mask_; slots_[i].packet_id; i = (i + 1) & mask_) {
+    for (uint32_t i = (hole + 1) & mask_; displaced_ && slots_[i].packet_id; i = (i + 1) & mask_) {
       const uint32_t ideal = home(slots_[i].packet_id);
       if (((i - ideal) & mask_) < ((i - hole) & mask_)) continue;
       slots_[hole].packet_id = slots_[i].packet_id;
       new (&slots_[hole].value) V(std::move(slots_[i].value));
+      if (hole == ideal) --displaced_;
       slots_[i].value.~V();
       slots_[i].packet_id = 0;
       hole = i;
@@ -77,20 +78,24 @@ class PacketIdMap {
     for_each([](uint16_t, V& value) { value.~V(); });
     release(slots_);
     slots_ = nullptr;
-    count_ = mask_ = 0;
+    count_ = mask_ = displaced_ = 0;
   }
 
  private:
-  // Identifiers count up: side by side they would be one long run, and each removal walk to its end.
-  uint32_t home(uint16_t packet_id) const noexcept { return packet_id * 0x9E37'79B1u >> std::countl_zero(mask_); }
+  uint32_t home(uint16_t packet_id) const noexcept { return packet_id & mask_; }
   uint32_t capacity() const noexcept { return slots_ ? mask_ + 1 : 0; }
-  Slot* free_slot(uint16_t packet_id) noexcept {
+  V& place(uint16_t packet_id, V&& value) noexcept {
     uint32_t i = home(packet_id);
-    while (slots_[i].packet_id) i = (i + 1) & mask_;
-    return &slots_[i];
+    if (slots_[i].packet_id) {
+      ++displaced_;
+      do i = (i + 1) & mask_;
+      while (slots_[i].packet_id);
+    }
+    slots_[i].packet_id = packet_id;
+    return *new (&slots_[i].value) V(std::move(value));
   }
   bool grow() noexcept {
-    const uint32_t grown = slots_ ? capacity() * 2 : 8;
+    const uint32_t grown = slots_ ? capacity() * 2 : 4;
     auto* slots = static_cast<Slot*>(allocate(sizeof(Slot) * grown));
     if (!slots) return false;
     for (uint32_t i = 0; i < grown; ++i) slots[i].packet_id = 0;
@@ -98,11 +103,10 @@ class PacketIdMap {
     const uint32_t old_capacity = capacity();
     slots_ = slots;
     mask_ = grown - 1;
+    displaced_ = 0;
     for (uint32_t i = 0; i < old_capacity; ++i) {
       if (!old[i].packet_id) continue;
-      Slot& slot = *free_slot(old[i].packet_id);
-      slot.packet_id = old[i].packet_id;
-      new (&slot.value) V(std::move(old[i].value));
+      place(old[i].packet_id, std::move(old[i].value));
       old[i].value.~V();
     }
     release(old);
@@ -114,6 +118,7 @@ class PacketIdMap {
   Slot* slots_ = nullptr;
   uint32_t count_ = 0;
   uint32_t mask_ = 0;
+  uint32_t displaced_ = 0;  // entries that are not where their low bits say
 };
 
 }  // namespace mqttq

@@ -377,7 +377,9 @@ void ShardCore::run_inside_publishes(Instant now) noexcept {
   running_inside_ = false;
 }
 
-bool ShardCore::publish(MovingMessage& message, RouteRef route, PublishOperation& operation, Instant now) noexcept {
+bool ShardCore::publish(MovingMessage& message, const RouteRef& found, PublishOperation& operation,
+                        Instant now) noexcept {
+  const RouteRef* route = &found;
   const MessageView& view = message.view();
   const uint64_t here = uint64_t{1} << index_;
   const auto refuse = [&operation] {  // for all who do not have it yet
@@ -413,18 +415,18 @@ bool ShardCore::publish(MovingMessage& message, RouteRef route, PublishOperation
     if (routes_.find(view.namespace_id, view.topic_name, UINT32_MAX, latest) != RouteCache::Outcome::Found) {
       return refuse();
     }
-    route = *latest;
+    route = latest;
   }
   if (!operation.routed) {  // until it is proposed, to those who subscribe now: journals and sinks have one view of it
-    operation.propose_open = view.qos != Qos::AtMostOnce && route->durable_shards() != 0;
-    operation.shards_open = route->shards();
+    operation.propose_open = view.qos != Qos::AtMostOnce && (*route)->durable_shards() != 0;
+    operation.shards_open = (*route)->shards();
   }
   if ((operation.propose_open || (operation.shards_open & ~here)) && !message.keep()) return refuse();
   if (operation.propose_open) {
     Mail mail;
     mail.kind = Mail::Kind::Propose;
     mail.message = message.keep();
-    mail.route = route;
+    mail.route = *route;
     mail.origin = operation.origin;
     if (!postman_.post(world_.office.committer(), std::move(mail))) return false;
     if (operation.origin.wanted()) ++operation.takers;
@@ -433,9 +435,9 @@ bool ShardCore::publish(MovingMessage& message, RouteRef route, PublishOperation
   }
   operation.routed = true;
   if (operation.shards_open & here) {
-    const bool asked = operation.origin.wanted() && (route->answering_shards() & here);
+    const bool asked = operation.origin.wanted() && ((*route)->answering_shards() & here);
     uint32_t taken = 0;
-    if (!deliver_here(message, *route, asked ? operation.origin : PublishOrigin(), now, taken)) {
+    if (!deliver_here(message, **route, asked ? operation.origin : PublishOrigin(), now, taken)) {
       operation.reason = ReasonCode::QuotaExceeded;
       operation.detail = Detail::NoMemory;
     } else if (asked) {
@@ -450,8 +452,8 @@ bool ShardCore::publish(MovingMessage& message, RouteRef route, PublishOperation
     Mail mail;
     mail.kind = Mail::Kind::Deliver;
     mail.message = message.keep();
-    mail.route = route;
-    const bool asked = operation.origin.wanted() && (route->answering_shards() & bit);
+    mail.route = *route;
+    const bool asked = operation.origin.wanted() && ((*route)->answering_shards() & bit);
     if (asked) mail.origin = operation.origin;
     if (!postman_.post(shard, std::move(mail))) return false;
     if (asked) ++operation.takers;

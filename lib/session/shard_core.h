@@ -204,7 +204,8 @@ class ShardCore final : private GroupCourier {
   bool take_connect_token(Instant now) noexcept;
 
   // Hands `message` to everybody who takes it. False if some have no room yet: call again with the same operation.
-  bool publish(MovingMessage& message, RouteRef route, PublishOperation& operation, Instant now) noexcept;
+  // route: may be routes()' own; nobody who takes a message asks it for another one meanwhile.
+  bool publish(MovingMessage& message, const RouteRef& route, PublishOperation& operation, Instant now) noexcept;
   // Goes on with a publish whose connection is gone. Without memory it counts as refused.
   void continue_publish(MessageRef message, const PublishOperation& operation, Instant now) noexcept;
   // A will of this client, or a publish whose connection is gone, has still to be handed over.
