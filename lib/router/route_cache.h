@@ -57,7 +57,7 @@ class RouteCache {
   const uint32_t set_count_;
   uint32_t visits_ = 0;
   std::unique_ptr<Set[]> sets_;
-  const Entry* last_;   // the one found last: what comes in one read mostly has one topic
+  const Entry* last_;  // the one found last: what comes in one read mostly has one topic
   RouteRef uncached_;  // what find() gave when there was no memory to remember it
 };
 

@@ -122,11 +122,7 @@ TEST_CASE("a read table without memory stays as it was", "[base]") {
   Item items[4] = {{1, nullptr}, {2, nullptr}, {3, nullptr}, {4, nullptr}};
   {
     FailingHeap none(0);
-    CHECK_FALSE(table.insert(items[0], epoch));
-  }
-  REQUIRE(table.insert(items[0], epoch));
-  {
-    FailingHeap none(0);
+    REQUIRE(table.insert(items[0], epoch));  // one needs none
     CHECK_FALSE(table.insert(items[1], epoch));
   }
   CHECK(table.count() == 1);
