@@ -20,7 +20,7 @@ FILE = ROOT / "bench" / "core" / "instructions.txt"
 CASES = ["decode", "qos0", "qos1", "qos2", "fanout", "fanout-qos1", "shared", "route"]
 FEW, MORE = 1_000, 4_000  # messages
 TOLERANCE = 1.03
-HEAD = "# Instructions per message by case of bench_core: compiler, case, count. Written by tools/check_instructions.py.\n"
+HEAD = "# Instructions per message: compiler, case of bench_core, count. Written by tools/check_instructions.py.\n"
 
 
 def count(program: pathlib.Path, case: str, messages: int) -> int:
@@ -47,7 +47,8 @@ def main() -> int:
     compiler = subprocess.run([options.program, "compiler"], capture_output=True, text=True, check=True).stdout.strip()
     known, now, worse = load(), {}, []
     for case in CASES:
-        now[compiler, case] = round((count(options.program, case, MORE) - count(options.program, case, FEW)) / (MORE - FEW))
+        spent = count(options.program, case, MORE) - count(options.program, case, FEW)
+        now[compiler, case] = round(spent / (MORE - FEW))
         before = known.get((compiler, case))
         print(f"{case:12} {now[compiler, case]:7} instructions a message" + (f", was {before}" if before else ""))
         if before and now[compiler, case] > before * TOLERANCE:

@@ -11,7 +11,8 @@
 namespace mqttq {
 
 // Identifiers count up, so each mostly has the place that its low bits name, and neither finding nor removing it looks
-// at another. Keys 1..65535. V is moved when the table grows or an entry goes. Pointers to values live until the next change.
+// at another. Keys 1..65535. V is moved when the table grows or an entry goes. Pointers to values live until the next
+// change.
 template <class V>
 class PacketIdMap {
   struct Slot {
