@@ -9,8 +9,8 @@
 namespace mqttq {
 
 // Open addressing, linear probing; a table of one item is that item, and no block. T has `uint64_t hash`. Writers are
-// serialised by the owner and hand in the Epoch by which an outgrown array is ended; readers are online in it. Items are
-// borrowed: who removes one retires it.
+// serialised by the owner and hand in the Epoch by which an outgrown array is ended; readers are online in it. Items
+// are borrowed: who removes one retires it.
 template <class T>
 class ReadTable {
  public:
