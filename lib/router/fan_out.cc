@@ -26,7 +26,6 @@ void FanOut::remove(Subscription& subscription) noexcept {
   Filter::Local& local = filter.local(shard_);
   local.subscriptions.back()->list_index = subscription.list_index;
   local.subscriptions.remove_unordered(subscription.list_index);
-  if (local.subscriptions.empty()) local.subscriptions.reset();
   if (subscription.durable) --local.durable_count;
   if (subscription.answers) --local.answering_count;
   publish_interest(filter);

@@ -3,6 +3,7 @@
 
 #include "base/array.h"
 #include "base/epoch.h"
+#include "base/pointer_array.h"
 #include "journal/journal.h"
 #include "router/sink.h"
 
@@ -17,7 +18,7 @@ class Filter : public Epoch::Retired {
  public:
   // What one shard knows of the filter. Touched only on that shard.
   struct Local {
-    Array<Subscription*> subscriptions;
+    PointerArray<Subscription> subscriptions;
     Journal* journal = nullptr;  // there while a subscription is durable
     uint32_t durable_count = 0;
     uint32_t answering_count = 0;
