@@ -329,7 +329,10 @@ TEST_CASE("there is no goodbye within a frame, nor before there is a WebSocket",
   Test test;
   test.wire.room = 5;
   test.send({"payload"});
+  test.wire.room = SIZE_MAX;
   CHECK(test.goodbye() == sent_frame("payload").substr(0, 5));
+  CHECK(test.send({"load"}) == 4);  // the next write ends the frame, and nothing else
+  CHECK(test.wire.bytes == sent_frame("payload"));
   Test unopened(false);
   CHECK(unopened.feed("GET /mqtt").goodbye().empty());
 }
