@@ -11,15 +11,6 @@ using namespace mqttq::ws;
 
 namespace {
 
-constexpr std::string_view kConnect311("\x10\x0D\x00\x04MQTT\x04\x02\x00\x3C\x00\x01", 14);
-
-std::string connect_311(char client_id) { return std::string(kConnect311) + client_id; }
-
-// Another first line, with the fields of kRequest.
-std::string request_with(std::string_view line) {
-  return std::string(line) + std::string(kRequest.substr(kRequest.find("\r\n")));
-}
-
 mqttq_status open_with(Host& host, uint32_t transport, const char* path, std::string& text_out) {
   mqttq_listener_config config = listener_config();
   config.address = "127.0.0.1:0";
@@ -40,8 +31,6 @@ TEST_CASE("a transport and a path that are none are refused by name", "[abi]") {
   host.start();
   std::string text;
   CHECK(open_with(host, MQTTQ_TRANSPORT_STREAM, nullptr, text) == MQTTQ_OK);
-  CHECK(open_with(host, MQTTQ_TRANSPORT_WEBSOCKET, nullptr, text) == MQTTQ_OK);
-  CHECK(open_with(host, MQTTQ_TRANSPORT_WEBSOCKET, "/", text) == MQTTQ_OK);
   CHECK(open_with(host, 2, nullptr, text) == MQTTQ_EINVAL);
   CHECK(text == "transport: 2 is none");
   CHECK(open_with(host, MQTTQ_TRANSPORT_STREAM, "/mqtt", text) == MQTTQ_EINVAL);
@@ -50,6 +39,39 @@ TEST_CASE("a transport and a path that are none are refused by name", "[abi]") {
     CHECK(open_with(host, MQTTQ_TRANSPORT_WEBSOCKET, path, text) == MQTTQ_EINVAL);
     CHECK(text.starts_with("path \""));
   }
+}
+
+#ifndef MQTTQ_WITH_TLS
+
+TEST_CASE("a build without TLS has no WebSocket, and says so", "[abi]") {
+  Host host;
+  host.start();
+  std::string text;
+  CHECK(open_with(host, MQTTQ_TRANSPORT_WEBSOCKET, nullptr, text) == MQTTQ_EUNSUPPORTED);
+  CHECK(text == "this build has no WebSocket: it was built without TLS");
+}
+
+#else
+
+namespace {
+
+constexpr std::string_view kConnect311("\x10\x0D\x00\x04MQTT\x04\x02\x00\x3C\x00\x01", 14);
+
+std::string connect_311(char client_id) { return std::string(kConnect311) + client_id; }
+
+// Another first line, with the fields of kRequest.
+std::string request_with(std::string_view line) {
+  return std::string(line) + std::string(kRequest.substr(kRequest.find("\r\n")));
+}
+
+}  // namespace
+
+TEST_CASE("a listener for WebSockets opens at a path, by default /mqtt", "[abi]") {
+  Host host;
+  host.start();
+  std::string text;
+  CHECK(open_with(host, MQTTQ_TRANSPORT_WEBSOCKET, nullptr, text) == MQTTQ_OK);
+  CHECK(open_with(host, MQTTQ_TRANSPORT_WEBSOCKET, "/", text) == MQTTQ_OK);
 }
 
 TEST_CASE("a client subscribes, publishes, receives and pings through a WebSocket",
@@ -272,3 +294,5 @@ TEST_CASE("a client that does not read gets what it asked for when it does", "[a
   client.send_packets(ping_packet());
   CHECK(client.read()[0] == '\xD0');
 }
+
+#endif

@@ -59,12 +59,14 @@ bool has_line(const std::string& answer, const std::string& line) {
 
 }  // namespace
 
+#ifdef MQTTQ_WITH_TLS
 TEST_CASE("a request for MQTT is answered as RFC 6455 says", "[transport][MQTT-6.0.0-4][MQTT311-6.0.0-4]") {
   // Key and answer of the example in RFC 6455 1.3.
   CHECK(answer_to(request_of(kFields)) ==
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n");
 }
+#endif
 
 TEST_CASE("of the subprotocols offered, mqtt is chosen before the one of 3.1",
           "[transport][MQTT-6.0.0-4][MQTT311-6.0.0-4]") {
