@@ -48,7 +48,7 @@ std::string schema_of(const Key& key) {
     text += fmt::format(", \"type\": \"array\", \"minItems\": {}", array->count_min);
     if (array->count_max != UINT32_MAX) text += fmt::format(", \"maxItems\": {}", array->count_max);
   } else {
-    text += ", \"type\": \"string\", \"pattern\": \"^(tcp|unix)://\"";
+    text += ", \"type\": \"string\", \"pattern\": \"^(tcp|ws|unix)://\"";
   }
   if (!key.default_json.empty()) text += fmt::format(", \"default\": {}", key.default_json);
   return text;

@@ -45,8 +45,8 @@ constexpr Key kKeys[] = {
     {"listeners", array_of<&Options::listeners>(1, kAny), "", R"([{"url": "tcp://127.0.0.1:1883"}])",
      "Where clients come in", true},
     {"listeners[].url", Url{of_element<&Options::listeners, &ListenerOptions::url>}, "", "",
-     "Where to listen: `tcp://HOST:PORT` (an IPv4 address, `[IPv6]` or `localhost`; port 0 is any free one) or "
-     "`unix:///PATH`",
+     "Where to listen: `tcp://HOST:PORT` (an IPv4 address, `[IPv6]` or `localhost`; port 0 is any free one), "
+     "`ws://HOST:PORT/PATH` (MQTT over WebSocket; default path `/mqtt`) or `unix:///PATH`",
      true, true},
     {"listeners[].packet_size_max",
      Whole{1, kPacketSizeMax, of_element<&Options::listeners, &ListenerOptions::packet_size_max>}, "bytes", "",

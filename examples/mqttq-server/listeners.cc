@@ -12,12 +12,16 @@
 namespace mqttq::server {
 
 Listeners::Listener Listeners::open(const ListenerOptions& options) {
-  const std::string address(address_of(options.url));
+  const std::string address(address_of(options.url)), path = path_of(options.url);
   mqttq_listener_config config;
   mqttq_listener_config_init(&config, sizeof config);
   config.address = address.c_str();
   config.packet_size_max = options.packet_size_max;
   config.connect_timeout_ms = options.connect_timeout_ms;
+  if (!path.empty()) {
+    config.transport = MQTTQ_TRANSPORT_WEBSOCKET;
+    config.path = path.c_str();
+  }
   mqttq_error error;
   mqttq_error_init(&error, sizeof error);
   mqttq_listener* handle = nullptr;

@@ -45,9 +45,9 @@ constexpr Flag kFlags[] = {
     {"--config", "FILE", "configuration: JSON with // comments; flags win over it",
      [](Flags& flags, std::string_view, std::string_view value) { flags.config = value; }},
     {"--listen", "URL",
-     "tcp://HOST:PORT (port 0: any free one) or unix:///PATH; may be given\n"
-     "several times, and replaces the listeners of the file; default\n"
-     "tcp://127.0.0.1:1883",
+     "tcp://HOST:PORT (port 0: any free one), ws://HOST:PORT/PATH or\n"
+     "unix:///PATH; may be given several times, and replaces the listeners\n"
+     "of the file; default tcp://127.0.0.1:1883",
      [](Flags& flags, std::string_view name, std::string_view value) {
        if (const std::string fault = url_fault(value); !fault.empty()) {
          throw OptionError(fmt::format("{} {}: {}", name, value, fault));

@@ -150,7 +150,8 @@ void Broker::on_shard(uint32_t index, std::function<void(ShardCore&, Instant)> t
   }
 }
 
-Broker::Listening Broker::open_listener(std::string_view text, const ListenerInfo& info) {
+Broker::Listening Broker::open_listener(std::string_view text, const ListenerInfo& info,
+                                        std::string_view websocket_path) {
   Listening result;
   sockaddr_storage address{};
   socklen_t size = parse_address(text, address);
@@ -180,9 +181,14 @@ Broker::Listening Broker::open_listener(std::string_view text, const ListenerInf
   if (local) listener.socket_file = reinterpret_cast<const sockaddr_un&>(address).sun_path;
   char name[sizeof(sockaddr_un)];
   result.address.assign(name, format_address(address, name));
+  std::string_view path;
+  if (!websocket_path.empty()) {
+    const std::lock_guard lock(listeners_mutex_);
+    path = *websocket_paths_.emplace(websocket_path).first;
+  }
   for (uint32_t i = 0; i < shards_.size(); ++i) {
     if (listener.descriptors[i] < 0) continue;
-    auto acceptor = std::make_unique<Acceptor>(listener.descriptors[i], info);
+    auto acceptor = std::make_unique<Acceptor>(listener.descriptors[i], info, path);
     Shard& shard = *shards_[i];
     on_shard(i, [&](ShardCore&, Instant) { shard.add_acceptor(std::move(acceptor)); });
   }

@@ -1,6 +1,7 @@
 // A broker: shards, the committer, and what they share. The wiring, and the only code that sees everything.
 #pragma once
 
+#include <set>
 #include <string>
 
 #include "broker/shard.h"
@@ -36,7 +37,8 @@ class Broker {
     int error = 0;        // errno
     std::string address;  // as bound: with the port that was free
   };
-  Listening open_listener(std::string_view address, const ListenerInfo& info);
+  // websocket_path: where MQTT comes over WebSockets; empty: as it is.
+  Listening open_listener(std::string_view address, const ListenerInfo& info, std::string_view websocket_path = {});
   // wait: until no shard accepts there any more; not on a shard's own thread.
   bool close_listener(uint32_t id, bool wait = true);
 
@@ -73,6 +75,7 @@ class Broker {
   std::vector<std::unique_ptr<Shard>> shards_;
   std::mutex listeners_mutex_;
   std::vector<Listener> listeners_;
+  std::set<std::string, std::less<>> websocket_paths_;  // that a listener ever had: connections may look at them
   uint32_t next_listener_ = 1;
   bool started_ = false;
 

@@ -8,6 +8,8 @@
 #include <chrono>
 #include <system_error>
 
+#include "transport/websocket.h"
+
 namespace mqttq {
 
 namespace {
@@ -123,6 +125,7 @@ void Shard::stop_here() noexcept {
 void Shard::drain() noexcept {
   if (ended_) return;
   begin_turn();
+  draining_ = true;
   while (!acceptors_.empty()) remove_acceptor(acceptors_.back()->descriptor_);
   core_.close_all(ReasonCode::ServerShuttingDown, now_);
   end_turn();
@@ -188,9 +191,15 @@ void Shard::begin_turn() noexcept {
 
 void Shard::end_turn() noexcept {
   run_tasks();
+  while (TcpLink* link = resumed_.front()) {
+    link->unlink();
+    links_.push_back(*link);
+    link->tell_end();
+  }
   more_ = false;
   if (setup_.committer) more_ |= setup_.committer->turn();
   more_ |= core_.turn(now_);
+  more_ |= !resumed_.empty();
   // What the turn itself proposed and what was answered to it need no event.
   if (setup_.committer) {
     static_cast<void>(setup_.committer->take_woken());
@@ -234,6 +243,20 @@ void Shard::on_linger(TcpLink& link) noexcept {
   link.unlink();
   link.linger_until = now_ + kLingerMax;
   lingering_.push_back(link);
+}
+
+void Shard::on_violation(TcpLink& link, const char* what) noexcept {
+  begin_turn();
+  if (!link.user) return;
+  CloseReason reason = ReasonCode::ProtocolError;
+  reason.reason_string = what;
+  core_.on_violation(*static_cast<Connection*>(link.user), reason, now_);
+  link.pause_reading(true);
+}
+
+void Shard::on_resumed(TcpLink& link) noexcept {
+  link.unlink();
+  resumed_.push_back(link);
 }
 
 void Shard::detach(Link& link, uint32_t) noexcept {
@@ -309,6 +332,14 @@ void Shard::accept_one(Acceptor& acceptor, int descriptor, const sockaddr_storag
   if (!link) {
     ::close(descriptor);
     return;
+  }
+  if (!acceptor.websocket_path_.empty()) {
+    auto* websocket = create<WebSocket>(acceptor.websocket_path_);
+    if (!websocket) {
+      link->close(true);
+      return;
+    }
+    link->set_websocket(websocket);
   }
   Connection* connection = link->start(*this) ? core_.open(*link, acceptor.info_, now_) : nullptr;
   if (!connection) {

@@ -34,12 +34,15 @@ struct ShardSetup {
 // A listening socket of one shard.
 class Acceptor {
  public:
-  Acceptor(int descriptor, const ListenerInfo& info) noexcept : descriptor_(descriptor), info_(info) {}
+  // websocket_path: of WebSockets; outlives every connection that comes through it. Empty: the bytes of MQTT as they are.
+  Acceptor(int descriptor, const ListenerInfo& info, std::string_view websocket_path) noexcept
+      : descriptor_(descriptor), info_(info), websocket_path_(websocket_path) {}
 
  private:
   friend class Shard;
   int descriptor_;
   ListenerInfo info_;
+  std::string_view websocket_path_;
   Shard* shard_ = nullptr;
   uv_poll_t poll_{};
   struct Retry : Timer {
@@ -108,6 +111,9 @@ class Shard final : private TcpOwner, private Network {
   void on_writable(TcpLink& link) noexcept override;
   void on_peer_closed(TcpLink& link, bool broken) noexcept override;
   void on_linger(TcpLink& link) noexcept override;
+  void on_violation(TcpLink& link, const char* what) noexcept override;
+  void on_resumed(TcpLink& link) noexcept override;
+  bool stopping() const noexcept override { return draining_; }
   // Network.
   void detach(Link& link, uint32_t to) noexcept override;
   bool adopt(Link& link, Connection& connection) noexcept override;
@@ -125,10 +131,12 @@ class Shard final : private TcpOwner, private Network {
   bool in_turn_ = false;
   bool more_ = false;  // to do without an event
   bool loop_open_ = false;
+  bool draining_ = false;
   std::atomic<bool> sleeping_{false};
   std::atomic<bool> called_{false};  // by wake() since the last turn: mail, or room for ours
   IntrusiveList<TcpLink, TcpLinkTag> links_;
   IntrusiveList<TcpLink, TcpLinkTag> lingering_;
+  IntrusiveList<TcpLink, TcpLinkTag> resumed_;  // that have an end to tell
   std::vector<std::unique_ptr<Acceptor>> acceptors_;
   Instant accept_complaint_{};
 

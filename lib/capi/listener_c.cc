@@ -1,8 +1,30 @@
 #include "capi/guard.h"
 #include "capi/handles.h"
+#include "transport/http_upgrade.h"
 
 using namespace mqttq;
 using namespace mqttq::capi;
+
+namespace {
+
+// The path of WebSockets; empty for the bytes of MQTT as they are. Throws std::invalid_argument.
+std::string_view websocket_path(const mqttq_listener_config& config) {
+  switch (config.transport) {
+    case MQTTQ_TRANSPORT_STREAM:
+      if (config.path) throw std::invalid_argument("path: of MQTTQ_TRANSPORT_WEBSOCKET only");
+      return {};
+    case MQTTQ_TRANSPORT_WEBSOCKET: break;
+    default: throw std::invalid_argument(fmt::format("transport: {} is none", config.transport));
+  }
+  const std::string_view path = config.path ? config.path : "/mqtt";
+  if (!is_websocket_path(path)) {
+    throw std::invalid_argument(
+        fmt::format("path \"{}\": not a '/' and what may follow it but blanks, '?' and '#'", path));
+  }
+  return path;
+}
+
+}  // namespace
 
 extern "C" {
 
@@ -15,13 +37,17 @@ mqttq_status mqttq_listener_open(mqttq_broker* broker, const mqttq_listener_conf
     if (!config || !out) return fail(error, MQTTQ_EINVAL, "config or out: NULL");
     if (!read_struct(config, known)) return fail(error, MQTTQ_EINVAL, "config: asks for more than this library has");
     if (!known.address) return fail(error, MQTTQ_EINVAL, "address: NULL");
+    const std::string_view path = websocket_path(known);
+    if (!path.empty() && !kHasWebSocket) {
+      return fail(error, MQTTQ_EUNSUPPORTED, "this build has no WebSocket: it was built without TLS");
+    }
     if (const mqttq_status status = broker->may_wait(error); status != MQTTQ_OK) return status;
     ListenerInfo info;
     info.namespace_id = id_of(known.ns);
     info.packet_size_max = known.packet_size_max;
     info.connect_timeout_ms = known.connect_timeout_ms;
     auto listener = std::make_unique<mqttq_listener>();
-    const Broker::Listening listening = broker->broker->open_listener(known.address, info);
+    const Broker::Listening listening = broker->broker->open_listener(known.address, info, path);
     if (!listening.id) {
       const auto text =
           listening.error == EINVAL

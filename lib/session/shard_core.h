@@ -105,6 +105,11 @@ class ShardCore final : private GroupCourier {
   // The peer sends nothing more or, `broken`, is gone. The link is closed by the core.
   void on_closed(Connection& connection, bool broken, Instant now) noexcept { connection.on_peer_closed(broken, now); }
 
+  // What the peer sent is not what its transport may carry. The link is closed by the core.
+  void on_violation(Connection& connection, const CloseReason& reason, Instant now) noexcept {
+    connection.protocol_error(reason, now);
+  }
+
   // --- before it runs
   void set_access(AccessControl* access) noexcept { world_.access = access; }
   void set_observer(SessionObserver* observer) noexcept {

@@ -15,6 +15,7 @@
 
 #include "base/alloc.h"
 #include "base/assert.h"
+#include "transport/websocket.h"
 
 namespace mqttq {
 
@@ -28,6 +29,7 @@ TcpLink::TcpLink(int descriptor, const sockaddr_storage& peer) noexcept : descri
 TcpLink::~TcpLink() {
   MQTTQ_ASSERT(!poll_);
   unlink();
+  destroy(websocket_);
   if (descriptor_ >= 0) ::close(descriptor_);
 }
 
@@ -81,17 +83,21 @@ void TcpLink::on_events(int status, int events) noexcept {
   } else {
     if (events & UV_WRITABLE) {
       want_writable_ = false;
+      if (websocket_) answer_frames();
       owner_->on_writable(*this);
     }
     if ((events & UV_READABLE) && poll_ && !reading_paused_ && !lingering_) {
       const std::span<std::byte> buffer = owner_->read_buffer();
       const ssize_t got = ::recv(descriptor_, buffer.data(), buffer.size(), 0);
-      if (got > 0) {
+      if (got > 0 && websocket_) {
+        on_frames(buffer.first(static_cast<size_t>(got)));
+      } else if (got > 0) {
         owner_->on_read(*this, buffer.first(static_cast<size_t>(got)));
       } else if (got == 0 || (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)) {
         owner_->on_peer_closed(*this, got != 0);
       }
     }
+    if (websocket_) tell_end();
     watch();
   }
   in_event_ = false;
@@ -99,6 +105,10 @@ void TcpLink::on_events(int status, int events) noexcept {
 }
 
 size_t TcpLink::write(std::span<const Bytes> pieces) noexcept {
+  return websocket_ ? write_frames(pieces) : send(pieces);
+}
+
+size_t TcpLink::send(std::span<const Bytes> pieces) noexcept {
   iovec vector[64];
   size_t count = std::min(pieces.size(), std::size(vector)), offered = 0;
   for (size_t i = 0; i < count; ++i) {
@@ -130,13 +140,18 @@ size_t TcpLink::write(std::span<const Bytes> pieces) noexcept {
 
 void TcpLink::pause_reading(bool paused) noexcept {
   reading_paused_ = paused;
-  if (!in_event_) watch();
+  if (in_event_) return;
+  watch();
+  if (websocket_ && !paused && !end_told_ && owner_ && websocket_->end() != WebSocket::End::None) {
+    owner_->on_resumed(*this);
+  }
 }
 
 // A socket closed with bytes unread is reset, and the reset may overtake what we said last: so our side is shut, and
 // the rest is read away, until the peer closes or the owner's patience ends.
 void TcpLink::close(bool abort) noexcept {
   user = nullptr;
+  if (websocket_ && say_goodbye(abort)) abort = false;
   if (abort || !poll_ || ::shutdown(descriptor_, SHUT_WR) != 0) {
     end();
     return;
@@ -161,6 +176,57 @@ void TcpLink::end() noexcept {
   } else {
     destroy(this);
   }
+}
+
+// --- WebSocket
+
+namespace {
+
+// The socket below a WebSocket.
+template <class Send>
+struct Wire final : WebSocketWire {
+  explicit Wire(Send to) noexcept : send_to(to) {}
+  size_t send(std::span<const Bytes> pieces) noexcept override { return send_to(pieces); }
+  Send send_to;
+};
+
+}  // namespace
+
+size_t TcpLink::write_frames(std::span<const Bytes> pieces) noexcept {
+  Wire wire([this](std::span<const Bytes> framed) noexcept { return send(framed); });
+  return websocket_->write(pieces, wire);
+}
+
+void TcpLink::answer_frames() noexcept {
+  if (websocket_->has_answer()) write_frames({});
+}
+
+void TcpLink::on_frames(std::span<std::byte> bytes) noexcept {
+  const size_t size = websocket_->read(bytes);
+  if (size) owner_->on_read(*this, bytes.first(size));
+  if (poll_ && !lingering_) answer_frames();
+}
+
+void TcpLink::tell_end() noexcept {
+  if (!poll_ || reading_paused_ || lingering_ || end_told_) return;
+  const WebSocket::End end = websocket_->end();
+  end_told_ = end != WebSocket::End::None;
+  switch (end) {
+    case WebSocket::End::None: return;
+    case WebSocket::End::ByPeer: owner_->on_peer_closed(*this, false); return;
+    case WebSocket::End::Violation: owner_->on_violation(*this, websocket_->fault()); return;
+    case WebSocket::End::NoMemory: owner_->on_peer_closed(*this, true); return;
+  }
+}
+
+// A peer that sent a close frame is owed one, though it takes no more of anything else. True if the link is to be closed
+// in good order for it.
+bool TcpLink::say_goodbye(bool abort) noexcept {
+  const bool owed = websocket_->end() == WebSocket::End::ByPeer || websocket_->end() == WebSocket::End::Violation;
+  if (!poll_ || (abort && !owed)) return false;
+  websocket_->close(owner_->stopping() ? WebSocket::kGoingAway : WebSocket::kNormal);
+  answer_frames();
+  return owed;
 }
 
 // --- addresses

@@ -1,4 +1,5 @@
-// TCP and Unix-domain sockets under a shard's loop: libuv watches the descriptors, the bytes move by our own calls.
+// TCP and Unix-domain sockets under a shard's loop: libuv watches the descriptors, the bytes move by our own calls, as
+// they are or through a WebSocket.
 #pragma once
 
 #include <sys/socket.h>
@@ -11,6 +12,7 @@
 namespace mqttq {
 
 class TcpLink;
+class WebSocket;
 
 // Who owns the links of one loop and hears of them. Everything happens on the loop's thread.
 class TcpOwner {
@@ -22,6 +24,12 @@ class TcpOwner {
   virtual void on_writable(TcpLink& link) noexcept = 0;
   // The peer sends nothing more, but may still read; or, `broken`, it is gone. The owner closes the link.
   virtual void on_peer_closed(TcpLink& link, bool broken) noexcept = 0;
+  // What the peer sent is not what its WebSocket may carry; `what`: static. The owner closes the link.
+  virtual void on_violation(TcpLink& link, const char* what) noexcept = 0;
+  // A WebSocket that ended while the link was not read: the owner calls tell_end(), soon, and not from here.
+  virtual void on_resumed(TcpLink& link) noexcept = 0;
+  // Is everything closed now? Then a WebSocket says so in its goodbye.
+  virtual bool stopping() const noexcept = 0;
   // The link was closed in good order and waits for the peer to read; the owner calls end() when that takes too long.
   virtual void on_linger(TcpLink& link) noexcept = 0;
 
@@ -38,12 +46,17 @@ class TcpLink final : public Link, public ListLink<struct TcpLinkTag> {
   TcpLink& operator=(const TcpLink&) = delete;
   ~TcpLink();
 
+  // Speaks through a WebSocket: taken, of create(). Before start().
+  void set_websocket(WebSocket* websocket) noexcept { websocket_ = websocket; }
   // Is watched by `owner`'s loop from now on. False when it cannot be.
   bool start(TcpOwner& owner) noexcept;
   // Is watched no longer: for going to another loop.
   void stop() noexcept;
   // Ends a lingering link.
   void end() noexcept;
+  // Tells the owner, once, that the WebSocket has ended; not while reading is paused, since what was read before it
+  // is still to be handled.
+  void tell_end() noexcept;
 
   // Link.
   size_t write(std::span<const Bytes> pieces) noexcept override;
@@ -58,8 +71,14 @@ class TcpLink final : public Link, public ListLink<struct TcpLinkTag> {
   void watch() noexcept;
   void on_events(int status, int events) noexcept;
   void discard() noexcept;
+  size_t send(std::span<const Bytes> pieces) noexcept;
+  void on_frames(std::span<std::byte> bytes) noexcept;
+  size_t write_frames(std::span<const Bytes> pieces) noexcept;
+  void answer_frames() noexcept;
+  bool say_goodbye(bool abort) noexcept;
 
   TcpOwner* owner_ = nullptr;
+  WebSocket* websocket_ = nullptr;  // owned; null: the bytes of MQTT are those of the socket
   uv_poll_t* poll_ = nullptr;
   int descriptor_;
   uint8_t watched_ = 0;  // events asked for
@@ -68,6 +87,7 @@ class TcpLink final : public Link, public ListLink<struct TcpLinkTag> {
   bool lingering_ = false;
   bool in_event_ = false;  // on_events is running, and ends the object if it is to be
   bool ended_ = false;
+  bool end_told_ = false;  // of the WebSocket
   char peer_[48];
 };
 

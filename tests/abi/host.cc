@@ -63,6 +63,19 @@ std::string Host::listen(mqttq_namespace* ns, uint32_t connect_timeout_ms) {
   config.address = "127.0.0.1:0";
   config.ns = ns;
   config.connect_timeout_ms = connect_timeout_ms;
+  return open_listener(config);
+}
+
+std::string Host::listen_websocket(const char* path, uint32_t connect_timeout_ms) {
+  mqttq_listener_config config = listener_config();
+  config.address = "127.0.0.1:0";
+  config.connect_timeout_ms = connect_timeout_ms;
+  config.transport = MQTTQ_TRANSPORT_WEBSOCKET;
+  config.path = path;
+  return open_listener(config);
+}
+
+std::string Host::open_listener(const mqttq_listener_config& config) {
   mqttq_listener* listener = nullptr;
   good(mqttq_listener_open(broker_, &config, &listener, &error_));
   listeners_.push_back(listener);

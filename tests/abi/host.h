@@ -62,6 +62,8 @@ class Host {
   mqttq_events* open_events(uint32_t mode, mqttq_event_fn on_event, void* user);
   // Returns the address with the port that was free.
   std::string listen(mqttq_namespace* ns = nullptr, uint32_t connect_timeout_ms = 0);
+  // The same for WebSockets. path: NULL = the default.
+  std::string listen_websocket(const char* path = nullptr, uint32_t connect_timeout_ms = 0);
   mqttq_subscriber* subscribe(std::string_view topic_filter, mqttq_events* events, uint8_t qos = 1,
                               bool answers = false, mqttq_namespace* ns = nullptr, void* user = nullptr);
   void close(mqttq_subscriber* subscriber);
@@ -78,6 +80,7 @@ class Host {
 
  private:
   void good(mqttq_status status) const;
+  std::string open_listener(const mqttq_listener_config& config);
 
   mqttq_broker* broker_ = nullptr;
   mutable mqttq_error error_ = make_error();

@@ -14,6 +14,7 @@ AUTHENTICATE, AUTHORIZE, CONNECTED, DISCONNECTED, SESSION_ENDED, MESSAGE = 1, 2,
 OBSERVE_SESSIONS = 1
 AUTH_DENY, AUTH_ALLOW, AUTH_CONTINUE = 0, 1, 2
 PULL, ON_WORKER, ON_SHARD = 0, 1, 2
+TRANSPORT_STREAM, TRANSPORT_WEBSOCKET = 0, 1
 
 
 class Bytes(ctypes.Structure):
@@ -59,7 +60,7 @@ class Counter(ctypes.Structure):
 
 class ListenerConfig(ctypes.Structure):
     _fields_ = [("size", c_size_t), ("address", c_char_p), ("ns", c_void_p), ("packet_size_max", c_uint32),
-                ("connect_timeout_ms", c_uint32)]
+                ("connect_timeout_ms", c_uint32), ("transport", c_uint32), ("path", c_char_p)]
 
 
 class UserProperty(ctypes.Structure):

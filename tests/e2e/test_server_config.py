@@ -100,7 +100,7 @@ def check(*flags: str) -> subprocess.CompletedProcess:
 
 # --- flags
 
-LEFT_OUT = "expected tcp://HOST:PORT or unix:///PATH"
+LEFT_OUT = "expected tcp://HOST:PORT, ws://HOST:PORT/PATH or unix:///PATH"
 ANYBODY = ("can be reached from other machines, and no authentication is configured; listen on a loopback address or a "
            'Unix socket, or let everybody in by --allow-anonymous or "allow_anonymous": true')
 
@@ -118,8 +118,8 @@ WRONG_FLAGS = {
     ("--data-dir", "/var/lib/mqttq"): "--data-dir /var/lib/mqttq: this build has no durable storage; without this flag "
                                       "all is kept in memory",
     ("--listen", "tls://127.0.0.1:8883"): f"--listen tls://127.0.0.1:8883: this build has no TLS; {LEFT_OUT}",
-    ("--listen", "ws://127.0.0.1/mqtt"): f"--listen ws://127.0.0.1/mqtt: this build has no WebSocket; {LEFT_OUT}",
-    ("--listen", "wss://127.0.0.1/mqtt"): f"--listen wss://127.0.0.1/mqtt: this build has no WebSocket; {LEFT_OUT}",
+    ("--listen", "wss://127.0.0.1/mqtt"): "--listen wss://127.0.0.1/mqtt: this build has no WebSocket over TLS; "
+                                          f"{LEFT_OUT}",
     ("--listen", "quic://127.0.0.1:14567"): f"--listen quic://127.0.0.1:14567: this build has no QUIC; {LEFT_OUT}",
     ("--listen", "gopher://a"): f'--listen gopher://a: {LEFT_OUT}, found "gopher://a"',
     ("--listen", "tcp://127.0.0.1"): '--listen tcp://127.0.0.1: expected tcp://HOST:PORT with a port from 0 to 65535, '
@@ -128,11 +128,16 @@ WRONG_FLAGS = {
                                        '65535, found "tcp://[::1]:65536"',
     ("--listen", "tcp://example:1"): "--listen tcp://example:1: expected an IPv4 address, an IPv6 address in brackets "
                                      'or localhost, found "example"',
+    ("--listen", "ws://127.0.0.1/mqtt"): "--listen ws://127.0.0.1/mqtt: expected ws://HOST:PORT with a port from 0 to "
+                                         '65535, found "ws://127.0.0.1"',
+    ("--listen", "ws://localhost:80/a?b"): "--listen ws://localhost:80/a?b: expected ws://HOST:PORT/PATH with a path in "
+                                           "visible ASCII without '?' and '#', found \"ws://localhost:80/a?b\"",
     ("--listen", "unix://here"): '--listen unix://here: expected unix:///PATH, found "unix://here"',
     ("--listen", "unix:///" + "a" * 107): f"--listen unix:///{'a' * 107}: the path of a Unix socket has at most 107 "
                                           "bytes",
     ("--listen", "tcp://0.0.0.0:0"): f"--listen: tcp://0.0.0.0:0 {ANYBODY}",
     ("--listen", "tcp://[::]:0"): f"--listen: tcp://[::]:0 {ANYBODY}",
+    ("--listen", "ws://0.0.0.0:0/mqtt"): f"--listen: ws://0.0.0.0:0/mqtt {ANYBODY}",
 }
 
 
@@ -149,6 +154,8 @@ def test_the_message_for_wrong_flags(flags):
     ("--listen", "tcp://127.200.1.1:1883"),
     ("--listen", "tcp://[::1]:1883"),
     ("--listen", "tcp://localhost:1883"),
+    ("--listen", "ws://localhost:8083"),
+    ("--listen", "ws://[::1]:8083/a/b"),
     ("--listen", "unix:///run/mqttq.sock"),
     ("--shards", "63", "--log-level", "error", "--log-format", "json"),
     (),

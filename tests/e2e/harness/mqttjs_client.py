@@ -158,8 +158,9 @@ class MqttJsClient(Client):
         self.close()
         self._closed, self._close_reason = False, None
         self._number = self._driver.register(self)
-        connack = self._driver.call("connect", client=self._number,
-                                    url=f"mqtt://{self.broker.host}:{self.broker.port}", options=options)
+        path = getattr(self.broker, "websocket_path", None)
+        url = f"{'ws' if path else 'mqtt'}://{self.broker.host}:{self.broker.port}{path or ''}"
+        connack = self._driver.call("connect", client=self._number, url=url, options=options)
         return Connack(connack["reasonCode"], connack["sessionPresent"], _decode(connack["properties"]))
 
     def subscribe(self, *subscriptions: Subscription, identifier: int | None = None) -> list[int]:

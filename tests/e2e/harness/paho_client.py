@@ -56,6 +56,11 @@ def _decode(properties: Properties | None) -> dict[str, Any]:
     return {name: getattr(properties, theirs) for name, theirs in _NAMES.items() if hasattr(properties, theirs)}
 
 
+def _below(opened) -> socket.socket:
+    """The socket itself, of which Paho's WebSocket shows a few functions only."""
+    return getattr(opened, "_socket", opened)
+
+
 class PahoClient(Client):
     kind = "paho"
 
@@ -73,9 +78,12 @@ class PahoClient(Client):
     def connect(self, clean_start: bool = True, keep_alive_s: int = 60, will: Will | None = None,
                 properties: dict[str, Any] | None = None) -> Connack:
         v5 = self.version == Version.V5
+        path = getattr(self.broker, "websocket_path", None)
         client = paho.Client(CallbackAPIVersion.VERSION2, self.client_id, protocol=self.version.value,
                              clean_session=None if v5 else clean_start, manual_ack=self._manual_ack,
-                             reconnect_on_failure=False)
+                             reconnect_on_failure=False, transport="websockets" if path else "tcp")
+        if path:
+            client.ws_set_options(path=path)
         client.on_connect = self._on_connect
         client.on_connect_fail = lambda *_: self._on_closed(None)
         client.on_disconnect = self._on_disconnect
@@ -85,7 +93,8 @@ class PahoClient(Client):
             "subscribe", mid, [reason.value for reason in reasons])
         client.on_unsubscribe = lambda _c, _u, mid, reasons, _p: self._answer(
             "unsubscribe", mid, [reason.value for reason in reasons])
-        client.on_socket_open = lambda _c, _u, opened: opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        client.on_socket_open = lambda _c, _u, opened: _below(opened).setsockopt(
+            socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if will:
             client.will_set(will.topic, will.payload, will.qos, will.retain,
                             _encode(PacketTypes.WILLMESSAGE, will.properties))
@@ -139,7 +148,7 @@ class PahoClient(Client):
 
     def drop(self) -> None:
         # shutdown, not close: Paho's thread still selects on the descriptor, and finds the end by itself.
-        self._client.socket().shutdown(socket.SHUT_RDWR)
+        _below(self._client.socket()).shutdown(socket.SHUT_RDWR)
         self.wait_closed()
 
     def wait_closed(self, timeout_s: float = TIMEOUT_S) -> int | None:
