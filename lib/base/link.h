@@ -20,7 +20,7 @@ class Link {
   // No more bytes either way. `abort`: what was not sent yet is discarded; otherwise it is sent first, for a bounded
   // time. The connection above hears nothing more from the link.
   virtual void close(bool abort) noexcept = 0;
-  // Text such as "127.0.0.1:50312", borrowed from the link.
+  // Text such as "127.0.0.1:50312", borrowed until any link of the shard is asked again.
   virtual std::string_view peer_address() const noexcept = 0;
 
  protected:

@@ -27,6 +27,14 @@ Instant clock_now() noexcept {
 Shard::Shard(const ShardSetup& setup, uint32_t index)
     : setup_(setup),
       index_(index),
+      poller_(this,
+              [](void* user, void* item, uint8_t events) noexcept {
+                if (item) {
+                  static_cast<TcpLink*>(item)->on_ready(events);
+                } else {
+                  static_cast<Shard*>(user)->loop_ready_ = true;
+                }
+              }),
       read_buffer_(new std::byte[kReadBuffer]),
       now_(clock_now()),
       core_(ShardWorld{*setup.limits, *setup.policy, *setup.router, *setup.office, *setup.population, setup.log,
@@ -35,8 +43,7 @@ Shard::Shard(const ShardSetup& setup, uint32_t index)
   if (const int error = uv_loop_init(&loop_)) throw std::system_error(-error, std::generic_category(), "event loop");
   loop_open_ = true;
   uv_async_init(&loop_, &wake_, [](uv_async_t*) {});
-  uv_timer_init(&loop_, &timer_);
-  // The wake-up and the timer are there for whoever else keeps the loop busy.
+  poller_.change(uv_backend_fd(&loop_), nullptr, 0, Poller::kReadable);
 }
 
 Shard::~Shard() { shut(); }
@@ -152,7 +159,6 @@ void Shard::shut() noexcept {
   loop_open_ = false;
   drain();
   uv_close(reinterpret_cast<uv_handle_t*>(&wake_), nullptr);
-  uv_close(reinterpret_cast<uv_handle_t*>(&timer_), nullptr);
   uv_run(&loop_, UV_RUN_DEFAULT);
   uv_loop_close(&loop_);
 }
@@ -164,16 +170,22 @@ void Shard::run_loop_once(bool may_block) noexcept {
     // What came before the others could see that we sleep.
     if (called_.load(std::memory_order_seq_cst) || setup_.office->has_mail(index_)) block = false;
   }
-  uv_run(&loop_, block ? UV_RUN_ONCE : UV_RUN_NOWAIT);
+  poller_.wait(block ? ms_until_idle_ends(now_) : 0);
+  if (std::exchange(loop_ready_, false) || uv_backend_timeout(&loop_) == 0) uv_run(&loop_, UV_RUN_NOWAIT);
   sleeping_.store(false, std::memory_order_relaxed);
   called_.store(false, std::memory_order_seq_cst);  // whatever it was for is seen to in this turn
   begin_turn();
   end_turn();
 }
 
+int Shard::ms_until_idle_ends(Instant now) const noexcept {
+  const int64_t left = idle_until_ - now;
+  return left <= 0 ? 0 : static_cast<int>((left + kMillisecond - 1) / kMillisecond);
+}
+
 int Shard::timeout_ms() noexcept {
-  if (more_ || setup_.office->has_mail(index_)) return 0;
-  return uv_backend_timeout(&loop_);
+  if (more_ || setup_.office->has_mail(index_) || uv_backend_timeout(&loop_) == 0) return 0;
+  return ms_until_idle_ends(clock_now());
 }
 
 void Shard::turn() noexcept {
@@ -208,12 +220,7 @@ void Shard::end_turn() noexcept {
   const uint64_t woken = core_.postman().take_woken() & ~(uint64_t{1} << index_);
   if (woken && setup_.wake) setup_.wake(woken);
   for (TcpLink* link = lingering_.front(); link && link->linger_until <= now_; link = lingering_.front()) link->end();
-  if (!more_) {
-    const int64_t idle = core_.idle_ns(now_);
-    const auto idle_ms = static_cast<uint64_t>(std::max<int64_t>(1, (idle + kMillisecond - 1) / kMillisecond));
-    uv_update_time(&loop_);
-    uv_timer_start(&timer_, [](uv_timer_t*) {}, idle_ms, 0);
-  }
+  idle_until_ = now_ + core_.idle_ns(now_);
   in_turn_ = false;
   setup_.router->epoch().offline(index_);
 }

@@ -1,6 +1,8 @@
 // One thread, its loop, and all they own: a ShardCore with sockets under it.
 #pragma once
 
+#include <uv.h>
+
 #include <condition_variable>
 #include <functional>
 #include <mutex>
@@ -78,7 +80,7 @@ class Shard final : private TcpOwner, private Network {
   void shut() noexcept;
 
   // --- or the host's loop
-  int descriptor() noexcept { return uv_backend_fd(&loop_); }
+  int descriptor() noexcept { return poller_.descriptor(); }
   int timeout_ms() noexcept;
   // One turn; never blocks.
   void turn() noexcept;
@@ -96,6 +98,7 @@ class Shard final : private TcpOwner, private Network {
   void end_turn() noexcept;
   void run_tasks() noexcept;
   void run_loop_once(bool may_block) noexcept;
+  int ms_until_idle_ends(Instant now) const noexcept;
   void end_all_links() noexcept;
   void drain() noexcept;
 
@@ -105,7 +108,8 @@ class Shard final : private TcpOwner, private Network {
   void stop_accepting(Acceptor& acceptor) noexcept;
 
   // TcpOwner.
-  uv_loop_t& loop() noexcept override { return loop_; }
+  Poller& poller() noexcept override { return poller_; }
+  std::span<char> address_buffer() noexcept override { return address_; }
   std::span<std::byte> read_buffer() noexcept override { return {read_buffer_.get(), kReadBuffer}; }
   void on_read(TcpLink& link, Bytes bytes) noexcept override;
   void on_writable(TcpLink& link) noexcept override;
@@ -122,9 +126,12 @@ class Shard final : private TcpOwner, private Network {
 
   ShardSetup setup_;
   const uint32_t index_;
-  uv_loop_t loop_{};
+  Poller poller_;
+  uv_loop_t loop_{};  // for what is not a connection: listening sockets, wake-ups. Its descriptor is one of poller_'s
   uv_async_t wake_{};
-  uv_timer_t timer_{};
+  bool loop_ready_ = false;
+  Instant idle_until_{};  // when there may be something to do without an event
+  char address_[64];
   std::unique_ptr<std::byte[]> read_buffer_;
   Instant now_{};
   ShardCore core_;

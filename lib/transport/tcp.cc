@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 
 #include "base/alloc.h"
 #include "base/assert.h"
@@ -19,74 +20,90 @@
 
 namespace mqttq {
 
-TcpLink::TcpLink(int descriptor, const sockaddr_storage& peer) noexcept : descriptor_(descriptor) {
-  const size_t size = format_address(peer, {peer_, sizeof peer_ - 1});
-  peer_[size] = '\0';
+PeerAddress::PeerAddress(const sockaddr_storage& address) noexcept : family_(address.ss_family), port_(0), bytes_{} {
+  if (family_ == AF_INET) {
+    const auto& v4 = reinterpret_cast<const sockaddr_in&>(address);
+    port_ = v4.sin_port;
+    std::memcpy(bytes_, &v4.sin_addr, sizeof v4.sin_addr);
+  } else if (family_ == AF_INET6) {
+    const auto& v6 = reinterpret_cast<const sockaddr_in6&>(address);
+    port_ = v6.sin6_port;
+    std::memcpy(bytes_, &v6.sin6_addr, sizeof v6.sin6_addr);
+  }
+}
+
+sockaddr_storage PeerAddress::whole() const noexcept {
+  sockaddr_storage address{};
+  address.ss_family = family_;
+  if (family_ == AF_INET) {
+    auto& v4 = reinterpret_cast<sockaddr_in&>(address);
+    v4.sin_port = port_;
+    std::memcpy(&v4.sin_addr, bytes_, sizeof v4.sin_addr);
+  } else if (family_ == AF_INET6) {
+    auto& v6 = reinterpret_cast<sockaddr_in6&>(address);
+    v6.sin6_port = port_;
+    std::memcpy(&v6.sin6_addr, bytes_, sizeof v6.sin6_addr);
+  }
+  return address;
+}
+
+TcpLink::TcpLink(int descriptor, const sockaddr_storage& peer) noexcept : descriptor_(descriptor), peer_(peer) {
   const int on = 1;
   if (peer.ss_family != AF_UNIX) ::setsockopt(descriptor_, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
 }
 
 TcpLink::~TcpLink() {
-  MQTTQ_ASSERT(!poll_);
+  MQTTQ_ASSERT(!owner_);
   unlink();
   destroy(websocket_);
   if (descriptor_ >= 0) ::close(descriptor_);
 }
 
+std::string_view TcpLink::peer_address() const noexcept {
+  if (!owner_) return {};
+  const std::span<char> text = owner_->address_buffer();
+  return {text.data(), format_address(peer_.whole(), text)};
+}
+
 bool TcpLink::start(TcpOwner& owner) noexcept {
-  MQTTQ_ASSERT(!poll_);
-  poll_ = create<uv_poll_t>();
-  if (!poll_) return false;
-  if (uv_poll_init(&owner.loop(), poll_, descriptor_) != 0) {
-    destroy(poll_);
-    poll_ = nullptr;
-    return false;
-  }
+  MQTTQ_ASSERT(!owner_);
+  const uint8_t wanted = reading_paused_ ? 0 : Poller::kReadable;
+  if (!owner.poller().change(descriptor_, this, 0, wanted)) return false;
+  watched_ = wanted;
   owner_ = &owner;
-  poll_->data = this;
-  watched_ = 0;
-  watch();
   return true;
 }
 
 void TcpLink::stop() noexcept {
-  if (!poll_) return;
-  uv_poll_stop(poll_);
-  poll_->data = nullptr;
-  uv_close(reinterpret_cast<uv_handle_t*>(poll_),
-           [](uv_handle_t* handle) { destroy(reinterpret_cast<uv_poll_t*>(handle)); });
-  poll_ = nullptr;
+  if (!owner_) return;
+  owner_->poller().change(descriptor_, this, watched_, 0);
+  watched_ = 0;
   owner_ = nullptr;
 }
 
 // Asks for what is wanted now; in steady state nothing changes, and nothing is called.
 void TcpLink::watch() noexcept {
-  if (!poll_) return;
-  const int wanted = (reading_paused_ && !lingering_ ? 0 : UV_READABLE) | (want_writable_ ? UV_WRITABLE : 0);
+  if (!owner_) return;
+  const int wanted =
+      (reading_paused_ && !lingering_ ? 0 : Poller::kReadable) | (want_writable_ ? Poller::kWritable : 0);
   if (wanted == watched_) return;
+  // Refused, it hears nothing more; its keep-alive ends it.
+  static_cast<void>(owner_->poller().change(descriptor_, this, watched_, static_cast<uint8_t>(wanted)));
   watched_ = static_cast<uint8_t>(wanted);
-  if (!wanted) {
-    uv_poll_stop(poll_);
-    return;
-  }
-  uv_poll_start(poll_, wanted, [](uv_poll_t* poll, int status, int events) {
-    if (auto* link = static_cast<TcpLink*>(poll->data)) link->on_events(status, events);
-  });
 }
 
-void TcpLink::on_events(int status, int events) noexcept {
+void TcpLink::on_ready(uint8_t events) noexcept {
+  if (events & Poller::kFailed) events |= watched_;  // reading or writing will tell how
   in_event_ = true;
   if (lingering_) {
     discard();
-  } else if (status < 0) {
-    owner_->on_peer_closed(*this, true);
   } else {
-    if (events & UV_WRITABLE) {
+    if (events & Poller::kWritable) {
       want_writable_ = false;
       if (websocket_) answer_frames();
       owner_->on_writable(*this);
     }
-    if ((events & UV_READABLE) && poll_ && !reading_paused_ && !lingering_) {
+    if ((events & Poller::kReadable) && owner_ && !reading_paused_ && !lingering_) {
       const std::span<std::byte> buffer = owner_->read_buffer();
       const ssize_t got = ::recv(descriptor_, buffer.data(), buffer.size(), 0);
       if (got > 0 && websocket_) {
@@ -152,7 +169,7 @@ void TcpLink::pause_reading(bool paused) noexcept {
 void TcpLink::close(bool abort) noexcept {
   user = nullptr;
   if (websocket_ && say_goodbye(abort)) abort = false;
-  if (abort || !poll_ || ::shutdown(descriptor_, SHUT_WR) != 0) {
+  if (abort || !owner_ || ::shutdown(descriptor_, SHUT_WR) != 0) {
     end();
     return;
   }
@@ -204,11 +221,11 @@ void TcpLink::answer_frames() noexcept {
 void TcpLink::on_frames(std::span<std::byte> bytes) noexcept {
   const size_t size = websocket_->read(bytes);
   if (size) owner_->on_read(*this, bytes.first(size));
-  if (poll_ && !lingering_) answer_frames();
+  if (owner_ && !lingering_) answer_frames();
 }
 
 void TcpLink::tell_end() noexcept {
-  if (!poll_ || reading_paused_ || lingering_ || end_told_) return;
+  if (!owner_ || reading_paused_ || lingering_ || end_told_) return;
   const WebSocket::End end = websocket_->end();
   end_told_ = end != WebSocket::End::None;
   switch (end) {
@@ -223,7 +240,7 @@ void TcpLink::tell_end() noexcept {
 // in good order for it.
 bool TcpLink::say_goodbye(bool abort) noexcept {
   const bool owed = websocket_->end() == WebSocket::End::ByPeer || websocket_->end() == WebSocket::End::Violation;
-  if (!poll_ || (abort && !owed)) return false;
+  if (!owner_ || (abort && !owed)) return false;
   websocket_->close(owner_->stopping() ? WebSocket::kGoingAway : WebSocket::kNormal);
   answer_frames();
   return owed;

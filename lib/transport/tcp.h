@@ -1,24 +1,26 @@
-// TCP and Unix-domain sockets under a shard's loop: libuv watches the descriptors, the bytes move by our own calls, as
-// they are or through a WebSocket.
+// TCP and Unix-domain sockets of a shard: its Poller says which are ready, the bytes move by our own calls, as they are
+// or through a WebSocket.
 #pragma once
 
+#include <netinet/in.h>
 #include <sys/socket.h>
-#include <uv.h>
 
 #include "base/clock.h"
 #include "base/intrusive_list.h"
 #include "base/link.h"
+#include "transport/poller.h"
 
 namespace mqttq {
 
 class TcpLink;
 class WebSocket;
 
-// Who owns the links of one loop and hears of them. Everything happens on the loop's thread.
+// Who owns the links of one thread and hears of them. Everything happens on that thread.
 class TcpOwner {
  public:
-  virtual uv_loop_t& loop() noexcept = 0;
-  // The buffer into which every read of this loop goes: borrowed until on_read returns.
+  // Its items are the links.
+  virtual Poller& poller() noexcept = 0;
+  // The buffer into which every read goes: borrowed until on_read returns.
   virtual std::span<std::byte> read_buffer() noexcept = 0;
   virtual void on_read(TcpLink& link, Bytes bytes) noexcept = 0;
   virtual void on_writable(TcpLink& link) noexcept = 0;
@@ -30,6 +32,8 @@ class TcpOwner {
   virtual void on_resumed(TcpLink& link) noexcept = 0;
   // Is everything closed now? Then a WebSocket says so in its goodbye.
   virtual bool stopping() const noexcept = 0;
+  // For the text of one address, until the next one.
+  virtual std::span<char> address_buffer() noexcept = 0;
   // The link was closed in good order and waits for the peer to read; the owner calls end() when that takes too long.
   virtual void on_linger(TcpLink& link) noexcept = 0;
 
@@ -37,7 +41,18 @@ class TcpOwner {
   ~TcpOwner() = default;
 };
 
-// One accepted socket. Owns its descriptor, and ends itself after close(). An idle one is this object and its watcher.
+// A socket's address, in as few bytes as it has.
+class PeerAddress {
+ public:
+  explicit PeerAddress(const sockaddr_storage& address) noexcept;
+  sockaddr_storage whole() const noexcept;
+
+ private:
+  uint16_t family_, port_;  // port: in network order
+  uint8_t bytes_[16];
+};
+
+// One accepted socket. Owns its descriptor, and ends itself after close(). An idle one is this object.
 class TcpLink final : public Link, public ListLink<struct TcpLinkTag> {
  public:
   // descriptor: non-blocking; taken. `create<TcpLink>(…)`; ends itself after close().
@@ -48,9 +63,9 @@ class TcpLink final : public Link, public ListLink<struct TcpLinkTag> {
 
   // Speaks through a WebSocket: taken, of create(). Before start().
   void set_websocket(WebSocket* websocket) noexcept { websocket_ = websocket; }
-  // Is watched by `owner`'s loop from now on. False when it cannot be.
+  // Is watched by `owner`'s poller from now on. False when it cannot be.
   bool start(TcpOwner& owner) noexcept;
-  // Is watched no longer: for going to another loop.
+  // Is watched no longer: for going to another thread.
   void stop() noexcept;
   // Ends a lingering link.
   void end() noexcept;
@@ -62,14 +77,15 @@ class TcpLink final : public Link, public ListLink<struct TcpLinkTag> {
   size_t write(std::span<const Bytes> pieces) noexcept override;
   void pause_reading(bool paused) noexcept override;
   void close(bool abort) noexcept override;
-  std::string_view peer_address() const noexcept override { return peer_; }
+  std::string_view peer_address() const noexcept override;
+  // The poller has something to tell.
+  void on_ready(uint8_t events) noexcept;
 
   void* user = nullptr;    // the owner's: its connection
   Instant linger_until{};  // the owner's
 
  private:
   void watch() noexcept;
-  void on_events(int status, int events) noexcept;
   void discard() noexcept;
   size_t send(std::span<const Bytes> pieces) noexcept;
   void on_frames(std::span<std::byte> bytes) noexcept;
@@ -79,7 +95,6 @@ class TcpLink final : public Link, public ListLink<struct TcpLinkTag> {
 
   TcpOwner* owner_ = nullptr;
   WebSocket* websocket_ = nullptr;  // owned; null: the bytes of MQTT are those of the socket
-  uv_poll_t* poll_ = nullptr;
   int descriptor_;
   uint8_t watched_ = 0;  // events asked for
   bool reading_paused_ = false;
@@ -88,8 +103,9 @@ class TcpLink final : public Link, public ListLink<struct TcpLinkTag> {
   bool in_event_ = false;  // on_events is running, and ends the object if it is to be
   bool ended_ = false;
   bool end_told_ = false;  // of the WebSocket
-  char peer_[48];
+  const PeerAddress peer_;
 };
+static_assert(sizeof(TcpLink) <= 96);
 
 // Opens a listening socket, non-blocking, and gives its descriptor; of further ones for the same address too, when
 // `shared`: the first is bound without sharing, so that a port in use is seen.

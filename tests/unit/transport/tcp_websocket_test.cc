@@ -18,13 +18,11 @@ namespace {
 using namespace ws;
 
 struct Owner final : TcpOwner {
-  Owner() { REQUIRE(uv_loop_init(&loop_) == 0); }
   ~Owner() {
     while (TcpLink* link = lingering.front()) link->end();
-    uv_run(&loop_, UV_RUN_DEFAULT);
-    CHECK(uv_loop_close(&loop_) == 0);
   }
-  uv_loop_t& loop() noexcept override { return loop_; }
+  Poller& poller() noexcept override { return poller_; }
+  std::span<char> address_buffer() noexcept override { return address; }
   std::span<std::byte> read_buffer() noexcept override { return buffer; }
   void on_read(TcpLink& link, Bytes bytes) noexcept override {
     payload.append(as_text(bytes));
@@ -40,10 +38,12 @@ struct Owner final : TcpOwner {
   void on_resumed(TcpLink& link) noexcept override { resumed = &link; }
   bool stopping() const noexcept override { return stops; }
   void turn() {
-    for (int i = 0; i < 3; ++i) uv_run(&loop_, UV_RUN_NOWAIT);
+    for (int i = 0; i < 3; ++i) poller_.wait(0);
   }
 
-  uv_loop_t loop_;
+  Poller poller_{this,
+                 [](void*, void* item, uint8_t events) noexcept { static_cast<TcpLink*>(item)->on_ready(events); }};
+  char address[64];
   std::byte buffer[4096];
   std::string payload, to_send, said;
   TcpLink* resumed = nullptr;
