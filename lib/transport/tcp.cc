@@ -67,9 +67,8 @@ std::string_view TcpLink::peer_address() const noexcept {
 
 bool TcpLink::start(TcpOwner& owner) noexcept {
   MQTTQ_ASSERT(!owner_);
-  const uint8_t wanted = reading_paused_ ? 0 : Poller::kReadable;
-  if (!owner.poller().change(descriptor_, this, 0, wanted)) return false;
-  watched_ = wanted;
+  if (!owner.poller().change(descriptor_, this, 0, wanted())) return false;
+  watched_ = wanted();
   owner_ = &owner;
   return true;
 }
@@ -81,15 +80,18 @@ void TcpLink::stop() noexcept {
   owner_ = nullptr;
 }
 
+uint8_t TcpLink::wanted() const noexcept {
+  const int reading = reading_paused_ && !lingering_ ? 0 : Poller::kReadable;
+  return static_cast<uint8_t>(reading | (want_writable_ ? Poller::kWritable : 0));
+}
+
 // Asks for what is wanted now; in steady state nothing changes, and nothing is called.
 void TcpLink::watch() noexcept {
   if (!owner_) return;
-  const int wanted =
-      (reading_paused_ && !lingering_ ? 0 : Poller::kReadable) | (want_writable_ ? Poller::kWritable : 0);
-  if (wanted == watched_) return;
+  if (wanted() == watched_) return;
   // Refused, it hears nothing more; its keep-alive ends it.
-  static_cast<void>(owner_->poller().change(descriptor_, this, watched_, static_cast<uint8_t>(wanted)));
-  watched_ = static_cast<uint8_t>(wanted);
+  static_cast<void>(owner_->poller().change(descriptor_, this, watched_, wanted()));
+  watched_ = wanted();
 }
 
 void TcpLink::on_ready(uint8_t events) noexcept {
