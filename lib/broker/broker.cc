@@ -159,6 +159,11 @@ Broker::Listening Broker::open_listener(std::string_view text, const ListenerInf
     result.error = EINVAL;
     return result;
   }
+  std::string_view path;
+  if (!websocket_path.empty()) {
+    const std::lock_guard lock(listeners_mutex_);
+    path = *websocket_paths_.emplace(websocket_path).first;
+  }
   Listener listener{0, {}, {}};
   const bool local = address.ss_family == AF_UNIX;
   for (uint32_t i = 0; i < shards_.size(); ++i) {
@@ -181,11 +186,6 @@ Broker::Listening Broker::open_listener(std::string_view text, const ListenerInf
   if (local) listener.socket_file = reinterpret_cast<const sockaddr_un&>(address).sun_path;
   char name[sizeof(sockaddr_un)];
   result.address.assign(name, format_address(address, name));
-  std::string_view path;
-  if (!websocket_path.empty()) {
-    const std::lock_guard lock(listeners_mutex_);
-    path = *websocket_paths_.emplace(websocket_path).first;
-  }
   for (uint32_t i = 0; i < shards_.size(); ++i) {
     if (listener.descriptors[i] < 0) continue;
     auto acceptor = std::make_unique<Acceptor>(listener.descriptors[i], info, path);

@@ -36,7 +36,7 @@ struct ShardSetup {
 // A listening socket of one shard.
 class Acceptor {
  public:
-  // websocket_path: of WebSockets; outlives every connection that comes through it. Empty: the bytes of MQTT as they are.
+  // websocket_path: of WebSockets; outlives every connection that comes through it. Empty: MQTT comes as it is.
   Acceptor(int descriptor, const ListenerInfo& info, std::string_view websocket_path) noexcept
       : descriptor_(descriptor), info_(info), websocket_path_(websocket_path) {}
 

@@ -33,8 +33,8 @@ struct Upgrade {
 // Whether what has come so far may still become a request: another protocol is answered at once, not when time is out.
 bool begins_as_request(std::string_view bytes) noexcept;
 
-// request: whole, up to its empty line. path: where the WebSocket is, compared byte by byte; what the request has behind
-// a '?' is nobody's business here.
+// request: whole, up to its empty line. path: where the WebSocket is, compared byte by byte; what a request has behind
+// '?' does not matter.
 Upgrade judge_upgrade(std::string_view request, std::string_view path) noexcept;
 
 // The answer to what was judged. out: kUpgradeAnswerMax bytes at least. Returns its size.

@@ -199,20 +199,15 @@ void TcpLink::end() noexcept {
 
 // --- WebSocket
 
-namespace {
-
 // The socket below a WebSocket.
-template <class Send>
-struct Wire final : WebSocketWire {
-  explicit Wire(Send to) noexcept : send_to(to) {}
-  size_t send(std::span<const Bytes> pieces) noexcept override { return send_to(pieces); }
-  Send send_to;
+struct TcpLink::Wire final : WebSocketWire {
+  explicit Wire(TcpLink& of) noexcept : link(of) {}
+  size_t send(std::span<const Bytes> pieces) noexcept override { return link.send(pieces); }
+  TcpLink& link;
 };
 
-}  // namespace
-
 size_t TcpLink::write_frames(std::span<const Bytes> pieces) noexcept {
-  Wire wire([this](std::span<const Bytes> framed) noexcept { return send(framed); });
+  Wire wire(*this);
   return websocket_->write(pieces, wire);
 }
 
@@ -238,8 +233,8 @@ void TcpLink::tell_end() noexcept {
   }
 }
 
-// A peer that sent a close frame is owed one, though it takes no more of anything else. True if the link is to be closed
-// in good order for it.
+// A peer that sent a close frame is owed one, though it takes no more of anything else. True if the link is to be
+// closed in good order for it.
 bool TcpLink::say_goodbye(bool abort) noexcept {
   const bool owed = websocket_->end() == WebSocket::End::ByPeer || websocket_->end() == WebSocket::End::Violation;
   if (!owner_ || (abort && !owed)) return false;

@@ -85,6 +85,7 @@ class TcpLink final : public Link, public ListLink<struct TcpLinkTag> {
   Instant linger_until{};  // the owner's
 
  private:
+  struct Wire;
   uint8_t wanted() const noexcept;
   void watch() noexcept;
   void discard() noexcept;

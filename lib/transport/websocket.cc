@@ -20,7 +20,7 @@ uint8_t opcode_of(std::byte first) noexcept { return static_cast<uint8_t>(first)
 bool is_control(uint8_t opcode) noexcept { return opcode & 8; }
 bool has_bits(std::byte byte, uint8_t bits) noexcept { return static_cast<uint8_t>(byte) & bits; }
 
-// `size` bytes from `from` to `to`, which may overlap it if it does not lie behind. Turns `mask` to the byte that is next.
+// `size` bytes from `from` to `to`, which may overlap it if it does not lie behind. Turns `mask` to the next byte's.
 void unmask(const std::byte* from, std::byte* to, size_t size, std::byte* mask) noexcept {
   std::byte twice[8];
   std::copy(mask, mask + kMaskSize, std::copy(mask, mask + kMaskSize, twice));

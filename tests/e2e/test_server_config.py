@@ -130,8 +130,8 @@ WRONG_FLAGS = {
                                      'or localhost, found "example"',
     ("--listen", "ws://127.0.0.1/mqtt"): "--listen ws://127.0.0.1/mqtt: expected ws://HOST:PORT with a port from 0 to "
                                          '65535, found "ws://127.0.0.1"',
-    ("--listen", "ws://localhost:80/a?b"): "--listen ws://localhost:80/a?b: expected ws://HOST:PORT/PATH with a path in "
-                                           "visible ASCII without '?' and '#', found \"ws://localhost:80/a?b\"",
+    ("--listen", "ws://[::1]:80/a?b"): "--listen ws://[::1]:80/a?b: expected ws://HOST:PORT/PATH with a path in "
+                                       "visible ASCII without '?' and '#', found \"ws://[::1]:80/a?b\"",
     ("--listen", "unix://here"): '--listen unix://here: expected unix:///PATH, found "unix://here"',
     ("--listen", "unix:///" + "a" * 107): f"--listen unix:///{'a' * 107}: the path of a Unix socket has at most 107 "
                                           "bytes",
