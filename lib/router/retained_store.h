@@ -36,6 +36,12 @@ class RetainedStore {
   // Errors: Full at a limit, NoMemory; the older message is then kept. Limits and counts leave `$SYS` out.
   Status set(const MessageRef& message) noexcept;
 
+  // Is there one of this topic, expired or not?
+  bool has(NamespaceId namespace_id, std::string_view topic_name) noexcept {
+    const Node* node = find(namespace_id, topic_name);
+    return node && node->message;
+  }
+
   // Adds every message whose topic matches `topic_filter` and that has not expired. False when memory is refused.
   [[nodiscard]] bool collect(NamespaceId namespace_id, std::string_view topic_filter, Instant now,
                              Ring<MessageRef>& out) noexcept;

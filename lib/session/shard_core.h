@@ -8,6 +8,7 @@
 #include "base/link.h"
 #include "base/log.h"
 #include "base/random.h"
+#include "message/topic.h"
 #include "router/fan_out.h"
 #include "router/mail.h"
 #include "router/retained_store.h"
@@ -222,6 +223,10 @@ class ShardCore final : private GroupCourier {
   // home is not asked: it is as if it had nothing.
   void query_retained(RetainedFlow& flow) noexcept;
   Slab<RetainedFlow>& flows() noexcept { return flows_; }
+  // Is it known here and now that nothing is retained under this filter? With one shard none is on its way.
+  bool nothing_retained(NamespaceId namespace_id, std::string_view topic_filter) noexcept {
+    return router().shard_count() == 1 && !has_wildcard(topic_filter) && !retained_.has(namespace_id, topic_filter);
+  }
   // False: it cannot be handled now and stays first in its mailbox.
   bool handle_mail(Mail& mail, Instant now) noexcept;
 

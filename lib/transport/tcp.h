@@ -107,7 +107,7 @@ class TcpLink final : public Link, public ListLink<struct TcpLinkTag> {
   bool end_told_ = false;  // of the WebSocket
   const PeerAddress peer_;
 };
-static_assert(sizeof(TcpLink) <= 96);
+static_assert(sizeof(TcpLink) <= 88);
 
 // Opens a listening socket, non-blocking, and gives its descriptor; of further ones for the same address too, when
 // `shared`: the first is bound without sharing, so that a port in use is seen.
