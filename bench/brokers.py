@@ -53,6 +53,8 @@ class Broker:
         if self.kind == "reference":
             return Running(self, self.command + ["0"], cores, folder, 0, "bench_reference ready")
         arguments = ["--listen", "tcp://127.0.0.1:0", "--allow-anonymous"]
+        if "--shards" not in self.command:
+            arguments += ["--shards", str(len(cores))]
         return Running(self, self.command + arguments, cores, folder, 0, "mqttq-server ready")
 
     def _build(self):

@@ -57,7 +57,7 @@ constexpr Key kKeys[] = {
     {"allow_anonymous", Switch{[](const Target& to) -> bool& { return to.options.allow_anonymous; }}, "", "false",
      "Whether anybody may come in, without authentication, through listeners that other machines can reach", true},
     {"shards", Whole{0, kShardsMax, [](const Target& to) -> uint32_t& { return to.options.shards; }}, "threads", "0",
-     "Threads that serve connections; 0: one per core"},
+     "Threads that serve connections; 0: one per core that it may run on"},
     {"log.level", Choice{kLogLevels, [](const Target& to) -> uint8_t& { return to.options.log_level; }}, "",
      "\"notice\"", "Which lines are written: those of this level and of the levels before it", true},
     {"log.format", Choice{kLogFormats, [](const Target& to) -> uint8_t& { return to.options.log_format; }}, "",

@@ -63,7 +63,7 @@ constexpr Flag kFlags[] = {
      "let everybody in on every listener; without it only on loopback addresses\n"
      "and Unix sockets",
      [](Flags& flags, std::string_view, std::string_view) { flags.allow_anonymous = true; }},
-    {"--shards", "N", "threads that serve connections, 1 to 63; default one per core",
+    {"--shards", "N", "threads that serve connections, 1 to 63; default one per core it may use",
      [](Flags& flags, std::string_view name, std::string_view value) { flags.shards = take_shards(name, value); }},
     {"--log-level", "LEVEL", "error, warning, notice (default), info or debug",
      [](Flags& flags, std::string_view name, std::string_view value) {

@@ -58,7 +58,8 @@ typedef struct mqttq_limits {
 /* What a broker says of itself below `$SYS/broker` stands in docs/SYS.md. */
 typedef struct mqttq_broker_config {
   size_t size;                /* sizeof this struct as the host compiled it; set by _init */
-  uint32_t shards;            /* threads that serve connections, 1..63; 0 = one per core */
+  uint32_t shards;            /* threads that serve connections, 1..63; 0 = one per core that the caller may
+                                 run on */
   uint32_t host_loop;         /* 1: no threads; the host drives the only shard, see mqttq_broker_turn() */
   uint32_t mailbox_capacity;  /* messages between each two shards, at least 1; 0 = 4096 */
   mqttq_log_fn log;           /* nullable; copied */

@@ -1,5 +1,6 @@
 #include "broker/broker.h"
 
+#include <sched.h>
 #include <sys/random.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -21,6 +22,13 @@ uint64_t secret() {
   return value;
 }
 
+// That this thread may run on: a process that is held to one core of many has no use for more threads.
+uint32_t core_count() noexcept {
+  cpu_set_t cores;
+  if (::sched_getaffinity(0, sizeof cores, &cores) == 0) return static_cast<uint32_t>(CPU_COUNT(&cores));
+  return std::thread::hardware_concurrency();  // more cores than the set has room for
+}
+
 uint32_t shards_wanted(const BrokerSetup& setup) {
   if (!setup.own_threads && setup.shard_count > 1) {
     throw std::invalid_argument("shards: a broker that the host drives (host_loop) has one");
@@ -28,7 +36,7 @@ uint32_t shards_wanted(const BrokerSetup& setup) {
   if (setup.shard_count > Router::kShardCountMax) throw std::invalid_argument("shards: more than 63");
   if (!setup.own_threads) return 1;
   if (setup.shard_count) return setup.shard_count;
-  return std::clamp(std::thread::hardware_concurrency(), 1u, Router::kShardCountMax);
+  return std::clamp(core_count(), 1u, Router::kShardCountMax);
 }
 
 // Milliseconds from the clock of the shards to Unix time, by the system's clock as it stands.

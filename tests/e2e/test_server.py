@@ -1,6 +1,7 @@
 """mqttq-server as a program: its flags and configuration, its one line when ready, and its end on SIGTERM."""
 
 import json
+import os
 import re
 import signal
 import socket
@@ -53,6 +54,18 @@ def test_the_ready_line(run, clients):
     one.subscribe(Subscription("e2e/both", 1))
     other.publish("e2e/both", "x", 1)
     assert one.take_one().payload == b"x"
+
+
+def test_one_shard_for_each_core_that_it_may_run_on(run):
+    """A server that is held to one core of many has one shard, which commits in its own turn: two threads in all."""
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(allowed)})
+    try:
+        server = run(*LISTEN)
+    finally:
+        os.sched_setaffinity(0, allowed)
+    server.wait_line(r"^mqttq-server ready\b")
+    assert len(os.listdir(f"/proc/{server.process.pid}/task")) == 2
 
 
 def test_sigterm_ends_an_idle_server(run):
