@@ -72,6 +72,9 @@ Connection::Handled Connection::handle_connect(Bytes packet, Instant now) noexce
 Connection::Handled Connection::judge_will(const codec::ConnectView& connect, std::string_view client_id,
                                            std::string_view& topic_name, Instant now) noexcept {
   Reason reason = rewrite_topic(client_id, topic_name);
+  if (reason.ok() && topic_name.size() > shard_.limits().topic_size_max) {
+    reason = {ReasonCode::TopicNameInvalid, Detail::TopicTooLong};
+  }
   if (reason.ok() && topic_level_count(topic_name) > shard_.limits().topic_levels_max) {
     reason = {ReasonCode::TopicNameInvalid, Detail::TopicTooDeep};
   }
@@ -106,8 +109,6 @@ Reason Connection::judge_connect(const codec::ConnectView& connect, Instant now)
   const Limits& limits = shard_.limits();
   if (connect.has_will) {
     const std::string_view topic = connect.will.topic_name;
-    if (topic.size() > limits.topic_size_max) return {ReasonCode::TopicNameInvalid, Detail::TopicTooLong};
-    if (topic_level_count(topic) > limits.topic_levels_max) return {ReasonCode::TopicNameInvalid, Detail::TopicTooDeep};
     if (topic.front() == '$') return {ReasonCode::TopicNameInvalid, Detail::WillTopicOfServer};
     if (static_cast<uint8_t>(connect.will.qos) > limits.maximum_qos) return ReasonCode::QosNotSupported;
     if (connect.will.retain && !limits.retain_available) return ReasonCode::RetainNotSupported;

@@ -33,6 +33,9 @@ Connection::Handled Connection::handle_publish(Bytes packet, Instant now) noexce
   if (reason.ok() && (publish.topic_name.front() == '$' || shard_.policy().rewrites.count())) {
     reason = settle_topic(publish.topic_name, delay_ns, now);
   }
+  if (reason.ok() && publish.topic_name.size() > shard_.limits().topic_size_max) {
+    reason = {ReasonCode::TopicNameInvalid, Detail::TopicTooLong};
+  }
   if (reason.code == ReasonCode::ServerBusy) {  // memory was refused: it is not the peer's doing
     close(reason, now);
     return Handled::Yes;
@@ -179,9 +182,6 @@ Reason Connection::judge_publish(const codec::PublishView& publish, Instant now)
   const Limits& limits = shard_.limits();
   if (static_cast<uint8_t>(publish.qos) > limits.maximum_qos) return ReasonCode::QosNotSupported;  // [MQTT-3.2.2-12]
   if (publish.retain && !limits.retain_available) return ReasonCode::RetainNotSupported;           // [MQTT-3.2.2-14]
-  if (publish.topic_name.size() > limits.topic_size_max) {
-    return {ReasonCode::TopicNameInvalid, Detail::TopicTooLong};
-  }
   if (publish.qos != Qos::AtMostOnce) {
     const uint32_t open = session_->receipt_count() + session_->open_publish_count();
     if (open >= limits.receive_maximum) {
@@ -252,7 +252,6 @@ Reason Connection::rewrite_topic(std::string_view client_id, std::string_view& t
     case TopicRewrites::Outcome::Impossible: return {ReasonCode::TopicNameInvalid, Detail::RewriteImpossible};
     case TopicRewrites::Outcome::Rewritten: break;
   }
-  if (out.count() > shard_.limits().topic_size_max) return {ReasonCode::TopicNameInvalid, Detail::TopicTooLong};
   topic_name = {out.begin(), out.count()};
   return {};
 }

@@ -194,7 +194,10 @@ void Connection::auto_subscribe(Instant now) noexcept {
     } else if (reason.ok() && !session_->subscribed(entry.topic_filter)) {
       reason = enter_subscription(entry, 0);
     }
-    if (is_error(reason.code)) shard_.log_peer("an automatic subscription is missing", *this, reason, now);
+    if (!is_error(reason.code)) continue;
+    CloseReason logged = reason;
+    logged.reason_string = {text.begin(), text.count()};  // the filter, as far as it could be filled in
+    shard_.log_peer("an automatic subscription is missing", *this, logged, now);
   }
   if (!shard_.policy().auto_subscriptions.empty()) shard_.mark_pump(*session_);
 }

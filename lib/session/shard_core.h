@@ -1,7 +1,7 @@
 // The middle of one shard: its connections, sessions, lists and timers, without any I/O.
 //
 // Bytes, mail, answers and the time come in as arguments; bytes go out through Links and mail through the Postman. So
-// the same code runs on a loop of libuv and in the simulation. Everything here is touched by one thread.
+// the same code runs on sockets and in the simulation. Everything here is touched by one thread.
 #pragma once
 
 #include "auth/access_control.h"

@@ -102,7 +102,7 @@ class TcpLink final : public Link, public ListLink<struct TcpLinkTag> {
   bool reading_paused_ = false;
   bool want_writable_ = false;
   bool lingering_ = false;
-  bool in_event_ = false;  // on_events is running, and ends the object if it is to be
+  bool in_event_ = false;  // on_ready is running, and ends the object if it is to be
   bool ended_ = false;
   bool end_told_ = false;  // of the WebSocket
   const PeerAddress peer_;

@@ -429,6 +429,29 @@ TEST_CASE("a topic is rewritten first, and authorised, retained and routed as wh
   CHECK(listener.said() == Lines{});
 }
 
+TEST_CASE("the size of a topic is that of the one it means", "[session]") {
+  TestSetup setup;
+  setup.limits.topic_size_max = 10;
+  setup.policy.rewrites.add(0, TopicRewrites::kPublish, "longer/#", "$1");
+  setup.policy.rewrites.add(0, TopicRewrites::kPublish, "up/#", "1234567/$1");
+  TestBroker broker(setup);
+  const auto said_to = [&](const char* topic) {
+    TestClient client(broker);
+    return client.accepted(connect_as("c")).publish(topic, "x", kQos1, 1).said()[0];
+  };
+  CHECK(said_to("longer/123456789") == "PUBACK #1 10");
+  CHECK(said_to("$delayed/1/1234567890") == "PUBACK #1");
+  CHECK(said_to("$delayed/1/longer/1234567890") == "PUBACK #1");
+  for (const char* wrong : {"12345678901", "up/xyz", "$delayed/1/12345678901", "longer/12345678901"}) {
+    CHECK(said_to(wrong) == "DISCONNECT 90");
+  }
+  for (const char* topic : {"longer/a", "longer/12345678901"}) {  // as a will
+    TestClient client(broker);
+    client.connect(with_will(connect_as("c"), topic, "x"));
+    CHECK(client.said()[0] == (topic == std::string_view("longer/a") ? "CONNACK 00" : "CONNACK 90"));
+  }
+}
+
 TEST_CASE("a delayed message is answered at once, and published when its time has come", "[session]") {
   for (const uint32_t shard_count : {1u, 2u}) {
     TestBroker broker(shards(shard_count));
