@@ -97,7 +97,7 @@ size_t Connection::process(Bytes bytes, Instant now) noexcept {
       stall(Stall::OutputFull, now);  // it does not read what it is sent: we do not read either
       break;
     }
-    if (!take_rate_tokens(frame, now)) break;
+    if (shard_.has_rates() && !take_rate_tokens(frame, now)) break;
     if (handle(frame, rest.first(frame.size), now) == Handled::Stalled) break;
     shard_.counters().packets_received.add();
     last_packet_ = now;  // [MQTT-3.1.2-22] counts packets: bytes that never become one keep nobody alive
@@ -243,7 +243,7 @@ bool Connection::resume(Instant now) noexcept {
 
 bool Connection::take_rate_tokens(const codec::Frame& frame, Instant now) noexcept {
   const Limits& limits = shard_.limits();
-  if ((!limits.message_rate && !limits.byte_rate) || state_ != State::Connected) return true;
+  if (state_ != State::Connected) return true;
   Slow* slow = this->slow();
   if (!slow) return true;
   // Thousandths of messages and bytes; a bucket holds one second's worth, or one packet.

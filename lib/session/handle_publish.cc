@@ -63,7 +63,9 @@ Connection::Handled Connection::handle_publish(Bytes packet, Instant now) noexce
       return Handled::Yes;
   }
 
-  switch (authorize(Action::Publish, session_->client_id(), publish.topic_name, publish.qos, publish.retain)) {
+  const bool asked = shard_.access() || publish.topic_name.front() == '$';
+  switch (asked ? authorize(Action::Publish, session_->client_id(), publish.topic_name, publish.qos, publish.retain)
+                : Verdict::Allow) {
     case Verdict::Allow: break;
     case Verdict::Pending: return stall(Stall::AccessAnswer, now);
     case Verdict::Busy:
@@ -94,7 +96,7 @@ Connection::Handled Connection::handle_publish(Bytes packet, Instant now) noexce
   if (publish.has_message_expiry) {  // of a delayed one from when it is published, as a will's (MQTT5 3.1.3.2.4)
     view.expires_at = now + delay_ns + int64_t{publish.message_expiry_s} * kSecond;
   }
-  if (!forwardable_properties(publish, view.properties)) {
+  if (!publish.properties.empty() && !forwardable_properties(publish, view.properties)) {
     close(ReasonCode::ServerBusy, now);
     return Handled::Yes;
   }
@@ -258,7 +260,7 @@ Reason Connection::rewrite_topic(std::string_view client_id, std::string_view& t
 
 bool Connection::forwardable_properties(const codec::PublishView& publish, Bytes& out) noexcept {
   out = publish.properties;
-  if (publish.properties_forwardable || publish.properties.empty()) return true;
+  if (publish.properties_forwardable) return true;
   std::byte* copy = shard_.scratch(publish.properties.size());
   if (!copy) return false;
   size_t size = 0;

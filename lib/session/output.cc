@@ -10,7 +10,8 @@ Output::~Output() {
   if (chunk_) pool_.give_back_chunk(chunk_);
 }
 
-std::byte* Output::write(size_t size) noexcept {
+std::byte* Output::write_elsewhere(size_t size) noexcept {
+  goes_on_ = false;
   if (!chunk_ || chunk_->capacity - chunk_->used < size) {
     Chunk* fresh = pool_.take_chunk(size, chunk_ != nullptr);
     if (!fresh) return nullptr;
@@ -28,11 +29,8 @@ std::byte* Output::write(size_t size) noexcept {
     chunk_ = fresh;
   }
   std::byte* at = chunk_->bytes() + chunk_->used;
-  if (!pieces_.empty() && !pieces_.back().owner && pieces_.back().data + pieces_.back().size == at) {
-    pieces_.back().size += static_cast<uint32_t>(size);
-  } else if (!pieces_.push_back({at, static_cast<uint32_t>(size), nullptr, {}})) {
-    return nullptr;
-  }
+  if (!pieces_.push_back({at, static_cast<uint32_t>(size), nullptr, {}})) return nullptr;
+  goes_on_ = true;
   chunk_->used += static_cast<uint32_t>(size);
   size_ += size;
   return at;
@@ -40,6 +38,7 @@ std::byte* Output::write(size_t size) noexcept {
 
 bool Output::write_reference(Bytes bytes, const MessageRef& owner) noexcept {
   if (!pieces_.push_back({bytes.data(), static_cast<uint32_t>(bytes.size()), nullptr, owner})) return false;
+  goes_on_ = false;
   size_ += bytes.size();
   return true;
 }
@@ -69,6 +68,7 @@ bool Output::flush(Link& link) noexcept {
     if (taken < offered) return false;
   }
   if (chunk_) chunk_->used = 0;
+  goes_on_ = false;
   return true;
 }
 

@@ -20,7 +20,14 @@ class Output {
   ~Output();
 
   // Room for `size` contiguous bytes, counted as written; nullptr when the allocator refuses.
-  std::byte* write(size_t size) noexcept;
+  std::byte* write(size_t size) noexcept {
+    if (!goes_on_ || chunk_->capacity - chunk_->used < size) return write_elsewhere(size);
+    std::byte* at = chunk_->bytes() + chunk_->used;
+    pieces_.back().size += static_cast<uint32_t>(size);
+    chunk_->used += static_cast<uint32_t>(size);
+    size_ += size;
+    return at;
+  }
   // `bytes` lie in `owner`, which is shared until they are sent. False when the allocator refuses.
   bool write_reference(Bytes bytes, const MessageRef& owner) noexcept;
 
@@ -42,10 +49,13 @@ class Output {
     MessageRef owner;
   };
 
+  std::byte* write_elsewhere(size_t size) noexcept;
+
   OutputPool& pool_;
   Ring<Piece> pieces_;
   Chunk* chunk_ = nullptr;  // the one being filled
   size_t size_ = 0;
+  bool goes_on_ = false;  // the last piece ends where the chunk's free bytes begin
 };
 
 // Owned by one shard: Outputs and chunks waiting to be used again, at most so many.

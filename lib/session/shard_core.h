@@ -158,6 +158,7 @@ class ShardCore final : private GroupCourier {
 
   // --- for the parts of the middle
   const Limits& limits() const noexcept { return world_.limits; }
+  bool has_rates() const noexcept { return (world_.limits.message_rate | world_.limits.byte_rate) != 0; }
   uint32_t index() const noexcept { return index_; }
   ShardFigures& figures() noexcept { return figures_; }
   Counters& counters() noexcept { return counters_; }
