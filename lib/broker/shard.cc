@@ -102,14 +102,18 @@ void Shard::start_thread() {
   thread_ = std::thread([this] { run_thread(); });
 }
 
-void Shard::stop_thread() noexcept {
+void Shard::begin_stop() noexcept {
   if (!thread_.joinable()) return;
   {
     const std::lock_guard lock(tasks_mutex_);
     stopping_ = true;
   }
   uv_async_send(&wake_);
-  thread_.join();
+}
+
+void Shard::stop_thread() noexcept {
+  begin_stop();
+  if (thread_.joinable()) thread_.join();
 }
 
 void Shard::run_thread() noexcept {

@@ -73,7 +73,9 @@ class Shard final : private TcpOwner, private Network {
 
   // --- threads of our own
   void start_thread();
-  // Connections are told and closed; then the thread ends. May be called twice.
+  // Connections are told and closed; then the thread ends.
+  void begin_stop() noexcept;
+  // The same, and waits until it has ended. May be called twice.
   void stop_thread() noexcept;
 
   // Ends all that it has; its loop is closed. The other shards are still there. May be called twice.

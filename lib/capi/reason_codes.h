@@ -44,7 +44,9 @@ inline constexpr codec::ReasonCodeSet kDisconnectErrors = {
 // Why the texts of a denial or a disconnection are not what MQTT can carry (MQTT5 4.13), or nullptr.
 inline const char* judge_reason(const CloseReason& reason) noexcept {
   constexpr size_t kTextSizeMax = 65'535;  // bytes (MQTT5 1.5.4)
-  const auto is_text = [](std::string_view text) { return text.size() <= kTextSizeMax && is_valid_utf8(text); };
+  const auto is_text = [](std::string_view text) {
+    return text.size() <= kTextSizeMax && (text.data() || text.empty()) && is_valid_utf8(text);
+  };
   if (!is_text(reason.reason_string)) return "reason_string: not UTF-8 of at most 65 535 bytes";
   if (!is_text(reason.server_reference)) return "server_reference: not UTF-8 of at most 65 535 bytes";
   const bool elsewhere = reason.code == ReasonCode::UseAnotherServer || reason.code == ReasonCode::ServerMoved;

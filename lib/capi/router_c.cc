@@ -40,7 +40,7 @@ mqttq_status mqttq_publish(mqttq_broker* broker, mqttq_message* message, mqttq_e
     Broker& inner = *broker->broker;
     const Instant now = clock_now();
     const int64_t delay = delayed.kind == DelayedTopic::Kind::Delayed
-                              ? delay_ns(delayed, broker->limits().delay_max_s, inner.policy().unix_ms(now))
+                              ? delay_ns(delayed, broker->limits().delay_max_s, now, inner.policy().unix_offset_ms)
                               : 0;
     if (delay < 0) return fail(error, MQTTQ_EINVAL, "message: its delay is longer than limits.delay_max_s");
     if (delayed.kind == DelayedTopic::Kind::Delayed) {

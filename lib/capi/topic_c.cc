@@ -5,6 +5,16 @@
 using namespace mqttq;
 using namespace mqttq::capi;
 
+namespace {
+
+// Throws std::invalid_argument for what cannot be looked at.
+std::string_view text_of(mqttq_bytes bytes, const char* field) {
+  if (bytes.size && !bytes.data) throw std::invalid_argument(fmt::format("{}: NULL with a size", field));
+  return capi::text_of(bytes);
+}
+
+}  // namespace
+
 extern "C" {
 
 void mqttq_rewrite_init(mqttq_rewrite* rewrite, size_t size) { init_struct(rewrite, size); }
@@ -20,8 +30,8 @@ mqttq_status mqttq_broker_add_rewrite(mqttq_broker* broker, const mqttq_rewrite*
     if (known.actions & ~kAll) return fail(error, MQTTQ_EINVAL, "actions: not made of MQTTQ_REWRITE_…");
     TopicRewrites& rules = broker->broker->policy().rewrites;
     if (rules.count() == TopicRewrites::kRulesMax) return fail(error, MQTTQ_EFULL, "1000 rules");
-    rules.add(id_of(known.ns), static_cast<uint8_t>(known.actions ? known.actions : kAll), text_of(known.from),
-              text_of(known.to));
+    rules.add(id_of(known.ns), static_cast<uint8_t>(known.actions ? known.actions : kAll), text_of(known.from, "from"),
+              text_of(known.to, "to"));
     return MQTTQ_OK;
   });
 }
@@ -50,7 +60,7 @@ mqttq_status mqttq_broker_add_auto_subscription(mqttq_broker* broker, const mqtt
     options.no_local = known.no_local != 0;
     options.retain_as_published = known.retain_as_published != 0;
     options.retain_handling = static_cast<codec::RetainHandling>(known.retain_handling);
-    all.emplace_back(id_of(known.ns), text_of(known.topic_filter), options);
+    all.emplace_back(id_of(known.ns), text_of(known.topic_filter, "topic_filter"), options);
     return MQTTQ_OK;
   });
 }

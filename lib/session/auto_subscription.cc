@@ -21,6 +21,9 @@ AutoSubscription::AutoSubscription(NamespaceId in_namespace, std::string_view fi
       sample.size() > kTopicSizeMax) {
     throw std::invalid_argument("topic_filter: not a topic filter");
   }
+  if (parse_delayed_topic(shared.topic_filter).kind != DelayedTopic::Kind::NotDelayed) {
+    throw std::invalid_argument("topic_filter: nothing is delivered below $delayed");
+  }
   if (sample.starts_with("$exclusive/")) {
     throw std::invalid_argument("topic_filter: $exclusive/, which one client alone can have");
   }

@@ -485,7 +485,7 @@ void Connection::on_timer(Timer& timer, Instant now) noexcept {
   auto& connection = static_cast<Connection&>(timer);
   switch (connection.state_) {
     case State::AwaitConnect:
-      connection.shard_.log_peer("no CONNECT in time", connection, ReasonCode::Success, now);
+      connection.shard_.log_peer("no CONNECT in time", connection, ReasonCode::MaximumConnectTime, now);
       connection.close(ReasonCode::MaximumConnectTime, now);
       return;
     case State::Authenticating:  // the host did not answer, or the client not the host: that is a denial

@@ -179,6 +179,7 @@ class Connection final : private Timer {
   // Its membership, which may have to be waited for; nullptr: over the limits, or without memory.
   GroupMembership* join(const codec::SubscribeEntry& entry, uint32_t identifier) noexcept;
   void auto_subscribe(Instant now) noexcept;
+  bool end_subscription(std::string_view topic_filter) noexcept;
   void hold(MovingMessage& message, const PublishOperation& operation, Instant now) noexcept;
   bool holds_publish() const noexcept;
   // Goes on with the publish that is held. False: some still have no room.
@@ -195,6 +196,9 @@ class Connection final : private Timer {
   // One packet through the codec: counted, room taken, written.
   template <class... Packet>
   void send(const Packet&... packet) noexcept;
+  // For the client's Maximum Packet Size.
+  template <class Packet>
+  bool too_large(const Packet& packet) const noexcept;
   // One that says why in words: only to who asks for them, and only as far as they fit.
   template <class Packet>
   void send_reason(Packet packet) noexcept;

@@ -73,18 +73,20 @@ void Connection::send(const Packet&... packet) noexcept {
 }
 
 template <class Packet>
+bool Connection::too_large(const Packet& packet) const noexcept {
+  if (version_ != ProtocolVersion::V5 || !packet_size_out_) return false;
+  codec::Writer counting;
+  codec::encode(packet, version_, counting);
+  return counting.size() > packet_size_out_;
+}
+
+template <class Packet>
 void Connection::send_reason(Packet packet) noexcept {
   if (!problem_information_) packet.reason_string = {};  // [MQTT-3.1.2-29]
-  const auto too_large = [&] {
-    if (version_ != ProtocolVersion::V5 || !packet_size_out_) return false;
-    codec::Writer counting;
-    codec::encode(packet, version_, counting);
-    return counting.size() > packet_size_out_;
-  };
   // [MQTT-3.2.2-19] [MQTT-3.4.2-2] [MQTT-3.5.2-2] [MQTT-3.9.2-1] [MQTT-3.14.2-3]
-  if (!packet.reason_string.empty() && too_large()) packet.reason_string = {};
+  if (!packet.reason_string.empty() && too_large(packet)) packet.reason_string = {};
   if constexpr (requires { packet.server_reference; }) {
-    if (!packet.server_reference.empty() && too_large()) packet.server_reference = {};
+    if (!packet.server_reference.empty() && too_large(packet)) packet.server_reference = {};
   }
   send(packet, version_);
 }

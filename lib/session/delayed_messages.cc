@@ -7,14 +7,14 @@ namespace {
 constexpr uint32_t kPublishesPerTurn = 1000;
 }
 
-int64_t delay_ns(const DelayedTopic& topic, uint32_t longest_s, int64_t unix_now_ms) noexcept {
+int64_t delay_ns(const DelayedTopic& topic, uint32_t longest_s, Instant now, int64_t unix_offset_ms) noexcept {
   if (topic.seconds <= kDelayMax_s) {
     return topic.seconds > longest_s ? -1 : static_cast<int64_t>(topic.seconds) * kSecond;
   }
-  if (topic.seconds > INT64_MAX / 1000) return -1;
-  const int64_t left_ms = static_cast<int64_t>(topic.seconds) * 1000 - unix_now_ms;
-  if (left_ms > int64_t{longest_s} * 1000) return -1;
-  return left_ms < 0 ? 0 : left_ms * kMillisecond;
+  if (topic.seconds > INT64_MAX / kSecond) return -1;
+  const int64_t left = static_cast<int64_t>(topic.seconds) * kSecond - unix_offset_ms * kMillisecond - now.ns;
+  if (left > int64_t{longest_s} * kSecond) return -1;
+  return left < 0 ? 0 : left;
 }
 
 bool DelayedTotals::full(const Limits& limits) const noexcept {

@@ -18,8 +18,9 @@ namespace mqttq {
 inline constexpr uint32_t kDelayMax_s = 42'949'669;
 
 // How long what was published to `topic` has to wait; from kDelayMax_s on its seconds are a Unix time, and one that has
-// passed is now. -1: longer than `longest_s`.
-int64_t delay_ns(const DelayedTopic& topic, uint32_t longest_s, int64_t unix_now_ms) noexcept;
+// passed is now. Two that name the same time end at the same instant. -1: longer than `longest_s`.
+// unix_offset_ms: Unix time minus the time of `now`.
+int64_t delay_ns(const DelayedTopic& topic, uint32_t longest_s, Instant now, int64_t unix_offset_ms) noexcept;
 
 // How much all shards of a broker hold together.
 struct DelayedTotals {

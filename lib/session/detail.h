@@ -20,6 +20,7 @@ namespace mqttq {
   X(TopicTooDeep, "the topic has more levels than limits.topic_levels_max")                                     \
   X(NotATopicName, "a topic name is UTF-8 without wildcards, of at least one character")                        \
   X(NotATopicFilter, "not a topic filter: # is the last level, + a whole one, a share has a name and a filter") \
+  X(DelayedFilter, "nothing is delivered below $delayed: what is published there comes with another topic")     \
   X(RewriteImpossible, "no topic comes of it by the server's rewrite rules")                                    \
   X(DelayNotUnderstood, "delayed messages are published to $delayed/<seconds>/<topic>")                         \
   X(DelayTooLong, "the delay is longer than limits.delay_max_s")                                                \

@@ -334,6 +334,7 @@ void Connection::accept(const codec::ConnectView& connect, bool session_present,
       shard_.policy().response_information.fill({session_->client_id(), user_name()}, information) ==
           TextTemplate::Filled::Yes) {
     connack.response_information = {information.begin(), information.count()};
+    if (too_large(connack)) connack.response_information = {};  // it may go without
   }
   send(connack, version_);
   if (authentication_) authentication_->data.reset();

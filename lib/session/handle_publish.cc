@@ -236,7 +236,7 @@ Reason Connection::settle_topic(std::string_view& topic_name, int64_t& delay, In
     const DelayedTopic delayed = parse_delayed_topic(topic_name);
     if (delayed.kind == DelayedTopic::Kind::NotDelayed) return {};
     if (delayed.kind == DelayedTopic::Kind::Invalid) return {ReasonCode::TopicNameInvalid, Detail::DelayNotUnderstood};
-    delay = delay_ns(delayed, shard_.limits().delay_max_s, shard_.policy().unix_ms(now));
+    delay = delay_ns(delayed, shard_.limits().delay_max_s, now, shard_.policy().unix_offset_ms);
     if (delay < 0) return {ReasonCode::TopicNameInvalid, Detail::DelayTooLong};
     topic_name = delayed.topic_name;
   }
@@ -246,6 +246,7 @@ Reason Connection::settle_topic(std::string_view& topic_name, int64_t& delay, In
 Reason Connection::rewrite_topic(std::string_view client_id, std::string_view& topic_name) noexcept {
   const TopicRewrites& rewrites = shard_.policy().rewrites;
   if (!rewrites.count()) return {};
+  shard_.add_work(static_cast<uint32_t>(rewrites.count()) / TopicRewrites::kRulesPerLevel);
   Array<char>& out = shard_.rewritten();
   out.clear();
   switch (rewrites.apply(TopicRewrites::kPublish, namespace_id_, client_id, user_name(), topic_name, out)) {

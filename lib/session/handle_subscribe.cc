@@ -75,12 +75,15 @@ Reason Connection::judge_filter(const codec::SubscribeEntry& entry) noexcept {
   if (exclusive && !shard_.policy().exclusive_subscriptions) {
     return {ReasonCode::TopicFilterInvalid, Detail::ExclusiveOff};
   }
+  if (entry.topic_filter.size() > limits.topic_size_max) {
+    return {ReasonCode::TopicFilterInvalid, Detail::TopicTooLong};
+  }
   if (shared.kind == SharedFilter::Kind::Invalid || !is_valid_topic_filter(shared.topic_filter) ||
       (exclusive && shared.kind != SharedFilter::Kind::NotShared)) {
     return {ReasonCode::TopicFilterInvalid, Detail::NotATopicFilter};
   }
-  if (entry.topic_filter.size() > limits.topic_size_max) {
-    return {ReasonCode::TopicFilterInvalid, Detail::TopicTooLong};
+  if (parse_delayed_topic(shared.topic_filter).kind != DelayedTopic::Kind::NotDelayed) {
+    return {ReasonCode::TopicFilterInvalid, Detail::DelayedFilter};
   }
   if (topic_level_count(shared.topic_filter) > limits.topic_levels_max) {
     return {ReasonCode::TopicFilterInvalid, Detail::TopicTooDeep};
@@ -202,6 +205,15 @@ void Connection::auto_subscribe(Instant now) noexcept {
   if (!shard_.policy().auto_subscriptions.empty()) shard_.mark_pump(*session_);
 }
 
+// False if there was none.
+bool Connection::end_subscription(std::string_view topic_filter) noexcept {
+  bool exclusive;
+  const std::string_view plain = exclusive_filter(topic_filter, exclusive);
+  if (shard_.policy().exclusive_subscriptions) topic_filter = plain;
+  const bool shared = parse_shared_filter(topic_filter).kind == SharedFilter::Kind::Shared;
+  return shared ? session_->leave_group(topic_filter) : session_->unsubscribe(topic_filter);
+}
+
 Connection::Handled Connection::handle_unsubscribe(Bytes packet, Instant now) noexcept {
   const auto unsubscribe = codec::decode_unsubscribe(packet, version_);
   if (!unsubscribe.ok()) {
@@ -215,12 +227,10 @@ Connection::Handled Connection::handle_unsubscribe(Bytes packet, Instant now) no
   }
   codec::UnsubscribeReader reader(unsubscribe->entries);
   for (std::string_view topic_filter; reader.next(topic_filter);) {
+    const std::string_view named = topic_filter;
     static_cast<void>(rewrite_filter(topic_filter));  // what cannot be rewritten was not subscribed to
-    bool exclusive;
-    const std::string_view plain = exclusive_filter(topic_filter, exclusive);
-    if (shard_.policy().exclusive_subscriptions) topic_filter = plain;
-    const bool shared = parse_shared_filter(topic_filter).kind == SharedFilter::Kind::Shared;
-    const bool existed = shared ? session_->leave_group(topic_filter) : session_->unsubscribe(topic_filter);
+    // By its own name too: an automatic subscription has one that is not rewritten.
+    const bool existed = end_subscription(topic_filter) || (named != topic_filter && end_subscription(named));
     const ReasonCode code = existed ? ReasonCode::Success : ReasonCode::NoSubscriptionExisted;
     if (version_ == ProtocolVersion::V5) static_cast<void>(codes.push_back(static_cast<std::byte>(code)));
   }

@@ -240,6 +240,7 @@ class ShardCore final : private GroupCourier {
   void mark_moving(Connection& connection, uint32_t to) noexcept;
   // What was done since the last call that costs more than the packet it was done for: copies sent, levels looked at.
   uint32_t take_work() noexcept { return std::exchange(work_, 0) + routes_.take_visits(); }
+  void add_work(uint32_t more) noexcept { work_ += more; }
   // There is a next turn at once: for what memory was refused to, or what has had to wait and has room.
   void mark_try_again() noexcept { try_again_ = true; }
 

@@ -2,6 +2,7 @@
 #include "session/topic_rewrite.h"
 
 #include <algorithm>
+#include <cstring>
 #include <stdexcept>
 
 #include "message/topic.h"
@@ -10,34 +11,40 @@ namespace mqttq {
 
 namespace {
 
-// Takes the first level off `rest`, which is then null when it was the last.
-std::string_view take_level(std::string_view& rest) noexcept {
-  const size_t slash = rest.find('/');
-  const std::string_view level = rest.substr(0, slash);
-  rest = slash == std::string_view::npos ? std::string_view() : rest.substr(slash + 1);
-  return level;
+// The first bytes of a level, and its size: what tells most levels apart in one comparison.
+uint64_t head_of(std::string_view level) noexcept {
+  uint64_t head = 0;
+  if (!level.empty()) std::memcpy(&head, level.data(), std::min<size_t>(level.size(), 7));
+  return head << 8 | static_cast<uint8_t>(level.size());
 }
 
-// True if `from` matches; what its wildcards matched is then in `captures`, in their order.
-bool match(std::string_view from, std::string_view topic, std::string_view* captures) noexcept {
-  if (topic.starts_with('$') && (from[0] == '+' || from[0] == '#')) return false;  // [MQTT-4.7.2-1]
-  while (from.data()) {
-    const std::string_view wanted = take_level(from);
-    if (wanted == "#") {
-      *captures = topic;
-      return true;
-    }
-    if (!topic.data()) return false;
-    const std::string_view level = take_level(topic);
-    if (wanted == "+") {
-      if (level == "#") return false;  // of a subscription, and more than one level
-      *captures++ = level;
-    } else if (level != wanted) {
-      return false;
+}  // namespace
+
+// A topic in levels, as many as a rule can have; taken apart once for all rules.
+struct TopicRewrites::Levels {
+  explicit Levels(std::string_view text) noexcept : topic(text) {
+    for (std::string_view rest = text; rest.data(); ++count) {
+      const size_t slash = rest.find('/');
+      if (count < TopicRewrites::kLevelsMax) {
+        levels[count] = rest.substr(0, slash);
+        heads[count] = head_of(levels[count]);
+      }
+      rest = slash == std::string_view::npos ? std::string_view() : rest.substr(slash + 1);
     }
   }
-  return !topic.data();
-}
+  // From level `index` on; null behind the last.
+  std::string_view from(uint32_t index) const noexcept {
+    if (index >= count) return {};
+    return topic.substr(static_cast<size_t>(levels[index].data() - topic.data()));
+  }
+
+  const std::string_view topic;
+  uint32_t count = 0;
+  std::string_view levels[TopicRewrites::kLevelsMax];
+  uint64_t heads[TopicRewrites::kLevelsMax];  // of the levels there are
+};
+
+namespace {
 
 size_t wildcard_count(std::string_view filter) noexcept {
   size_t count = 0;
@@ -53,6 +60,7 @@ void TopicRewrites::add(NamespaceId namespace_id, uint8_t actions, std::string_v
     throw std::invalid_argument("from: not a topic filter");
   }
   if (from.starts_with('$')) throw std::invalid_argument("from: what begins with $ is not rewritten");
+  if (topic_level_count(from) > kLevelsMax) throw std::invalid_argument("from: more than 64 levels");
   const size_t captures = wildcard_count(from);
   if (captures > kCapturesMax) throw std::invalid_argument("from: more than 16 wildcards");
   TextTemplate target;
@@ -67,16 +75,49 @@ void TopicRewrites::add(NamespaceId namespace_id, uint8_t actions, std::string_v
   if (actions & kPublish && has_wildcard(sample)) {
     throw std::invalid_argument("to: a wildcard, and nothing can be published to it");
   }
-  rules_.push_back({namespace_id, actions, std::string(from), std::move(target)});
+  Rule rule{namespace_id, actions, Rule::kNone, 0, {}, std::move(target)};
+  for (std::string_view rest = from; rest.data();) {
+    const size_t slash = rest.find('/');
+    rule.from.emplace_back(rest.substr(0, slash));
+    rest = slash == std::string_view::npos ? std::string_view() : rest.substr(slash + 1);
+  }
+  // Most topics differ in the last word of a rule, if at all.
+  for (uint32_t at = 0; at < rule.from.size(); ++at) {
+    if (rule.from[at] == "+" || rule.from[at] == "#") continue;
+    rule.last_word = at;
+    rule.last_word_head = head_of(rule.from[at]);
+  }
+  rules_.push_back(std::move(rule));
+}
+
+// True if it matches; what its wildcards matched is then in `captures`, in their order.
+bool TopicRewrites::Rule::matches(const Levels& topic, std::string_view* captures) const noexcept {
+  const auto size = static_cast<uint32_t>(from.size());
+  const bool multi = from.back() == "#";  // matches the level above too
+  if (multi ? topic.count + 1 < size : topic.count != size) return false;
+  if (last_word != kNone && (last_word >= topic.count || topic.heads[last_word] != last_word_head)) return false;
+  for (uint32_t at = 0; at < size; ++at) {
+    if (from[at] == "#") {
+      *captures = topic.from(at);
+    } else if (from[at] == "+") {
+      if (topic.levels[at] == "#") return false;  // of a subscription, and more than one level
+      *captures++ = topic.levels[at];
+    } else if (topic.levels[at] != from[at]) {
+      return false;
+    }
+  }
+  return true;
 }
 
 TopicRewrites::Outcome TopicRewrites::apply(uint8_t action, NamespaceId namespace_id, std::string_view client_id,
                                             std::string_view user_name, std::string_view topic,
                                             Array<char>& out) const noexcept {
+  if (topic.starts_with('$')) return Outcome::Unchanged;  // [MQTT-4.7.2-1]; and no rule begins so
+  const Levels levels(topic);
   std::string_view captures[kCapturesMax];
   const uint32_t start = out.count();
   for (const Rule& rule : rules_) {
-    if (rule.namespace_id != namespace_id || !(rule.actions & action) || !match(rule.from, topic, captures)) continue;
+    if (rule.namespace_id != namespace_id || !(rule.actions & action) || !rule.matches(levels, captures)) continue;
     switch (rule.to.fill({client_id, user_name, captures}, out)) {
       case TextTemplate::Filled::Unfit: return Outcome::Impossible;
       case TextTemplate::Filled::NoMemory: return Outcome::NoMemory;

@@ -15,6 +15,9 @@ class TopicRewrites {
   static constexpr uint8_t kPublish = 1, kSubscribe = 2;
   static constexpr size_t kRulesMax = 1000;
   static constexpr size_t kCapturesMax = 16;
+  static constexpr uint32_t kLevelsMax = 64;  // of a rule
+  // So many rules cost what a level of a topic costs, in what a turn may do (ShardCore::take_work).
+  static constexpr uint32_t kRulesPerLevel = 16;
 
   // actions: made of the above. Throws std::invalid_argument with a text for people, std::bad_alloc.
   void add(NamespaceId namespace_id, uint8_t actions, std::string_view from, std::string_view to);
@@ -31,10 +34,15 @@ class TopicRewrites {
                 std::string_view topic, Array<char>& out) const noexcept;
 
  private:
+  struct Levels;
   struct Rule {
+    bool matches(const Levels& topic, std::string_view* captures) const noexcept;
     NamespaceId namespace_id;
     uint8_t actions;
-    std::string from;
+    static constexpr uint32_t kNone = UINT32_MAX;
+    uint32_t last_word;             // index of the last level that is no wildcard
+    uint64_t last_word_head;        // what is compared of it first
+    std::vector<std::string> from;  // by level
     TextTemplate to;
   };
   std::vector<Rule> rules_;

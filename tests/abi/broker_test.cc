@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <catch2/catch_test_macros.hpp>
+#include <chrono>
 #include <csignal>
 #include <cstring>
 #include <ctime>
@@ -420,4 +421,20 @@ TEST_CASE("a host sets how shared groups choose, until it starts", "[abi]") {
   };
   CHECK(members_served("sticky") == 1);
   CHECK(members_served("fair") == 3);
+}
+
+TEST_CASE("all shards tell their clients at once that the broker stops", "[abi]") {
+  Host host{8};
+  host.start();
+  const std::string address = host.listen();
+  std::vector<std::unique_ptr<WireClient>> clients;
+  for (int i = 0; i < 40; ++i) {
+    clients.push_back(std::make_unique<WireClient>(address));
+    REQUIRE(clients.back()->connect({.client_id = "c" + std::to_string(i)}) == 0);
+  }
+  const auto began = std::chrono::steady_clock::now();
+  mqttq_broker_stop(host.get());  // they are told, and do not close
+  const auto took = std::chrono::steady_clock::now() - began;
+  CHECK(took < std::chrono::seconds(6));  // one after the other it would be sixteen
+  for (const auto& client : clients) CHECK(read_answer(client->read()).reason_code == 0x8B);
 }

@@ -71,6 +71,10 @@ TEST_CASE("a rule or a subscription that cannot work is refused with its field",
   subscription.topic_filter = bytes("a");
   subscription.retain_handling = 1;
   CHECK(mqttq_broker_add_auto_subscription(host.get(), &subscription, &error) == MQTTQ_EINVAL);
+  mqttq_rewrite rewrite = make(mqttq_rewrite_init);
+  rewrite.from = {nullptr, 5};
+  CHECK(mqttq_broker_add_rewrite(host.get(), &rewrite, &error) == MQTTQ_EINVAL);
+  CHECK(std::string_view(error.text) == "from: NULL with a size");
   for (int i = 0; i < 1000; ++i) REQUIRE(add_rewrite(host, "a", "b") == MQTTQ_OK);
   CHECK(add_rewrite(host, "a", "b") == MQTTQ_EFULL);
   for (int i = 0; i < 100; ++i) REQUIRE(add_subscription(host, "a") == MQTTQ_OK);

@@ -165,10 +165,10 @@ TEST_CASE("a delay refused for want of memory changes nothing", "[session]") {
 }
 
 TEST_CASE("seconds are a stretch of time, and from 42 949 670 on a Unix time", "[session]") {
-  const auto delay = [](uint64_t seconds, uint32_t longest_s = kDelayMax_s, int64_t unix_now_ms = 1'700'000'000'500) {
+  const auto delay = [](uint64_t seconds, uint32_t longest_s = kDelayMax_s, Instant now = {500 * kMillisecond}) {
     DelayedTopic topic;
     topic.seconds = seconds;
-    return delay_ns(topic, longest_s, unix_now_ms);
+    return delay_ns(topic, longest_s, now, 1'700'000'000'000);
   };
   CHECK(delay(0) == 0);
   CHECK(delay(10) == 10 * kSecond);
@@ -179,6 +179,7 @@ TEST_CASE("seconds are a stretch of time, and from 42 949 670 on a Unix time", "
   CHECK(delay(1'700'000'000) == 0);  // has passed
   CHECK(delay(42'949'670) == 0);
   CHECK(delay(UINT64_MAX) == -1);
+  CHECK(delay(1'700'000'010, kDelayMax_s, {500'000'001}) == 9'500 * kMillisecond - 1);  // the same instant
 }
 
 }  // namespace mqttq

@@ -627,6 +627,26 @@ TEST_CASE("a client that asks for it is told where its responses should go", "[s
   CHECK(told("a/b", true).empty());  // another's topic could come of it
 }
 
+TEST_CASE("response information that does not fit is left out", "[session][MQTT-3.1.2-24]") {
+  TestSetup setup;
+  setup.policy.response_information = TextTemplate("responses/below/this/topic");
+  TestBroker broker(setup);
+  size_t least = 0, whole = 0;
+  for (uint32_t size = 5; size < 100; ++size) {
+    TestClient client(broker);
+    codec::ConnectView connect = connect_as("c");
+    connect.request_response_information = true;
+    connect.maximum_packet_size = size;
+    const std::vector<std::byte> bytes = client.connect(connect).said_bytes();
+    if (bytes.empty()) continue;  // CONNACK without it is larger
+    REQUIRE(bytes.size() <= size);
+    if (!least) least = size;
+    if (!connack_of(bytes, V5).response_information.empty() && !whole) whole = size;
+  }
+  CHECK(least != 0);
+  CHECK(whole == least + 3 + 26);
+}
+
 TEST_CASE("a refused client is told why, and where to go instead", "[session][MQTT-3.1.2-29][MQTT-3.2.2-19]") {
   TestAccess access;
   TestSetup setup;

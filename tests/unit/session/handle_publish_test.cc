@@ -533,6 +533,23 @@ TEST_CASE("a delay that is none, or too long, ends the connection like any topic
   CHECK(broker.core().delayed().count() == 0);
 }
 
+TEST_CASE("messages for one Unix time leave in the order in which they came", "[session][MQTT-4.6.0-6]") {
+  TestSetup setup;
+  setup.policy.unix_offset_ms = 1'700'000'000'000 - 1'000'000;
+  TestBroker broker(setup);
+  TestClient listener(broker), client(broker);
+  listener.accepted(connect_as("listener")).subscribed("a", kQos0);
+  client.accepted(connect_as("c"));
+  Lines expected;
+  for (char digit = '0'; digit <= '9'; ++digit) {
+    client.publish("$delayed/1700000003/a", std::string(1, digit));
+    broker.advance_ms(7);
+    expected.push_back(std::string("PUBLISH a '") + digit + "'");
+  }
+  broker.advance_s(4);
+  CHECK(listener.said() == expected);
+}
+
 TEST_CASE("over its bounds a delayed message is refused, and what is there stays", "[session]") {
   TestSetup setup;
   setup.limits.delayed_messages_max = 1;

@@ -676,6 +676,27 @@ TEST_CASE("every client has the automatic subscriptions from its CONNACK on", "[
   }
 }
 
+TEST_CASE("an automatic subscription is ended by its own name, which no rule rewrites", "[session]") {
+  TestSetup setup;
+  setup.policy.rewrites.add(0, TopicRewrites::kSubscribe, "news/#", "neu/$1");
+  setup.policy.auto_subscriptions.emplace_back(0, "news/#", codec::SubscriptionOptions{});
+  TestBroker broker(setup);
+  TestClient client(broker);
+  client.connect(connect_as("c"));
+  CHECK(client.said() == Lines{"CONNACK 00"});
+  client.subscribe(1, {{"news/#", kQos0}}).unsubscribe(2, {"news/#", "news/#", "news/#"});
+  CHECK(client.said() == Lines{"SUBACK #1 00", "UNSUBACK #2 00 00 11"});
+}
+
+TEST_CASE("nobody subscribes below $delayed", "[session]") {
+  TestBroker broker;
+  TestClient client(broker);
+  client.accepted(connect_as("c")).subscribe(1, {{"$delayed/1/a"}, {"$delayed/#"}, {"$share/g/$delayed/1/a"}});
+  const std::vector<std::byte> said = client.said_bytes();
+  CHECK(describe(said, V5) == Lines{"SUBACK #1 8f 8f 8f"});
+  CHECK(reason_strings(said)[0] == to_text(Detail::DelayedFilter));
+}
+
 TEST_CASE("members by automatic subscription share what comes", "[session]") {
   TestSetup setup = shards(2);
   setup.policy.auto_subscriptions.emplace_back(0, "$share/g/work", codec::SubscriptionOptions{kQos1});
@@ -740,6 +761,7 @@ TEST_CASE("an automatic subscription that cannot be is refused as it is set", "[
   CHECK(refused("") == "topic_filter: not a topic filter");
   CHECK(refused("$share/g") == "topic_filter: not a topic filter");
   CHECK(refused("a/${client}") == "topic_filter: ${client_id} and ${user_name} are what can be filled in");
+  CHECK(refused("$delayed/1/a") == "topic_filter: nothing is delivered below $delayed");
   CHECK(refused("$exclusive/a") == "topic_filter: $exclusive/, which one client alone can have");
   CHECK(refused("$share/g/a", true) == "no_local: not for a shared subscription");
 }
