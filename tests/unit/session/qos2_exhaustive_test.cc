@@ -1,8 +1,8 @@
 // Every sequence of a few events at QoS 1 and 2, up to a depth, against the models of qos_model.h.
 //
 // Each sequence runs in a broker of its own from its first event on, and all that the client and the taker see is
-// compared after every event. Behind the last one, events are added that tell what state is left. Under a sanitizer, which
-// takes ten times as long, one sequence of eleven is played: what it looks for does not hide in a single order.
+// compared after every event. Behind the last one, events are added that tell what state is left. Under a sanitizer,
+// which takes ten times as long, one sequence of eleven is played: what it looks for does not hide in a single order.
 #include <catch2/catch_test_macros.hpp>
 #include <functional>
 #include <optional>
