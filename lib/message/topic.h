@@ -32,6 +32,14 @@ inline bool is_sys_topic(std::string_view topic_name) noexcept {
   return topic_name.starts_with("$SYS") && (topic_name.size() == 4 || topic_name[4] == '/');
 }
 
+// Cuts the first level off `rest`, whose data() is null then if it was the last one.
+inline std::string_view cut_level(std::string_view& rest) noexcept {
+  const size_t slash = rest.find('/');
+  const std::string_view level = rest.substr(0, slash);
+  rest = slash == rest.npos ? std::string_view() : std::string_view(rest.data() + slash + 1, rest.size() - slash - 1);
+  return level;
+}
+
 // The number of levels, which is one more than the number of '/'.
 uint32_t topic_level_count(std::string_view text) noexcept;
 

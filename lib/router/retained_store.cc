@@ -5,19 +5,6 @@
 
 namespace mqttq {
 
-namespace {
-
-// Cuts the first level off `rest`. False when it was the last: `more` says whether there is another.
-std::string_view cut_level(std::string_view& rest, bool& more) noexcept {
-  const size_t slash = rest.find('/');
-  const std::string_view level = rest.substr(0, slash);
-  more = slash != std::string_view::npos;
-  rest = more ? rest.substr(slash + 1) : std::string_view();
-  return level;
-}
-
-}  // namespace
-
 RetainedStore::~RetainedStore() { first_level_.for_each(end); }
 
 void RetainedStore::end(Node& node) noexcept {
@@ -49,25 +36,22 @@ RetainedStore::Node* RetainedStore::child(Node* parent, NamespaceId namespace_id
 
 RetainedStore::Node* RetainedStore::find(NamespaceId namespace_id, std::string_view topic_name) noexcept {
   Node* node = nullptr;
-  for (bool more = true; more;) {
-    const std::string_view level = cut_level(topic_name, more);
-    node = child(node, namespace_id, level, false);
-    if (!node) return nullptr;
-  }
+  do {
+    node = child(node, namespace_id, cut_level(topic_name), false);
+  } while (node && topic_name.data());
   return node;
 }
 
 RetainedStore::Node* RetainedStore::find_or_add(NamespaceId namespace_id, std::string_view topic_name) noexcept {
   Node* node = nullptr;
-  for (bool more = true; more;) {
-    const std::string_view level = cut_level(topic_name, more);
-    Node* below = child(node, namespace_id, level, true);
+  do {
+    Node* below = child(node, namespace_id, cut_level(topic_name), true);
     if (!below) {
       if (node) remove_if_unused(node);
       return nullptr;
     }
     node = below;
-  }
+  } while (topic_name.data());
   return node;
 }
 
@@ -108,34 +92,32 @@ Status RetainedStore::set(const MessageRef& message) noexcept {
 
 bool RetainedStore::collect(NamespaceId namespace_id, std::string_view topic_filter, Instant now,
                             Ring<MessageRef>& out) noexcept {
-  bool more = false;
-  const std::string_view level = cut_level(topic_filter, more);
+  const std::string_view level = cut_level(topic_filter);
   if (level != "+" && level != "#") {
     Node* node = child(nullptr, namespace_id, level, false);
-    return !node || collect_node(*node, topic_filter, more, now, out);
+    return !node || collect_node(*node, topic_filter, now, out);
   }
   bool complete = true;
   first_level_.for_each([&](Node& node) {
     ++visits_;
     if (!complete || node.namespace_id != namespace_id) return;
     if (node.text_size && node.text().front() == '$') return;  // [MQTT-4.7.2-1]
-    complete = level == "#" ? collect_all(node, now, out) : collect_node(node, topic_filter, more, now, out);
+    complete = level == "#" ? collect_all(node, now, out) : collect_node(node, topic_filter, now, out);
   });
   return complete;
 }
 
-bool RetainedStore::collect_node(Node& node, std::string_view rest, bool more, Instant now,
-                                 Ring<MessageRef>& out) noexcept {
+bool RetainedStore::collect_node(Node& node, std::string_view rest, Instant now, Ring<MessageRef>& out) noexcept {
   ++visits_;
-  if (!more) return collect_own(node, now, out);
-  const std::string_view level = cut_level(rest, more);
+  if (!rest.data()) return collect_own(node, now, out);
+  const std::string_view level = cut_level(rest);
   if (level == "#") return collect_all(node, now, out);  // "a/#" is also "a"
   if (level != "+") {
     Node* below = child(&node, 0, level, false);
-    return !below || collect_node(*below, rest, more, now, out);
+    return !below || collect_node(*below, rest, now, out);
   }
   bool complete = true;
-  node.children.for_each([&](Node& below) { complete = complete && collect_node(below, rest, more, now, out); });
+  node.children.for_each([&](Node& below) { complete = complete && collect_node(below, rest, now, out); });
   return complete;
 }
 

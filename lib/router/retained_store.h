@@ -67,7 +67,7 @@ class RetainedStore {
   Node* child(Node* parent, NamespaceId namespace_id, std::string_view text, bool add) noexcept;
   void remove_if_unused(Node* node) noexcept;
   uint64_t key(const Node* parent, NamespaceId namespace_id, std::string_view text) const noexcept;
-  bool collect_node(Node& node, std::string_view rest, bool more, Instant now, Ring<MessageRef>& out) noexcept;
+  bool collect_node(Node& node, std::string_view rest, Instant now, Ring<MessageRef>& out) noexcept;
   bool collect_all(Node& node, Instant now, Ring<MessageRef>& out) noexcept;
   bool collect_own(Node& node, Instant now, Ring<MessageRef>& out) noexcept;
   static void end(Node& node) noexcept;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/read_table.h"
+#include "message/topic.h"
 #include "router/filter.h"
 
 namespace mqttq {
@@ -64,11 +65,7 @@ class TopicTree {
  private:
   // The first level of a topic and what stands behind its '/'; rest.data() is nullptr when nothing does.
   struct Levels {
-    explicit Levels(std::string_view text) noexcept {
-      const size_t slash = text.find('/');
-      first = text.substr(0, slash);
-      if (slash != std::string_view::npos) rest = {text.data() + slash + 1, text.size() - slash - 1};
-    }
+    explicit Levels(std::string_view text) noexcept : rest(text) { first = cut_level(rest); }
     std::string_view first, rest;
   };
 

@@ -24,12 +24,10 @@ uint64_t head_of(std::string_view level) noexcept {
 struct TopicRewrites::Levels {
   explicit Levels(std::string_view text) noexcept : topic(text) {
     for (std::string_view rest = text; rest.data(); ++count) {
-      const size_t slash = rest.find('/');
-      if (count < TopicRewrites::kLevelsMax) {
-        levels[count] = rest.substr(0, slash);
-        heads[count] = head_of(levels[count]);
-      }
-      rest = slash == std::string_view::npos ? std::string_view() : rest.substr(slash + 1);
+      const std::string_view level = cut_level(rest);
+      if (count >= TopicRewrites::kLevelsMax) continue;
+      levels[count] = level;
+      heads[count] = head_of(level);
     }
   }
   // From level `index` on; null behind the last.
@@ -76,11 +74,7 @@ void TopicRewrites::add(NamespaceId namespace_id, uint8_t actions, std::string_v
     throw std::invalid_argument("to: a wildcard, and nothing can be published to it");
   }
   Rule rule{namespace_id, actions, Rule::kNone, 0, {}, std::move(target)};
-  for (std::string_view rest = from; rest.data();) {
-    const size_t slash = rest.find('/');
-    rule.from.emplace_back(rest.substr(0, slash));
-    rest = slash == std::string_view::npos ? std::string_view() : rest.substr(slash + 1);
-  }
+  for (std::string_view rest = from; rest.data();) rule.from.emplace_back(cut_level(rest));
   // Most topics differ in the last word of a rule, if at all.
   for (uint32_t at = 0; at < rule.from.size(); ++at) {
     if (rule.from[at] == "+" || rule.from[at] == "#") continue;
