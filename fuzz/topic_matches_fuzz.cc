@@ -8,24 +8,14 @@
 #include <string>
 #include <vector>
 
+#include "levels.h"
 #include "message/topic.h"
 
 namespace {
 
 using Levels = std::vector<std::string>;
 using LevelSpan = std::span<const std::string>;
-
-Levels split(const std::string& text) {
-  Levels levels(1);
-  for (const char c : text) {
-    if (c == '/') {
-      levels.emplace_back();
-    } else {
-      levels.back() += c;
-    }
-  }
-  return levels;
-}
+using mqttq::fuzz::split;
 
 bool levels_match(LevelSpan filter, LevelSpan name) {
   if (filter.empty()) return name.empty();

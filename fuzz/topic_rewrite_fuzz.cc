@@ -7,30 +7,20 @@
 #include <string>
 #include <vector>
 
+#include "levels.h"
 #include "message/topic.h"
 #include "session/topic_rewrite.h"
 
 namespace {
 
 using mqttq::TopicRewrites;
+using mqttq::fuzz::split;
 
 void require(bool holds, const char* what, const std::string& from, const std::string& to, const std::string& topic) {
   if (holds) return;
   std::fprintf(stderr, "not so: %s; from \"%s\", to \"%s\", topic \"%s\"\n", what, from.c_str(), to.c_str(),
                topic.c_str());
   std::abort();
-}
-
-std::vector<std::string> split(const std::string& text) {
-  std::vector<std::string> levels(1);
-  for (const char c : text) {
-    if (c == '/') {
-      levels.emplace_back();
-    } else {
-      levels.back() += c;
-    }
-  }
-  return levels;
 }
 
 // What `from`, which matches, catches of `topic`; "\1" for no level at all.
