@@ -40,7 +40,8 @@ namespace mqttq {
   X(connects_received, "CONNECT packets received")                                       \
   X(sessions_expired, "sessions ended because their expiry interval had passed")         \
   X(sys_messages_sent, "PUBLISH packets sent of what the broker itself says in $SYS")    \
-  X(sys_messages_dropped, "messages of $SYS dropped, for one receiver or for all")
+  X(sys_messages_dropped, "messages of $SYS dropped, for one receiver or for all")       \
+  X(retained_refused, "messages with RETAIN not kept: over a bound, or without memory")
 
 class Counter {
  public:

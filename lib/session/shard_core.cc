@@ -327,6 +327,10 @@ void ShardCore::continue_publish(MessageRef message, const PublishOperation& ope
   PublishOperation refused = operation;
   refused.reason = ReasonCode::QuotaExceeded;
   refused.detail = Detail::NoMemory;
+  if (!operation.origin.wanted()) {
+    counters_.messages_dropped.add();
+    counters_.dropped_no_memory.add();
+  }
   if (Session* session = sessions_.find(operation.origin.session)) session->on_handed_over(refused, now);
 }
 
@@ -382,7 +386,8 @@ bool ShardCore::publish(MovingMessage& message, const RouteRef& found, PublishOp
   const RouteRef* route = &found;
   const MessageView& view = message.view();
   const uint64_t here = uint64_t{1} << index_;
-  const auto refuse = [&operation] {  // for all who do not have it yet
+  const auto refuse = [&] {  // for all who do not have it yet
+    if (!operation.origin.wanted()) dropped(&Counters::dropped_no_memory, nullptr, view);
     operation.retain_open = operation.propose_open = false;
     operation.shards_open = 0;
     operation.reason = ReasonCode::QuotaExceeded;
@@ -528,8 +533,8 @@ Reason ShardCore::store_retained(const MessageRef& message) noexcept {
   const bool kept = status == Status::Ok;
   if (is_sys_topic(message->topic_name())) {
     if (!kept) figures_.sys_values_lost.add();
-  } else if (kept) {
-    counters_.retained_set.add();
+  } else {
+    (kept ? counters_.retained_set : counters_.retained_refused).add();
   }
   if (kept) return {};
   return {ReasonCode::QuotaExceeded, status == Status::Full ? Detail::RetainedFull : Detail::NoMemory};

@@ -51,9 +51,9 @@ class Life {
       publish(reader_, {"w/0", payload(10), qos});
       publish(writer_, {"r/" + std::to_string(static_cast<int>(qos)), payload(10), qos, true});
     }
-    if (writer_.uses_old_names) {  // nobody gets them: the model knows no delay
+    if (writer_.uses_old_names) {
       for (const Qos qos : {Qos::AtMostOnce, Qos::AtLeastOnce, Qos::ExactlyOnce}) {
-        publish(writer_, {"$delayed/1/old/d", payload(5), qos, true});
+        publish(writer_, {"a/d", payload(5), qos, true, 0, false, false, 1});
       }
       world_.advance_ms(2000).settle();
     }
@@ -77,6 +77,9 @@ class Life {
       connect(*client);
       world_.require(client->is_connected(), client->client_id() + " cannot come back");
       world_.require(client->open_publishes() == 0, client->client_id() + " has an unacknowledged publish");
+    }
+    world_.advance_ms(2000).settle();  // what was delayed by a client that came back
+    for (Client* client : {&reader_, &writer_}) {
       world_.model().session(client->client_id())->present_at_end = true;
     }
     world_.model().may_lose = world_.count(&Counters::dropped_no_memory) > 0;
@@ -84,7 +87,6 @@ class Life {
   }
 
   void end() {
-    world_.advance_ms(2000).settle();  // what was delayed by a client that came back
     for (Client* client : {&reader_, &writer_}) {
       client->begin_disconnect(ReasonCode::Success);
       world_.settle();

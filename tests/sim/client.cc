@@ -223,6 +223,11 @@ std::string Client::name_of(const std::string& topic) const {
   return topic.substr(0, topic.size() - shared.topic_filter.size()) + "old/" + std::string(shared.topic_filter);
 }
 
+std::string Client::name_of(const Published& message) const {
+  const std::string name = name_of(message.topic_name);
+  return message.delay_s ? "$delayed/" + std::to_string(message.delay_s) + "/" + name : name;
+}
+
 void Client::begin_subscribe(const std::vector<Entry>& entries, uint32_t identifier) {
   const uint16_t packet_id = next_packet_id();
   std::vector<std::byte> bytes;
@@ -280,6 +285,7 @@ void Client::begin_publish(const PublishSetup& setup) {
   message.payload = setup.payload;
   message.qos = setup.qos;
   message.retain = setup.retain;
+  message.delay_s = setup.delay_s;
   if (version_ == ProtocolVersion::V5) {
     message.expiry_s = setup.expiry_s;
     if (setup.user_properties) {
@@ -303,18 +309,18 @@ void Client::send_publish(const Outgoing& outgoing, bool dup, bool alias) {
   publish.qos = message.qos;
   publish.retain = message.retain;
   publish.packet_id = outgoing.packet_id;
-  const std::string name = name_of(message.topic_name);
+  const std::string name = name_of(message);
   publish.topic_name = name;
   publish.payload = as_bytes(message.payload);
   publish.properties = message.properties;
   publish.has_message_expiry = message.expiry_s != 0;
   publish.message_expiry_s = message.expiry_s;
   if (alias && version_ == ProtocolVersion::V5) {
-    if (const auto known = aliases_.find(message.topic_name); known != aliases_.end()) {
+    if (const auto known = aliases_.find(name); known != aliases_.end()) {
       publish.topic_alias = known->second;
       publish.topic_name = {};
     } else if (aliases_.size() < alias_max_) {
-      publish.topic_alias = aliases_[message.topic_name] = static_cast<uint16_t>(aliases_.size() + 1);
+      publish.topic_alias = aliases_[name] = static_cast<uint16_t>(aliases_.size() + 1);
     }
   }
   world_.model().sent(outgoing.message);

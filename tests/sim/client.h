@@ -56,6 +56,7 @@ struct PublishSetup {
   uint32_t expiry_s = 0;
   bool user_properties = false;
   bool alias = false;
+  uint32_t delay_s = 0;  // by `$delayed`
 };
 
 // Has a broker take "old/a" for "a", in topic names and filters.
@@ -138,6 +139,7 @@ class Client {
 
  private:
   std::string name_of(const std::string& topic) const;
+  std::string name_of(const Published& message) const;
   enum class State : uint8_t { Idle, Connecting, Connected };
   struct Outgoing {
     enum class State : uint8_t { AwaitPuback, AwaitPubrec, AwaitPubcomp };

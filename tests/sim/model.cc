@@ -45,7 +45,8 @@ std::string qos_text(Qos qos) { return std::to_string(static_cast<int>(qos)); }
 std::string to_string(const Published& message) {
   return "message " + std::to_string(message.id) + " (" + message.payload.substr(0, 8) + ") of " + message.publisher +
          " on " + message.topic_name + " at QoS " + qos_text(message.qos) + (message.retain ? ", retained" : "") +
-         (message.will ? ", a will" : "") + ", sent " + std::to_string(message.sent_count) + " times";
+         (message.will ? ", a will" : "") +
+         (message.delay_s ? ", delayed by " + std::to_string(message.delay_s) + " s" : "") + ", sent " + std::to_string(message.sent_count) + " times";
 }
 
 void Model::fail(const SessionRecord& session, const Published& message, const std::string& what) const {
@@ -121,7 +122,27 @@ SessionRecord& Model::connected(const std::string& client_id, ProtocolVersion ve
   known->connected = true;
   ++known->connections;
   known->newest_live.clear();
+  for (const AutoSubscription& one : world_.setup().policy.auto_subscriptions) subscribed_by_itself(*known, one);
   return *known;
+}
+
+// What the session has of this filter stays, and goes on as it was; what was perhaps ended is perhaps begun again.
+void Model::subscribed_by_itself(SessionRecord& session, const AutoSubscription& automatic) {
+  Subscribed added;
+  added.topic_filter = automatic.topic_filter.sample(session.client_id);
+  added.qos = automatic.options.qos;
+  added.no_local = automatic.options.no_local;
+  added.retain_as_published = automatic.options.retain_as_published;
+  added.retain_handling = automatic.options.retain_handling;
+  added.connection = session.connections;
+  added.asked = added.granted = tick();
+  added.sure = !may_refuse;
+  for (const Subscribed& one : session.subscriptions) {
+    if (one.topic_filter != added.topic_filter || !one.group.empty() || one.ended) continue;
+    if (one.granted && one.sure && !one.end_asked) return;
+    added.sure = false;
+  }
+  session.subscriptions.push_back(added);
 }
 
 void Model::disconnected(const std::string& client_id) {
@@ -217,6 +238,9 @@ void Model::received(SessionRecord& session, const codec::PublishView& publish) 
   if (message->topic_name != publish.topic_name) fail(session, *message, "got it on another topic");
   if (message->forbidden) fail(session, *message, "got a will that was taken back");
   if (!message->first_sent && !message->will) fail(session, *message, "got it before it was sent");
+  if (world_.now() - message->sent_at < int64_t{message->delay_s} * kSecond) {
+    fail(session, *message, "got it before its time");
+  }
   if (session.version == ProtocolVersion::V5) {
     if (forwarded_of(publish) != message->properties) fail(session, *message, "got other properties");
     if (publish.has_message_expiry != (message->expiry_s != 0) || publish.message_expiry_s > message->expiry_s) {
@@ -252,7 +276,7 @@ void Model::judge_from_store(SessionRecord& session, const Published& message, c
   const auto live = session.newest_live.find(message.topic_name);
   if (live != session.newest_live.end() && live->second > message.id && message.sent_count <= 1) {
     const Published& newer = messages_[live->second - 1];
-    if (newer.publisher == message.publisher && newer.retain && newer.sent_count <= 1) {
+    if (newer.publisher == message.publisher && newer.retain && newer.sent_count <= 1 && !message.delay_s) {
       fail(session, message, "got it from the retained store after " + to_string(newer) + " had come live");
     }
   }
@@ -316,11 +340,13 @@ void Model::judge_live(SessionRecord& session, const Published& message, const c
   }
 
   // In order? First copies only (MQTT5 4.6).
-  session.newest_live[message.topic_name] = std::max(session.newest_live[message.topic_name], message.id);
+  if (!message.delay_s) {
+    session.newest_live[message.topic_name] = std::max(session.newest_live[message.topic_name], message.id);
+  }
   if (repeat || copies.live > 1 || may_reorder || message.will) return;
   // Where what came of the first sending may have been dropped or have expired, the second is the first copy, and late.
   if (message.sent_count > 1 && (publish.qos == Qos::AtMostOnce || message.expiry_s || may_lose || may_refuse)) return;
-  uint32_t& newest = session.newest[{message.publisher, message.topic_name, message.qos, publish.qos}];
+  uint32_t& newest = session.newest[{message.publisher, message.topic_name, message.delay_s, message.qos, publish.qos}];
   if (newest > message.id) fail(session, message, "got it after " + to_string(messages_[newest - 1]));
   newest = message.id;
 }
@@ -330,12 +356,22 @@ void Model::judge_live(SessionRecord& session, const Published& message, const c
 bool Model::excused(const SessionRecord& session, const Published& message) const {
   const size_t size = message.payload.size() + message.topic_name.size() + message.properties.size() + 64;
   if (size > session.packet_size_least) return true;
-  return message.expiry_s && world_.now() - message.sent_at >= int64_t{message.expiry_s} * kSecond;
+  return is_expired(message);
+}
+
+bool Model::is_expired(const Published& message) const {
+  const int64_t life_s = int64_t{message.delay_s} + message.expiry_s;
+  return message.expiry_s && world_.now() - message.sent_at >= life_s * kSecond;
+}
+
+// Surely, and published for good: what was delayed may still be lost to the log when its time comes.
+bool Model::is_taken(const Published& message) const {
+  return message.acknowledged && !(message.delay_s && (may_lose || world_.log().may_fail()));
 }
 
 bool Model::must_have(const SessionRecord& session, const Published& message) const {
   if (message.qos == Qos::AtMostOnce || message.payload.empty()) return false;
-  if (message.will ? !message.owed || world_.log().may_fail() : !message.acknowledged) return false;
+  if (message.will ? !message.owed || world_.log().may_fail() : !is_taken(message)) return false;
   for (const Subscribed& one : session.subscriptions) {
     if (!one.group.empty() || one.qos == Qos::AtMostOnce || !matches(one, message)) continue;
     if (!one.sure || !one.granted || one.granted > message.first_sent || one.end_asked) continue;
@@ -390,7 +426,7 @@ void Model::judge_groups() {
     if (!group.steady || !exclusive) continue;
     for (const Published& message : messages_) {
       if (!topic_matches(name.second, message.topic_name) || message.qos == Qos::AtMostOnce) continue;
-      if (!message.acknowledged || message.first_sent < group.complete || message.will) continue;
+      if (!is_taken(message) || message.first_sent < group.complete || message.will) continue;
       uint32_t takers = 0, copies = 0, at_qos1 = 0;
       for (const SessionRecord* member : group.members) {
         const auto got = member->got.find(message.id);
@@ -419,8 +455,8 @@ std::vector<const Published*> Model::retained_candidates(const std::string& topi
   for (const Published& one : messages_) {
     if (!one.retain || one.topic_name != topic_name || (one.will ? one.forbidden : !one.sent_count)) continue;
     const bool surpassed = std::any_of(messages_.begin(), messages_.end(), [&](const Published& other) {
-      return other.retain && other.topic_name == topic_name && other.acknowledged && !one.will &&
-             other.publisher == one.publisher && other.first_sent > one.last_sent;
+      return other.retain && other.topic_name == topic_name && is_taken(other) && !one.will &&
+             other.publisher == one.publisher && other.first_sent > one.last_sent && other.delay_s == one.delay_s;
     });
     if (!surpassed) candidates.push_back(&one);
   }
@@ -442,12 +478,11 @@ void Model::judge_retained(const std::vector<std::pair<std::string, std::string>
     const std::string value = at == by_topic.end() ? "" : at->second;
     bool right = false;
     for (const Published* one : candidates) {
-      const bool gone = one->expiry_s && world_.now() - one->sent_at >= int64_t{one->expiry_s} * kSecond;
-      right |= one->payload == value || (value.empty() && (gone || !one->acknowledged));
+      right |= one->payload == value || (value.empty() && (is_expired(*one) || !is_taken(*one)));
     }
     // Nothing that was taken for sure: it may never have come.
     const bool may_be_none =
-        std::none_of(candidates.begin(), candidates.end(), [](const Published* one) { return one->acknowledged != 0; });
+        std::none_of(candidates.begin(), candidates.end(), [this](const Published* one) { return is_taken(*one); });
     right |= value.empty() && may_be_none;
     if (!right) {
       std::string text = "for " + topic + " '" + value.substr(0, 16) + "' is retained, and not one of:";
@@ -457,7 +492,7 @@ void Model::judge_retained(const std::vector<std::pair<std::string, std::string>
     // Whoever subscribed to it, on the connection that still stands, has had that message, one way or another.
     if (may_lose || candidates.size() != 1 || candidates.front()->payload.empty() || value.empty()) continue;
     const Published& last = *candidates.front();
-    if (last.qos == Qos::AtMostOnce || !last.acknowledged) continue;
+    if (last.qos == Qos::AtMostOnce || !is_taken(last)) continue;
     for (const SessionRecord& session : sessions_) {
       if (!session.present_at_end || !session.connected) continue;
       for (const Subscribed& one : session.subscriptions) {

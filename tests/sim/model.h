@@ -16,6 +16,7 @@
 
 #include "base/clock.h"
 #include "codec/codec.h"
+#include "session/auto_subscription.h"
 
 namespace mqttq::sim {
 
@@ -35,6 +36,7 @@ struct Published {
   bool retain = false;
   bool will = false;
   uint32_t expiry_s = 0;              // 0 = none
+  uint32_t delay_s = 0;               // published to $delayed; 0 = not
   std::vector<std::byte> properties;  // to be forwarded, as on the wire
   Moment first_sent = 0, last_sent = 0, acknowledged = 0;
   uint32_t sent_count = 0;
@@ -80,7 +82,7 @@ struct SessionRecord {
   ProtocolVersion version = ProtocolVersion::V5;
   std::vector<Subscribed> subscriptions;
   std::unordered_map<uint32_t, Copies> got;                                   // by message id
-  std::map<std::tuple<std::string, std::string, Qos, Qos>, uint32_t> newest;  // publisher, topic, QoS sent and granted
+  std::map<std::tuple<std::string, std::string, uint32_t, Qos, Qos>, uint32_t> newest;  // publisher, topic, delay, QoS sent and granted
   std::map<std::string, uint32_t> newest_live;                                // by topic: message id
   uint32_t packet_size_least = UINT32_MAX;                                    // Maximum Packet Size, the least so far
   uint32_t connections = 0;
@@ -126,11 +128,14 @@ class Model {
   Moment tick() noexcept { return ++moment_; }
   const Published* find(Bytes payload) const;
   [[noreturn]] void fail(const SessionRecord& session, const Published& message, const std::string& what) const;
+  void subscribed_by_itself(SessionRecord& session, const AutoSubscription& automatic);
   void judge_live(SessionRecord& session, const Published& message, const codec::PublishView& publish, Copies& copies);
   void judge_from_store(SessionRecord& session, const Published& message, const codec::PublishView& publish);
   // Subscriptions that stood untouched since before `message` was sent; false if there were others that may count.
   bool steady(const SessionRecord& session, const Published& message, std::vector<const Subscribed*>& matching) const;
   bool may_repeat(const Published& message) const;
+  bool is_taken(const Published& message) const;
+  bool is_expired(const Published& message) const;
   bool must_have(const SessionRecord& session, const Published& message) const;
   bool excused(const SessionRecord& session, const Published& message) const;
   void judge_groups();

@@ -15,6 +15,8 @@ constexpr const char* kFilters[] = {"a",     "a/b",   "a/+",  "+/b",   "a/#",   
                                     "a/+/c", "+/a/#", "r/#",  "r/+/x", "$SYS/#", "$SYS/broker/clients/+/+"};
 constexpr const char* kGroupFilters[] = {"$share/one/g/#", "$share/two/g/+", "$share/one/g/a"};
 constexpr const char* kGroupTopics[] = {"g/a", "g/b", "g"};
+constexpr uint32_t kDelays_s[] = {1, 2, 5};
+constexpr uint32_t kLongestDelay_s = 5;
 
 // What a client of this world is like.
 struct Role {
@@ -86,6 +88,13 @@ class Run {
     setup.policy.sys_interval_s = chance(500) ? 1 + below(10) : 0;
     setup.policy.client_events = chance(500);
     if (names_.below(3) == 0) rewrite_old_names(setup.policy);
+    delays_ = names_.below(2);
+    if (names_.below(4) == 0) {
+      setup.policy.auto_subscriptions.emplace_back(
+          kGlobalNamespace, "b/a",
+          codec::SubscriptionOptions{static_cast<Qos>(names_.below(3)), names_.below(2) != 0, names_.below(2) != 0,
+                                     static_cast<codec::RetainHandling>(names_.below(2) * 2)});
+    }
     lossy_ = chance(100);
     if (lossy_) {
       setup.limits.outbox_bytes_max = 200 + below(2000);
@@ -187,6 +196,7 @@ class Run {
     } else {
       setup.topic_name = kTopics[below(std::size(kTopics))];
     }
+    if (delays_ && names_.below(100) < 15) setup.delay_s = kDelays_s[names_.below(std::size(kDelays_s))];
     role.client->begin_publish(setup);
   }
 
@@ -213,6 +223,9 @@ class Run {
       }
     }
     world_.settle();
+    // What was delayed is due, and nobody's Keep Alive.
+    for (Role& role : roles_) role.client->begin_ping();
+    world_.settle().advance_s(kLongestDelay_s + 1).settle();
     for (Role& role : roles_) {
       Client& client = *role.client;
       world_.require(client.is_connected(), client.client_id() + " is not connected at the end");
@@ -220,7 +233,10 @@ class Run {
       world_.require(!client.has_requests(), client.client_id() + " has requests that were never answered");
       world_.model().session(client.client_id())->present_at_end = true;
     }
-    if (refusals_in_1000_ && world_.count(&Counters::dropped_no_memory)) world_.model().may_lose = true;
+    if (world_.count(&Counters::dropped_no_memory) || world_.count(&Counters::retained_refused)) {
+      world_.require(refusals_in_1000_, "there was memory");
+      world_.model().may_lose = true;
+    }
     world_.model().judge();
 
     Client& auditor = world_.client("auditor");
@@ -241,9 +257,10 @@ class Run {
   }
 
   Random choices_;
-  Random names_;  // choices about old names, apart from the others, so that a seed is the run that it was
+  Random names_;  // choices about what topics are called, apart from the others
   const uint32_t refusals_in_1000_;
   bool lossy_ = false;
+  bool delays_ = false;  // some messages are delayed
   World world_;
   std::vector<Role> roles_;
   uint32_t payloads_ = 0;

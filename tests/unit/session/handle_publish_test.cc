@@ -814,6 +814,24 @@ TEST_CASE("retained messages over their number are refused and routed all the sa
   CHECK(listener.said() == Lines{"PUBLISH a '1'", "PUBLISH b '2'", "PUBLISH b '3'", "PUBLISH a '4'"});
   three.accepted(connect_as("three"));
   CHECK(three.publish("b", "5", kQos1, 5, true).said() == Lines{"closed"});  // 3.1.1 has no way to say so
+  CHECK(broker.counter(&Counters::retained_set) == 2);
+  CHECK(broker.counter(&Counters::retained_refused) == 3);
+}
+
+TEST_CASE("a message that is not retained is counted where nobody is told", "[session]") {
+  for (const uint32_t shard_count : {1u, 3u}) {
+    TestSetup setup;
+    setup.shard_count = shard_count;
+    setup.limits.retained_messages_max = shard_count;  // one for each
+    TestBroker broker(setup);
+    TestClient client(broker);
+    client.accepted(connect_as("client"));
+    for (uint32_t i = 0; i < 20; ++i) client.publish("t/" + std::to_string(i), "x", kQos0, 0, true);
+    CHECK(client.ping().said() == Lines{"PINGRESP"});
+    const uint64_t kept = broker.counter(&Counters::retained_set);
+    CHECK(kept == shard_count);
+    CHECK(broker.counter(&Counters::retained_refused) == 20 - kept);
+  }
 }
 
 }  // namespace mqttq
