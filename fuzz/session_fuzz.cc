@@ -2,14 +2,17 @@
 //
 // An input is text: '0'..'9', 'a'..'z' are 0..35, and any other character is its code. The first chooses the broker: an
 // even number two shards with mailboxes of one mail, an odd one one shard; 2 and 3 with small windows, 4 and 5 with
-// small outboxes; and each six more are these with another strategy of shared groups. Then come instructions: a letter,
-// and a character for each operand. Spaces and unknown letters are passed over. `c` is a client, 0 to 3.
+// small outboxes; and each six more are these with another strategy of shared groups. After '=' stands one that
+// rewrites topics, which some clients call by other names, and subscribes everybody to "a/b" by itself. Then come
+// instructions: a letter, and a character for each operand. Spaces and unknown letters are passed over. `c` is a client,
+// 0 to 3.
 //
 //   C c v f e r p k w s connects: version 3.1, 3.1.1, 5; clean start; expiry 0, 30 s, 120 s, for ever; Receive Maximum;
 //                       Maximum Packet Size; Keep Alive; will (0 none, else QoS, retain, delay); accepting shard
 //   S c n (f o)* i      subscribes to 1 to 3 filters with options, or (9) to 20 from the one on; i: identifier
 //   U c n f*            unsubscribes
 //   P c t q z x         publishes: topic, QoS and retain, size, properties
+//   F c t q z x d       the same, delayed: 3 s, 12 s, 60 s
 //   D c n               repeats a publish that is not finished, with DUP
 //   J c n q             publishes under the identifier of one that is open: QoS 1 or 2, without and with DUP
 //   A c m               acknowledges by itself (1, as at first) or not (0)
@@ -47,12 +50,19 @@ constexpr const char* kFilters[] = {
     "a",     "a/b",          "a/+",          "a/#",          "#",     "+",        "+/b",  "b", "/+", "w/#", "$d/#",
     "a/b/c", "$share/s/g/+", "$share/s/g/x", "$share/t/g/#", "a/#/b", "$share/s", "+/+/c"};
 constexpr uint32_t kClients = 4;
+constexpr uint32_t kLongestDelay_s = 60;
 
 class Program {
  public:
   Program(const uint8_t* data, size_t size) : rest_(data, size) {}
 
   bool done() const { return rest_.empty(); }
+  // Passes over this character, if it is the next.
+  bool take(uint8_t wanted) {
+    if (rest_.empty() || rest_.front() != wanted) return false;
+    raw();
+    return true;
+  }
   uint8_t raw() {
     if (rest_.empty()) return 0;
     const uint8_t byte = rest_.front();
@@ -83,6 +93,7 @@ struct Setup {
   uint32_t shard_count, mailbox_capacity;
   Limits limits;
   Policy policy;
+  bool renames = false;
 };
 
 Setup read_setup(Program& program) {
@@ -91,10 +102,16 @@ Setup read_setup(Program& program) {
       MQTTQ_SHARED_STRATEGIES(MQTTQ_X)
 #undef MQTTQ_X
   };
+  const bool renames = program.take('=');
   const uint32_t choice = program.number(6 * std::size(kStrategies));
   const uint32_t kind = choice % 6;
   Setup setup{2 - kind % 2, kind % 2 ? 64u : 1u, {}, {}};
   setup.policy.shared.set_default(kStrategies[choice / 6]);
+  setup.renames = renames;
+  if (renames) {
+    setup.policy.rewrites.add(kGlobalNamespace, TopicRewrites::kPublish | TopicRewrites::kSubscribe, "old/#", "$1");
+    setup.policy.auto_subscriptions.emplace_back(kGlobalNamespace, "a/b", codec::SubscriptionOptions{Qos::AtLeastOnce});
+  }
   setup.limits.packet_size_max = 64 * 1024;
   setup.limits.connect_size_max = 256;
   setup.limits.receipt_timeout_s = 1'000'000;
@@ -115,10 +132,11 @@ class Run {
       : program_(program),
         setup_(read_setup(program)),
         broker_(setup_.shard_count, setup_.mailbox_capacity, setup_.limits, setup_.policy),
-        model_(broker_),
+        model_(broker_, setup_.policy),
         stranger_(broker_, model_) {
     for (uint32_t i = 0; i < kClients; ++i) {
-      clients_.push_back(std::make_unique<Client>(broker_, model_, "c" + std::to_string(i)));
+      const bool uses_old_names = setup_.renames && i % 2 == 0;
+      clients_.push_back(std::make_unique<Client>(broker_, model_, "c" + std::to_string(i), uses_old_names));
     }
   }
 
@@ -143,7 +161,8 @@ class Run {
       case 'C': return connect(client());
       case 'S': return subscribe(client());
       case 'U': return unsubscribe(client());
-      case 'P': return publish(client());
+      case 'P': return publish(client(), false);
+      case 'F': return publish(client(), true);
       case 'D': return with_number(&Client::repeat_publish);
       case 'J': {
         Client& one = client();
@@ -257,8 +276,9 @@ class Run {
     one.unsubscribe(texts);
   }
 
-  void publish(Client& one) {
+  void publish(Client& one, bool delayed) {
     static constexpr uint32_t kPaddings[] = {0, 40, 300, 3000};
+    static constexpr uint32_t kDelays_s[] = {3, 12, kLongestDelay_s};
     PublishSetup setup;
     setup.topic_name = program_.choice(kTopics);
     const uint32_t qos = program_.number(6);
@@ -271,6 +291,7 @@ class Run {
     setup.alias = properties & 1;
     setup.properties = properties & 2;
     if (properties & 4) setup.expiry_s = properties & 8 ? 100 : 6;
+    if (delayed) setup.delay_s = program_.choice(kDelays_s);
     one.publish(setup);
   }
 
@@ -287,9 +308,20 @@ class Run {
   void pass_time() {
     static constexpr int64_t kSteps_ms[] = {50, 1'000, 7'000, 16'000, 35'000, 100'000, 200'000};
     const int64_t step_ms = program_.choice(kSteps_ms);
-    if (hold_) return;
+    if (!hold_) advance_ms(step_ms);
+  }
+
+  void advance_ms(int64_t step_ms) {
     broker_.advance_ms(step_ms);
+    model_.on_time();
     for (const auto& one : clients_) one->on_time();
+  }
+
+  // What is delayed comes.
+  void wait_for_delayed() {
+    if (!model_.has_delayed()) return;
+    advance_ms((kLongestDelay_s + 2) * 1000);
+    settle();
   }
 
   // Until nobody has anything to say; then what has to be so is.
@@ -323,6 +355,7 @@ class Run {
     for (const auto& one : clients_) one->set_automatic(true);
     settle();
     model_.calm = true;
+    wait_for_delayed();
     for (const auto& one : clients_) {
       if (!one->was_here() || !one->idle() || !one->session_kept()) continue;
       ConnectSetup setup;
@@ -344,6 +377,7 @@ class Run {
     }
     stranger_.leave();
     settle();
+    wait_for_delayed();
     broker_.end_sessions(Stranger::kNamespace);
     settle();
     broker_.require_empty();

@@ -163,17 +163,19 @@ void Broker::end_sessions(NamespaceId namespace_id) {
 }
 
 void Broker::require_empty() {
-  uint64_t connections = 0, sessions = 0, groups = 0, filters = 0;
+  uint64_t connections = 0, sessions = 0, groups = 0, filters = 0, delayed = 0;
   for (const auto& core : cores_) {
     connections += core->connections().count();
     sessions += core->sessions().count();
     groups += core->groups().count();
+    delayed += core->delayed().count();
   }
   router_.for_each_filter([&](const Filter&) { ++filters; });
   require(connections == 0, "no connection is left at the end");
   require(sessions == 0, "no session is left at the end");
   require(groups == 0, "no shared group is left at the end");
   require(filters == 0, "no filter is left at the end");
+  require(delayed == 0, "no delayed message is left at the end");
   require(count(&Counters::connections_opened) == count(&Counters::connections_closed),
           "as many connections were closed as were opened");
   require(count(&Counters::sessions_opened) == count(&Counters::sessions_ended),

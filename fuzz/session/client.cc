@@ -73,6 +73,13 @@ std::string hex_of(Bytes bytes) {
 
 // --- sending
 
+// What it calls a topic or a filter.
+std::string Client::name_of(const std::string& topic) const {
+  const SharedFilter shared = parse_shared_filter(topic);
+  if (!uses_old_names_ || shared.topic_filter.starts_with('$')) return topic;
+  return topic.substr(0, topic.size() - shared.topic_filter.size()) + "old/" + std::string(shared.topic_filter);
+}
+
 template <class... Packet>
 void Client::send(const Packet&... packet) {
   codec::Writer counting;
@@ -166,6 +173,7 @@ void Client::connect(const ConnectSetup& wanted, uint32_t shard) {
   connect.maximum_packet_size = setup_.packet_size_max;
   connect.topic_alias_maximum = setup_.alias_max;
   Message will;
+  std::string will_topic;
   if (setup_.has_will) {
     will.publisher = client_id_;
     will.topic_name = "w/" + client_id_;
@@ -177,7 +185,8 @@ void Client::connect(const ConnectSetup& wanted, uint32_t shard) {
     will_ = added.id;
     model_.will_possible(will_);
     connect.has_will = true;
-    connect.will.topic_name = added.topic_name;
+    will_topic = name_of(added.topic_name);
+    connect.will.topic_name = will_topic;
     connect.will.payload = as_bytes(added.payload);
     connect.will.qos = added.qos;
     connect.will.retain = added.retain;
@@ -221,10 +230,11 @@ void Client::subscribe(std::vector<Wanted> entries, uint32_t identifier) {
     entry.identifier = v5 ? identifier : 0;
     if (entry.text.starts_with("$share/")) entry.options.no_local = false;  // [MQTT-3.8.3-4]
     if (!v5) entry.options = {entry.options.qos, false, false, codec::RetainHandling::Send};
+    const std::string name = name_of(entry.text);
     const size_t at = bytes.size();
-    bytes.resize(at + 2 + entry.text.size() + 1);
+    bytes.resize(at + 2 + name.size() + 1);
     codec::Writer writer(bytes.data() + at);
-    writer.prefixed(entry.text);
+    writer.prefixed(name);
     writer.u8(codec::encode_options(entry.options));
   }
   codec::SubscribeView subscribe;
@@ -241,9 +251,10 @@ void Client::unsubscribe(const std::vector<std::string>& texts) {
   Request request;
   std::vector<std::byte> bytes;
   for (const std::string& text : texts) {
+    const std::string name = name_of(text);
     const size_t at = bytes.size();
-    bytes.resize(at + 2 + text.size());
-    codec::Writer(bytes.data() + at).prefixed(text);
+    bytes.resize(at + 2 + name.size());
+    codec::Writer(bytes.data() + at).prefixed(name);
     request.texts.push_back(text);
     request.existed.push_back(model_.ending(*record_, text));
   }
@@ -278,6 +289,7 @@ void Client::publish(const PublishSetup& setup) {
   message.retain = setup.retain;
   message.refused = setup.topic_name.starts_with("$SYS");
   message.waits = link_->room != SIZE_MAX;
+  message.delay_s = message.refused ? 0 : setup.delay_s;
   Message& added = model_.add(std::move(message));
   if (v5 && setup.properties) added.properties = forwarded_properties(added.id);
   if (v5 && setup.expiry_s) {
@@ -300,17 +312,19 @@ void Client::send_publish(const Message& message, uint16_t packet_id, bool dup, 
   publish.qos = message.qos;
   publish.retain = message.retain;
   publish.packet_id = packet_id;
-  publish.topic_name = message.topic_name;
+  std::string name = name_of(message.topic_name);
+  if (message.delay_s) name = "$delayed/" + std::to_string(message.delay_s) + "/" + name;
+  publish.topic_name = name;
   publish.payload = as_bytes(message.payload);
   publish.properties = message.properties;
   publish.has_message_expiry = message.has_expiry;
   publish.message_expiry_s = message.expiry_s;
   if (alias) {
-    if (const auto known = aliases_out_.find(message.topic_name); known != aliases_out_.end()) {
+    if (const auto known = aliases_out_.find(name); known != aliases_out_.end()) {
       publish.topic_alias = known->second;
       publish.topic_name = {};
     } else if (aliases_out_.size() < alias_max_out_) {
-      publish.topic_alias = aliases_out_[message.topic_name] = static_cast<uint16_t>(aliases_out_.size() + 1);
+      publish.topic_alias = aliases_out_[name] = static_cast<uint16_t>(aliases_out_.size() + 1);
     }
   }
   send(publish, setup_.version);

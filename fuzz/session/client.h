@@ -43,12 +43,14 @@ struct PublishSetup {
   std::optional<uint32_t> expiry_s = {};
   bool properties = false;
   bool alias = false;
+  uint32_t delay_s = 0;  // by `$delayed`
 };
 
 class Client {
  public:
-  Client(Broker& broker, Model& model, std::string client_id)
-      : broker_(broker), model_(model), client_id_(std::move(client_id)) {}
+  // uses_old_names: it calls "old/a" what the broker is to take for "a".
+  Client(Broker& broker, Model& model, std::string client_id, bool uses_old_names)
+      : broker_(broker), model_(model), client_id_(std::move(client_id)), uses_old_names_(uses_old_names) {}
   Client(const Client&) = delete;
   Client& operator=(const Client&) = delete;
 
@@ -151,6 +153,7 @@ class Client {
   bool read_at_once() const;
   static bool awaits(const std::deque<Awaited>& queue, uint16_t packet_id);
   std::optional<bool> session_expected() const;
+  std::string name_of(const std::string& topic) const;
   void lose_connection();
   void end_will(bool comes);
   Incoming* find_incoming(uint16_t packet_id);
@@ -177,6 +180,7 @@ class Client {
   Broker& broker_;
   Model& model_;
   const std::string client_id_;
+  const bool uses_old_names_;
 
   // The connection.
   State state_ = State::Idle;

@@ -287,6 +287,7 @@ void Client::handle_ack(Bytes packet) {
   check(!is_error(ack->reason_code), "is refused a publish");
   if (ack->reason_code == ReasonCode::NoMatchingSubscribers) {
     check(message.sent_count > 1 || !model_.is_owed(message), "is told that nobody subscribes, and somebody does");
+    check(!message.delay_s, "is told that nobody subscribes to what is still to come");
   }
   model_.acknowledged(at->message);
   if (ack->type == PacketType::Puback) {

@@ -67,7 +67,7 @@ void Model::fail(const SessionRecord& session, const Message& message, const std
   fuzz::fail(session.client_id + " (session " + std::to_string(session.number) + ") " + what + ": message " +
              std::to_string(message.id) + " of " + message.publisher + " on " + message.topic_name + " at QoS " +
              text_of(message.qos) + (message.retain ? ", retained" : "") + (message.will ? ", a will" : "") +
-             ", sent " + std::to_string(message.sent_count) + " times");
+             (message.delay_s ? ", delayed" : "") + ", sent " + std::to_string(message.sent_count) + " times");
 }
 
 // A documented bound struck: then somebody may go without.
@@ -100,16 +100,61 @@ void Model::sent(uint32_t id) {
   one.prompt = calm && !one.waits;
   one.done = 0;
   ++moment_;
+  if (one.delay_s) return delay(one);
   open_.insert(id);
-  if (one.retain && !one.refused) {
-    Kept& kept = retained_[one.topic_name];
-    kept.sure = calm && !one.waits && one.sent_count == 0;
-    kept.message = one.payload.empty() ? 0 : id;
-  }
+  if (!one.refused) keep(one, calm && !one.waits && one.sent_count == 0);
   if (one.sent_count++) return;
   one.first_sent_at = broker_.now();
   one.first_sent = moment_;
   if (!one.refused) owe(one);
+}
+
+void Model::keep(const Message& message, bool sure) {
+  if (!message.retain) return;
+  retained_[message.topic_name] = {message.payload.empty() ? 0 : message.id,
+                                   sure && !unclear_topics_.contains(message.topic_name)};
+}
+
+// When it comes is known if it is read at once, and never sent again.
+void Model::delay(Message& one) {
+  has_delayed_ = true;
+  if (one.sent_count++ == 0) {
+    one.first_sent = moment_;
+    one.first_sent_at = broker_.now();
+    one.due = broker_.now() + int64_t{one.delay_s} * kSecond;
+    if (one.prompt) {
+      delayed_.push_back(one.id);
+      return;
+    }
+  } else {
+    std::erase(delayed_, one.id);
+    one.owed.clear();
+    one.groups.clear();
+  }
+  if (!one.retain) return;
+  unclear_topics_.insert(one.topic_name);
+  keep(one, false);
+}
+
+void Model::on_time() {
+  constexpr int64_t kLate = kSecond;  // more than what a timer may take
+  std::ranges::stable_sort(delayed_, {}, [this](uint32_t id) { return message(id).due; });
+  std::erase_if(delayed_, [this](uint32_t id) {
+    Message& one = message(id);
+    if (broker_.now() < one.due) return false;
+    one.first_sent = ++moment_;
+    if (broker_.now() < one.due + kLate) {  // it comes now, or a little later
+      if (one.retain) unclear_topics_.insert(one.topic_name);
+      keep(one, false);
+      return true;
+    }
+    one.first_sent_at = one.last_sent_at = one.due;
+    one.acknowledged = true;
+    open_.insert(id);
+    keep(one, calm);
+    owe(one);
+    return true;
+  });
 }
 
 void Model::owe(Message& one) {
@@ -158,6 +203,7 @@ bool Model::is_owed(const Message& message) const {
 }
 
 void Model::acknowledged(uint32_t id) {
+  if (message(id).delay_s) return;  // it is still to come
   message(id).done = ++moment_;
   message(id).acknowledged = true;
   open_.erase(id);
@@ -205,6 +251,20 @@ void Model::connected(SessionRecord& session, uint32_t packet_size_max) {
   session.connected = true;
   session.changing = 0;
   if (packet_size_max) session.packet_size_least = std::min(session.packet_size_least, packet_size_max);
+  for (const AutoSubscription& one : policy_.auto_subscriptions) subscribe_by_itself(session, one);
+}
+
+// What it has of this filter stays as it is.
+void Model::subscribe_by_itself(SessionRecord& session, const AutoSubscription& automatic) {
+  Wanted added;
+  added.text = added.topic_filter = automatic.topic_filter.sample(session.client_id);
+  added.options = automatic.options;
+  for (const Wanted& wanted : session.subscriptions) {
+    if (wanted.text == added.text && stands(wanted)) return;
+  }
+  ++session.touched;
+  added.asked = added.granted = ++moment_;
+  session.subscriptions.push_back(added);
 }
 
 void Model::disconnected(SessionRecord& session) {
@@ -318,6 +378,7 @@ void Model::received(SessionRecord& session, const codec::PublishView& publish, 
   if (message.forbidden) fail(session, message, "got a will that was taken back");
   if (message.refused) fail(session, message, "got what was refused");
   if (!message.sent_count) fail(session, message, "got it before it was sent");
+  if (message.delay_s && broker_.now() < message.due) fail(session, message, "got it before its time");
   if (publish.qos > message.qos) fail(session, message, "got it at QoS " + text_of(publish.qos));
   if (publish.retain && !message.retain) fail(session, message, "got it with RETAIN");
   if (session.version == ProtocolVersion::V5 && !message.sent_bare) {
@@ -448,8 +509,9 @@ void Model::judge_live(SessionRecord& session, const Message& message, const cod
   }
   // In order (MQTT5 4.6): first copies of what was sent once.
   if (copies.live > 1 || message.sent_count > 1 || message.will) return;
-  uint32_t& newest = session.newest[message.publisher + " " + std::to_string(message.publisher_session) + " " +
-                                    message.topic_name + " " + text_of(message.qos) + text_of(publish.qos)];
+  uint32_t& newest =
+      session.newest[message.publisher + " " + std::to_string(message.publisher_session) + " " + message.topic_name +
+                     " " + std::to_string(message.delay_s) + " " + text_of(message.qos) + text_of(publish.qos)];
   if (newest > message.id) fail(session, message, "got it after message " + std::to_string(newest));
   newest = message.id;
 }
@@ -509,7 +571,7 @@ void Model::rest() {
   ++moment_;
   std::erase_if(open_, [this](uint32_t id) {
     Message& one = message(id);
-    if (one.qos != Qos::AtMostOnce || one.waits) return false;
+    if ((one.qos != Qos::AtMostOnce && !one.delay_s) || one.waits) return false;
     one.done = moment_;
     return true;
   });

@@ -67,6 +67,8 @@ struct Message {
   bool waits = false;         // its publisher's connection may be held up: when it is read is not known
   bool refused = false;       // goes to nobody
   bool forbidden = false;     // a will that was taken back
+  uint32_t delay_s = 0;       // published to $delayed; 0 = not
+  Instant due{};              // at the earliest
   std::vector<Owed> owed;
   std::vector<GroupOwed> groups;
 };
@@ -96,7 +98,7 @@ struct SessionRecord {
 
 class Model {
  public:
-  explicit Model(Broker& broker) : broker_(broker) {}
+  Model(Broker& broker, const Policy& policy) : broker_(broker), policy_(policy) {}
 
   // --- publishers
   Message& add(Message message);
@@ -109,6 +111,8 @@ class Model {
   void not_taken(uint32_t id);      // of the times it was sent, one
   void will_possible(uint32_t id);  // from here on it may come
   void will_due(uint32_t id);       // it comes now
+  void on_time();                   // time has passed, and nothing has happened since
+  bool has_delayed() const noexcept { return has_delayed_; }
 
   // --- subscribers
   SessionRecord& begin_session(const std::string& client_id, ProtocolVersion version);
@@ -141,7 +145,10 @@ class Model {
     bool sure = true;
   };
   [[noreturn]] void fail(const SessionRecord& session, const Message& message, const std::string& what) const;
+  void delay(Message& message);
+  void keep(const Message& message, bool sure);
   void owe(Message& message);
+  void subscribe_by_itself(SessionRecord& session, const AutoSubscription& automatic);
   const Owed* is_exact(const SessionRecord& session, const Message& message) const;
   bool lossy() noexcept;
   bool excused(const SessionRecord& session, const Message& message) const;
@@ -152,13 +159,17 @@ class Model {
   bool judge_group(const Message& message, const GroupOwed& owed) const;
 
   Broker& broker_;
+  const Policy& policy_;
   Moment moment_ = 0;
+  bool has_delayed_ = false;
   std::deque<Message> messages_;
   std::set<uint32_t> open_;        // sent and not done
   std::set<uint32_t> unresolved_;  // that somebody must still get
   std::set<uint32_t> unresolved_groups_;
   std::vector<std::unique_ptr<SessionRecord>> sessions_;
   std::map<std::string, Kept> retained_;  // by topic
+  std::vector<uint32_t> delayed_;         // surely taken, once, and not due yet
+  std::set<std::string> unclear_topics_;  // where something is retained at a time that is not known
 };
 
 }  // namespace mqttq::fuzz

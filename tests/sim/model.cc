@@ -46,7 +46,8 @@ std::string to_string(const Published& message) {
   return "message " + std::to_string(message.id) + " (" + message.payload.substr(0, 8) + ") of " + message.publisher +
          " on " + message.topic_name + " at QoS " + qos_text(message.qos) + (message.retain ? ", retained" : "") +
          (message.will ? ", a will" : "") +
-         (message.delay_s ? ", delayed by " + std::to_string(message.delay_s) + " s" : "") + ", sent " + std::to_string(message.sent_count) + " times";
+         (message.delay_s ? ", delayed by " + std::to_string(message.delay_s) + " s" : "") + ", sent " +
+         std::to_string(message.sent_count) + " times";
 }
 
 void Model::fail(const SessionRecord& session, const Published& message, const std::string& what) const {

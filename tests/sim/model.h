@@ -81,10 +81,11 @@ struct SessionRecord {
   std::string client_id;
   ProtocolVersion version = ProtocolVersion::V5;
   std::vector<Subscribed> subscriptions;
-  std::unordered_map<uint32_t, Copies> got;                                   // by message id
-  std::map<std::tuple<std::string, std::string, uint32_t, Qos, Qos>, uint32_t> newest;  // publisher, topic, delay, QoS sent and granted
-  std::map<std::string, uint32_t> newest_live;                                // by topic: message id
-  uint32_t packet_size_least = UINT32_MAX;                                    // Maximum Packet Size, the least so far
+  std::unordered_map<uint32_t, Copies> got;  // by message id
+  // By publisher, topic, delay, QoS sent and granted.
+  std::map<std::tuple<std::string, std::string, uint32_t, Qos, Qos>, uint32_t> newest;
+  std::map<std::string, uint32_t> newest_live;  // by topic: message id
+  uint32_t packet_size_least = UINT32_MAX;      // Maximum Packet Size, the least so far
   uint32_t connections = 0;
   bool doubtful = false;  // its client once forgot it, and then the broker had it still
   bool connected = false;
