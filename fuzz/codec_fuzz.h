@@ -8,20 +8,14 @@
 #pragma once
 
 #include <algorithm>
-#include <cstdio>
-#include <cstdlib>
 #include <vector>
 
 #include "codec/codec.h"
+#include "require.h"
 
 namespace mqttq::codec::fuzz {
 
-// Ends the run: `what` has to hold for every input.
-inline void require(bool holds, const char* what) {
-  if (holds) return;
-  std::fprintf(stderr, "not so: %s\n", what);
-  std::abort();
-}
+using mqttq::fuzz::require;
 
 struct Input {
   ProtocolVersion version = ProtocolVersion::V5;

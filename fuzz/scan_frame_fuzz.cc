@@ -5,6 +5,7 @@ namespace {
 
 using namespace mqttq;
 using namespace mqttq::codec;
+using mqttq::fuzz::require;
 
 // Reads the Remaining Length with a multiplier, as the specification does it.
 Frame expected_frame(Bytes bytes) {
@@ -41,8 +42,8 @@ Frame expected_frame(Bytes bytes) {
 template <class Packet>
 void check_type(const Decoded<Packet>& packet, const Frame& frame, size_t size, PacketType first, PacketType last) {
   if (!packet.ok()) return;
-  fuzz::require(frame.kind == Frame::Kind::Complete && frame.size == size, "what decodes is one whole packet");
-  fuzz::require(frame.type >= first && frame.type <= last, "a decoder takes its own packets only");
+  require(frame.kind == Frame::Kind::Complete && frame.size == size, "what decodes is one whole packet");
+  require(frame.type >= first && frame.type <= last, "a decoder takes its own packets only");
 }
 
 }  // namespace
@@ -51,11 +52,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const Bytes bytes{reinterpret_cast<const std::byte*>(data), size};
   const Frame frame = scan_frame(bytes);
   const Frame expected = expected_frame(bytes);
-  fuzz::require(frame.kind == expected.kind, "the kind is as in section 1.5.5");
+  require(frame.kind == expected.kind, "the kind is as in section 1.5.5");
   if (frame.kind == Frame::Kind::Complete || frame.kind == Frame::Kind::Partial) {
-    fuzz::require(frame.type == expected.type && frame.flags == expected.flags, "the first byte is told as it is");
-    fuzz::require(frame.header_size == expected.header_size && frame.size == expected.size,
-                  "sizes are as in section 1.5.5");
+    require(frame.type == expected.type && frame.flags == expected.flags, "the first byte is told as it is");
+    require(frame.header_size == expected.header_size && frame.size == expected.size, "sizes are as in section 1.5.5");
   }
   for (const auto version : {ProtocolVersion::V31, ProtocolVersion::V311, ProtocolVersion::V5}) {
     using enum PacketType;
@@ -70,8 +70,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     check_type(decode_auth(bytes), frame, size, Auth, Auth);
   }
   if (check_ping(bytes) == ReasonCode::Success) {
-    fuzz::require(size == 2 && (frame.type == PacketType::Pingreq || frame.type == PacketType::Pingresp),
-                  "a ping is a ping");
+    require(size == 2 && (frame.type == PacketType::Pingreq || frame.type == PacketType::Pingresp), "a ping is a ping");
   }
   return 0;
 }

@@ -2,14 +2,13 @@
 // [MQTT-4.7.2-1] [MQTT-4.8.2-1] [MQTT-4.8.2-2].
 //
 // An input is text of the six characters that mean something, and a byte that parts it: a filter, then a name.
-#include <cstdio>
-#include <cstdlib>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "levels.h"
 #include "message/topic.h"
+#include "require.h"
 
 namespace {
 
@@ -41,9 +40,7 @@ bool expected_filter(const std::string& text) {
 }
 
 void require(bool holds, const char* what, const std::string& filter, const std::string& name) {
-  if (holds) return;
-  std::fprintf(stderr, "not so: %s; filter \"%s\", name \"%s\"\n", what, filter.c_str(), name.c_str());
-  std::abort();
+  if (!holds) mqttq::fuzz::fail(std::string(what) + "; filter \"" + filter + "\", name \"" + name + "\"");
 }
 
 void check_shared(const std::string& filter) {

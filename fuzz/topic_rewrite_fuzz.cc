@@ -1,14 +1,13 @@
 // TopicRewrites and TextTemplate, against topic_matches() and a filling in by hand.
 //
 // An input is two bytes that part a text of the characters that mean something: a rule's filter, its target, a topic.
-#include <cstdio>
-#include <cstdlib>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
 #include "levels.h"
 #include "message/topic.h"
+#include "require.h"
 #include "session/topic_rewrite.h"
 
 namespace {
@@ -18,9 +17,7 @@ using mqttq::fuzz::split;
 
 void require(bool holds, const char* what, const std::string& from, const std::string& to, const std::string& topic) {
   if (holds) return;
-  std::fprintf(stderr, "not so: %s; from \"%s\", to \"%s\", topic \"%s\"\n", what, from.c_str(), to.c_str(),
-               topic.c_str());
-  std::abort();
+  mqttq::fuzz::fail(std::string(what) + "; from \"" + from + "\", to \"" + to + "\", topic \"" + topic + "\"");
 }
 
 // What `from`, which matches, catches of `topic`; "\1" for no level at all.

@@ -1,10 +1,10 @@
 // is_valid_utf8 against code that decodes one character after the other [MQTT-1.5.4-1] [MQTT-1.5.4-2].
-#include <cstdio>
-#include <cstdlib>
-
 #include "message/topic.h"
+#include "require.h"
 
 namespace {
+
+using mqttq::fuzz::require;
 
 // The size in bytes of the character that `text` begins with, 0 if it begins with none that MQTT allows.
 size_t character_size(std::string_view text) {
@@ -33,12 +33,6 @@ bool expected(std::string_view text) {
     text.remove_prefix(size);
   }
   return true;
-}
-
-void require(bool holds, const char* what) {
-  if (holds) return;
-  std::fprintf(stderr, "not so: %s\n", what);
-  std::abort();
 }
 
 }  // namespace

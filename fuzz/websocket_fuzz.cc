@@ -4,11 +4,10 @@
 // cut. Odd: they are the script of a good one, which fragments, masks and pings as it likes, while the broker sends
 // into a wire of little room; what each side says comes out at the other as the same bytes.
 #include <algorithm>
-#include <cstdio>
-#include <cstdlib>
 #include <string>
 #include <vector>
 
+#include "require.h"
 #include "transport/websocket.h"
 #include "websocket_peer.h"
 
@@ -16,13 +15,8 @@ namespace {
 
 using mqttq::Bytes;
 using mqttq::WebSocket;
+using mqttq::fuzz::require;
 using namespace mqttq::ws;
-
-void require(bool holds, const char* what) {
-  if (holds) return;
-  std::fprintf(stderr, "not so: %s\n", what);
-  std::abort();
-}
 
 struct Wire final : mqttq::WebSocketWire {
   size_t send(std::span<const Bytes> pieces) noexcept override {

@@ -7,11 +7,6 @@
 
 namespace mqttq::fuzz {
 
-void fail(const std::string& what) {
-  std::fprintf(stderr, "not so: %s\n", what.c_str());
-  std::abort();
-}
-
 bool traced() noexcept {
   static const bool on = std::getenv("MQTTQ_FUZZ_TRACE") != nullptr;
   return on;

@@ -7,15 +7,11 @@
 #include <vector>
 
 #include "broker/committer.h"
+#include "require.h"
 #include "session/shard_core.h"
 
 namespace mqttq::fuzz {
 
-// Ends the run: `what` is not as it has to be.
-[[noreturn]] void fail(const std::string& what);
-inline void require(bool holds, const char* what) {
-  if (!holds) fail(what);
-}
 // With MQTTQ_FUZZ_TRACE in the environment, what happens is told on standard error.
 bool traced() noexcept;
 void trace(const std::string& line);

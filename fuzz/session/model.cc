@@ -270,6 +270,7 @@ void Model::subscribe_by_itself(SessionRecord& session, const AutoSubscription& 
 void Model::disconnected(SessionRecord& session) {
   ++moment_;
   session.connected = false;
+  session.was_blocked |= session.blocked;
   session.blocked = false;
   // Requests without an answer: what came of them is not known.
   for (Wanted& wanted : session.subscriptions) {
@@ -561,6 +562,7 @@ bool Model::judge_group(const Message& message, const GroupOwed& owed) const {
       if (came && got->second.answered) return true;
       waits |= came && !session->over;
       waits |= session->connected && session->blocked;
+      waits |= session->was_blocked && std::min(wanted.options.qos, message.qos) == Qos::ExactlyOnce;
     }
   }
   if (waits || !member.connected) return false;
@@ -575,6 +577,7 @@ void Model::rest() {
     one.done = moment_;
     return true;
   });
+  for (const auto& session : sessions_) session->was_blocked &= !session->connected || session->blocked;
   const bool may_lose = lossy();
   for (auto at = unresolved_.begin(); at != unresolved_.end();) {
     Message& one = message(*at);

@@ -85,10 +85,11 @@ struct SessionRecord {
   ProtocolVersion version = ProtocolVersion::V5;
   bool durable = false;
   bool connected = false;
-  bool over = false;      // nothing more is owed to it
-  bool blocked = false;   // its window, its link or its acknowledgements hold something back
-  uint32_t changing = 0;  // requests that change subscriptions and have no answer
-  uint32_t touched = 0;   // counts such requests
+  bool over = false;         // nothing more is owed to it
+  bool blocked = false;      // its window, its link or its acknowledgements hold something back
+  bool was_blocked = false;  // when its connection was lost: what was begun at QoS 2 may not have come [MQTT-4.8.2-4]
+  uint32_t changing = 0;     // requests that change subscriptions and have no answer
+  uint32_t touched = 0;      // counts such requests
   std::vector<Wanted> subscriptions;
   std::map<uint32_t, Copies> got;
   std::map<uint32_t, uint32_t> owed_retained;  // message id: copies from the retained store
