@@ -3,9 +3,10 @@
 // An input is text: '0'..'9', 'a'..'z' are 0..35, and any other character is its code. The first chooses the broker: an
 // even number two shards with mailboxes of one mail, an odd one one shard; 2 and 3 with small windows, 4 and 5 with
 // small outboxes; and each six more are these with another strategy of shared groups. After '=' stands one that
-// rewrites topics, which some clients call by other names, and subscribes everybody to "a/b" by itself. Then come
-// instructions: a letter, and a character for each operand. Spaces and unknown letters are passed over. `c` is a client,
-// 0 to 3.
+// rewrites topics, which some clients call by other names, and subscribes everybody to "a/b" by itself.
+//
+// Then come instructions: a letter, and a character for each operand. Spaces and unknown letters are passed over. `c` is
+// a client, 0 to 3.
 //
 //   C c v f e r p k w s connects: version 3.1, 3.1.1, 5; clean start; expiry 0, 30 s, 120 s, for ever; Receive Maximum;
 //                       Maximum Packet Size; Keep Alive; will (0 none, else QoS, retain, delay); accepting shard
