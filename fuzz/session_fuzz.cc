@@ -5,8 +5,8 @@
 // small outboxes; and each six more are these with another strategy of shared groups. After '=' stands one that
 // rewrites topics, which some clients call by other names, and subscribes everybody to "a/b" by itself.
 //
-// Then come instructions: a letter, and a character for each operand. Spaces and unknown letters are passed over. `c` is
-// a client, 0 to 3.
+// Then come instructions: a letter, and a character for each operand. Spaces and unknown letters count for nothing.
+// `c` is a client, 0 to 3.
 //
 //   C c v f e r p k w s connects: version 3.1, 3.1.1, 5; clean start; expiry 0, 30 s, 120 s, for ever; Receive Maximum;
 //                       Maximum Packet Size; Keep Alive; will (0 none, else QoS, retain, delay); accepting shard
