@@ -68,7 +68,10 @@ World::World(const Limits& limits) : limits_(limits) {
   core_ = std::make_unique<ShardCore>(world, 0, 1, now_);
 }
 
-World::~World() { core_->abandon(); }
+World::~World() {
+  core_->abandon();
+  MessagePool::set_current(outer_messages_);
+}
 
 Client& World::connect(std::string_view client_id, uint32_t session_expiry_s, std::string_view will_topic) {
   return clients_.emplace_back(*this, client_id, session_expiry_s, will_topic);

@@ -8,6 +8,7 @@
 
 #include "broker/committer.h"
 #include "codec/codec.h"
+#include "message/message_pool.h"
 #include "session/shard_core.h"
 
 namespace mqttq::bench {
@@ -75,6 +76,8 @@ class World {
     bool adopt(Link&, Connection&) noexcept override { return false; }
   };
 
+  MessagePool messages_;
+  MessagePool* const outer_messages_ = MessagePool::set_current(&messages_);
   Limits limits_;
   Policy policy_;
   Router router_{1, 0x5EED};

@@ -202,6 +202,7 @@ void Shard::begin_turn() noexcept {
   if (in_turn_) return;
   in_turn_ = true;
   now_ = clock_now();
+  outer_messages_ = MessagePool::set_current(&messages_);
   setup_.router->epoch().online(index_);
 }
 
@@ -227,6 +228,7 @@ void Shard::end_turn() noexcept {
   idle_until_ = now_ + core_.idle_ns(now_);
   in_turn_ = false;
   setup_.router->epoch().offline(index_);
+  MessagePool::set_current(outer_messages_);
 }
 
 // --- sockets

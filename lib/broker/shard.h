@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "broker/committer.h"
+#include "message/message_pool.h"
 #include "session/shard_core.h"
 #include "transport/tcp.h"
 
@@ -136,6 +137,8 @@ class Shard final : private TcpOwner, private Network {
   char address_[64];
   std::unique_ptr<std::byte[]> read_buffer_;
   Instant now_{};
+  MessagePool messages_;  // this thread's, in a turn
+  MessagePool* outer_messages_ = nullptr;
   ShardCore core_;
   bool in_turn_ = false;
   bool more_ = false;  // to do without an event

@@ -1,6 +1,6 @@
 #include "message/message.h"
 
-#include "base/alloc.h"
+#include "message/message_pool.h"
 
 namespace mqttq {
 
@@ -15,7 +15,8 @@ Message::Message(const MessageView& view) noexcept
       retain_(view.retain) {}
 
 MessageRef Message::create(const MessageView& view) noexcept {
-  void* block = allocate(sizeof(Message) + view.topic_name.size() + view.properties.size() + view.payload.size());
+  void* block =
+      MessagePool::take(sizeof(Message) + view.topic_name.size() + view.properties.size() + view.payload.size());
   if (!block) return {};
   auto* message = new (block) Message(view);
   auto* at = reinterpret_cast<std::byte*>(message + 1);
@@ -41,7 +42,10 @@ MessageView Message::view() const noexcept {
 }
 
 MessageRef::~MessageRef() {
-  if (message_ && message_->references_.fetch_sub(1, std::memory_order_acq_rel) == 1) destroy(message_);
+  if (!message_ || message_->references_.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+  const size_t size = sizeof(Message) + message_->content_size();
+  message_->~Message();
+  MessagePool::give_back(message_, size);
 }
 
 }  // namespace mqttq
