@@ -35,6 +35,7 @@ GUESTS = (
     ("ngtcp2/*", ("transport/quic*.cc",)),
     ("gnutls/*", ("transport/quic*.cc",)),
     ("lmdb.h", ("store/lmdb_store.cc",)),
+    ("sanitizer/*", ("message/message_pool.cc",)),
     ("simdjson.h", ("broker/config_json.cc",)),
     # For log and error text. Not in codec, router and message, which write none; and not in headers, whose every
     # includer would pay for it, but for the edge's own.
