@@ -22,6 +22,10 @@ max_inflight_messages 0
 set_tcp_nodelay true
 log_type none
 """
+# What mosquitto keeps without a limit, kept here too.
+MQTTQ_CONFIG = """\
+{"limits": {"inflight_max": 65535, "outbox_messages_max": 4294967295, "outbox_bytes_max": 268435456}}
+"""
 
 
 class BrokerError(Exception):
@@ -53,6 +57,11 @@ class Broker:
         if self.kind == "reference":
             return Running(self, self.command + ["0"], cores, folder, 0, "bench_reference ready")
         arguments = ["--listen", "tcp://127.0.0.1:0", "--allow-anonymous"]
+        if "--config" not in self.command:
+            config = os.path.join(folder, "mqttq.json")
+            with open(config, "w", encoding="ascii") as file:
+                file.write(MQTTQ_CONFIG)
+            arguments += ["--config", config]
         if "--shards" not in self.command:
             arguments += ["--shards", str(len(cores))]
         return Running(self, self.command + arguments, cores, folder, 0, "mqttq-server ready")

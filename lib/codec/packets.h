@@ -30,6 +30,7 @@ class Decoded {
   bool ok() const noexcept { return reason_ == ReasonCode::Success; }
   ReasonCode reason() const noexcept { return reason_; }
   const T& operator*() const noexcept { return packet_; }
+  T& operator*() noexcept { return packet_; }
   const T* operator->() const noexcept { return &packet_; }
 
  private:

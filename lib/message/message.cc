@@ -4,8 +4,9 @@
 
 namespace mqttq {
 
-Message::Message(const MessageView& view) noexcept
-    : namespace_id_(view.namespace_id),
+Message::Message(const MessageView& view, uint32_t references) noexcept
+    : references_(references),
+      namespace_id_(view.namespace_id),
       publisher_(view.publisher),
       expires_at_(view.expires_at),
       properties_size_(static_cast<uint32_t>(view.properties.size())),
@@ -14,11 +15,11 @@ Message::Message(const MessageView& view) noexcept
       qos_(view.qos),
       retain_(view.retain) {}
 
-MessageRef Message::create(const MessageView& view) noexcept {
+MessageRef Message::create(const MessageView& view, uint32_t references) noexcept {
   void* block =
       MessagePool::take(sizeof(Message) + view.topic_name.size() + view.properties.size() + view.payload.size());
   if (!block) return {};
-  auto* message = new (block) Message(view);
+  auto* message = new (block) Message(view, references);
   auto* at = reinterpret_cast<std::byte*>(message + 1);
   for (const Bytes part : {as_bytes(view.topic_name), view.properties, view.payload}) {
     if (part.empty()) continue;
@@ -35,17 +36,14 @@ MessageView Message::view() const noexcept {
   view.retain = retain_;
   view.publisher = publisher_;
   view.expires_at = expires_at_;
-  view.topic_name = topic_name();
-  view.properties = {bytes() + topic_size_, properties_size_};
-  view.payload = payload();
+  lend(view);
   return view;
 }
 
-MessageRef::~MessageRef() {
-  if (!message_ || message_->references_.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
-  const size_t size = sizeof(Message) + message_->content_size();
-  message_->~Message();
-  MessagePool::give_back(message_, size);
+void MessageRef::end(Message* message) noexcept {
+  const size_t size = sizeof(Message) + message->content_size();
+  message->~Message();
+  MessagePool::give_back(message, size);
 }
 
 }  // namespace mqttq

@@ -49,10 +49,17 @@ class Message {
   Message(const Message&) = delete;
   Message& operator=(const Message&) = delete;
 
-  // Copies everything in `view`. An empty reference when the allocator refuses.
-  static MessageRef create(const MessageView& view) noexcept;
+  // Copies everything in `view`. An empty reference when the allocator refuses. references: how many are counted at
+  // once, that one included.
+  static MessageRef create(const MessageView& view, uint32_t references = 1) noexcept;
 
   MessageView view() const noexcept;
+  // Only the text and bytes of a view of this message.
+  void lend(MessageView& view) const noexcept {
+    view.topic_name = topic_name();
+    view.properties = {bytes() + topic_size_, properties_size_};
+    view.payload = payload();
+  }
   std::string_view topic_name() const noexcept { return {reinterpret_cast<const char*>(bytes()), topic_size_}; }
   Bytes payload() const noexcept { return {bytes() + topic_size_ + properties_size_, payload_size_}; }
   Qos qos() const noexcept { return qos_; }
@@ -63,10 +70,10 @@ class Message {
 
  private:
   friend class MessageRef;
-  explicit Message(const MessageView& view) noexcept;
+  Message(const MessageView& view, uint32_t references) noexcept;
   const std::byte* bytes() const noexcept { return reinterpret_cast<const std::byte*>(this + 1); }
 
-  std::atomic<uint32_t> references_{1};
+  std::atomic<uint32_t> references_;
   const NamespaceId namespace_id_;
   const PublisherId publisher_;
   const Instant expires_at_;
@@ -93,12 +100,21 @@ class MessageRef {
     other.message_ = mine;
     return *this;
   }
-  ~MessageRef();
+  ~MessageRef() {
+    if (message_ && message_->references_.fetch_sub(1, std::memory_order_acq_rel) == 1) end(message_);
+  }
 
+  // One share more, which was counted already.
+  static MessageRef counted(const MessageRef& other) noexcept { return MessageRef(other.message_); }
   // One share more of a message that somebody else holds.
   static MessageRef share(Message& message) noexcept {
     message.references_.fetch_add(1, std::memory_order_relaxed);
     return MessageRef(&message);
+  }
+  // `count` shares at once, of which this reference was one.
+  void drop(uint32_t count) noexcept {
+    Message* message = detach();
+    if (message->references_.fetch_sub(count, std::memory_order_acq_rel) == count) end(message);
   }
   // Gives the share away uncounted: to be taken over by MessageRef(Message*) again.
   Message* detach() noexcept { return std::exchange(message_, nullptr); }
@@ -109,26 +125,49 @@ class MessageRef {
   const Message* get() const noexcept { return message_; }
 
  private:
+  static void end(Message* message) noexcept;
+
   Message* message_ = nullptr;
 };
 
 // A message on its way through one shard: a view, and the counted block once somebody asked for it.
 class MovingMessage {
  public:
+  MovingMessage() noexcept = default;
   explicit MovingMessage(const MessageView& view) noexcept : view_(view) {}
   explicit MovingMessage(const MessageRef& kept) noexcept : view_(kept->view()), kept_(kept) {}
+  ~MovingMessage() {
+    if (shares_) kept_.drop(shares_);
+  }
+  MovingMessage(const MovingMessage&) = delete;
+  MovingMessage& operator=(const MovingMessage&) = delete;
 
   const MessageView& view() const noexcept { return view_; }
+  // To be filled where it stands, before anybody keeps it: a copy just after would wait for each of its parts.
+  MessageView& fill() noexcept { return view_; }
   // The counted block, made on the first call; empty when the allocator refuses.
   const MessageRef& keep() noexcept {
-    if (!kept_ && (kept_ = Message::create(view_))) view_ = kept_->view();
+    if (!kept_ && (kept_ = Message::create(view_, kShares))) {
+      shares_ = kShares;
+      kept_->lend(view_);
+    }
     return kept_;
+  }
+  // A share of it for somebody who keeps it; empty when the allocator refuses.
+  MessageRef share() noexcept {
+    if (!keep() || shares_ <= 1) return kept_;
+    --shares_;
+    return MessageRef::counted(kept_);
   }
   bool kept() const noexcept { return static_cast<bool>(kept_); }
 
  private:
+  // Counted in advance where the block is made, so that to hand one out touches no counter that others may touch.
+  static constexpr uint32_t kShares = 1u << 20;
+
   MessageView view_;
   MessageRef kept_;
+  uint32_t shares_ = 0;  // left of those; 0: kept_ is a share as any other
 };
 
 }  // namespace mqttq

@@ -63,7 +63,7 @@ Status DelayedMessages::add(MovingMessage& message, std::string_view client_id, 
     totals_.bytes.fetch_sub(size, std::memory_order_relaxed);
     return Status::NoMemory;
   }
-  one->message = message.keep();
+  one->message = message.share();
   one->due = due;
   one->serial = next_serial_++;
   static_cast<void>(heap_.push_back(one));  // there is room

@@ -18,14 +18,14 @@ Reason why_no_topic_name(std::string_view text) noexcept {
 }  // namespace
 
 Connection::Handled Connection::handle_publish(Bytes packet, Instant now) noexcept {
-  const auto decoded = codec::decode_publish(packet, version_);
+  auto decoded = codec::decode_publish(packet, version_);
   if (!decoded.ok()) {
     protocol_error(decoded.reason(), now);
     return Handled::Yes;
   }
   // What was left behind by an earlier connection of this client goes first [MQTT-4.6.0-5].
   if (shard_.publishes_from_inside(session_->publisher_id())) return stall(Stall::MailboxFull, now);
-  codec::PublishView publish = *decoded;
+  codec::PublishView& publish = *decoded;
   Reason reason = resolve_alias(publish);  // of a repeat too: it counts for what follows
   if (reason.ok() && repeated(publish)) return Handled::Yes;
   if (reason.ok()) reason = judge_publish(publish, now);
@@ -86,7 +86,8 @@ Connection::Handled Connection::handle_publish(Bytes packet, Instant now) noexce
     }
   }
 
-  MessageView view;
+  MovingMessage message;
+  MessageView& view = message.fill();
   view.namespace_id = namespace_id_;
   view.qos = publish.qos;
   view.retain = publish.retain;
@@ -111,7 +112,6 @@ Connection::Handled Connection::handle_publish(Bytes packet, Instant now) noexce
       return Handled::Yes;
     }
   }
-  MovingMessage message(view);
   shard_.counters().messages_received.add();
   shard_.counters().message_bytes_received.add(publish.payload.size());
   if (delay_ns) {
@@ -127,7 +127,7 @@ Connection::Handled Connection::handle_publish(Bytes packet, Instant now) noexce
   if (!handed_over) {
     hold(message, operation, now);
   } else if (publish.qos != Qos::AtMostOnce) {
-    acknowledge(publish.qos, publish.packet_id, {operation.outcome(), operation.detail}, operation.takers, now);
+    acknowledge(publish.qos, publish.packet_id, operation.outcome(), operation.takers, now);
   }
   return Handled::Yes;
 }
@@ -160,7 +160,7 @@ void Connection::hold(MovingMessage& message, const PublishOperation& operation,
     close(ReasonCode::ServerBusy, now);
     return;
   }
-  slow->held = message.keep();  // it was kept for the mail that did not fit
+  slow->held = message.share();  // it was kept for the mail that did not fit
   slow->operation = operation;
   stall(Stall::MailboxFull, now);
 }

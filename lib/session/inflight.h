@@ -22,7 +22,9 @@ class Identifiers {
     }
     return *this;
   }
-  ~Identifiers() { release(many_); }
+  ~Identifiers() {
+    if (many_) release(many_);
+  }
 
   // False when the allocator refuses; it is then empty.
   [[nodiscard]] bool set(std::span<const uint32_t> identifiers) noexcept {

@@ -37,12 +37,13 @@ class PacketIdMap {
       if (slot.packet_id == 0) return nullptr;
     }
   }
-  // The identifier must not be there. nullptr when the allocator refuses; `value` is then untouched.
-  V* insert(uint16_t packet_id, V&& value) noexcept {
+  // The identifier must not be there; its value is V's of `args`. nullptr when the allocator refuses.
+  template <class... Args>
+  V* insert(uint16_t packet_id, Args&&... args) noexcept {
     MQTTQ_ASSERT(packet_id != 0 && !find(packet_id));
     if (count_ * 2 >= capacity() && !grow()) return nullptr;
     ++count_;
-    return &place(packet_id, std::move(value));
+    return &place(packet_id, std::forward<Args>(args)...);
   }
   bool remove(uint16_t packet_id) noexcept {
     if (!count_) return false;
@@ -85,7 +86,8 @@ class PacketIdMap {
  private:
   uint32_t home(uint16_t packet_id) const noexcept { return packet_id & mask_; }
   uint32_t capacity() const noexcept { return slots_ ? mask_ + 1 : 0; }
-  V& place(uint16_t packet_id, V&& value) noexcept {
+  template <class... Args>
+  V& place(uint16_t packet_id, Args&&... args) noexcept {
     uint32_t i = home(packet_id);
     if (slots_[i].packet_id) {
       ++displaced_;
@@ -93,7 +95,7 @@ class PacketIdMap {
       while (slots_[i].packet_id);
     }
     slots_[i].packet_id = packet_id;
-    return *new (&slots_[i].value) V(std::move(value));
+    return *new (&slots_[i].value) V(std::forward<Args>(args)...);
   }
   bool grow() noexcept {
     const uint32_t grown = slots_ ? capacity() * 2 : 4;

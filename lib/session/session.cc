@@ -339,13 +339,6 @@ WaitingMessage Session::take_waiting() noexcept {
   return taken;
 }
 
-uint16_t Session::next_packet_id() noexcept {
-  do {
-    if (++last_packet_id_ == 0) last_packet_id_ = 1;
-  } while (out_->inflight.find(last_packet_id_));
-  return last_packet_id_;
-}
-
 // Only with room in the window and the outbox.
 Session::Sent Session::send(MovingMessage& message, Qos qos, bool retain, Identifiers&& identifiers, Instant now,
                             SlabHandle membership) noexcept {
@@ -362,23 +355,21 @@ Session::Sent Session::send(MovingMessage& message, Qos qos, bool retain, Identi
     shard_.dropped(&Counters::dropped_no_memory, this, message.view());
     return Sent::Dropped;
   }
-  InflightEntry entry;
-  entry.message = message.keep();
-  entry.membership = membership;
-  entry.order = out_->next_order;
-  entry.state = qos == Qos::AtLeastOnce ? InflightEntry::State::AwaitPuback : InflightEntry::State::AwaitPubrec;
-  entry.qos = qos;
-  entry.retain = retain;
-  entry.identifiers = std::move(identifiers);
-  const uint16_t packet_id = next_packet_id();
-  InflightEntry* added = entry.message ? enter_inflight(packet_id, std::move(entry)) : nullptr;
-  if (!added) {
+  uint16_t packet_id = 0;
+  InflightEntry* entry = message.keep() ? enter_inflight(packet_id) : nullptr;
+  if (!entry) {
     shard_.dropped(&Counters::dropped_no_memory, this, message.view());
     return Sent::Dropped;
   }
-  ++out_->next_order;
+  entry->message = message.share();
+  entry->identifiers = std::move(identifiers);
+  entry->membership = membership;
+  entry->order = out_->next_order++;
+  entry->state = qos == Qos::AtLeastOnce ? InflightEntry::State::AwaitPuback : InflightEntry::State::AwaitPubrec;
+  entry->qos = qos;
+  entry->retain = retain;
   fields.packet_id = packet_id;
-  fields.subscription_identifiers = added->identifiers.span();
+  fields.subscription_identifiers = entry->identifiers.span();
   if (connection_->send_publish(message, fields, now)) return Sent::Yes;
   if (!connection_->closing()) leave_inflight(packet_id);  // too large for this client: as if it were delivered
   return Sent::Dropped;
@@ -395,6 +386,7 @@ void Session::resend(Instant) noexcept {
 }
 
 void Session::pump(Instant now) noexcept {
+  if (nothing_to_pump()) return;
   if (!connection_ || connection_->closing()) return;
   const bool had_flows = flow_count() != 0;
   if (!out_ || (pump_unsent(now) && pump_waiting(now))) pump_journals(now);
@@ -530,8 +522,12 @@ void Session::finish(uint16_t packet_id, InflightEntry& entry) noexcept {
   leave_inflight(packet_id);
 }
 
-InflightEntry* Session::enter_inflight(uint16_t packet_id, InflightEntry&& entry) noexcept {
-  InflightEntry* added = out_->inflight.insert(packet_id, std::move(entry));
+InflightEntry* Session::enter_inflight(uint16_t& packet_id) noexcept {
+  do {
+    if (++last_packet_id_ == 0) last_packet_id_ = 1;
+  } while (out_->inflight.find(last_packet_id_));
+  packet_id = last_packet_id_;
+  InflightEntry* added = out_->inflight.insert(packet_id);
   if (added) shard_.note_inflight(1);
   return added;
 }

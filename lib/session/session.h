@@ -87,7 +87,10 @@ struct Outgoing {
   RetainedFlow* next_flow = nullptr;           // the first that has not been asked for
   Array<const Message*> live_retained;         // some of waiting: what is also retained, and so comes once
 
-  bool empty() const noexcept { return inflight.empty() && waiting.empty() && unsent.empty() && flow_count == 0; }
+  bool nothing_waits() const noexcept {
+    return waiting.empty() && unsent_count == 0 && unsent.empty() && flow_count == 0;
+  }
+  bool empty() const noexcept { return inflight.empty() && nothing_waits(); }
 };
 
 // What came from one client at QoS 1 and 2, and is not finished. Made with the first of it.
@@ -141,6 +144,10 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   Handed take_shared(GroupMembership& membership, MovingMessage& message, Instant now) noexcept;
   // Sends what waits, as far as the window and the outbox have room.
   void pump(Instant now) noexcept;
+  // Nothing waits for anything.
+  bool nothing_to_pump() const noexcept {
+    return !reads_ && !some_group_found_full_ && (!out_ || out_->nothing_waits());
+  }
   // The journal of a reader has gone on.
   void on_journal(JournalReader& reader) noexcept;
 
@@ -272,7 +279,8 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   void give_back_shared(const GroupMembership* membership, Instant now) noexcept;
   void finish(uint16_t packet_id, InflightEntry& entry) noexcept;
   InflightEntry* find_inflight(uint16_t packet_id) noexcept { return out_ ? out_->inflight.find(packet_id) : nullptr; }
-  InflightEntry* enter_inflight(uint16_t packet_id, InflightEntry&& entry) noexcept;
+  // A fresh entry under the next identifier, which is set; nullptr when the allocator refuses.
+  InflightEntry* enter_inflight(uint16_t& packet_id) noexcept;
   void leave_inflight(uint16_t packet_id) noexcept;
   // The identifiers of those entries for which wanted(InflightEntry&) holds, oldest first. False without memory.
   template <class Wanted>
@@ -281,7 +289,6 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   enum class Sent : uint8_t { Yes, Dropped };
   Sent send(MovingMessage& message, Qos qos, bool retain, Identifiers&& identifiers, Instant now,
             SlabHandle membership = {}) noexcept;
-  uint16_t next_packet_id() noexcept;
   void keep_waiting(const Delivery& delivery) noexcept;
   WaitingMessage take_waiting() noexcept;
   void arm_timer(Instant now) noexcept;

@@ -64,7 +64,7 @@ void Session::on_handed_over(const PublishOperation& operation, Instant now) noe
   if (!open) return;
   open->handing_over = false;
   open->takers_open = static_cast<int16_t>(open->takers_open + operation.takers);
-  if (!is_error(open->reason.code)) open->reason = {operation.outcome(), operation.detail};
+  if (!is_error(open->reason.code)) open->reason = operation.outcome();
   answer_publishes(now);
 }
 

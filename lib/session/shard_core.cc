@@ -325,8 +325,7 @@ bool ShardCore::publish_delayed(const MessageRef& message, Instant now) noexcept
 void ShardCore::continue_publish(MessageRef message, const PublishOperation& operation, Instant now) noexcept {
   if (message && enter_inside({std::move(message), operation, nullptr})) return;
   PublishOperation refused = operation;
-  refused.reason = ReasonCode::QuotaExceeded;
-  refused.detail = Detail::NoMemory;
+  refused.reason = {ReasonCode::QuotaExceeded, Detail::NoMemory};
   if (!operation.origin.wanted()) {
     counters_.messages_dropped.add();
     counters_.dropped_no_memory.add();
@@ -374,7 +373,7 @@ void ShardCore::run_inside_publishes(Instant now) noexcept {
     const InsidePublish done = inside_.pop_front();
     inside_of_clients_ -= done.message->view().publisher != 0;
     if (done.finished) done.finished->fetch_sub(1, std::memory_order_relaxed);
-    if (done.of_broker) sys_.on_handed_over(*done.message, is_error(done.operation.reason));
+    if (done.of_broker) sys_.on_handed_over(*done.message, is_error(done.operation.reason.code));
     if (Session* session = sessions_.find(done.operation.origin.session)) session->on_handed_over(done.operation, now);
   }
   if (inside_.empty()) inside_.reset();
@@ -390,8 +389,7 @@ bool ShardCore::publish(MovingMessage& message, const RouteRef& found, PublishOp
     if (!operation.origin.wanted()) dropped(&Counters::dropped_no_memory, nullptr, view);
     operation.retain_open = operation.propose_open = false;
     operation.shards_open = 0;
-    operation.reason = ReasonCode::QuotaExceeded;
-    operation.detail = Detail::NoMemory;
+    operation.reason = {ReasonCode::QuotaExceeded, Detail::NoMemory};
     return true;
   };
   if (!operation.started) {
@@ -402,13 +400,11 @@ bool ShardCore::publish(MovingMessage& message, const RouteRef& found, PublishOp
     if (!message.keep()) return refuse();
     const uint32_t home = retained_home_of(view.namespace_id, view.topic_name);
     if (home == index_) {
-      const Reason stored = store_retained(message.keep());
-      operation.reason = stored.code;
-      operation.detail = stored.detail;
+      operation.reason = store_retained(message.keep());
     } else {
       Mail mail;
       mail.kind = Mail::Kind::RetainSet;
-      mail.message = message.keep();
+      mail.message = message.share();
       mail.origin = operation.origin;
       if (!postman_.post(home, std::move(mail))) return false;
       if (operation.origin.wanted()) ++operation.takers;
@@ -430,7 +426,7 @@ bool ShardCore::publish(MovingMessage& message, const RouteRef& found, PublishOp
   if (operation.propose_open) {
     Mail mail;
     mail.kind = Mail::Kind::Propose;
-    mail.message = message.keep();
+    mail.message = message.share();
     mail.route = *route;
     mail.origin = operation.origin;
     if (!postman_.post(world_.office.committer(), std::move(mail))) return false;
@@ -443,10 +439,10 @@ bool ShardCore::publish(MovingMessage& message, const RouteRef& found, PublishOp
     const bool asked = operation.origin.wanted() && ((*route)->answering_shards() & here);
     uint32_t taken = 0;
     if (!deliver_here(message, **route, asked ? operation.origin : PublishOrigin(), now, taken)) {
-      operation.reason = ReasonCode::QuotaExceeded;
-      operation.detail = Detail::NoMemory;
+      operation.reason = {ReasonCode::QuotaExceeded, Detail::NoMemory};
     } else if (asked) {
       ++operation.takers;
+      taken = std::max(taken, 1u);
     }
     operation.delivered += taken;
     operation.shards_open &= ~here;
@@ -456,7 +452,7 @@ bool ShardCore::publish(MovingMessage& message, const RouteRef& found, PublishOp
     if (!(operation.shards_open & bit)) continue;
     Mail mail;
     mail.kind = Mail::Kind::Deliver;
-    mail.message = message.keep();
+    mail.message = message.share();
     mail.route = *route;
     const bool asked = operation.origin.wanted() && ((*route)->answering_shards() & bit);
     if (asked) mail.origin = operation.origin;

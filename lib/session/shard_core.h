@@ -71,22 +71,20 @@ struct ShardWorld {
 
 // A publish on its way to its takers. What could not be handed over yet is left in it: publish() again.
 struct PublishOperation {
-  PublishOrigin origin;  // not wanted(): nobody waits for an answer
+  PublishOrigin origin;      // not wanted(): nobody waits for an answer
+  uint64_t shards_open = 0;  // still to be told, once it is routed
+  uint32_t delivered = 0;    // to how many; to a journal as to one
   bool started = false;
   bool routed = false;
   bool retain_open = false;   // still to be handed to the retained store
   bool propose_open = false;  // still to be handed to the committer
-  uint64_t shards_open = 0;   // still to be told, once it is routed
   uint8_t takers = 0;         // that will answer later
-  uint32_t delivered = 0;
   bool retained = false;
-  ReasonCode reason = ReasonCode::Success;
-  Detail detail = Detail::None;
+  Reason reason;
 
   // For the publisher, once it is handed over.
-  ReasonCode outcome() const noexcept {
-    const bool nobody = delivered == 0 && takers == 0 && !retained;
-    return reason == ReasonCode::Success && nobody ? ReasonCode::NoMatchingSubscribers : reason;
+  Reason outcome() const noexcept {
+    return reason.ok() && delivered == 0 && !retained ? Reason(ReasonCode::NoMatchingSubscribers) : reason;
   }
 };
 

@@ -84,7 +84,7 @@ Handed ShardCore::hand_to_member(uint32_t shard, SlabHandle to, SlabHandle group
   mail.kind = Mail::Kind::GroupDeliver;
   mail.session = to;
   mail.number = uint64_t{group.index} << 32 | group.generation;
-  mail.message = message.keep();
+  mail.message = message.share();
   if (!mail.message || !postman_.post_surely(shard, std::move(mail))) {
     dropped(&Counters::dropped_no_memory, nullptr, message.view());
     return Handed::Finished;
