@@ -36,7 +36,9 @@ MessageView Message::view() const noexcept {
   view.retain = retain_;
   view.publisher = publisher_;
   view.expires_at = expires_at_;
-  lend(view);
+  view.topic_name = topic_name();
+  view.properties = {bytes() + topic_size_, properties_size_};
+  view.payload = payload();
   return view;
 }
 

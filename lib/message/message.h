@@ -54,12 +54,6 @@ class Message {
   static MessageRef create(const MessageView& view, uint32_t references = 1) noexcept;
 
   MessageView view() const noexcept;
-  // Only the text and bytes of a view of this message.
-  void lend(MessageView& view) const noexcept {
-    view.topic_name = topic_name();
-    view.properties = {bytes() + topic_size_, properties_size_};
-    view.payload = payload();
-  }
   std::string_view topic_name() const noexcept { return {reinterpret_cast<const char*>(bytes()), topic_size_}; }
   Bytes payload() const noexcept { return {bytes() + topic_size_ + properties_size_, payload_size_}; }
   Qos qos() const noexcept { return qos_; }
@@ -133,7 +127,6 @@ class MessageRef {
 // A message on its way through one shard: a view, and the counted block once somebody asked for it.
 class MovingMessage {
  public:
-  MovingMessage() noexcept = default;
   explicit MovingMessage(const MessageView& view) noexcept : view_(view) {}
   explicit MovingMessage(const MessageRef& kept) noexcept : view_(kept->view()), kept_(kept) {}
   ~MovingMessage() {
@@ -142,15 +135,11 @@ class MovingMessage {
   MovingMessage(const MovingMessage&) = delete;
   MovingMessage& operator=(const MovingMessage&) = delete;
 
+  // Of the text and bytes that it was made of, whether or not it is kept.
   const MessageView& view() const noexcept { return view_; }
-  // To be filled where it stands, before anybody keeps it: a copy just after would wait for each of its parts.
-  MessageView& fill() noexcept { return view_; }
   // The counted block, made on the first call; empty when the allocator refuses.
   const MessageRef& keep() noexcept {
-    if (!kept_ && (kept_ = Message::create(view_, kShares))) {
-      shares_ = kShares;
-      kept_->lend(view_);
-    }
+    if (!kept_ && (kept_ = Message::create(view_, kShares))) shares_ = kShares;
     return kept_;
   }
   // A share of it for somebody who keeps it; empty when the allocator refuses.

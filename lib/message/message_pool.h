@@ -9,8 +9,8 @@ namespace mqttq {
 // Touched by one thread at a time. A block that another thread ends goes to that thread's pool, or to the heap.
 class MessagePool {
  public:
-  static constexpr size_t kSizeMax = 504;         // bytes; larger blocks are not kept
-  static constexpr size_t kKeptMax = 256 * 1024;  // bytes, of all sizes together
+  static constexpr size_t kSizeMax = 504;          // bytes; larger blocks are not kept
+  static constexpr size_t kKeptMax = 1024 * 1024;  // bytes, of all sizes together
 
   MessagePool() noexcept = default;
   ~MessagePool();

@@ -363,7 +363,7 @@ bool Connection::send_publish(MovingMessage& message, const codec::PublishView& 
   if (!out) return false;
   std::byte* end = encoder.write_head(out);
   if (by_reference) {
-    if (!output_->write_reference(message.view().payload, message.share())) {
+    if (!output_->write_reference(message.keep()->payload(), message.share())) {
       state_ = State::Closing;
       shard_.mark_closing(*this);
       return false;

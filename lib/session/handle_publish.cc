@@ -86,21 +86,23 @@ Connection::Handled Connection::handle_publish(Bytes packet, Instant now) noexce
     }
   }
 
-  MovingMessage message;
-  MessageView& view = message.fill();
-  view.namespace_id = namespace_id_;
-  view.qos = publish.qos;
-  view.retain = publish.retain;
-  view.publisher = session_->publisher_id();
-  view.topic_name = publish.topic_name;
-  view.payload = publish.payload;
+  Instant expires_at{INT64_MAX};
   if (publish.has_message_expiry) {  // of a delayed one from when it is published, as a will's (MQTT5 3.1.3.2.4)
-    view.expires_at = now + delay_ns + int64_t{publish.message_expiry_s} * kSecond;
+    expires_at = now + delay_ns + int64_t{publish.message_expiry_s} * kSecond;
   }
-  if (!publish.properties.empty() && !forwardable_properties(publish, view.properties)) {
+  Bytes properties;
+  if (!publish.properties.empty() && !forwardable_properties(publish, properties)) {
     close(ReasonCode::ServerBusy, now);
     return Handled::Yes;
   }
+  MovingMessage message(MessageView{.namespace_id = namespace_id_,
+                                    .qos = publish.qos,
+                                    .retain = publish.retain,
+                                    .publisher = session_->publisher_id(),
+                                    .expires_at = expires_at,
+                                    .topic_name = publish.topic_name,
+                                    .properties = properties,
+                                    .payload = publish.payload});
 
   PublishOperation operation;
   if (publish.qos != Qos::AtMostOnce) {

@@ -66,7 +66,7 @@ TEST_CASE("every size holds what is written to it, with a pool and without", "[m
 TEST_CASE("a pool keeps no more than its bound, and nothing that is large", "[message]") {
   Current current;
   std::vector<MessageRef> messages;
-  for (int i = 0; i < 5000; ++i) messages.push_back(make(300));
+  for (int i = 0; i < 10'000; ++i) messages.push_back(make(300));
   messages.clear();
   CHECK(current.pool.kept_bytes() >= MessagePool::kKeptMax);
   CHECK(current.pool.kept_bytes() < MessagePool::kKeptMax + MessagePool::kSizeMax);
