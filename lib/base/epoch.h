@@ -44,6 +44,8 @@ class Epoch {
     (last_ ? last_->retired_next : first_) = &object;
     last_ = &object;
   }
+  // Writer: something waits to be ended.
+  bool has_retired() const noexcept { return first_ != nullptr; }
   // Writer: ends what can be ended now.
   void reclaim() noexcept {
     if (!first_) return;

@@ -43,7 +43,6 @@ class Filter : public Epoch::Retired {
  private:
   friend class TopicTree;
   friend class Router;
-  friend class FilterRef;
   Filter(NamespaceId namespace_id, std::string_view text, uint32_t shard_count) noexcept;
   Local* locals() noexcept { return reinterpret_cast<Local*>(this + 1); }
 
@@ -107,6 +106,7 @@ class RouteRef {
   const Route* operator->() const noexcept { return route_; }
 
  private:
+  friend class Router;
   Route* route_ = nullptr;
 };
 

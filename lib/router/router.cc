@@ -56,10 +56,11 @@ void Router::outdate(const Filter& filter) noexcept {
   generation_.fetch_add(1, std::memory_order_release);  // last: who sees it sees the version too
 }
 
-RouteRef Router::build(NamespaceId namespace_id, std::string_view topic_name, Array<Filter*>& filters,
+RouteRef Router::build(NamespaceId namespace_id, std::string_view topic_name, RouteScratch& scratch,
                        uint32_t& visits) noexcept {
   uint64_t shards = 0, durable_shards = 0, answering_shards = 0;
   bool complete = true;
+  Array<Filter*>& filters = scratch.filters;
   tree_.match(namespace_id, topic_name, visits, [&](Filter& filter) {
     const uint64_t interested = filter.shards();
     if (!interested || !(complete = complete && filters.make_room()) || !try_share(filter.references_)) return;
@@ -68,48 +69,69 @@ RouteRef Router::build(NamespaceId namespace_id, std::string_view topic_name, Ar
     durable_shards |= filter.durable_shards();
     answering_shards |= filter.answering_shards();
   });
-  void* block = complete ? allocate(sizeof(Route) + sizeof(Filter*) * filters.count()) : nullptr;
+  if (!complete) return {};
+  if (filters.empty()) {
+    if (!scratch.nothing) scratch.nothing = make({});
+    return scratch.nothing;
+  }
+  RouteRef route = make(filters.span());
+  if (!route) return {};
+  route.route_->shards_ = shards;
+  route.route_->durable_shards_ = durable_shards;
+  route.route_->answering_shards_ = answering_shards;
+  return route;
+}
+
+RouteRef Router::make(std::span<Filter* const> filters) noexcept {
+  void* block = allocate(sizeof(Route) + filters.size_bytes());
   if (!block) return {};
   auto* route = new (block) Route();
   route->router_ = this;
-  route->shards_ = shards;
-  route->durable_shards_ = durable_shards;
-  route->answering_shards_ = answering_shards;
-  route->filter_count_ = filters.count();
-  if (!filters.empty()) std::memcpy(static_cast<void*>(route + 1), filters.begin(), filters.span().size_bytes());
+  route->filter_count_ = static_cast<uint32_t>(filters.size());
+  if (!filters.empty()) std::memcpy(static_cast<void*>(route + 1), filters.data(), filters.size_bytes());
   return RouteRef(route);
 }
 
-RouteRef Router::match(NamespaceId namespace_id, std::string_view topic_name, uint32_t* visits) noexcept {
-  Array<Filter*> filters;
+RouteRef Router::match(NamespaceId namespace_id, std::string_view topic_name, RouteScratch& scratch,
+                       uint32_t* visits) noexcept {
   uint32_t count = 0;
-  RouteRef route = build(namespace_id, topic_name, filters, count);
+  scratch.filters.clear();
+  RouteRef route = build(namespace_id, topic_name, scratch, count);
   if (visits) *visits += count;
   if (!route) {
-    const std::lock_guard lock(mutex_);
-    for (Filter* filter : filters) drop(*filter);
+    for (Filter* filter : scratch.filters) drop(*filter);
   }
   return route;
 }
 
 void Router::end(Route& route) noexcept {
-  {
-    const std::lock_guard lock(mutex_);
-    for (Filter* filter : route.filters()) drop(*filter);
-    epoch_.reclaim();
-  }
+  for (Filter* filter : route.filters()) drop(*filter);
   destroy(&route);
 }
 
 void Router::drop(Filter& filter) noexcept {
-  if (filter.references_.fetch_sub(1, std::memory_order_acq_rel) == 1) epoch_.retire(filter);
+  if (filter.references_.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+  const std::lock_guard lock(mutex_);
+  epoch_.retire(filter);
+  reclaim();
+}
+
+void Router::reclaim() noexcept {
+  epoch_.reclaim();
+  untidy_.store(epoch_.has_retired(), std::memory_order_relaxed);
+}
+
+void Router::tidy() noexcept {
+  if (!untidy_.load(std::memory_order_relaxed)) return;
+  const std::unique_lock lock(mutex_, std::try_to_lock);
+  if (lock.owns_lock()) reclaim();
 }
 
 Filter* Router::join(NamespaceId namespace_id, std::string_view filter_text) noexcept {
   const std::lock_guard lock(mutex_);
   Filter* filter = tree_.find_or_add(namespace_id, filter_text);
   if (filter) ++filter->users_;
-  epoch_.reclaim();  // tables that were outgrown, and what was begun without memory to end it
+  reclaim();  // tables that were outgrown, and what was begun without memory to end it
   return filter;
 }
 
@@ -118,9 +140,9 @@ void Router::leave(Filter& filter) noexcept {
   if (--filter.users_ == 0) {
     tree_.remove(filter);
     outdate(filter);
-    drop(filter);
+    if (filter.references_.fetch_sub(1, std::memory_order_acq_rel) == 1) epoch_.retire(filter);
   }
-  epoch_.reclaim();
+  reclaim();
 }
 
 Router::~Router() {

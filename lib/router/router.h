@@ -10,6 +10,12 @@
 
 namespace mqttq {
 
+// What one shard's walks of the tree use again and again.
+struct RouteScratch {
+  Array<Filter*> filters;
+  RouteRef nothing;  // the route of what nobody subscribes to; made with the first of it
+};
+
 class Router {
  public:
   static constexpr uint32_t kShardCountMax = 63;  // a bit each in a mask, and one for the committer
@@ -35,7 +41,12 @@ class Router {
   // What matches a valid topic name. The version is to be read before. Empty when the allocator refuses.
   // Thread: a shard's, online.
   // visits: nullable; is added how many levels of filters were looked at.
-  RouteRef match(NamespaceId namespace_id, std::string_view topic_name, uint32_t* visits = nullptr) noexcept;
+  RouteRef match(NamespaceId namespace_id, std::string_view topic_name, RouteScratch& scratch,
+                 uint32_t* visits = nullptr) noexcept;
+  RouteRef match(NamespaceId namespace_id, std::string_view topic_name) noexcept {
+    RouteScratch scratch;
+    return match(namespace_id, topic_name, scratch);
+  }
 
   // The filter of this text, made if need be, with one user more. nullptr when the allocator refuses. Any thread.
   Filter* join(NamespaceId namespace_id, std::string_view filter_text) noexcept;
@@ -50,6 +61,9 @@ class Router {
   Status claim(NamespaceId namespace_id, std::string_view filter_text, PublisherId owner) noexcept;
   void unclaim(NamespaceId namespace_id, std::string_view filter_text, PublisherId owner) noexcept;
 
+  // Ends what was taken out and no reader holds any more, unless another thread is about it. Any thread.
+  void tidy() noexcept;
+
   // Any thread; holds the router's lock meanwhile. visit(const Filter&).
   template <class Visit>
   void for_each_filter(Visit&& visit) {
@@ -61,13 +75,15 @@ class Router {
   friend class RouteRef;
   static constexpr uint32_t kNamespaceVersions = 64, kLevelVersions = 4096, kExactVersions = 16'384;
 
-  // The route, or nothing, with the filters found so far in `filters`, each shared once.
-  RouteRef build(NamespaceId namespace_id, std::string_view topic_name, Array<Filter*>& filters,
+  // The route, or nothing, with the filters found so far in `scratch`, each shared once.
+  RouteRef build(NamespaceId namespace_id, std::string_view topic_name, RouteScratch& scratch,
                  uint32_t& visits) noexcept;
+  RouteRef make(std::span<Filter* const> filters) noexcept;
   void end(Route& route) noexcept;
-  // Under the lock.
   void drop(Filter& filter) noexcept;
+  // Under the lock.
   void outdate(const Filter& filter) noexcept;
+  void reclaim() noexcept;
   std::atomic<uint32_t>& namespace_version(NamespaceId id) const noexcept { return versions_[id % kNamespaceVersions]; }
   std::atomic<uint32_t>& level_version(NamespaceId id, std::string_view text) const noexcept;
   std::atomic<uint32_t>& exact_version(uint64_t topic_hash) const noexcept {
@@ -90,6 +106,7 @@ class Router {
   // Counters of change, several keys to one: a shared one costs a needless walk, never a stale route.
   std::unique_ptr<std::atomic<uint32_t>[]> versions_;
   std::atomic<uint64_t> generation_{1};
+  std::atomic<bool> untidy_{false};  // something waits for its readers
 };
 
 }  // namespace mqttq

@@ -21,7 +21,7 @@ ShardCore::ShardCore(const ShardWorld& world, uint32_t index, uint64_t seed, Ins
       timers_(now),
       postman_(world.office, index),
       fan_out_(world.router, index),
-      routes_(world.router, 4096),
+      routes_(world.router, 8192),
       retained_(hash_mix(world.router.seed(), 1),
                 std::max(1u, world.limits.retained_messages_max / world.router.shard_count()),
                 world.limits.retained_bytes_max / world.router.shard_count()),
@@ -701,6 +701,7 @@ bool ShardCore::turn(Instant now) noexcept {
   run_inside_publishes(now);
   run_pumps(now);
   flush_outputs(now);
+  world_.router.tidy();
   more |= !queries_.empty() || !closing_.empty() || !dirty_.empty() || !to_pump_.empty();
   more |= memberships_.has_news() || look_for_answers_;
   show_figures();

@@ -74,6 +74,54 @@ TEST_CASE("a full cache forgets and still finds", "[router]") {
   CHECK(heap_blocks() == before);
 }
 
+TEST_CASE("what comes once is not remembered, and what comes twice is", "[router]") {
+  Router router(1, 1);
+  Filter& filter = *router.join(0, "x/#");
+  router.set_interest(filter, 0, true, false);
+  {
+    RouteCache cache(router, 64);
+    const RouteRef* route = nullptr;
+    for (int i = 0; i < 1000; ++i) filters_of(cache, "x/once/" + std::to_string(i));
+    static_cast<void>(cache.take_visits());
+    for (int round = 0; round < 3; ++round) {
+      filters_of(cache, "x/twice");
+      REQUIRE(cache.find(0, "x/twice", 128, route) == Outcome::Found);
+      CHECK((*route)->filters().size() == 1);
+      CHECK((cache.take_visits() > 0) == (round < 2));  // it was walked to: the second time to be remembered
+      filters_of(cache, "x/other/" + std::to_string(round));
+      static_cast<void>(cache.take_visits());
+    }
+  }
+  router.set_interest(filter, 0, false, false);
+  router.leave(filter);
+}
+
+TEST_CASE("names of every size are told apart", "[router]") {
+  Router router(1, 1);
+  const int64_t before = heap_blocks();
+  {
+    RouteCache cache(router, 16);
+    Filter* filters[100];
+    for (uint32_t size = 1; size < 100; ++size) {
+      filters[size] = router.join(0, std::string(size, 'a'));
+      router.set_interest(*filters[size], 0, true, false);
+    }
+    for (int round = 0; round < 4; ++round) {
+      for (uint32_t size = 1; size < 100; ++size) {
+        CHECK(filters_of(cache, std::string(size, 'a')) == 1);
+        CHECK(filters_of(cache, std::string(size - 1, 'a') + 'b') == 0);
+        CHECK(filters_of(cache, std::string(size, 'a'), 1) == 0);
+      }
+    }
+    for (uint32_t size = 1; size < 100; ++size) {
+      router.set_interest(*filters[size], 0, false, false);
+      router.leave(*filters[size]);
+    }
+  }
+  router.tidy();
+  CHECK(heap_blocks() == before);
+}
+
 TEST_CASE("without memory to remember it a route is still found, and without memory for it that is said", "[router]") {
   Router router(1, 1);
   RouteCache cache(router, 2);
@@ -87,6 +135,12 @@ TEST_CASE("without memory to remember it a route is still found, and without mem
     CHECK(cache.find(0, "a", 128, route) == Outcome::Found);
   }
   CHECK(filters_of(cache, "a") == 0);
+  const std::string long_name(100, 'n');
+  for (int round = 0; round < 3; ++round) {
+    FailingHeap none(0);  // the route of nothing is there already
+    CHECK(cache.find(0, long_name, 128, route) == Outcome::Found);
+    CHECK((*route)->filters().empty());
+  }
 }
 
 }  // namespace mqttq
