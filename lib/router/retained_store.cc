@@ -26,7 +26,6 @@ RetainedStore::Node* RetainedStore::child(Node* parent, NamespaceId namespace_id
   void* block = allocate(sizeof(Node) + text.size());
   if (!block) return nullptr;
   auto* node = new (block) Node();
-  node->parent = parent;
   node->namespace_id = namespace_id;
   node->text_size = static_cast<uint16_t>(text.size());
   if (!text.empty()) std::memcpy(static_cast<void*>(node + 1), text.data(), text.size());
@@ -43,11 +42,12 @@ RetainedStore::Node* RetainedStore::find(NamespaceId namespace_id, std::string_v
 }
 
 RetainedStore::Node* RetainedStore::find_or_add(NamespaceId namespace_id, std::string_view topic_name) noexcept {
+  const std::string_view whole = topic_name;
   Node* node = nullptr;
   do {
     Node* below = child(node, namespace_id, cut_level(topic_name), true);
     if (!below) {
-      if (node) remove_if_unused(node);
+      prune(namespace_id, whole);
       return nullptr;
     }
     node = below;
@@ -55,34 +55,46 @@ RetainedStore::Node* RetainedStore::find_or_add(NamespaceId namespace_id, std::s
   return node;
 }
 
-void RetainedStore::remove_if_unused(Node* node) noexcept {
-  while (node && !node->message && node->children.count() == 0) {
-    Node* parent = node->parent;
-    (parent ? parent->children : first_level_).remove(*node);
-    destroy(node);
-    node = parent;
-  }
+void RetainedStore::prune(NamespaceId namespace_id, std::string_view topic_name) noexcept {
+  Node* above = nullptr;    // the last that is needed, or none
+  Node* useless = nullptr;  // the first below it; a chain begins there
+  Node* node = nullptr;
+  do {
+    Node* below = child(node, namespace_id, cut_level(topic_name), false);
+    if (!below) break;
+    if (!node || node->message || node->children.count() > 1) {
+      above = node;
+      useless = below;
+    }
+    node = below;
+  } while (topic_name.data());
+  if (!node || node->message || node->children.count()) return;
+  (above ? above->children : first_level_).remove(*useless);
+  end(*useless);
 }
 
 Status RetainedStore::set(const MessageRef& message) noexcept {
   const NamespaceId namespace_id = message->namespace_id();
   const std::string_view topic_name = message->topic_name();
-  Node* node = find(namespace_id, topic_name);
-  const bool replaces = node && node->message;
   // The broker's own are as many as it has figures: limits and counts are about what peers store.
   const bool counted = !is_sys_topic(topic_name);
+  const bool clears = message->payload().empty();
+  // Where it has room whatever it replaces, its place is found and made in one walk.
+  const bool has_room = !counted || (count_ < count_max_ && bytes_ + message->content_size() <= bytes_max_);
+  Node* node = has_room && !clears ? find_or_add(namespace_id, topic_name) : find(namespace_id, topic_name);
+  const bool replaces = node && node->message;
   const uint64_t old_bytes = replaces && counted ? node->message->content_size() : 0;
-  if (message->payload().empty()) {
+  if (clears) {
     if (!replaces) return Status::Ok;
     node->message = {};
     if (counted) --count_;
     bytes_ -= old_bytes;
-    remove_if_unused(node);
+    prune(namespace_id, topic_name);
     return Status::Ok;
   }
   if (counted && !replaces && count_ >= count_max_) return Status::Full;
   if (counted && bytes_ - old_bytes + message->content_size() > bytes_max_) return Status::Full;
-  if (!node && !(node = find_or_add(namespace_id, topic_name))) return Status::NoMemory;
+  if (!node) return Status::NoMemory;
   node->message = message;
   if (!counted) return Status::Ok;
   if (!replaces) ++count_;

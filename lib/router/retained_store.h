@@ -54,7 +54,6 @@ class RetainedStore {
 
  private:
   struct Node : HashLink<Node> {
-    Node* parent = nullptr;
     HashTable<Node> children;
     MessageRef message;
     NamespaceId namespace_id = kGlobalNamespace;  // of the first level
@@ -65,7 +64,8 @@ class RetainedStore {
   Node* find(NamespaceId namespace_id, std::string_view topic_name) noexcept;
   Node* find_or_add(NamespaceId namespace_id, std::string_view topic_name) noexcept;
   Node* child(Node* parent, NamespaceId namespace_id, std::string_view text, bool add) noexcept;
-  void remove_if_unused(Node* node) noexcept;
+  // Ends what of the topic's levels is there for nothing else.
+  void prune(NamespaceId namespace_id, std::string_view topic_name) noexcept;
   uint64_t key(const Node* parent, NamespaceId namespace_id, std::string_view text) const noexcept;
   bool collect_node(Node& node, std::string_view rest, Instant now, Ring<MessageRef>& out) noexcept;
   bool collect_all(Node& node, Instant now, Ring<MessageRef>& out) noexcept;
