@@ -57,12 +57,13 @@ void Flow::run() {
 }
 
 void Flow::set_up(Report& report) {
-  const auto named = [this](const char* role) {
-    return [this, role](uint32_t index) {
-      return ConnectOptions{options_.version, std::string(role) + std::to_string(index), true, 0};
+  const auto named = [this](const char* role, uint32_t session_expiry_s = 0) {
+    return [this, role, session_expiry_s](uint32_t index) {
+      return ConnectOptions{options_.version, std::string(role) + std::to_string(index), true, session_expiry_s};
     };
   };
-  subscribers_ = loop_.open_all(static_cast<uint32_t>(plan_.filters.size()), *this, named("bench-sub-"));
+  const uint32_t expiry_s = options_.durable ? 3600 : 0;
+  subscribers_ = loop_.open_all(static_cast<uint32_t>(plan_.filters.size()), *this, named("bench-sub-", expiry_s));
   expected_.resize(plan_.filters.size());
   const Memory before = plan_.contiguous ? Memory{} : settled_memory(options_.pid);
   uint64_t filter_count = 0;

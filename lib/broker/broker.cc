@@ -51,7 +51,7 @@ Broker::Broker(const BrokerSetup& setup)
     : setup_(setup),
       router_(shards_wanted(setup), secret()),
       office_(router_.shard_count(), setup.mailbox_capacity),
-      committer_(office_, log_) {
+      committer_(office_, setup.store ? *setup.store : static_cast<Log&>(log_)) {
   setup_.policy.unix_offset_ms = unix_offset_ms();
   ShardSetup shard;
   shard.limits = &setup_.limits;

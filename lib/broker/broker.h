@@ -15,6 +15,7 @@ struct BrokerSetup {
   uint32_t mailbox_capacity = 4096;  // mails between each two shards
   bool own_threads = true;           // false: the host drives the only shard
   LogSink* log = nullptr;            // borrowed, outlives the broker
+  Log* store = nullptr;              // of what is to be durable; borrowed. Null: everything is at once, and volatile
   AccessControl* access = nullptr;
   SessionObserver* observer = nullptr;
 };
