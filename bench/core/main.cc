@@ -127,7 +127,9 @@ class Watch {
 };
 
 void print_sessions(uint32_t count) {
-  World world;
+  Limits limits;
+  limits.connections_max = limits.sessions_max = count + 1;
+  World world(limits);
   Clients clients;
   clients.reserve(count);
   const int64_t before = heap_bytes();
