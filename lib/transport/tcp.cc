@@ -5,6 +5,8 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -19,6 +21,27 @@
 #include "transport/websocket.h"
 
 namespace mqttq {
+
+namespace {
+
+// The system's own calls. Those of the C library are points at which a thread may be cancelled, and to be ready for that
+// costs a message that comes alone some hundredths of its way; nobody cancels a shard. One piece needs no message header.
+
+ssize_t receive(int descriptor, std::span<std::byte> buffer) noexcept {
+  return ::syscall(SYS_recvfrom, descriptor, buffer.data(), buffer.size(), 0, nullptr, nullptr);
+}
+
+ssize_t send_some(int descriptor, std::span<iovec> pieces) noexcept {
+  if (pieces.size() == 1) {
+    return ::syscall(SYS_sendto, descriptor, pieces[0].iov_base, pieces[0].iov_len, MSG_NOSIGNAL, nullptr, 0);
+  }
+  msghdr message{};
+  message.msg_iov = pieces.data();
+  message.msg_iovlen = pieces.size();
+  return ::syscall(SYS_sendmsg, descriptor, &message, MSG_NOSIGNAL);
+}
+
+}  // namespace
 
 PeerAddress::PeerAddress(const sockaddr_storage& address) noexcept : family_(address.ss_family), port_(0), bytes_{} {
   if (family_ == AF_INET) {
@@ -107,7 +130,7 @@ void TcpLink::on_ready(uint8_t events) noexcept {
     }
     if ((events & Poller::kReadable) && owner_ && !reading_paused_ && !lingering_) {
       const std::span<std::byte> buffer = owner_->read_buffer();
-      const ssize_t got = ::recv(descriptor_, buffer.data(), buffer.size(), 0);
+      const ssize_t got = receive(descriptor_, buffer);
       if (got > 0 && websocket_) {
         on_frames(buffer.first(static_cast<size_t>(got)));
       } else if (got > 0) {
@@ -134,12 +157,9 @@ size_t TcpLink::send(std::span<const Bytes> pieces) noexcept {
     vector[i] = {const_cast<std::byte*>(pieces[i].data()), pieces[i].size()};
     offered += pieces[i].size();
   }
-  msghdr message{};
-  message.msg_iov = vector;
-  message.msg_iovlen = count;
   ssize_t sent;
   do {
-    sent = ::sendmsg(descriptor_, &message, MSG_NOSIGNAL);
+    sent = send_some(descriptor_, {vector, count});
   } while (sent < 0 && errno == EINTR);
   if (sent < 0) {
     if (errno != EAGAIN && errno != EWOULDBLOCK) {
@@ -183,7 +203,7 @@ void TcpLink::close(bool abort) noexcept {
 
 void TcpLink::discard() noexcept {
   const std::span<std::byte> buffer = owner_->read_buffer();
-  const ssize_t got = ::recv(descriptor_, buffer.data(), buffer.size(), 0);
+  const ssize_t got = receive(descriptor_, buffer);
   if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR)) end();
 }
 
