@@ -24,8 +24,8 @@ namespace mqttq {
 
 namespace {
 
-// The system's own calls. Those of the C library are points at which a thread may be cancelled, and to be ready for that
-// costs a message that comes alone some hundredths of its way; nobody cancels a shard. One piece needs no message header.
+// The system's own calls. Those of the C library are points at which a thread may be cancelled, and to be ready for
+// that costs a message that comes alone some hundredths of its way; nobody cancels a shard. One piece needs no header.
 
 ssize_t receive(int descriptor, std::span<std::byte> buffer) noexcept {
   return ::syscall(SYS_recvfrom, descriptor, buffer.data(), buffer.size(), 0, nullptr, nullptr);
