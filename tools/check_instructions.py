@@ -17,7 +17,8 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FILE = ROOT / "bench" / "core" / "instructions.txt"
-CASES = ["decode", "qos0", "qos1", "qos2", "fanout", "fanout-qos1", "shared", "route"]
+CASES = ["decode", "qos0", "qos1", "qos2", "fanout", "fanout-qos1", "shared", "route", "qos0-of-two",
+         "qos1-of-two"]
 FEW, MORE = 1_000, 4_000  # messages
 TOLERANCE = 1.03
 HEAD = "# Instructions per message: compiler, case of bench_core, count. Written by tools/check_instructions.py.\n"

@@ -54,15 +54,14 @@ void require(bool holds) {
   if (!holds) throw std::runtime_error("messages are missing");
 }
 
-// One publisher to `subscribers`, who acknowledge.
-void publish_to(uint32_t subscribers, Qos qos, uint32_t count,
-                const char* topic_filter = "site/17/line/4/temperature") {
-  World world;
-  Client& publisher = world.connect("publisher");
+// One publisher to `subscribers`, who acknowledge; all on one shard, whatever the number of shards.
+void publish_to(uint32_t subscribers, Qos qos, uint32_t count, uint32_t shard_count = 1) {
+  World world({}, shard_count);
+  Client& publisher = world.connect(world.name_here("publisher"));
   std::vector<Client*> clients;
   for (uint32_t i = 0; i < subscribers; ++i) {
-    clients.push_back(&world.connect("subscriber" + std::to_string(i)));
-    clients.back()->subscribe(topic_filter, qos);
+    clients.push_back(&world.connect(world.name_here("subscriber" + std::to_string(i) + "-")));
+    clients.back()->subscribe(kTopic, qos);
   }
   world.settle();
   const std::vector<std::byte> batch = publishes(qos, kBatch);
@@ -148,11 +147,15 @@ constexpr Walk kWalks[] = {
     {"fanout-qos1", [](uint32_t count) { publish_to(100, Qos::AtLeastOnce, count); }},
     {"shared", shared},
     {"route", route},
+    {"qos0-of-two", [](uint32_t count) { publish_to(1, Qos::AtMostOnce, count, 2); }},
+    {"qos1-of-two", [](uint32_t count) { publish_to(1, Qos::AtLeastOnce, count, 2); }},
 };
 
 }  // namespace
 
-const char* walk_names() noexcept { return "decode, qos0, qos1, qos2, fanout, fanout-qos1, shared, route"; }
+const char* walk_names() noexcept {
+  return "decode, qos0, qos1, qos2, fanout, fanout-qos1, shared, route, qos0-of-two, qos1-of-two";
+}
 
 void walk(const char* name, uint32_t count) {
   for (const Walk& one : kWalks) {

@@ -62,14 +62,15 @@ size_t Client::write(std::span<const Bytes> pieces) noexcept {
   return size;
 }
 
-World::World(const Limits& limits) : limits_(limits) {
+World::World(const Limits& limits, uint32_t shard_count)
+    : limits_(limits), router_(shard_count, 0x5EED), office_(shard_count, 4096) {
   ShardWorld world{limits_, policy_, router_, office_, population_};
   world.network = &network_;
-  core_ = std::make_unique<ShardCore>(world, 0, 1, now_);
+  for (uint32_t i = 0; i < shard_count; ++i) cores_.push_back(std::make_unique<ShardCore>(world, i, i + 1, now_));
 }
 
 World::~World() {
-  core_->abandon();
+  for (const auto& core : cores_) core->abandon();
   MessagePool::set_current(outer_messages_);
 }
 
@@ -77,15 +78,24 @@ Client& World::connect(std::string_view client_id, uint32_t session_expiry_s, st
   return clients_.emplace_back(*this, client_id, session_expiry_s, will_topic);
 }
 
+std::string World::name_here(std::string_view prefix) noexcept {
+  std::string name(prefix);
+  for (uint32_t i = 0; core().home_of(kGlobalNamespace, name) != 0; ++i) name = std::string(prefix) + std::to_string(i);
+  return name;
+}
+
 void World::settle() {
   for (bool more = true; more;) {
-    router_.epoch().online(0);
     committer_.turn();
-    more = core_->turn(now_);
-    router_.epoch().offline(0);
-    static_cast<void>(core_->postman().take_woken());
     static_cast<void>(committer_.take_woken());
-    more |= office_.has_mail(0) || office_.has_mail(office_.committer());
+    more = false;
+    for (uint32_t i = 0; i < cores_.size(); ++i) {
+      router_.epoch().online(i);
+      more |= cores_[i]->turn(now_);
+      router_.epoch().offline(i);
+      static_cast<void>(cores_[i]->postman().take_woken());
+    }
+    for (uint32_t party = 0; party < office_.party_count(); ++party) more |= office_.has_mail(party);
   }
 }
 

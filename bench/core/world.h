@@ -1,4 +1,4 @@
-// A broker of one shard without I/O: what a client sends is handed to it, what it says goes nowhere and is counted.
+// A broker without I/O: what a client sends is handed to its first shard, what it says goes nowhere and is counted.
 #pragma once
 
 #include <deque>
@@ -57,16 +57,19 @@ class Client final : private Link {
 
 class World {
  public:
-  explicit World(const Limits& limits = {});
+  explicit World(const Limits& limits = {}, uint32_t shard_count = 1);
   ~World();
 
   // Lives as long as the world.
   Client& connect(std::string_view client_id, uint32_t session_expiry_s = 0, std::string_view will_topic = {});
 
+  // A name that begins so, of a client whose sessions live on the first shard.
+  std::string name_here(std::string_view prefix) noexcept;
+
   // One turn, and further ones while there is more to do.
   void settle();
   void advance_s(int64_t duration_s);
-  ShardCore& core() noexcept { return *core_; }
+  ShardCore& core() noexcept { return *cores_[0]; }
   Instant now() const noexcept { return now_; }
   Epoch& epoch() noexcept { return router_.epoch(); }
 
@@ -80,15 +83,15 @@ class World {
   MessagePool* const outer_messages_ = MessagePool::set_current(&messages_);
   Limits limits_;
   Policy policy_;
-  Router router_{1, 0x5EED};
-  PostOffice office_{1, 4096};
+  Router router_;
+  PostOffice office_;
   Population population_;
   VolatileLog log_;
   Committer committer_{office_, log_};
   NoNetwork network_;
   Instant now_{1'000 * kSecond};
   std::deque<Client> clients_;
-  std::unique_ptr<ShardCore> core_;
+  std::vector<std::unique_ptr<ShardCore>> cores_;
 };
 
 }  // namespace mqttq::bench
