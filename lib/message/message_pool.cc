@@ -3,14 +3,8 @@
 #include <utility>
 
 #include "base/alloc.h"
+#include "base/sanitizer.h"
 
-#if defined(__SANITIZE_ADDRESS__)
-#define MQTTQ_WITH_ASAN
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define MQTTQ_WITH_ASAN
-#endif
-#endif
 #ifdef MQTTQ_WITH_ASAN
 #include <sanitizer/asan_interface.h>
 #endif
