@@ -84,7 +84,6 @@ uint32_t FanOut::deliver(MovingMessage& message, const Route& route, SlabHandle 
 
 uint32_t FanOut::deliver_merged(MovingMessage& message, const Route& route, SlabHandle answer, Instant now) noexcept {
   const MessageView& view = message.view();
-  ++run_;
   merged_.clear();
   identifiers_.clear();
   uint32_t most = 0;
@@ -97,10 +96,10 @@ uint32_t FanOut::deliver_merged(MovingMessage& message, const Route& route, Slab
     for (Subscription* subscription : filter->local(shard_).subscriptions) {
       Sink& sink = *subscription->sink;
       if (subscription->no_local && sink.publisher_id() == view.publisher) continue;
-      if (sink.fan_out_run != run_) {
+      // What an earlier message left as its place is another's now, or nobody's.
+      if (sink.fan_out_index >= merged_.count() || merged_[sink.fan_out_index].sink != &sink) {
+        sink.fan_out_index = merged_.count();
         static_cast<void>(merged_.push_back({&sink, Qos::AtMostOnce, false, false, 0, 0}));  // there is room
-        sink.fan_out_run = run_;
-        sink.fan_out_index = merged_.count() - 1;
       }
       Merged& merged = merged_[sink.fan_out_index];
       merged.qos = std::max(merged.qos, subscription->qos);

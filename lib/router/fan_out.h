@@ -80,7 +80,6 @@ class FanOut {
   Router& router_;
   const uint32_t shard_;
   JournalTotals journal_totals_;
-  uint64_t run_ = 0;
   Array<Merged> merged_;
   Array<MergedIdentifier> identifiers_;
   Array<uint32_t> gathered_;

@@ -52,8 +52,7 @@ class Sink {
   // The publisher that this sink is, for No Local; 0 if it never publishes.
   virtual PublisherId publisher_id() const noexcept { return 0; }
 
-  // Scratch of the fan-out that is running: which run, and where in its table.
-  uint64_t fan_out_run = 0;
+  // Scratch of the fan-out that is running: where in its table, if it stands there.
   uint32_t fan_out_index = 0;
 
  protected:
