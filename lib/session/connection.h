@@ -259,6 +259,6 @@ class Connection final : private Timer {
   bool to_close = false;  // stands in the shard's list of connections to be ended
   bool stalled = false;   // stands in the shard's list of connections that wait
 };
-static_assert(sizeof(Connection) <= 192);
+static_assert(sizeof(Connection) <= 176);
 
 }  // namespace mqttq

@@ -314,6 +314,6 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
  public:
   bool pump_marked = false;  // stands in the shard's list of sessions to pump
 };
-static_assert(sizeof(Session) <= 192);
+static_assert(sizeof(Session) <= 176);
 
 }  // namespace mqttq
