@@ -2,10 +2,6 @@
 
 namespace mqttq {
 
-namespace {
-constexpr uint32_t kBatchMax = 1024;  // records of one append
-}
-
 bool Committer::turn() noexcept {
   // While answers wait for room nothing new is taken: what is open stays bounded by the mailboxes and one batch. Who
   // refused us wakes us when he has room; when nobody did, no mail may be left behind, since its wake-up is spent.
@@ -20,7 +16,6 @@ bool Committer::turn() noexcept {
 
 bool Committer::gather() noexcept {
   if (!office_.has_mail(office_.committer())) return true;
-  LogRecord batch[kBatchMax];
   uint32_t count = 0;
   bool memory = true;
   for (uint32_t from = 0; memory && from < office_.committer(); ++from) {
@@ -28,17 +23,17 @@ bool Committer::gather() noexcept {
     while (count < kBatchMax) {
       Mail* mail = box.front();
       if (!mail) break;
-      Open open{{last_number_ + 1, mail->message}, mail->route, mail->origin, mail->route->durable_shards()};
-      const LogRecord record = open.record;
-      memory = open_.push_back(std::move(open));
+      memory = open_.make_room();
       if (!memory) break;  // the proposal stays where it is
-      ++last_number_;
-      batch[count++] = record;
+      const uint64_t durable_shards = mail->route->durable_shards();
+      Open open{++last_number_, std::move(mail->message), std::move(mail->route), mail->origin, durable_shards};
+      batch_[count++] = {open.number, open.message.get()};
+      static_cast<void>(open_.push_back(std::move(open)));  // there is room
       box.pop();
     }
     if (box.take_room_wanted()) postman_.wake(from);
   }
-  if (count == 0 || log_.append({batch, count}) == Status::Ok) return memory;
+  if (count == 0 || log_.append({batch_, count}) == Status::Ok) return memory;
   // A failed write is answered negatively, for all it concerned. Its numbers are not used again.
   const uint32_t good = open_.count() - count;
   for (uint32_t i = 0; i < good; ++i) {
@@ -58,7 +53,7 @@ void Committer::answer_durable() noexcept {
   const uint64_t durable = log_.durable_number();
   while (!open_.empty()) {
     Open& first = open_.front();
-    if (!is_error(first.reason) && first.record.number > durable) break;
+    if (!is_error(first.reason) && first.number > durable) break;
     if (!answer(first)) break;  // without memory: what is left of it at the next turn
     open_.pop_front();
   }
@@ -68,12 +63,19 @@ bool Committer::answer(Open& open) noexcept {
   for (uint32_t shard = 0; open.shards_open; ++shard) {
     const uint64_t bit = uint64_t{1} << shard;
     if (!(open.shards_open & bit)) continue;
+    const bool last = open.shards_open == bit;  // it takes what we have
     Mail mail;
     mail.kind = Mail::Kind::Append;
-    mail.number = open.record.number;
-    mail.message = open.record.message;
-    mail.route = open.route;
-    if (!postman_.post_surely(shard, std::move(mail))) return false;
+    mail.number = open.number;
+    mail.message = last ? std::move(open.message) : open.message;
+    mail.route = last ? std::move(open.route) : open.route;
+    if (!postman_.post_surely(shard, std::move(mail))) {
+      if (last) {
+        open.message = std::move(mail.message);
+        open.route = std::move(mail.route);
+      }
+      return false;
+    }
     open.shards_open &= ~bit;
   }
   if (!open.origin.wanted()) return true;

@@ -19,8 +19,10 @@ class Committer {
   uint64_t take_woken() noexcept { return postman_.take_woken(); }
 
  private:
+  static constexpr uint32_t kBatchMax = 1024;  // records of one append
   struct Open {
-    LogRecord record;
+    uint64_t number = 0;
+    MessageRef message;
     RouteRef route;
     PublishOrigin origin;
     uint64_t shards_open = 0;  // whose journals are still to be sent it, once it is durable
@@ -37,6 +39,7 @@ class Committer {
   Postman postman_;
   uint64_t last_number_ = 0;
   Ring<Open> open_;  // appended, not durable yet; oldest first
+  LogRecord batch_[kBatchMax];
 };
 
 }  // namespace mqttq

@@ -31,7 +31,7 @@ Journal::~Journal() {
   }
 }
 
-bool Journal::append(uint64_t number, const MessageRef& message) noexcept {
+bool Journal::append(uint64_t number, MessageRef message) noexcept {
   if (cursor_count_ == 0) return true;
   MQTTQ_ASSERT(last_);
   if (last_->full()) {
@@ -44,11 +44,12 @@ bool Journal::append(uint64_t number, const MessageRef& message) noexcept {
   JournalEntry& entry = last_->entries[last_->count++];
   entry.number = number;
   entry.bytes_before = bytes_end_;
-  entry.message = message;
-  bytes_end_ += message->content_size();
+  const uint32_t size = message->content_size();
+  entry.message = std::move(message);
+  bytes_end_ += size;
   ++end_index_;
   ++totals_.messages;
-  totals_.bytes += message->content_size();
+  totals_.bytes += size;
   at_end_count_ = 0;
   return true;
 }

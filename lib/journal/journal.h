@@ -48,7 +48,7 @@ class Journal {
 
   // `number` is greater than that of every entry before. False when the allocator refuses: nothing changed.
   // Nothing is kept while no cursor is attached.
-  [[nodiscard]] bool append(uint64_t number, const MessageRef& message) noexcept;
+  [[nodiscard]] bool append(uint64_t number, MessageRef message) noexcept;
 
   // Starts to read behind the last entry. False when the allocator refuses.
   [[nodiscard]] bool attach(Cursor& cursor) noexcept;

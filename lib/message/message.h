@@ -129,6 +129,7 @@ class MovingMessage {
  public:
   explicit MovingMessage(const MessageView& view) noexcept : view_(view) {}
   explicit MovingMessage(const MessageRef& kept) noexcept : view_(kept->view()), kept_(kept) {}
+  explicit MovingMessage(MessageRef&& kept) noexcept : view_(kept->view()), kept_(std::move(kept)) {}
   ~MovingMessage() {
     if (shares_) kept_.drop(shares_);
   }

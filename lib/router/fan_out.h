@@ -32,12 +32,13 @@ class FanOut {
   // Appends a numbered message to this shard's journals of `route`. Calls woken(Cursor&) for each reader that waited.
   // False if a journal had no memory for it.
   template <class Woken>
-  bool append(uint64_t number, const MessageRef& message, const Route& route, Woken&& woken) noexcept {
+  bool append(uint64_t number, MessageRef message, const Route& route, Woken&& woken) noexcept {
     bool complete = true;
+    const bool only = route.filters().size() == 1;
     for (Filter* filter : route.filters()) {
       Journal* journal = filter->local(shard_).journal;
       if (!journal) continue;
-      if (!journal->append(number, message)) {
+      if (!journal->append(number, only ? std::move(message) : message)) {
         complete = false;
         continue;
       }

@@ -478,9 +478,9 @@ bool Session::pump_journals(Instant now) noexcept {
   while (JournalReader* first = first_ready()) {
     if (window_full() || !has_room()) return false;
     const uint64_t number = first->number;
-    const MessageRef kept = first->journal->peek(*first)->message;
+    MessageRef kept = first->journal->peek(*first)->message;
     for (; first && first->number == number; first = first_ready()) first->journal->advance(*first);
-    MovingMessage message(kept);
+    MovingMessage message(std::move(kept));
     const MessageView& view = message.view();
     // All subscriptions that match count, the live ones too: they left this message to the journal.
     Qos granted = Qos::AtMostOnce;

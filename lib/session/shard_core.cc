@@ -536,8 +536,8 @@ Reason ShardCore::store_retained(const MessageRef& message) noexcept {
   return {ReasonCode::QuotaExceeded, status == Status::Full ? Detail::RetainedFull : Detail::NoMemory};
 }
 
-void ShardCore::append_here(const Mail& mail, Instant) noexcept {
-  const bool complete = fan_out_.append(mail.number, mail.message, *mail.route, [](Cursor& cursor) {
+void ShardCore::append_here(Mail& mail, Instant) noexcept {
+  const bool complete = fan_out_.append(mail.number, std::move(mail.message), *mail.route, [](Cursor& cursor) {
     auto& reader = static_cast<JournalReader&>(cursor);
     reader.session->on_journal(reader);
   });

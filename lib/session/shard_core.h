@@ -255,7 +255,7 @@ class ShardCore final : private GroupCourier {
                     uint32_t& taken) noexcept;
   bool send_published(const PublishOrigin& origin, Reason reason) noexcept;
   void send_late_answers() noexcept;
-  void append_here(const Mail& mail, Instant now) noexcept;
+  void append_here(Mail& mail, Instant now) noexcept;
   bool answer_group_join(Mail& mail, Instant now) noexcept;
   struct WaitingQuery;
   bool put_query_aside(Mail& mail) noexcept;

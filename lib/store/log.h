@@ -11,7 +11,7 @@ namespace mqttq {
 // A message with its number. Numbers grow by one.
 struct LogRecord {
   uint64_t number = 0;
-  MessageRef message;
+  const Message* message = nullptr;  // borrowed until append() returns
 };
 
 // Written by the committer alone, in the order of the numbers.
