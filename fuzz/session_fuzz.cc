@@ -38,6 +38,7 @@
 // double the speed.
 #include <algorithm>
 
+#include "old_names.h"
 #include "session/client.h"
 #include "session/stranger.h"
 
@@ -94,7 +95,6 @@ struct Setup {
   uint32_t shard_count, mailbox_capacity;
   Limits limits;
   Policy policy;
-  bool renames = false;
 };
 
 Setup read_setup(Program& program) {
@@ -108,9 +108,8 @@ Setup read_setup(Program& program) {
   const uint32_t kind = choice % 6;
   Setup setup{2 - kind % 2, kind % 2 ? 64u : 1u, {}, {}};
   setup.policy.shared.set_default(kStrategies[choice / 6]);
-  setup.renames = renames;
   if (renames) {
-    setup.policy.rewrites.add(kGlobalNamespace, TopicRewrites::kPublish | TopicRewrites::kSubscribe, "old/#", "$1");
+    rewrite_old_names(setup.policy);
     setup.policy.auto_subscriptions.emplace_back(kGlobalNamespace, "a/b", codec::SubscriptionOptions{Qos::AtLeastOnce});
   }
   setup.limits.packet_size_max = 64 * 1024;
@@ -136,7 +135,7 @@ class Run {
         model_(broker_, setup_.policy),
         stranger_(broker_, model_) {
     for (uint32_t i = 0; i < kClients; ++i) {
-      const bool uses_old_names = setup_.renames && i % 2 == 0;
+      const bool uses_old_names = setup_.policy.rewrites.count() && i % 2 == 0;
       clients_.push_back(std::make_unique<Client>(broker_, model_, "c" + std::to_string(i), uses_old_names));
     }
   }

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "message/topic.h"
+#include "old_names.h"
 
 namespace mqttq::fuzz {
 
@@ -74,11 +75,7 @@ std::string hex_of(Bytes bytes) {
 // --- sending
 
 // What it calls a topic or a filter.
-std::string Client::name_of(const std::string& topic) const {
-  const SharedFilter shared = parse_shared_filter(topic);
-  if (!uses_old_names_ || shared.topic_filter.starts_with('$')) return topic;
-  return topic.substr(0, topic.size() - shared.topic_filter.size()) + "old/" + std::string(shared.topic_filter);
-}
+std::string Client::name_of(const std::string& topic) const { return uses_old_names_ ? old_name_of(topic) : topic; }
 
 template <class... Packet>
 void Client::send(const Packet&... packet) {

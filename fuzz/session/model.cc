@@ -117,7 +117,6 @@ void Model::keep(const Message& message, bool sure) {
 
 // When it comes is known if it is read at once, and never sent again.
 void Model::delay(Message& one) {
-  has_delayed_ = true;
   if (one.sent_count++ == 0) {
     one.first_sent = moment_;
     one.first_sent_at = broker_.now();
@@ -134,6 +133,10 @@ void Model::delay(Message& one) {
   if (!one.retain) return;
   unclear_topics_.insert(one.topic_name);
   keep(one, false);
+}
+
+bool Model::has_delayed() const {
+  return std::ranges::any_of(messages_, [](const Message& one) { return one.delay_s && one.sent_count; });
 }
 
 void Model::on_time() {

@@ -113,7 +113,7 @@ class Model {
   void will_possible(uint32_t id);  // from here on it may come
   void will_due(uint32_t id);       // it comes now
   void on_time();                   // time has passed, and nothing has happened since
-  bool has_delayed() const noexcept { return has_delayed_; }
+  bool has_delayed() const;         // somebody ever sent such
 
   // --- subscribers
   SessionRecord& begin_session(const std::string& client_id, ProtocolVersion version);
@@ -162,7 +162,6 @@ class Model {
   Broker& broker_;
   const Policy& policy_;
   Moment moment_ = 0;
-  bool has_delayed_ = false;
   std::deque<Message> messages_;
   std::set<uint32_t> open_;        // sent and not done
   std::set<uint32_t> unresolved_;  // that somebody must still get

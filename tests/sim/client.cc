@@ -212,16 +212,8 @@ void Client::settle_will(WillFate fate) {
   }
 }
 
-void rewrite_old_names(Policy& policy) {
-  policy.rewrites.add(kGlobalNamespace, TopicRewrites::kPublish | TopicRewrites::kSubscribe, "old/#", "$1");
-}
-
 // What this client calls a topic or a filter.
-std::string Client::name_of(const std::string& topic) const {
-  const SharedFilter shared = parse_shared_filter(topic);
-  if (!uses_old_names || shared.topic_filter.starts_with('$')) return topic;
-  return topic.substr(0, topic.size() - shared.topic_filter.size()) + "old/" + std::string(shared.topic_filter);
-}
+std::string Client::name_of(const std::string& topic) const { return uses_old_names ? old_name_of(topic) : topic; }
 
 std::string Client::name_of(const Published& message) const {
   const std::string name = name_of(message.topic_name);

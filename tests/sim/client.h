@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "model.h"
-#include "session/policy.h"
+#include "old_names.h"
 
 namespace mqttq::sim {
 
@@ -58,9 +58,6 @@ struct PublishSetup {
   bool alias = false;
   uint32_t delay_s = 0;  // by `$delayed`
 };
-
-// Has a broker take "old/a" for "a", in topic names and filters.
-void rewrite_old_names(Policy& policy);
 
 class Client {
  public:
