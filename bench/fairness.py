@@ -11,8 +11,6 @@ repeats of each repeat's p50 and p99 in microseconds, and the p99's ratio to tha
 
 import argparse
 import os
-import shlex
-import shutil
 import socket
 import statistics
 import subprocess
@@ -21,8 +19,7 @@ import tempfile
 import threading
 import time
 
-from brokers import Broker
-from run import find_program
+from run import brokers_of, find_program
 
 RATE = 100          # messages a second
 PAYLOAD = b"." * 64
@@ -130,12 +127,8 @@ def main():
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     options.load = find_program(build, "bench_load")
-    commands = [text.partition("=")[::2] for text in options.broker]
-    if not commands:
-        commands = [("mqttq", shlex.quote(find_program(build, "mqttq-server"))),
-                    ("mosquitto", shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin"))]
     os.sched_setaffinity(0, {1})
-    for broker in [Broker(name, command) for name, command in commands if command]:
+    for broker in brokers_of(options.broker, build, ("mqttq", "mosquitto")):
         alone = None
         for beside in ("alone", "flood", "slow subscriber"):
             runs = [measure(options, broker, beside) for _ in range(options.repeats)]

@@ -210,6 +210,21 @@ def find_program(folder, name):
     return None
 
 
+def brokers_of(texts, build, names):
+    """Those of NAME=COMMAND, or without any the ones of `names` that are found."""
+    commands = [text.partition("=")[::2] for text in texts]
+    if not commands:
+        programs = {"mqttq": lambda: find_program(build, "mqttq-server"),
+                    "mosquitto": lambda: shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin"),
+                    "reference": lambda: find_program(build, "bench_reference")}
+        commands = [(name, programs[name]()) for name in names]
+        for name, path in commands:
+            if not path:
+                print(f"{name} was not found and is left out", file=sys.stderr)
+        commands = [(name, shlex.quote(path)) for name, path in commands if path]
+    return [Broker(name, command) for name, command in commands]
+
+
 def core_set(text):
     cores = {int(word) for word in text.split(",")}
     if not cores <= os.sched_getaffinity(0):
@@ -254,17 +269,8 @@ def parse_arguments():
     if not options.load:
         parser.error(f"no bench_load in {options.build}; build the preset \"release\" or give --build")
 
-    commands = [text.partition("=")[::2] for text in options.broker]
-    if not commands:
-        commands = [("mqttq", find_program(options.build, "mqttq-server")),
-                    ("mosquitto", shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin")),
-                    ("reference", find_program(options.build, "bench_reference"))]
-        for name, path in commands:
-            if not path:
-                print(f"{name} was not found and is left out", file=sys.stderr)
-        commands = [(name, shlex.quote(path)) for name, path in commands if path]
     try:
-        options.brokers = [Broker(name, command) for name, command in commands]
+        options.brokers = brokers_of(options.broker, options.build, ("mqttq", "mosquitto", "reference"))
     except (BrokerError, IndexError) as error:
         parser.error(f"--broker: {error}")
     if not options.brokers or len({broker.name for broker in options.brokers}) != len(options.brokers):
