@@ -144,10 +144,6 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   Handed take_shared(GroupMembership& membership, MovingMessage& message, Instant now) noexcept;
   // Sends what waits, as far as the window and the outbox have room.
   void pump(Instant now) noexcept;
-  // Nothing waits for anything.
-  bool nothing_to_pump() const noexcept {
-    return !reads_ && !some_group_found_full_ && (!out_ || out_->nothing_waits());
-  }
   // The journal of a reader has gone on.
   void on_journal(JournalReader& reader) noexcept;
 
@@ -257,6 +253,9 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   JournalReader* first_ready() noexcept;
   void move_in_heap(uint32_t index) noexcept;
   void take_from_heap(JournalReader& reader) noexcept;
+  bool nothing_to_pump() const noexcept {
+    return !reads_ && !some_group_found_full_ && (!out_ || out_->nothing_waits());
+  }
   bool pump_unsent(Instant now) noexcept;
   bool line_up_unsent(Instant now) noexcept;
   void send_again(uint16_t packet_id, InflightEntry& entry, Instant now) noexcept;

@@ -266,9 +266,14 @@ void ShardCore::publish_will(Will will, Instant now) noexcept {
     will.message = Message::create(view);
   }
   if (!will.message || !publish_from_inside(will.message, now)) {
-    counters_.messages_dropped.add();
-    counters_.dropped_no_memory.add();
+    count_dropped_no_memory(1);
   }
+}
+
+// Where there is no message any more that dropped() could tell of.
+void ShardCore::count_dropped_no_memory(uint32_t count) noexcept {
+  counters_.messages_dropped.add(count);
+  counters_.dropped_no_memory.add(count);
 }
 
 void ShardCore::dropped(Counter Counters::* why, const Session* session, const MessageView& message) noexcept {
@@ -327,8 +332,7 @@ void ShardCore::continue_publish(MessageRef message, const PublishOperation& ope
   PublishOperation refused = operation;
   refused.reason = {ReasonCode::QuotaExceeded, Detail::NoMemory};
   if (!operation.origin.wanted()) {
-    counters_.messages_dropped.add();
-    counters_.dropped_no_memory.add();
+    count_dropped_no_memory(1);
   }
   if (Session* session = sessions_.find(operation.origin.session)) session->on_handed_over(refused, now);
 }
@@ -477,8 +481,7 @@ bool ShardCore::deliver_here(MovingMessage& message, const Route& route, const P
   taken = fan_out_.deliver(message, route, handle, now);
   work_ += taken;
   if (const uint32_t lost = fan_out_.take_lost_count()) {
-    counters_.messages_dropped.add(lost);
-    counters_.dropped_no_memory.add(lost);
+    count_dropped_no_memory(lost);
   }
   answer(handle, ReasonCode::Success, now);
   return true;
@@ -542,8 +545,7 @@ void ShardCore::append_here(Mail& mail, Instant) noexcept {
     reader.session->on_journal(reader);
   });
   if (complete) return;
-  counters_.messages_dropped.add();
-  counters_.dropped_no_memory.add();
+  count_dropped_no_memory(1);
 }
 
 // --- mail

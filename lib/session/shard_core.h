@@ -256,6 +256,7 @@ class ShardCore final : private GroupCourier {
   bool send_published(const PublishOrigin& origin, Reason reason) noexcept;
   void send_late_answers() noexcept;
   void append_here(Mail& mail, Instant now) noexcept;
+  void count_dropped_no_memory(uint32_t count) noexcept;
   bool answer_group_join(Mail& mail, Instant now) noexcept;
   struct WaitingQuery;
   bool put_query_aside(Mail& mail) noexcept;
