@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <utility>
 
 #include "base/alloc.h"
 #include "base/fence.h"
@@ -14,12 +15,21 @@ namespace mqttq {
 // while it waits, so that reclamation never depends on an idle shard. Writers are serialised by their owner.
 class Epoch {
  public:
-  // Throws std::bad_alloc.
-  explicit Epoch(uint32_t reader_count) : reader_count_(reader_count), readers_(new Reader[reader_count]) {}
+  // What is retired derives from it: a block of allocate(). Its owner may use the word until then.
+  struct Retired {
+    Retired* retired_next = nullptr;
+  };
+  using End = void (*)(Retired& retired) noexcept;
+
+  // Throws std::bad_alloc. end: ends what was retired; nothing may be left in it but its block.
+  explicit Epoch(
+      uint32_t reader_count, End end = [](Retired& retired) noexcept { release(&retired); })
+      : reader_count_(reader_count), readers_(new Reader[reader_count]), end_(end) {}
   Epoch(const Epoch&) = delete;
   Epoch& operator=(const Epoch&) = delete;
   ~Epoch() {
-    while (first_) end_first();
+    end_all(waiting_);
+    end_all(fresh_);
   }
 
   // Reader: from here on pointers may be held. Also the quiescent point of a reader that stays online.
@@ -30,31 +40,23 @@ class Epoch {
   // Reader: no pointer is held until the next online().
   void offline(uint32_t reader) noexcept { readers_[reader].seen.store(kOffline, std::memory_order_release); }
 
-  // What is retired derives from it. `end` frees it.
-  struct Retired {
-    Retired* retired_next = nullptr;
-    uint64_t retired_at = 0;
-    void (*end)(Retired& retired) noexcept = nullptr;
-  };
-
   // Writer: no new reader can find `object`; it is ended once no old one can hold it.
   void retire(Retired& object) noexcept {
-    object.retired_at = now_.fetch_add(1, std::memory_order_seq_cst);
-    object.retired_next = nullptr;
-    (last_ ? last_->retired_next : first_) = &object;
-    last_ = &object;
+    object.retired_next = fresh_;
+    fresh_ = &object;
   }
   // Writer: something waits to be ended.
-  bool has_retired() const noexcept { return first_ != nullptr; }
+  bool has_retired() const noexcept { return fresh_ || waiting_; }
   // Writer: ends what can be ended now.
   void reclaim() noexcept {
-    if (!first_) return;
-    uint64_t oldest = kOffline;
-    for (uint32_t i = 0; i < reader_count_; ++i) {
-      const uint64_t seen = readers_[i].seen.load(std::memory_order_seq_cst);
-      if (seen < oldest) oldest = seen;
+    while (fresh_ || waiting_) {
+      if (!waiting_) {
+        waiting_ = std::exchange(fresh_, nullptr);
+        waiting_since_ = now_.fetch_add(1, std::memory_order_seq_cst);
+      }
+      if (oldest_reader() <= waiting_since_) return;
+      end_all(waiting_);
     }
-    while (first_ && first_->retired_at < oldest) end_first();
   }
 
  private:
@@ -63,18 +65,25 @@ class Epoch {
     std::atomic<uint64_t> seen{kOffline};
   };
 
-  void end_first() noexcept {
-    Retired* ended = first_;
-    first_ = ended->retired_next;
-    if (!first_) last_ = nullptr;
-    ended->end(*ended);
+  uint64_t oldest_reader() const noexcept {
+    uint64_t oldest = kOffline;
+    for (uint32_t i = 0; i < reader_count_; ++i) {
+      const uint64_t seen = readers_[i].seen.load(std::memory_order_seq_cst);
+      if (seen < oldest) oldest = seen;
+    }
+    return oldest;
+  }
+  void end_all(Retired*& list) noexcept {
+    while (list) end_(*std::exchange(list, list->retired_next));
   }
 
   std::atomic<uint64_t> now_{1};
   const uint32_t reader_count_;
   std::unique_ptr<Reader[]> readers_;
-  Retired* first_ = nullptr;  // oldest first
-  Retired* last_ = nullptr;
+  const End end_;
+  Retired* fresh_ = nullptr;
+  Retired* waiting_ = nullptr;  // for every reader to see a later moment than
+  uint64_t waiting_since_ = 0;
 };
 
 }  // namespace mqttq

@@ -105,7 +105,6 @@ class ReadTable {
     void* block = allocate(sizeof(Slots) + sizeof(std::atomic<T*>) * capacity);
     if (!block) return nullptr;
     auto* grown = new (block) Slots();
-    grown->end = [](Epoch::Retired& retired) noexcept { release(static_cast<Slots*>(&retired)); };
     grown->capacity = capacity;
     grown->used = grown->live = 0;
     for (uint32_t i = 0; i < capacity; ++i) new (&grown->items()[i]) std::atomic<T*>(nullptr);

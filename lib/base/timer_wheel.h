@@ -1,21 +1,25 @@
 // All time-outs of a shard in one hierarchical wheel: arming, moving and cancelling cost a few pointer writes.
 #pragma once
 
+#include <algorithm>
+
+#include "base/assert.h"
 #include "base/clock.h"
 #include "base/intrusive_list.h"
 
 namespace mqttq {
 
-// A thing that can be due. Its owner derives from it or holds it, and is called back through `on_due`.
+// A thing that can be due. Its owner derives from it or holds it.
 struct Timer : ListLink<struct TimerTag> {
-  // Called on the shard, with the timer already disarmed; it may arm itself again.
+  // Called on the shard, with the timer already disarmed; it may be armed again.
   using OnDue = void (*)(Timer& timer, Instant now) noexcept;
-  OnDue on_due = nullptr;
-  int64_t due_tick = 0;
+  int64_t due_tick : 56 = 0;
+  uint64_t on_due_index : 8 = 0;  // the wheel's
 
   bool armed() const noexcept { return linked(); }
   void cancel() noexcept { unlink(); }
 };
+static_assert(sizeof(Timer) == 24);
 
 // Four levels of 64 slots, 16 ms a tick: the top level reaches 74 hours, and what lies beyond is put there again each
 // time it comes round. A timer never fires early, and at most two ticks late.
@@ -23,15 +27,15 @@ class TimerWheel {
  public:
   explicit TimerWheel(Instant now) noexcept : now_tick_(tick(now)) {}
 
-  // Arms or moves `timer`. Its on_due is set by the owner.
-  void arm(Timer& timer, Instant due) noexcept {
+  // Arms or moves `timer`. on_due: one of at most 16 functions in the wheel's life, so that a timer need not hold it.
+  void arm(Timer& timer, Instant due, Timer::OnDue on_due) noexcept {
     timer.unlink();
-    timer.due_tick = tick(due) + 1;
-    if (timer.due_tick <= now_tick_) timer.due_tick = now_tick_ + 1;
+    timer.due_tick = std::max(tick(due), now_tick_) + 1;
+    timer.on_due_index = index_of(on_due);
     place(timer);
   }
 
-  // Calls on_due of everything due by `now`.
+  // Calls what is due by `now`.
   void advance(Instant now) noexcept {
     const int64_t until = tick(now);
     while (now_tick_ < until) {
@@ -39,7 +43,7 @@ class TimerWheel {
       cascade();
       IntrusiveList<Timer, TimerTag> due;
       due.splice_back(slots_[0][now_tick_ & kSlotMask]);
-      while (Timer* timer = due.pop_front()) timer->on_due(*timer, now);
+      while (Timer* timer = due.pop_front()) on_due_[timer->on_due_index](*timer, now);
     }
   }
 
@@ -61,6 +65,14 @@ class TimerWheel {
   static constexpr int64_t kSlotMask = (1 << kSlotBits) - 1;
 
   static int64_t tick(Instant at) noexcept { return at.ns / kTick; }
+
+  uint32_t index_of(Timer::OnDue on_due) noexcept {
+    uint32_t index = 0;
+    while (on_due_[index] && on_due_[index] != on_due) ++index;
+    MQTTQ_ASSERT(index < kOnDueMax);
+    on_due_[index] = on_due;
+    return index;
+  }
 
   void place(Timer& timer) noexcept {
     const int64_t ahead = timer.due_tick - now_tick_;
@@ -85,6 +97,8 @@ class TimerWheel {
 
   IntrusiveList<Timer, TimerTag> slots_[kLevels][kSlotMask + 1];
   int64_t now_tick_;
+  static constexpr uint32_t kOnDueMax = 16;
+  Timer::OnDue on_due_[kOnDueMax] = {};
 };
 
 }  // namespace mqttq

@@ -224,7 +224,7 @@ void Shard::end_turn() noexcept {
   }
   const uint64_t woken = core_.postman().take_woken() & ~(uint64_t{1} << index_);
   if (woken && setup_.wake) setup_.wake(woken);
-  for (TcpLink* link = lingering_.front(); link && link->linger_until <= now_; link = lingering_.front()) link->end();
+  for (TcpLink* link = lingering_.front(); link && link->linger_until() <= now_; link = lingering_.front()) link->end();
   idle_until_ = now_ + core_.idle_ns(now_);
   in_turn_ = false;
   setup_.router->epoch().offline(index_);
@@ -235,35 +235,35 @@ void Shard::end_turn() noexcept {
 
 void Shard::on_read(TcpLink& link, Bytes bytes) noexcept {
   begin_turn();
-  if (link.user) core_.on_read(*static_cast<Connection*>(link.user), bytes, now_);
+  if (link.user()) core_.on_read(*static_cast<Connection*>(link.user()), bytes, now_);
 }
 
 void Shard::on_writable(TcpLink& link) noexcept {
   begin_turn();
-  if (link.user) core_.on_writable(*static_cast<Connection*>(link.user), now_);
+  if (link.user()) core_.on_writable(*static_cast<Connection*>(link.user()), now_);
 }
 
 void Shard::on_peer_closed(TcpLink& link, bool broken) noexcept {
   begin_turn();
-  if (!link.user) return;
-  auto& connection = *static_cast<Connection*>(link.user);
+  if (!link.user()) return;
+  auto& connection = *static_cast<Connection*>(link.user());
   core_.on_closed(connection, broken, now_);
-  if (connection.closing()) link.user = nullptr;
+  if (connection.closing()) link.set_user(nullptr);
   link.pause_reading(true);  // it is closed at the end of a turn: of this one, or when all is answered
 }
 
 void Shard::on_linger(TcpLink& link) noexcept {
   link.unlink();
-  link.linger_until = now_ + kLingerMax;
+  link.set_linger_until(now_ + kLingerMax);
   lingering_.push_back(link);
 }
 
 void Shard::on_violation(TcpLink& link, const char* what) noexcept {
   begin_turn();
-  if (!link.user) return;
+  if (!link.user()) return;
   CloseReason reason = ReasonCode::ProtocolError;
   reason.reason_string = what;
-  core_.on_violation(*static_cast<Connection*>(link.user), reason, now_);
+  core_.on_violation(*static_cast<Connection*>(link.user()), reason, now_);
   link.pause_reading(true);
 }
 
@@ -274,14 +274,14 @@ void Shard::on_resumed(TcpLink& link) noexcept {
 
 void Shard::detach(Link& link, uint32_t) noexcept {
   auto& tcp = static_cast<TcpLink&>(link);
-  tcp.user = nullptr;
+  tcp.set_user(nullptr);
   tcp.unlink();
   tcp.stop();
 }
 
 bool Shard::adopt(Link& link, Connection& connection) noexcept {
   auto& tcp = static_cast<TcpLink&>(link);
-  tcp.user = &connection;
+  tcp.set_user(&connection);
   if (!tcp.start(*this)) return false;
   links_.push_back(tcp);
   return true;
@@ -292,10 +292,6 @@ bool Shard::adopt(Link& link, Connection& connection) noexcept {
 void Shard::add_acceptor(std::unique_ptr<Acceptor> acceptor) noexcept {
   acceptor->shard_ = this;
   acceptor->retry_.acceptor = acceptor.get();
-  acceptor->retry_.on_due = [](Timer& timer, Instant) noexcept {
-    Acceptor& paused = *static_cast<Acceptor::Retry&>(timer).acceptor;
-    paused.shard_->watch(paused);
-  };
   uv_poll_init(&loop_, &acceptor->poll_, acceptor->descriptor_);
   acceptor->poll_.data = acceptor.get();
   watch(*acceptor);
@@ -359,7 +355,7 @@ void Shard::accept_one(Acceptor& acceptor, int descriptor, const sockaddr_storag
     link->close(true);
     return;
   }
-  link->user = connection;
+  link->set_user(connection);
   links_.push_back(*link);
 }
 
@@ -368,7 +364,10 @@ void Shard::stop_accepting(Acceptor& acceptor) noexcept {
   const int error = errno;
   if (acceptor.watched_) uv_poll_stop(&acceptor.poll_);
   acceptor.watched_ = false;
-  core_.timers().arm(acceptor.retry_, now_ + kAcceptRetry);
+  core_.timers().arm(acceptor.retry_, now_ + kAcceptRetry, [](Timer& timer, Instant) noexcept {
+    Acceptor& paused = *static_cast<Acceptor::Retry&>(timer).acceptor;
+    paused.shard_->watch(paused);
+  });
   if (setup_.log && now_ - accept_complaint_ > 10 * kSecond) {
     accept_complaint_ = now_;
     char text[160];

@@ -8,15 +8,15 @@ Status FanOut::add(Subscription& subscription, NamespaceId namespace_id, std::st
   Filter* filter = router_.join(namespace_id, filter_text);
   if (!filter) return Status::NoMemory;
   Filter::Local& local = filter->local(shard_);
-  if (!local.subscriptions.make_room() || (subscription.durable && make_journal(local) != Status::Ok)) {
+  if (!local.subscriptions.make_room() || ((subscription.durable || subscription.answers) && !make_rare(local))) {
     router_.leave(*filter);
     return Status::NoMemory;
   }
   subscription.filter = filter;
   subscription.list_index = local.subscriptions.count();
   static_cast<void>(local.subscriptions.push_back(&subscription));  // there is room
-  if (subscription.durable) ++local.durable_count;
-  if (subscription.answers) ++local.answering_count;
+  if (subscription.durable) ++local.rare->durable_count;
+  if (subscription.answers) ++local.rare->answering_count;
   publish_interest(*filter);
   return Status::Ok;
 }
@@ -26,8 +26,8 @@ void FanOut::remove(Subscription& subscription) noexcept {
   Filter::Local& local = filter.local(shard_);
   local.subscriptions.back()->list_index = subscription.list_index;
   local.subscriptions.remove_unordered(subscription.list_index);
-  if (subscription.durable) --local.durable_count;
-  if (subscription.answers) --local.answering_count;
+  if (subscription.durable) --local.rare->durable_count;
+  if (subscription.answers) --local.rare->answering_count;
   publish_interest(filter);
   subscription.filter = nullptr;
   router_.leave(filter);
@@ -37,26 +37,25 @@ Status FanOut::set_durable(Subscription& subscription, bool durable) noexcept {
   if (subscription.durable == durable) return Status::Ok;
   Filter::Local& local = subscription.filter->local(shard_);
   if (durable) {
-    if (const Status status = make_journal(local); status != Status::Ok) return status;
-    ++local.durable_count;
+    if (!make_rare(local)) return Status::NoMemory;
+    ++local.rare->durable_count;
   } else {
-    --local.durable_count;
+    --local.rare->durable_count;
   }
   subscription.durable = durable;
   publish_interest(*subscription.filter);
   return Status::Ok;
 }
 
-// A journal is kept until its filter ends: readers of a message on its way may still look for it.
-Status FanOut::make_journal(Filter::Local& local) noexcept {
-  if (!local.journal) local.journal = create<Journal>(journal_totals_);
-  return local.journal ? Status::Ok : Status::NoMemory;
+// Kept until its filter ends: readers of a message on its way may still look for the journal.
+bool FanOut::make_rare(Filter::Local& local) noexcept {
+  return local.rare || (local.rare = create<Filter::Rare>(journal_totals_));
 }
 
 void FanOut::publish_interest(Filter& filter) noexcept {
   const Filter::Local& local = filter.local(shard_);
-  router_.set_interest(filter, shard_, !local.subscriptions.empty(), local.durable_count > 0,
-                       local.answering_count > 0);
+  router_.set_interest(filter, shard_, !local.subscriptions.empty(), local.rare && local.rare->durable_count > 0,
+                       local.rare && local.rare->answering_count > 0);
 }
 
 uint32_t FanOut::deliver(MovingMessage& message, const Route& route, SlabHandle answer, Instant now) noexcept {

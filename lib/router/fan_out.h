@@ -36,8 +36,9 @@ class FanOut {
     bool complete = true;
     const bool only = route.filters().size() == 1;
     for (Filter* filter : route.filters()) {
-      Journal* journal = filter->local(shard_).journal;
-      if (!journal) continue;
+      Filter::Rare* rare = filter->local(shard_).rare;
+      if (!rare) continue;
+      Journal* journal = &rare->journal;
       if (!journal->append(number, only ? std::move(message) : message)) {
         complete = false;
         continue;
@@ -75,7 +76,7 @@ class FanOut {
   void limited_(Journal& journal) noexcept {
     if (limit_) limit_(limit_user_, journal);
   }
-  Status make_journal(Filter::Local& local) noexcept;
+  [[nodiscard]] bool make_rare(Filter::Local& local) noexcept;
   void publish_interest(Filter& filter) noexcept;
 
   Router& router_;

@@ -1,27 +1,36 @@
 #include "router/filter.h"
 
 #include "base/assert.h"
+#include "router/topic_tree.h"
 
 namespace mqttq {
 
-Filter::Filter(NamespaceId namespace_id, std::string_view text, uint32_t shard_count) noexcept
-    : namespace_id_(namespace_id),
+Filter::Filter(NamespaceId namespace_id, std::string_view text, uint64_t text_hash, uint32_t shard_count) noexcept
+    : hash(text_hash),
+      namespace_id_(namespace_id),
       text_size_(static_cast<uint16_t>(text.size())),
       shard_count_(static_cast<uint16_t>(shard_count)) {
-  for (uint32_t i = 0; i < shard_count; ++i) new (&locals()[i]) Local();
-  std::memcpy(static_cast<void*>(locals() + shard_count), text.data(), text.size());
+  for (uint32_t i = 0; i < shard_count; ++i) {
+    new (&locals()[i]) Local();
+    new (&interests()[i]) std::atomic<uint8_t>(0);
+  }
+  std::memcpy(static_cast<void*>(interests() + shard_count), text.data(), text.size());
 }
 
-Filter::~Filter() {
+Filter::~Filter() { end_locals(); }
+
+void Filter::end_locals() noexcept {
   for (uint32_t i = 0; i < shard_count_; ++i) {
-    destroy(locals()[i].journal);
-    locals()[i].~Local();
+    MQTTQ_ASSERT(local(i).subscriptions.empty());
+    destroy(std::exchange(local(i).rare, nullptr));
   }
 }
 
 std::string_view Filter::text() const noexcept {
-  auto* self = const_cast<Filter*>(this);
-  return {reinterpret_cast<const char*>(self->locals() + shard_count_), text_size_};
+  return {reinterpret_cast<const char*>(interests() + shard_count_), text_size_};
 }
+
+TopicNode* Filter::node() const noexcept { return static_cast<TopicNode*>(retired_next); }
+void Filter::set_node(TopicNode& node) noexcept { retired_next = &node; }
 
 }  // namespace mqttq

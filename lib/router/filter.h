@@ -12,17 +12,25 @@ namespace mqttq {
 struct TopicNode;
 class Router;
 
-// Shared by all shards. Which shards care is an atomic mask; who cares there is a list that only that shard touches.
-// Counted: by the router while a shard cares, by each Subscription, and by the routes that name it.
+// Shared by all shards. Which shards care are atomic bytes; who cares there is a list that only that shard touches.
+// Counted: by the router while a shard cares, by each Subscription, and by the routes that name it. There are millions
+// of it: the word by which it is retired names its node before.
 class Filter : public Epoch::Retired {
  public:
-  // What one shard knows of the filter. Touched only on that shard.
-  struct Local {
-    PointerArray<Subscription> subscriptions;
-    Journal* journal = nullptr;  // there while a subscription is durable
+  // What few filters have on a shard.
+  struct Rare {
+    explicit Rare(JournalTotals& totals) noexcept : journal(totals) {}
+    Journal journal;  // appended to while a subscription is durable
     uint32_t durable_count = 0;
     uint32_t answering_count = 0;
   };
+  // What one shard knows of the filter. Touched only on that shard.
+  struct Local {
+    PointerArray<Subscription> subscriptions;
+    Rare* rare = nullptr;  // owned
+  };
+  // Of a shard's subscriptions here: there are some, durable ones, ones that answer.
+  static constexpr uint8_t kAny = 1, kDurable = 2, kAnswering = 4;
 
   Filter(const Filter&) = delete;
   Filter& operator=(const Filter&) = delete;
@@ -31,31 +39,39 @@ class Filter : public Epoch::Retired {
   NamespaceId namespace_id() const noexcept { return namespace_id_; }
   std::string_view text() const noexcept;
   Local& local(uint32_t shard) noexcept { return locals()[shard]; }
-  // Bit n: shard n has a subscription here; has a durable one; has one that answers.
-  uint64_t shards() const noexcept { return shards_.load(std::memory_order_acquire); }
-  uint64_t durable_shards() const noexcept { return durable_shards_.load(std::memory_order_acquire); }
-  uint64_t answering_shards() const noexcept { return answering_shards_.load(std::memory_order_acquire); }
+  // kAny | …
+  uint8_t interest(uint32_t shard) const noexcept { return interests()[shard].load(std::memory_order_acquire); }
   // Subscriptions of all shards. Under the router's lock (Router::for_each_filter).
   uint32_t user_count() const noexcept { return users_; }
 
-  uint64_t hash = 0;
+  const uint64_t hash;
 
  private:
   friend class TopicTree;
   friend class Router;
-  Filter(NamespaceId namespace_id, std::string_view text, uint32_t shard_count) noexcept;
-  Local* locals() noexcept { return reinterpret_cast<Local*>(this + 1); }
+  // In one block: the filter, a Local and a byte of interest for each shard, the text.
+  static size_t block_size(std::string_view text, uint32_t shard_count) noexcept {
+    return sizeof(Filter) + (sizeof(Local) + 1) * shard_count + text.size();
+  }
+  Filter(NamespaceId namespace_id, std::string_view text, uint64_t hash, uint32_t shard_count) noexcept;
+  // What it holds; readers may still look at the rest until it is retired and ended.
+  void end_locals() noexcept;
+  Local* locals() const noexcept { return reinterpret_cast<Local*>(const_cast<Filter*>(this) + 1); }
+  std::atomic<uint8_t>* interests() const noexcept {
+    return reinterpret_cast<std::atomic<uint8_t>*>(locals() + shard_count_);
+  }
+  // Writer. nullptr: no wildcard, stands in the exact index.
+  TopicNode* node() const noexcept;
+  void set_node(TopicNode& node) noexcept;
 
-  std::atomic<uint64_t> shards_{0};
-  std::atomic<uint64_t> durable_shards_{0};
-  std::atomic<uint64_t> answering_shards_{0};
-  TopicNode* node_ = nullptr;  // nullptr: no wildcard, stands in the exact index
   std::atomic<uint32_t> references_{1};
   const NamespaceId namespace_id_;
   uint32_t users_ = 0;  // subscriptions of all shards; under the router's lock
   const uint16_t text_size_;
   const uint16_t shard_count_;
 };
+inline uint64_t Subscription::kept_hash() const noexcept { return filter->hash; }
+static_assert(sizeof(Filter) == 32 && sizeof(Filter::Local) == 16);
 
 // The filters that match one topic name, and the shards that care for any of them. Immutable, counted, shared by the
 // route cache and by messages on their way between shards. It keeps its filters from being ended.

@@ -46,7 +46,7 @@ uint64_t Router::version(NamespaceId namespace_id, std::string_view topic_name, 
 
 void Router::outdate(const Filter& filter) noexcept {
   const std::string_view text = filter.text();
-  if (!filter.node_) {
+  if (!filter.node()) {
     exact_version(filter.hash).fetch_add(1, std::memory_order_release);
   } else if (text.front() == '+' || text.front() == '#') {
     namespace_version(filter.namespace_id()).fetch_add(1, std::memory_order_release);
@@ -62,12 +62,18 @@ RouteRef Router::build(NamespaceId namespace_id, std::string_view topic_name, Ro
   bool complete = true;
   Array<Filter*>& filters = scratch.filters;
   tree_.match(namespace_id, topic_name, visits, [&](Filter& filter) {
-    const uint64_t interested = filter.shards();
+    uint64_t interested = 0, durable = 0, answering = 0;
+    for (uint32_t shard = 0; shard < shard_count_; ++shard) {
+      const uint8_t interest = filter.interest(shard);
+      interested |= uint64_t{(interest & Filter::kAny) != 0} << shard;
+      durable |= uint64_t{(interest & Filter::kDurable) != 0} << shard;
+      answering |= uint64_t{(interest & Filter::kAnswering) != 0} << shard;
+    }
     if (!interested || !(complete = complete && filters.make_room()) || !try_share(filter.references_)) return;
     static_cast<void>(filters.push_back(&filter));  // there is room
     shards |= interested;
-    durable_shards |= filter.durable_shards();
-    answering_shards |= filter.answering_shards();
+    durable_shards |= durable;
+    answering_shards |= answering;
   });
   if (!complete) return {};
   if (filters.empty()) {
@@ -111,6 +117,7 @@ void Router::end(Route& route) noexcept {
 
 void Router::drop(Filter& filter) noexcept {
   if (filter.references_.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+  filter.end_locals();
   const std::lock_guard lock(mutex_);
   epoch_.retire(filter);
   reclaim();
@@ -140,7 +147,10 @@ void Router::leave(Filter& filter) noexcept {
   if (--filter.users_ == 0) {
     tree_.remove(filter);
     outdate(filter);
-    if (filter.references_.fetch_sub(1, std::memory_order_acq_rel) == 1) epoch_.retire(filter);
+    if (filter.references_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+      filter.end_locals();
+      epoch_.retire(filter);
+    }
   }
   reclaim();
 }
@@ -180,18 +190,11 @@ void Router::unclaim(NamespaceId namespace_id, std::string_view filter_text, Pub
 }
 
 void Router::set_interest(Filter& filter, uint32_t shard, bool any, bool durable, bool answering) noexcept {
-  const uint64_t bit = uint64_t{1} << shard;
-  const uint64_t shards = filter.shards_.load(std::memory_order_relaxed);
-  const uint64_t durable_shards = filter.durable_shards_.load(std::memory_order_relaxed);
-  const uint64_t answering_shards = filter.answering_shards_.load(std::memory_order_relaxed);
-  if (((shards & bit) != 0) == any && ((durable_shards & bit) != 0) == durable &&
-      ((answering_shards & bit) != 0) == answering) {
-    return;
-  }
+  const auto interest = static_cast<uint8_t>((any ? Filter::kAny : 0) | (durable ? Filter::kDurable : 0) |
+                                             (answering ? Filter::kAnswering : 0));
+  if (filter.interest(shard) == interest) return;
   const std::lock_guard lock(mutex_);
-  any ? filter.shards_.fetch_or(bit) : filter.shards_.fetch_and(~bit);
-  durable ? filter.durable_shards_.fetch_or(bit) : filter.durable_shards_.fetch_and(~bit);
-  answering ? filter.answering_shards_.fetch_or(bit) : filter.answering_shards_.fetch_and(~bit);
+  filter.interests()[shard].store(interest, std::memory_order_release);
   outdate(filter);
 }
 

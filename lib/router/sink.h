@@ -12,25 +12,29 @@ namespace mqttq {
 class Filter;
 class Sink;
 
-// One sink's interest in one topic filter. Owned by the sink; stands in the filter's list on the sink's shard.
-// 48 bytes: it is counted in millions.
+// One sink's interest in one topic filter. Owned by the sink; stands in the filter's list on the sink's shard. It is
+// counted in millions.
 struct Subscription {
-  Subscription* hash_next = nullptr;  // in the sink's own table, by filter
-  uint64_t hash = 0;
+  Subscription* hash_next = nullptr;  // in the sink's own table, by the hash of its filter
   Sink* sink = nullptr;
   Filter* filter = nullptr;   // one counted reference
   uint32_t list_index = 0;    // in the filter's list
   uint32_t serial = 0;        // the sink's own: tells it from an earlier one of the same filter
   uint32_t identifier = 0;    // Subscription Identifier (MQTT5 3.8.2.1.2), 0 = none
   Qos qos = Qos::AtMostOnce;  // granted
-  bool no_local = false;
-  bool retain_as_published = false;
+  bool no_local : 1 = false;
+  bool retain_as_published : 1 = false;
   // Messages above QoS 0 come through the filter's journal and not by deliver().
-  bool durable = false;
+  bool durable : 1 = false;
   // The sink answers each message above QoS 0, later: the publisher's acknowledgement waits for it.
-  bool answers = false;
-  bool exclusive = false;  // the sink has claimed the filter (Router::claim)
+  bool answers : 1 = false;
+  bool exclusive : 1 = false;  // the sink has claimed the filter (Router::claim)
+
+  // For HashTable.
+  void keep_hash(uint64_t) noexcept {}
+  uint64_t kept_hash() const noexcept;
 };
+static_assert(sizeof(Subscription) == 40);
 
 // A message for one sink, whatever the number of its subscriptions that match.
 struct Delivery {

@@ -1,15 +1,11 @@
 #include "router/topic_tree.h"
 
+#include <algorithm>
+
 #include "base/hash.h"
 #include "message/topic.h"
 
 namespace mqttq {
-
-namespace {
-
-void end_node(Epoch::Retired& retired) noexcept { destroy(static_cast<TopicNode*>(&retired)); }
-
-}  // namespace
 
 // Only a broker that ends gets here with nodes left: nobody reads any more.
 TopicTree::~TopicTree() {
@@ -48,14 +44,14 @@ TopicNode* TopicTree::find_child(const TopicNode& node, std::string_view text) c
 }
 
 TopicNode* TopicTree::add_node(TopicNode* parent, NamespaceId namespace_id, std::string_view text) noexcept {
-  void* block = allocate(sizeof(TopicNode) + text.size());
+  constexpr size_t kTextStart = sizeof(TopicNode) - sizeof(TopicNode::text_start);
+  void* block = allocate(std::max(sizeof(TopicNode), kTextStart + text.size()));
   if (!block) return nullptr;
   auto* node = new (block) TopicNode();
-  node->end = end_node;
-  node->parent = parent;
+  node->retired_next = parent;
   node->namespace_id = namespace_id;
   node->text_size = static_cast<uint16_t>(text.size());
-  if (!text.empty()) std::memcpy(static_cast<void*>(node + 1), text.data(), text.size());
+  if (!text.empty()) std::memcpy(static_cast<char*>(block) + kTextStart, text.data(), text.size());
   node->hash = parent ? child_hash(*parent, text) : first_hash(namespace_id, text);
   if (parent && text == "+") {
     parent->plus.store(node, std::memory_order_release);
@@ -80,11 +76,9 @@ Filter* TopicTree::find(NamespaceId namespace_id, std::string_view text) const n
 
 Filter* TopicTree::find_or_add(NamespaceId namespace_id, std::string_view text) noexcept {
   if (Filter* found = find(namespace_id, text)) return found;
-  void* block = allocate(sizeof(Filter) + sizeof(Filter::Local) * shard_count_ + text.size());
+  void* block = allocate(Filter::block_size(text, shard_count_));
   if (!block) return nullptr;
-  auto* filter = new (block) Filter(namespace_id, text, shard_count_);
-  filter->hash = first_hash(namespace_id, text);
-  filter->end = [](Epoch::Retired& retired) noexcept { destroy(static_cast<Filter*>(&retired)); };
+  auto* filter = new (block) Filter(namespace_id, text, first_hash(namespace_id, text), shard_count_);
   if (!has_wildcard(text)) {
     if (exact_.insert(*filter, epoch_)) return filter;
     destroy(filter);
@@ -107,17 +101,17 @@ Filter* TopicTree::find_or_add(NamespaceId namespace_id, std::string_view text) 
     destroy(filter);
     return nullptr;
   }
-  filter->node_ = node;
+  filter->set_node(*node);
   (levels.rest.data() ? node->multi : node->filter).store(filter, std::memory_order_release);
   return filter;
 }
 
 void TopicTree::remove(Filter& filter) noexcept {
-  if (!filter.node_) {
+  TopicNode* node = filter.node();
+  if (!node) {
     exact_.remove(filter, epoch_);
     return;
   }
-  TopicNode* node = filter.node_;
   auto& place = node->multi.load(std::memory_order_relaxed) == &filter ? node->multi : node->filter;
   place.store(nullptr, std::memory_order_release);
   remove_if_unused(node);
@@ -126,7 +120,7 @@ void TopicTree::remove(Filter& filter) noexcept {
 void TopicTree::remove_if_unused(TopicNode* node) noexcept {
   while (node && !node->filter.load(std::memory_order_relaxed) && !node->multi.load(std::memory_order_relaxed) &&
          !node->plus.load(std::memory_order_relaxed) && node->children.count() == 0) {
-    TopicNode* parent = node->parent;
+    TopicNode* parent = node->parent();
     if (parent && node->text() == "+") {
       parent->plus.store(nullptr, std::memory_order_release);
     } else {

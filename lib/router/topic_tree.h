@@ -8,18 +8,23 @@
 namespace mqttq {
 
 // One level of one or more filters. The first level is keyed by namespace and text, so that tenants share nothing.
+// There are millions of it: the word by which it is retired names its parent before, and its text begins in its last
+// bytes.
 struct TopicNode : Epoch::Retired {
   uint64_t hash = 0;  // of parent and text (of namespace and text on the first level)
-  TopicNode* parent = nullptr;
-  NamespaceId namespace_id = kGlobalNamespace;
-  uint16_t text_size = 0;
   ReadTable<TopicNode> children;
   std::atomic<TopicNode*> plus{nullptr};  // the child "+"
   std::atomic<Filter*> filter{nullptr};   // ends at this level
   std::atomic<Filter*> multi{nullptr};    // ends in "#" behind this level
+  NamespaceId namespace_id = kGlobalNamespace;
+  uint16_t text_size = 0;
+  char text_start[2];  // what is longer goes on behind the node
 
-  std::string_view text() const noexcept { return {reinterpret_cast<const char*>(this + 1), text_size}; }
+  // Writer; nullptr on the first level.
+  TopicNode* parent() const noexcept { return static_cast<TopicNode*>(retired_next); }
+  std::string_view text() const noexcept { return {text_start, text_size}; }
 };
+static_assert(sizeof(TopicNode) == 56);
 
 // Writers (find_or_add, remove) are serialised by the Router; readers (match) are online in its Epoch.
 class TopicTree {

@@ -18,7 +18,7 @@ constexpr int64_t kAnswersMax = 2 * kSecond;  // what a client that sends nothin
 
 MovedConnection::~MovedConnection() {
   if (link) link->close(true);
-  destroy(authentication);
+  destroy(rare);
 }
 
 Connection::Connection(ShardCore& shard, Link& link, const ListenerInfo& listener, Instant now) noexcept
@@ -30,8 +30,7 @@ Connection::Connection(ShardCore& shard, Link& link, const ListenerInfo& listene
       namespace_id_(listener.namespace_id),
       last_packet_(now),
       connected_at_(now + connect_timeout_ns()) {
-  on_due = on_timer;
-  shard_.timers().arm(*this, connected_at_);
+  shard_.timers().arm(*this, connected_at_, on_timer);
 }
 
 Connection::~Connection() {
@@ -39,10 +38,10 @@ Connection::~Connection() {
   cancel();
   shard_.outputs().give_back(output_);
   destroy(rare_);
-  destroy(authentication_);
 }
 
 Connection::Rare::~Rare() {
+  destroy(authentication);
   for (const Alias& alias : aliases) release(alias.text);
   destroy(aliases_out);
   destroy(slow);
@@ -268,11 +267,10 @@ bool Connection::take_rate_tokens(const codec::Frame& frame, Instant now) noexce
   }
   if (wait_ms) {
     stall(Stall::Rate, now);
-    slow->rate_timer.on_due = [](Timer& timer, Instant at) noexcept {
+    shard_.timers().arm(slow->rate_timer, now + wait_ms * kMillisecond, [](Timer& timer, Instant at) noexcept {
       Connection& connection = *static_cast<Slow::RateTimer&>(timer).connection;
       if (connection.stall_ == Stall::Rate) connection.resume(at);
-    };
-    shard_.timers().arm(slow->rate_timer, now + wait_ms * kMillisecond);
+    });
     return false;
   }
   if (is_message) slow->message_tokens -= 1000;
@@ -440,8 +438,9 @@ void Connection::protocol_error(const CloseReason& reason, Instant now) noexcept
 // A peer that has shut its side alone still reads: it is told what became of the publishes it sent before.
 void Connection::on_peer_closed(bool broken, Instant now) noexcept {
   const bool unanswered = state_ == State::Connected && session_->has_open_publishes();
-  if (!broken && unanswered && !std::exchange(peer_finished_, true)) {
-    shard_.timers().arm(*this, now + kAnswersMax);
+  if (!broken && unanswered && !peer_finished_) {
+    peer_finished_ = true;
+    shard_.timers().arm(*this, now + kAnswersMax, on_timer);
     return;
   }
   peer_gone_ = true;
@@ -478,7 +477,7 @@ void Connection::arm_keep_alive(Instant now) noexcept {
     cancel();
     return;
   }
-  shard_.timers().arm(*this, now + int64_t{keep_alive_s_} * 1500 * kMillisecond);  // [MQTT-3.1.2-22]
+  shard_.timers().arm(*this, now + int64_t{keep_alive_s_} * 1500 * kMillisecond, on_timer);  // [MQTT-3.1.2-22]
 }
 
 void Connection::on_timer(Timer& timer, Instant now) noexcept {
@@ -506,7 +505,7 @@ void Connection::on_timer(Timer& timer, Instant now) noexcept {
     connection.shard_.counters().keep_alive_timeouts.add();
     connection.close(ReasonCode::KeepAliveTimeout, now);
   } else {
-    connection.shard_.timers().arm(connection, due > now ? due : now + kSecond);
+    connection.shard_.timers().arm(connection, due > now ? due : now + kSecond, on_timer);
   }
 }
 

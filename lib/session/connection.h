@@ -24,6 +24,7 @@ class ShardCore;
 class Connection;
 struct Authentication;
 struct GroupMembership;
+struct MovedConnection;
 struct OpenPublish;
 struct PublishOperation;
 
@@ -34,20 +35,10 @@ struct ListenerInfo {
   uint32_t connect_timeout_ms = 0;  // 0 = the broker's
 };
 
-// A connection on its way to the shard of its session: everything but the place it lived in.
-struct MovedConnection final : MailPayload {
-  ~MovedConnection() override;
-  Link* link = nullptr;  // closed if it never arrives
-  ListenerInfo listener;
-  Instant connect_due{};
-  Array<std::byte> bytes;  // from bytes_start on: the CONNECT packet, and what was read behind it
-  uint32_t bytes_start = 0;
-  OwnedText user_name;                       // who it is, if the access control said so
-  Authentication* authentication = nullptr;  // owned; null without a method
-};
-
 class Connection final : private Timer {
  public:
+  struct Rare;  // what only some connections need
+
   Connection(ShardCore& shard, Link& link, const ListenerInfo& listener, Instant now) noexcept;
   ~Connection();
   Connection(const Connection&) = delete;
@@ -215,11 +206,8 @@ class Connection final : private Timer {
   Link* link_;
   Session* session_ = nullptr;
   Output* output_ = nullptr;
-  Authentication* authentication_ = nullptr;  // owned; null without a method in CONNECT
-  // What only some connections need. Owned; made with the first of it.
   struct Alias;
-  struct Rare;
-  Rare* rare_ = nullptr;
+  Rare* rare_ = nullptr;  // owned; made with the first of it
   OwnedText user_name_;
   Array<std::byte> tail_;  // from tail_start_ on: read, not handled: a part of a packet, or what waits behind one
   uint32_t tail_start_ = 0;
@@ -236,7 +224,7 @@ class Connection final : private Timer {
   Stall stall_ = Stall::None;
   ProtocolVersion version_ = ProtocolVersion::V5;
   ReasonCode close_reason_ = ReasonCode::Success;
-  bool peer_finished_ = false;  // it sends nothing more, and is still to be answered
+  bool peer_finished_ : 1 = false;  // it sends nothing more, and is still to be answered
   bool reading_paused_ : 1 = false;
   bool peer_gone_ : 1 = false;
   bool publish_will_ : 1 = true;  // no DISCONNECT took it back
@@ -247,18 +235,33 @@ class Connection final : private Timer {
   bool clean_start_ : 1 = false;
   bool session_present_ : 1 = false;
   bool problem_information_ : 1 = true;  // the client wants to be told why, in words (MQTT5 3.1.2.11.7)
+
+ public:
+  bool dirty : 1 = false;     // stands in the shard's list of connections with output
+  bool to_close : 1 = false;  // stands in the shard's list of connections to be ended
+  bool stalled : 1 = false;   // stands in the shard's list of connections that wait
+
+ private:
   Instant last_packet_{};
   Instant connected_at_{};  // until it is accepted: when its CONNECT is due
 
-  Rare* rare() noexcept;  // nullptr when the allocator refuses
+  Rare* rare() noexcept;                            // nullptr when the allocator refuses
+  Authentication* authentication() const noexcept;  // nullptr without a method in CONNECT
   struct Slow;
   Slow* slow() noexcept;  // as rare()
-
- public:
-  bool dirty = false;     // stands in the shard's list of connections with output
-  bool to_close = false;  // stands in the shard's list of connections to be ended
-  bool stalled = false;   // stands in the shard's list of connections that wait
 };
-static_assert(sizeof(Connection) <= 176);
+static_assert(sizeof(Connection) <= 144);
+
+// A connection on its way to the shard of its session: everything but the place it lived in.
+struct MovedConnection final : MailPayload {
+  ~MovedConnection() override;
+  Link* link = nullptr;  // closed if it never arrives
+  ListenerInfo listener;
+  Instant connect_due{};
+  Array<std::byte> bytes;  // from bytes_start on: the CONNECT packet, and what was read behind it
+  uint32_t bytes_start = 0;
+  OwnedText user_name;               // who it is, if the access control said so
+  Connection::Rare* rare = nullptr;  // owned
+};
 
 }  // namespace mqttq

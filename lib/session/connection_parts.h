@@ -13,8 +13,9 @@ struct Connection::Alias {
 
 struct Connection::Rare {
   ~Rare();
-  Array<Alias> aliases;                    // the client's, by alias - 1
-  OutgoingAliases* aliases_out = nullptr;  // ours; owned
+  Authentication* authentication = nullptr;  // owned
+  Array<Alias> aliases;                      // the client's, by alias - 1
+  OutgoingAliases* aliases_out = nullptr;    // ours; owned
   Array<Permission> permissions;
   Slow* slow = nullptr;  // owned: a publish handed over in part, and rate tokens
 };
@@ -54,6 +55,8 @@ struct Authentication {
   uint8_t round = 0;         // AUTH packets of the client's that went on
   Turn turn = Turn::Nobody;
 };
+
+inline Authentication* Connection::authentication() const noexcept { return rare_ ? rare_->authentication : nullptr; }
 
 template <class... Packet>
 void Connection::send(const Packet&... packet) noexcept {

@@ -31,7 +31,6 @@ DelayedMessages::DelayedMessages(const Limits& limits, DelayedTotals& totals, Ti
       publish_(publish),
       slab_(limits.delayed_messages_max, &totals.messages) {
   alarm_.of = this;
-  alarm_.on_due = [](Timer& timer, Instant) noexcept { static_cast<Alarm&>(timer).of->due_ = true; };
 }
 
 DelayedMessages::~DelayedMessages() { clear(); }
@@ -99,7 +98,8 @@ void DelayedMessages::arm() noexcept {
   if (heap_.empty()) {
     alarm_.cancel();
   } else if (!due_) {
-    timers_.arm(alarm_, heap_[0]->due);
+    timers_.arm(alarm_, heap_[0]->due,
+                [](Timer& timer, Instant) noexcept { static_cast<Alarm&>(timer).of->due_ = true; });
   }
 }
 

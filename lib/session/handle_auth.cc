@@ -10,11 +10,12 @@ namespace mqttq {
 using Turn = Authentication::Turn;
 
 bool Connection::begin_authentication(const codec::ConnectView& connect, std::string_view client_id) noexcept {
-  authentication_ = create<Authentication>();
-  if (!authentication_) return false;
+  Rare* rare = this->rare();
+  if (!rare || !(rare->authentication = create<Authentication>())) return false;
+  Authentication& open = *rare->authentication;
   const std::string_view method = *connect.authentication_method;
-  return authentication_->method.append({method.data(), method.size()}) &&
-         (!assigned_client_id_ || authentication_->client_id.append({client_id.data(), client_id.size()}));
+  return open.method.append({method.data(), method.size()}) &&
+         (!assigned_client_id_ || open.client_id.append({client_id.data(), client_id.size()}));
 }
 
 Connection::Handled Connection::handle_auth(Bytes packet, Instant now) noexcept {
@@ -27,10 +28,10 @@ Connection::Handled Connection::handle_auth(Bytes packet, Instant now) noexcept 
     reauthenticate(auth->authentication_data, now);
     return Handled::Yes;
   }
-  const auto connect = codec::decode_connect(authentication_->connect.span());  // it was good before
-  const Array<char>& assigned = authentication_->client_id;
-  ++authentication_->round;
-  authentication_->turn = Turn::Nobody;
+  const auto connect = codec::decode_connect(authentication()->connect.span());  // it was good before
+  const Array<char>& assigned = authentication()->client_id;
+  ++authentication()->round;
+  authentication()->turn = Turn::Nobody;
   authenticate(*connect, assigned.empty() ? connect->client_id : std::string_view(assigned.begin(), assigned.count()),
                auth->authentication_data, now);
   if (authenticated_) handle_kept_connect(now);
@@ -40,21 +41,21 @@ Connection::Handled Connection::handle_auth(Bytes packet, Instant now) noexcept 
 ReasonCode Connection::judge_auth(const codec::Decoded<codec::AuthView>& auth) const noexcept {
   if (version_ != ProtocolVersion::V5) return ReasonCode::ProtocolError;
   if (!auth.ok()) return auth.reason();
-  if (!authentication_) return ReasonCode::ProtocolError;  // [MQTT-4.12.0-7]
-  if (auth->authentication_method != authentication_->method_text()) {
+  if (!authentication()) return ReasonCode::ProtocolError;  // [MQTT-4.12.0-7]
+  if (auth->authentication_method != authentication()->method_text()) {
     return ReasonCode::ProtocolError;  // [MQTT-4.12.0-5] [MQTT-4.12.1-1]
   }
   // It goes on when it is asked [MQTT-4.12.0-3], and begins again when nothing is open [MQTT-4.12.1-1].
-  const bool in_place = authentication_->turn == Turn::Client ? auth->reason_code == ReasonCode::ContinueAuthentication
-                        : authentication_->turn == Turn::Nobody ? auth->reason_code == ReasonCode::ReAuthenticate
-                                                                : false;
+  const bool in_place = authentication()->turn == Turn::Client ? auth->reason_code == ReasonCode::ContinueAuthentication
+                        : authentication()->turn == Turn::Nobody ? auth->reason_code == ReasonCode::ReAuthenticate
+                                                                 : false;
   return in_place ? ReasonCode::Success : ReasonCode::ProtocolError;
 }
 
 void Connection::send_auth(ReasonCode reason, Bytes data) noexcept {
   codec::AuthView auth;
   auth.reason_code = reason;
-  auth.authentication_method = authentication_->method_text();  // [MQTT-4.12.0-5]
+  auth.authentication_method = authentication()->method_text();  // [MQTT-4.12.0-5]
   auth.authentication_data = data;
   send(auth);
 }
@@ -62,42 +63,41 @@ void Connection::send_auth(ReasonCode reason, Bytes data) noexcept {
 // --- before CONNACK
 
 void Connection::continue_connecting(const AccessAnswer& answer, Instant now) noexcept {
-  if (authentication_->round == kAuthenticationRoundsMax) {
+  if (authentication()->round == kAuthenticationRoundsMax) {
     refuse(ReasonCode::NotAuthorized, now);
     return;
   }
-  if (authentication_->connect.empty()) {
+  if (authentication()->connect.empty()) {
     const Bytes rest = tail_.span().subspan(tail_start_);
     const codec::Frame connect = codec::scan_frame(rest);
-    if (!authentication_->connect.append(rest.first(connect.size))) {
+    if (!authentication()->connect.append(rest.first(connect.size))) {
       refuse(ReasonCode::ServerBusy, now);
       return;
     }
     tail_start_ += connect.size;
   }
-  authentication_->turn = Turn::Client;
+  authentication()->turn = Turn::Client;
   send_auth(ReasonCode::ContinueAuthentication, answer.authentication_data);  // [MQTT-4.12.0-2]
   resume(now);
 }
 
 void Connection::handle_kept_connect(Instant now) noexcept {
-  if (handle_connect(authentication_->connect.span(), now) == Handled::Stalled) return;  // pack() takes it along
+  if (handle_connect(authentication()->connect.span(), now) == Handled::Stalled) return;  // pack() takes it along
   shard_.counters().packets_received.add();
-  authentication_->connect.reset();
+  authentication()->connect.reset();
 }
 
 // --- of a connection in use
 
 void Connection::reauthenticate(Bytes data, Instant now) noexcept {
-  Authentication& open = *authentication_;
+  Authentication& open = *authentication();
   if (open.turn == Turn::Nobody) {
     open.round = 0;
     open.timeout.connection = this;
-    open.timeout.on_due = [](Timer& timer, Instant at) noexcept {
+    shard_.timers().arm(open.timeout, now + connect_timeout_ns(), [](Timer& timer, Instant at) noexcept {
       Connection& connection = *static_cast<Authentication::Timeout&>(timer).connection;
       connection.on_reauthentication_answer({}, at);
-    };
-    shard_.timers().arm(open.timeout, now + connect_timeout_ns());
+    });
   } else {
     ++open.round;
   }
@@ -120,7 +120,7 @@ void Connection::reauthenticate(Bytes data, Instant now) noexcept {
 
 void Connection::on_reauthentication_answer(const AccessAnswer& answer, Instant now) noexcept {
   if (state_ != State::Connected) return;
-  Authentication& open = *authentication_;
+  Authentication& open = *authentication();
   if (answer.verdict == Verdict::Continue && open.round < kAuthenticationRoundsMax) {
     open.turn = Turn::Client;
     send_auth(ReasonCode::ContinueAuthentication, answer.authentication_data);  // [MQTT-4.12.0-2]

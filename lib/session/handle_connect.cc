@@ -39,8 +39,8 @@ Connection::Handled Connection::handle_connect(Bytes packet, Instant now) noexce
   }
   char assigned[32];
   std::string_view client_id = connect->client_id;
-  if (client_id.empty() && authentication_) {  // the host was asked about that one
-    client_id = {authentication_->client_id.begin(), authentication_->client_id.count()};
+  if (client_id.empty() && authentication()) {  // the host was asked about that one
+    client_id = {authentication()->client_id.begin(), authentication()->client_id.count()};
   } else if (client_id.empty()) {
     const uint32_t size = shard_.assign_client_id(namespace_id_, handle(), assigned);
     client_id = {assigned, size};
@@ -128,7 +128,7 @@ Connection::Handled Connection::authenticate(const codec::ConnectView& connect, 
                                  connect.authentication_method,
                                  data,
                                  false,
-                                 authentication_ ? authentication_->round : uint8_t{0}};
+                                 authentication() ? authentication()->round : uint8_t{0}};
   state_ = State::Authenticating;
   switch (shard_.access()->connect(question)) {
     case Verdict::Allow: authenticated_ = true; return Handled::Yes;
@@ -146,7 +146,8 @@ void Connection::on_access_answer(uint32_t question, const AccessAnswer& answer,
     on_connect_answer(answer, now);
     return;
   }
-  if (authentication_ && authentication_->turn == Authentication::Turn::Host && authentication_->question == question) {
+  const Authentication* open = authentication();
+  if (open && open->turn == Authentication::Turn::Host && open->question == question) {
     on_reauthentication_answer(answer, now);
     return;
   }
@@ -160,7 +161,7 @@ void Connection::on_access_answer(uint32_t question, const AccessAnswer& answer,
 }
 
 void Connection::on_connect_answer(const AccessAnswer& answer, Instant now) noexcept {
-  if (answer.verdict == Verdict::Continue && authentication_) {
+  if (answer.verdict == Verdict::Continue && authentication()) {
     continue_connecting(answer, now);
     return;
   }
@@ -172,7 +173,7 @@ void Connection::on_connect_answer(const AccessAnswer& answer, Instant now) noex
     return;
   }
   if (!set_user_name(answer.user_name) ||
-      (authentication_ && !authentication_->data.append(answer.authentication_data))) {
+      (authentication() && !authentication()->data.append(answer.authentication_data))) {
     refuse(ReasonCode::ServerBusy, now);
     return;
   }
@@ -182,10 +183,10 @@ void Connection::on_connect_answer(const AccessAnswer& answer, Instant now) noex
 
 // What waited for the host's answer: CONNECT, where it is kept, or the packet that is first in tail_.
 void Connection::retry(Instant now) noexcept {
-  if (authentication_ && !authentication_->connect.empty()) {
+  if (authentication() && !authentication()->connect.empty()) {
     handle_kept_connect(now);
-    if (!authentication_ || state_ == State::Moved || state_ == State::Closing) return;
-    if (!authentication_->connect.empty()) return;  // the host is asked one thing more
+    if (!authentication() || state_ == State::Moved || state_ == State::Closing) return;
+    if (!authentication()->connect.empty()) return;  // the host is asked one thing more
   }
   resume(now);
 }
@@ -219,9 +220,9 @@ Connection::Handled Connection::go_home(uint32_t home) noexcept {
 std::unique_ptr<MovedConnection, Destroy> Connection::pack() noexcept {
   std::unique_ptr<MovedConnection, Destroy> moved(create<MovedConnection>());
   if (!moved) return moved;
-  if (authentication_ && !authentication_->connect.empty()) {  // it goes first again
-    if (!authentication_->connect.append(tail_.span().subspan(tail_start_))) return nullptr;
-    tail_ = std::move(authentication_->connect);
+  if (authentication() && !authentication()->connect.empty()) {  // it goes first again
+    if (!authentication()->connect.append(tail_.span().subspan(tail_start_))) return nullptr;
+    tail_ = std::move(authentication()->connect);
     tail_start_ = 0;
   }
   moved->link = std::exchange(link_, nullptr);
@@ -230,20 +231,21 @@ std::unique_ptr<MovedConnection, Destroy> Connection::pack() noexcept {
   moved->bytes = std::move(tail_);
   moved->bytes_start = tail_start_;
   moved->user_name = std::move(user_name_);
-  moved->authentication = std::exchange(authentication_, nullptr);
+  if (rare_) rare_->permissions.reset();  // asked for from here
+  moved->rare = std::exchange(rare_, nullptr);
   return moved;
 }
 
 void Connection::take_over_moved(MovedConnection& moved, Instant now) noexcept {
   connected_at_ = moved.connect_due;
-  shard_.timers().arm(*this, connected_at_);
+  shard_.timers().arm(*this, connected_at_, on_timer);
   authenticated_ = true;
   reading_paused_ = true;
   stall_ = Stall::MailboxFull;
   tail_ = std::move(moved.bytes);
   tail_start_ = moved.bytes_start;
   user_name_ = std::move(moved.user_name);
-  authentication_ = std::exchange(moved.authentication, nullptr);
+  rare_ = std::exchange(moved.rare, nullptr);
   resume(now);
 }
 
@@ -324,9 +326,9 @@ void Connection::accept(const codec::ConnectView& connect, bool session_present,
   connack.shared_subscription_available = limits.shared_subscriptions_available;
   connack.subscription_identifiers_available = limits.subscription_identifiers_available;
   if (keep_alive_s_ != connect.keep_alive_s) connack.server_keep_alive_s = keep_alive_s_;
-  if (authentication_) {  // [MQTT-4.12.0-5]
-    connack.authentication_method = authentication_->method_text();
-    connack.authentication_data = authentication_->data.span();
+  if (authentication()) {  // [MQTT-4.12.0-5]
+    connack.authentication_method = authentication()->method_text();
+    connack.authentication_data = authentication()->data.span();
   }
   Array<char>& information = shard_.rewritten();
   information.clear();
@@ -337,7 +339,7 @@ void Connection::accept(const codec::ConnectView& connect, bool session_present,
     if (too_large(connack)) connack.response_information = {};  // it may go without
   }
   send(connack, version_);
-  if (authentication_) authentication_->data.reset();
+  if (authentication()) authentication()->data.reset();
   if (state_ == State::Closing) {
     // It was never accepted: the session is as before, or is not.
     Session* session = std::exchange(session_, nullptr);

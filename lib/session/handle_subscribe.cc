@@ -140,7 +140,9 @@ Reason Connection::subscribe_one(codec::SubscribeEntry entry, uint32_t identifie
 
 Reason Connection::enter_subscription(const codec::SubscribeEntry& entry, uint32_t identifier) noexcept {
   Subscription options;
-  const std::string_view topic_filter = exclusive_filter(entry.topic_filter, options.exclusive);
+  bool exclusive = false;
+  const std::string_view topic_filter = exclusive_filter(entry.topic_filter, exclusive);
+  options.exclusive = exclusive;
   const Qos granted = std::min(entry.options.qos, static_cast<Qos>(shard_.limits().maximum_qos));
   // One that is shared gets no retained messages (MQTT5 4.8.2).
   if (parse_shared_filter(topic_filter).kind == SharedFilter::Kind::Shared) {

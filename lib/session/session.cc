@@ -51,8 +51,7 @@ void Session::arm_timer(Instant now) noexcept {
     cancel();
     return;
   }
-  on_due = on_timer;
-  shard_.timers().arm(*this, std::max(due, now));
+  shard_.timers().arm(*this, std::max(due, now), on_timer);
 }
 
 void Session::on_timer(Timer& timer, Instant now) noexcept {
@@ -69,7 +68,7 @@ void Session::on_timer(Timer& timer, Instant now) noexcept {
 // --- subscriptions
 
 Subscription* Session::find_subscription(std::string_view topic_filter) noexcept {
-  return subscriptions_.find(hash_text(topic_filter, shard_.router().seed()),
+  return subscriptions_.find(shard_.router().topic_hash(namespace_id_, topic_filter),
                              [&](const Subscription& one) { return one.filter->text() == topic_filter; });
 }
 
@@ -108,7 +107,7 @@ Session::Subscribed Session::subscribe(std::string_view topic_filter, const Subs
     destroy(added);
     return {status, false};
   }
-  subscriptions_.insert(*added, hash_text(topic_filter, shard_.router().seed()));
+  subscriptions_.insert(*added, added->filter->hash);
   shard_.counters().subscriptions_added.add();
   return {};
 }
@@ -144,7 +143,7 @@ void Session::unsubscribe_all(Instant now) noexcept {
 
 Status Session::start_reading(Subscription& subscription) noexcept {
   auto* reader = create<JournalReader>();
-  Journal* journal = subscription.filter->local(shard_.index()).journal;
+  Journal* journal = &subscription.filter->local(shard_.index()).rare->journal;
   if (!reads_) reads_ = create<DurableReads>();
   if (!reader || !reads_ || !reads_->ready.reserve(reads_->readers.count() + 1) || !journal->attach(*reader)) {
     destroy(reader);

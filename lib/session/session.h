@@ -313,6 +313,6 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
  public:
   bool pump_marked = false;  // stands in the shard's list of sessions to pump
 };
-static_assert(sizeof(Session) <= 176);
+static_assert(sizeof(Session) <= 152);
 
 }  // namespace mqttq

@@ -758,7 +758,9 @@ void ShardCore::flush_outputs(Instant now) noexcept {
   dirty_.clear();
   if (!std::exchange(look_for_dirty_, false)) return;
   for_each_connection([now](Connection& connection) {
-    if (std::exchange(connection.dirty, false)) connection.flush(now);
+    if (!connection.dirty) return;
+    connection.dirty = false;
+    connection.flush(now);
   });
 }
 

@@ -10,8 +10,7 @@ namespace mqttq {
 SysPublisher::SysPublisher(ShardCore& shard, Instant now) : shard_(shard), due_(now) {
   if (shard.index() != 0 || shard.policy().sys_interval_s == 0) return;
   topics_ = std::make_unique<SysTopics>(shard.policy().version, now);
-  on_due = on_timer;
-  shard.timers().arm(*this, now);
+  shard.timers().arm(*this, now, on_timer);
 }
 
 // --- figures
@@ -20,7 +19,7 @@ void SysPublisher::on_timer(Timer& timer, Instant now) noexcept {
   auto& self = static_cast<SysPublisher&>(timer);
   const int64_t interval = int64_t{self.shard_.policy().sys_interval_s} * kSecond;
   self.due_ = self.due_ + interval > now ? self.due_ + interval : now + interval;
-  self.shard_.timers().arm(self, self.due_);
+  self.shard_.timers().arm(self, self.due_, on_timer);
   // While mailboxes are full, figures are not gathered that would have to wait for them.
   if (self.figures_open_ == 0) self.publish_figures(now);
 }

@@ -65,14 +65,15 @@ ssize_t send_some(int descriptor, std::span<iovec> pieces) noexcept {
 
 }  // namespace
 
-PeerAddress::PeerAddress(const sockaddr_storage& address) noexcept : family_(address.ss_family), port_(0), bytes_{} {
+PeerAddress::PeerAddress(const sockaddr_storage& address) noexcept
+    : bytes_{}, port_{}, family_(static_cast<uint8_t>(address.ss_family)) {
   if (family_ == AF_INET) {
     const auto& v4 = reinterpret_cast<const sockaddr_in&>(address);
-    port_ = v4.sin_port;
+    std::memcpy(port_, &v4.sin_port, sizeof port_);
     std::memcpy(bytes_, &v4.sin_addr, sizeof v4.sin_addr);
   } else if (family_ == AF_INET6) {
     const auto& v6 = reinterpret_cast<const sockaddr_in6&>(address);
-    port_ = v6.sin6_port;
+    std::memcpy(port_, &v6.sin6_port, sizeof port_);
     std::memcpy(bytes_, &v6.sin6_addr, sizeof v6.sin6_addr);
   }
 }
@@ -82,11 +83,11 @@ sockaddr_storage PeerAddress::whole() const noexcept {
   address.ss_family = family_;
   if (family_ == AF_INET) {
     auto& v4 = reinterpret_cast<sockaddr_in&>(address);
-    v4.sin_port = port_;
+    std::memcpy(&v4.sin_port, port_, sizeof port_);
     std::memcpy(&v4.sin_addr, bytes_, sizeof v4.sin_addr);
   } else if (family_ == AF_INET6) {
     auto& v6 = reinterpret_cast<sockaddr_in6&>(address);
-    v6.sin6_port = port_;
+    std::memcpy(&v6.sin6_port, port_, sizeof port_);
     std::memcpy(&v6.sin6_addr, bytes_, sizeof v6.sin6_addr);
   }
   return address;
@@ -113,7 +114,7 @@ std::string_view TcpLink::peer_address() const noexcept {
 bool TcpLink::start(TcpOwner& owner) noexcept {
   MQTTQ_ASSERT(!owner_);
   if (!owner.poller().change(descriptor_, this, 0, wanted())) return false;
-  watched_ = wanted();
+  watched_ = wanted() & 3;
   owner_ = &owner;
   return true;
 }
@@ -136,7 +137,7 @@ void TcpLink::watch() noexcept {
   if (wanted() == watched_) return;
   // Refused, it hears nothing more; its keep-alive ends it.
   static_cast<void>(owner_->poller().change(descriptor_, this, watched_, wanted()));
-  watched_ = wanted();
+  watched_ = wanted() & 3;
 }
 
 void TcpLink::on_ready(uint8_t events) noexcept {
@@ -211,7 +212,7 @@ void TcpLink::pause_reading(bool paused) noexcept {
 // A socket closed with bytes unread is reset, and the reset may overtake what we said last: so our side is shut, and
 // the rest is read away, until the peer closes or the owner's patience ends.
 void TcpLink::close(bool abort) noexcept {
-  user = nullptr;
+  user_ = nullptr;
   if (websocket_ && say_goodbye(abort)) abort = false;
   if (abort || !owner_ || ::shutdown(descriptor_, SHUT_WR) != 0) {
     end();

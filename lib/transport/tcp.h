@@ -48,8 +48,9 @@ class PeerAddress {
   sockaddr_storage whole() const noexcept;
 
  private:
-  uint16_t family_, port_;  // port: in network order
   uint8_t bytes_[16];
+  uint8_t port_[2];  // in network order
+  uint8_t family_;
 };
 
 // One accepted socket. Owns its descriptor, and ends itself after close(). An idle one is this object.
@@ -81,8 +82,14 @@ class TcpLink final : public Link, public ListLink<struct TcpLinkTag> {
   // The poller has something to tell.
   void on_ready(uint8_t events) noexcept;
 
-  void* user = nullptr;    // the owner's: its connection
-  Instant linger_until{};  // the owner's
+  // The owner's: its connection, none once the link was closed.
+  void* user() const noexcept { return lingering_ ? nullptr : user_; }
+  void set_user(void* user) noexcept {
+    if (!lingering_) user_ = user;
+  }
+  // The owner's, from on_linger() on.
+  Instant linger_until() const noexcept { return linger_until_; }
+  void set_linger_until(Instant until) noexcept { linger_until_ = until; }
 
  private:
   struct Wire;
@@ -97,17 +104,21 @@ class TcpLink final : public Link, public ListLink<struct TcpLinkTag> {
 
   TcpOwner* owner_ = nullptr;
   WebSocket* websocket_ = nullptr;  // owned; null: the bytes of MQTT are those of the socket
+  union {
+    void* user_ = nullptr;
+    Instant linger_until_;  // once lingering_
+  };
   int descriptor_;
-  uint8_t watched_ = 0;  // events asked for
-  bool reading_paused_ = false;
-  bool want_writable_ = false;
-  bool lingering_ = false;
-  bool in_event_ = false;  // on_ready is running, and ends the object if it is to be
-  bool ended_ = false;
-  bool end_told_ = false;  // of the WebSocket
   const PeerAddress peer_;
+  uint8_t watched_ : 2 = 0;  // events asked for
+  bool reading_paused_ : 1 = false;
+  bool want_writable_ : 1 = false;
+  bool lingering_ : 1 = false;
+  bool in_event_ : 1 = false;  // on_ready is running, and ends the object if it is to be
+  bool ended_ : 1 = false;
+  bool end_told_ : 1 = false;  // of the WebSocket
 };
-static_assert(sizeof(TcpLink) <= 88);
+static_assert(sizeof(TcpLink) <= 72);
 
 // Opens a listening socket, non-blocking, and gives its descriptor; of further ones for the same address too, when
 // `shared`: the first is bound without sharing, so that a port in use is seen.

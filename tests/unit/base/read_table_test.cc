@@ -15,69 +15,73 @@ namespace mqttq {
 
 namespace {
 
+constexpr uint64_t hash_of(uint64_t key) { return key * 0x9E37'79B9'7F4A'7C15u; }
+
 struct Item : Epoch::Retired {
-  Item(uint64_t of, std::atomic<int>* counter) : hash(of * 0x9E37'79B9'7F4A'7C15u), key(of), ended(counter) {
-    end = [](Epoch::Retired& retired) noexcept {
-      auto& self = static_cast<Item&>(retired);
-      self.key.store(UINT64_MAX);  // seen by a reader that still holds it
-      if (self.ended) self.ended->fetch_add(1);
-      destroy(&self);
-    };
-  }
+  explicit Item(uint64_t of) : hash(hash_of(of)), key(of) {}
   uint64_t hash;
   std::atomic<uint64_t> key;
-  std::atomic<int>* ended;
 };
 
 Item* find(const ReadTable<Item>& table, uint64_t key) {
-  return table.find(key * 0x9E37'79B9'7F4A'7C15u, [&](const Item& item) { return item.key.load() == key; });
+  return table.find(hash_of(key), [&](const Item& item) { return item.key.load() == key; });
 }
 
 }  // namespace
 
 TEST_CASE("what was retired ends when every reader that was online has been quiescent", "[base]") {
-  std::atomic<int> ended{0};
   Epoch epoch(2);
-  const auto retire_one = [&] { epoch.retire(*create<Item>(1u, &ended)); };
+  const int64_t before = heap_blocks();
+  int retired = 0;
+  const auto retire_one = [&] {
+    epoch.retire(*create<Item>(1u));
+    ++retired;
+  };
+  const auto ended = [&] { return retired - (heap_blocks() - before); };
   retire_one();
   epoch.reclaim();
-  CHECK(ended == 1);  // nobody is online
+  CHECK(ended() == 1);  // nobody is online
   epoch.online(0);
   retire_one();
   epoch.reclaim();
-  CHECK(ended == 1);
+  CHECK(ended() == 1);
   epoch.online(1);  // came later: holds nothing of it
   epoch.reclaim();
-  CHECK(ended == 1);
+  CHECK(ended() == 1);
   epoch.online(0);  // quiescent
   epoch.reclaim();
-  CHECK(ended == 2);
+  CHECK(ended() == 2);
   retire_one();
   epoch.offline(0);
   epoch.reclaim();
-  CHECK(ended == 2);  // the other may hold it
+  CHECK(ended() == 2);  // the other may hold it
   epoch.offline(1);
   epoch.reclaim();
-  CHECK(ended == 3);
+  CHECK(ended() == 3);
   epoch.online(0);
   retire_one();
   retire_one();
+  epoch.reclaim();
   epoch.online(0);
   retire_one();
   epoch.reclaim();
-  CHECK(ended == 5);
+  CHECK(ended() == 5);
+  epoch.reclaim();
+  CHECK(ended() == 5);  // the last came when the reader was online already
 }
 
 TEST_CASE("an epoch that ends, ends what was retired", "[base]") {
-  std::atomic<int> ended{0};
+  const int64_t before = heap_blocks();
   {
     Epoch epoch(1);
     epoch.online(0);
-    epoch.retire(*create<Item>(1u, &ended));
+    epoch.retire(*create<Item>(1u));
     epoch.reclaim();
-    CHECK(ended == 0);
+    epoch.retire(*create<Item>(2u));
+    epoch.reclaim();
+    CHECK(heap_blocks() == before + 2);
   }
-  CHECK(ended == 1);
+  CHECK(heap_blocks() == before);
 }
 
 TEST_CASE("a read table behaves as a map", "[base]") {
@@ -93,7 +97,7 @@ TEST_CASE("a read table behaves as a map", "[base]") {
       const auto known = model.find(key);
       REQUIRE(find(table, key) == (known == model.end() ? nullptr : known->second));
       if (known == model.end()) {
-        Item* item = create<Item>(key, nullptr);
+        Item* item = create<Item>(key);
         REQUIRE(table.insert(*item, epoch));
         model[key] = item;
       } else {
@@ -119,7 +123,7 @@ TEST_CASE("a read table behaves as a map", "[base]") {
 TEST_CASE("a read table without memory stays as it was", "[base]") {
   Epoch epoch(1);
   ReadTable<Item> table;
-  Item items[4] = {{1, nullptr}, {2, nullptr}, {3, nullptr}, {4, nullptr}};
+  Item items[4] = {Item(1), Item(2), Item(3), Item(4)};
   {
     FailingHeap none(0);
     REQUIRE(table.insert(items[0], epoch));  // one needs none
@@ -134,12 +138,12 @@ TEST_CASE("a read table without memory stays as it was", "[base]") {
 // A writer puts in and takes out while readers look. Keys below 100 are always there.
 TEST_CASE("readers find what is there and hold nothing that was ended", "[base][threads]") {
   constexpr uint64_t kFixed = 100, kKeys = 400;
-  std::atomic<int> ended{0};
   std::atomic<bool> stop{false};
   std::atomic<int> missed{0}, dead{0}, ready{0};
+  const int64_t before = heap_blocks();
   Epoch epoch(2);
   ReadTable<Item> table;
-  for (uint64_t key = 0; key < kFixed; ++key) REQUIRE(table.insert(*create<Item>(key, &ended), epoch));
+  for (uint64_t key = 0; key < kFixed; ++key) REQUIRE(table.insert(*create<Item>(key), epoch));
   const auto read = [&](uint32_t reader) {
     Random random(reader + 1);
     ready.fetch_add(1);
@@ -152,7 +156,7 @@ TEST_CASE("readers find what is there and hold nothing that was ended", "[base][
           missed.fetch_add(key < kFixed);
           continue;
         }
-        for (int look = 0; look < 5; ++look) dead.fetch_add(item->key.load() != key);
+        for (int look = 0; look < 5; ++look) dead.fetch_add(item->key.load() != key || item->hash != hash_of(key));
       }
       if (random.below(3) == 0) epoch.offline(reader);
     } while (!stop.load());
@@ -162,16 +166,14 @@ TEST_CASE("readers find what is there and hold nothing that was ended", "[base][
   while (ready.load() < 2) std::this_thread::yield();
   Random random(99);
   std::map<uint64_t, Item*> present;
-  int retired = 0;
   for (int step = 0; step < 30'000; ++step) {
     const uint64_t key = kFixed + random.below(kKeys - kFixed);
     if (const auto at = present.find(key); at != present.end()) {
       table.remove(*at->second, epoch);
       epoch.retire(*at->second);
       present.erase(at);
-      ++retired;
     } else {
-      Item* item = create<Item>(key, &ended);
+      Item* item = create<Item>(key);
       static_cast<void>(table.insert(*item, epoch));
       present[key] = item;
     }
@@ -182,13 +184,15 @@ TEST_CASE("readers find what is there and hold nothing that was ended", "[base][
   CHECK(missed == 0);
   CHECK(dead == 0);
   epoch.reclaim();
-  CHECK(ended == retired);
+  CHECK_FALSE(epoch.has_retired());
   std::vector<Item*> rest;
   table.for_each([&](Item& item) { rest.push_back(&item); });
   for (Item* item : rest) {
     table.remove(*item, epoch);
     epoch.retire(*item);
   }
+  epoch.reclaim();
+  CHECK(heap_blocks() == before);
 }
 
 }  // namespace mqttq

@@ -15,12 +15,10 @@ namespace {
 constexpr int64_t kTwoTicks = 32 * kMillisecond;
 
 struct TestTimer : Timer {
-  TestTimer() {
-    on_due = [](Timer& timer, Instant now) noexcept {
-      auto& self = static_cast<TestTimer&>(timer);
-      ++self.fired;
-      self.fired_at = now;
-    };
+  static void on_due(Timer& timer, Instant now) noexcept {
+    auto& self = static_cast<TestTimer&>(timer);
+    ++self.fired;
+    self.fired_at = now;
   }
   Instant due{};
   Instant fired_at{};
@@ -35,7 +33,7 @@ TEST_CASE("a timer is due after its moment and not before", "[base]") {
     const Instant start{123'456'789};
     TimerWheel wheel(start);
     TestTimer timer;
-    wheel.arm(timer, start + delay);
+    wheel.arm(timer, start + delay, TestTimer::on_due);
     CHECK(timer.armed());
     wheel.advance(start + (delay ? delay - 1 : 0));
     CHECK(timer.fired == 0);
@@ -50,9 +48,9 @@ TEST_CASE("a timer is due after its moment and not before", "[base]") {
 TEST_CASE("a timer that is armed again is moved, and one that is cancelled does not fire", "[base]") {
   TimerWheel wheel({});
   TestTimer moved, cancelled;
-  wheel.arm(moved, {kSecond});
-  wheel.arm(moved, {3 * kSecond});
-  wheel.arm(cancelled, {kSecond});
+  wheel.arm(moved, {kSecond}, TestTimer::on_due);
+  wheel.arm(moved, {3 * kSecond}, TestTimer::on_due);
+  wheel.arm(cancelled, {kSecond}, TestTimer::on_due);
   cancelled.cancel();
   wheel.advance({2 * kSecond});
   CHECK(moved.fired == 0);
@@ -66,19 +64,19 @@ TEST_CASE("a timer may arm itself and cancel others when it is due", "[base]") {
     TimerWheel* wheel = nullptr;
     Timer* victim = nullptr;
     int fired = 0;
+    static void on_due(Timer& timer, Instant now) noexcept {
+      auto& self = static_cast<Chain&>(timer);
+      self.victim->cancel();
+      if (++self.fired < 5) self.wheel->arm(self, now + kSecond, on_due);
+    }
   };
   TimerWheel wheel({});
   TestTimer victim;
   Chain chain;
   chain.wheel = &wheel;
   chain.victim = &victim;
-  chain.on_due = [](Timer& timer, Instant now) noexcept {
-    auto& self = static_cast<Chain&>(timer);
-    self.victim->cancel();
-    if (++self.fired < 5) self.wheel->arm(self, now + kSecond);
-  };
-  wheel.arm(chain, {kSecond});
-  wheel.arm(victim, {kSecond});  // the same slot, behind it
+  wheel.arm(chain, {kSecond}, Chain::on_due);
+  wheel.arm(victim, {kSecond}, TestTimer::on_due);  // the same slot, behind it
   for (int64_t at = 0; at < 20; ++at) wheel.advance({at * kSecond});
   CHECK(chain.fired == 5);
   CHECK(victim.fired == 0);
@@ -91,7 +89,7 @@ TEST_CASE("the wheel says when it is not needed, and is not needed before", "[ba
   TestTimer timer;
   for (int64_t due_ms = 1; due_ms < 3'000; due_ms += 37) {
     TimerWheel fresh({});
-    fresh.arm(timer, {due_ms * kMillisecond});
+    fresh.arm(timer, {due_ms * kMillisecond}, TestTimer::on_due);
     Instant now{};
     timer.fired = 0;
     for (int waits = 0; waits < 100 && !timer.fired; ++waits) {
@@ -121,7 +119,7 @@ TEST_CASE("every timer fires once, never early and at most two ticks late", "[ba
       static constexpr int64_t kLengths[] = {100 * kMillisecond, 10 * kSecond, 1'000 * kSecond, 400'000 * kSecond};
       timer.due = now + static_cast<int64_t>(random.below(static_cast<uint64_t>(kLengths[random.below(4)])));
       timer.fired = 0;
-      wheel.arm(timer, timer.due);
+      wheel.arm(timer, timer.due, TestTimer::on_due);
     }
     static constexpr int64_t kSteps[] = {kMillisecond, 16 * kMillisecond, kSecond, 300 * kSecond};
     const Instant earlier = now;

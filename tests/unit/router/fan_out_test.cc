@@ -91,7 +91,7 @@ TEST_CASE("a sink with one matching subscription gets the message by its options
   CHECK(router.match(0, "a/b")->shards() == 0);
 }
 
-TEST_CASE("the mask of a filter says whether its shard subscribes, and durably", "[router]") {
+TEST_CASE("a filter says of each shard whether it subscribes, and durably", "[router]") {
   Router router(2, 1);
   FanOut here(router, 0), there(router, 1);
   TestSink sink;
@@ -99,16 +99,17 @@ TEST_CASE("the mask of a filter says whether its shard subscribes, and durably",
   REQUIRE(here.add(live, 0, "a") == Status::Ok);
   REQUIRE(there.add(durable, 0, "a") == Status::Ok);
   Filter& filter = *live.filter;
-  CHECK(filter.shards() == 3);
-  CHECK(filter.durable_shards() == 2);
+  constexpr uint8_t kDurable = Filter::kAny | Filter::kDurable;
+  CHECK(filter.interest(0) == Filter::kAny);
+  CHECK(filter.interest(1) == kDurable);
   REQUIRE(here.set_durable(live, true) == Status::Ok);
-  CHECK(filter.durable_shards() == 3);
+  CHECK(filter.interest(0) == kDurable);
   REQUIRE(there.set_durable(durable, false) == Status::Ok);
-  CHECK(filter.durable_shards() == 1);
-  CHECK(filter.shards() == 3);
+  CHECK(filter.interest(0) == kDurable);
+  CHECK(filter.interest(1) == Filter::kAny);
   here.remove(live);
-  CHECK(filter.shards() == 2);
-  CHECK(filter.durable_shards() == 0);
+  CHECK(filter.interest(0) == 0);
+  CHECK(filter.interest(1) == Filter::kAny);
   there.remove(durable);
 }
 
@@ -129,7 +130,7 @@ TEST_CASE("messages above QoS 0 are left to the journal of a durable subscriptio
   CHECK(sink.count == 1);
 
   Cursor cursor;
-  Journal& journal = *durable.filter->local(0).journal;
+  Journal& journal = durable.filter->local(0).rare->journal;
   REQUIRE(journal.attach(cursor));
   journal.wait(cursor);
   std::vector<Cursor*> woken;
