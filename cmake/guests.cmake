@@ -5,6 +5,7 @@ find_package(Threads REQUIRED)
 
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(LIBUV REQUIRED IMPORTED_TARGET libuv>=1.42)
+pkg_check_modules(LMDB REQUIRED IMPORTED_TARGET lmdb>=0.9.24)
 
 # Used as headers, so that neither of our libraries makes its host link fmt.
 find_package(fmt 9 REQUIRED)

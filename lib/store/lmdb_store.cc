@@ -1,0 +1,247 @@
+#include "store/lmdb_store.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <lmdb.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+
+namespace mqttq {
+
+namespace {
+
+constexpr uint32_t kReadersMax = 128;  // at once: shards, workers, tools beside the broker
+// Beyond bytes_max: what a batch changes is written elsewhere first, and old pages are free two batches later.
+constexpr uint64_t slack(uint64_t bytes_max) noexcept { return bytes_max / 16 + (uint64_t{64} << 20); }
+constexpr mode_t kFileMode = 0600;  // what clients sent is nobody else's business
+
+Status status_of(int error) noexcept {
+  switch (error) {
+    case 0: return Status::Ok;
+    case MDB_NOTFOUND: return Status::NotFound;
+    case MDB_MAP_FULL:
+    case ENOSPC:
+    case EDQUOT: return Status::Full;
+    case ENOMEM: return Status::NoMemory;
+    case EACCES:
+    case EPERM:
+    case EROFS: return Status::Permission;
+    case EINVAL:
+    case MDB_BAD_VALSIZE: return Status::Invalid;
+    default: return Status::Io;
+  }
+}
+
+MDB_val val(Bytes bytes) noexcept { return {bytes.size(), const_cast<std::byte*>(bytes.data())}; }
+Bytes bytes(const MDB_val& of) noexcept { return {static_cast<const std::byte*>(of.mv_data), of.mv_size}; }
+
+// One transaction, undone unless it was committed.
+class Transaction {
+ public:
+  Transaction(MDB_env* env, unsigned flags) noexcept : error_(mdb_txn_begin(env, nullptr, flags, &handle_)) {}
+  Transaction(const Transaction&) = delete;
+  Transaction& operator=(const Transaction&) = delete;
+  ~Transaction() {
+    if (handle_) mdb_txn_abort(handle_);
+  }
+  int error() const noexcept { return error_; }
+  MDB_txn* get() const noexcept { return handle_; }
+  int commit() noexcept { return mdb_txn_commit(std::exchange(handle_, nullptr)); }
+
+ private:
+  MDB_txn* handle_ = nullptr;
+  const int error_;
+};
+
+class TableCursor {
+ public:
+  TableCursor(const Transaction& transaction, MDB_dbi table) noexcept
+      : error_(mdb_cursor_open(transaction.get(), table, &handle_)) {}
+  TableCursor(const TableCursor&) = delete;
+  TableCursor& operator=(const TableCursor&) = delete;
+  ~TableCursor() {
+    if (handle_) mdb_cursor_close(handle_);
+  }
+  int error() const noexcept { return error_; }
+  // To the first entry that is not before `key`.
+  int seek(Bytes key, MDB_val& found, MDB_val& value) noexcept {
+    found = val(key);
+    return mdb_cursor_get(handle_, &found, &value, key.empty() ? MDB_FIRST : MDB_SET_RANGE);
+  }
+  int next(MDB_val& found, MDB_val& value) noexcept { return mdb_cursor_get(handle_, &found, &value, MDB_NEXT); }
+  int erase() noexcept { return mdb_cursor_del(handle_, 0); }
+
+ private:
+  MDB_cursor* handle_ = nullptr;
+  const int error_;
+};
+
+bool reached(const MDB_val& key, Bytes end) noexcept { return !end.empty() && as_text(bytes(key)) >= as_text(end); }
+
+int erase_range(const Transaction& transaction, MDB_dbi table, Bytes first, Bytes end) noexcept {
+  TableCursor cursor(transaction, table);
+  if (cursor.error()) return cursor.error();
+  MDB_val key, value;
+  int error = cursor.seek(first, key, value);
+  while (!error && !reached(key, end)) {
+    error = cursor.erase();
+    if (!error) error = cursor.next(key, value);  // the one that stood behind it
+  }
+  return error == MDB_NOTFOUND ? 0 : error;
+}
+
+int apply(const Transaction& transaction, MDB_dbi table, const StoreWrite& write) noexcept {
+  MDB_val key = val(write.key), value = val(write.value);
+  switch (write.kind) {
+    case StoreWrite::Kind::Put: return mdb_put(transaction.get(), table, &key, &value, 0);
+    case StoreWrite::Kind::Erase: {
+      const int error = mdb_del(transaction.get(), table, &key, nullptr);
+      return error == MDB_NOTFOUND ? 0 : error;
+    }
+    case StoreWrite::Kind::EraseRange: return erase_range(transaction, table, write.key, write.value);
+  }
+  return EINVAL;
+}
+
+}  // namespace
+
+struct LmdbStore::Parts {
+  ~Parts() {
+    if (env) mdb_env_close(env);
+    if (owner >= 0) ::close(owner);
+  }
+  int owner = -1;  // the descriptor by which the directory is ours
+  MDB_env* env = nullptr;
+  MDB_dbi tables[kTables] = {};
+  uint64_t bytes_max = 0;
+
+  uint64_t bytes_in_use(const Transaction& transaction) const noexcept {
+    uint64_t sum = 0;
+    MDB_stat stat;
+    for (const MDB_dbi table : tables) {
+      if (mdb_stat(transaction.get(), table, &stat) != 0) continue;
+      sum += (stat.ms_branch_pages + stat.ms_leaf_pages + stat.ms_overflow_pages) * stat.ms_psize;
+    }
+    return sum;
+  }
+};
+
+namespace {
+
+// Takes the directory for this process: LMDB itself would let a second one in. 0, or what the system said.
+int take_directory(const std::string& directory, int& descriptor, std::string& problem) {
+  if (::mkdir(directory.c_str(), 0700) != 0 && errno != EEXIST) {
+    const int error = errno;
+    problem = fmt::format("cannot make the data directory {}: {}", directory, std::strerror(error));
+    return error;
+  }
+  const std::string path = directory + "/owner";
+  descriptor = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, kFileMode);
+  if (descriptor < 0) {
+    const int error = errno;
+    problem = fmt::format("cannot write to the data directory {}: {}", directory, std::strerror(error));
+    return error;
+  }
+  struct flock whole = {};
+  whole.l_type = F_WRLCK;
+  whole.l_whence = SEEK_SET;
+  char text[32] = "";
+  if (::fcntl(descriptor, F_OFD_SETLK, &whole) != 0) {
+    const ssize_t size = ::pread(descriptor, text, sizeof text - 1, 0);
+    const long long process = size > 0 ? std::strtoll(text, nullptr, 10) : 0;
+    problem = fmt::format("the data directory {} is in use by another broker (process {})", directory, process);
+    return EBUSY;
+  }
+  const auto end = fmt::format_to_n(text, sizeof text, "{}\n", ::getpid()).out;
+  if (::ftruncate(descriptor, 0) != 0 || ::pwrite(descriptor, text, static_cast<size_t>(end - text), 0) < 0) {
+    const int error = errno;
+    problem = fmt::format("cannot write to the data directory {}: {}", directory, std::strerror(error));
+    return error;
+  }
+  return 0;
+}
+
+}  // namespace
+
+LmdbStore::LmdbStore(std::unique_ptr<Parts> parts) noexcept : parts_(std::move(parts)) {}
+LmdbStore::~LmdbStore() = default;
+
+std::unique_ptr<LmdbStore> LmdbStore::open(const Options& options, Status& status, std::string& problem) {
+  auto parts = std::make_unique<Parts>();
+  parts->bytes_max = options.bytes_max ? options.bytes_max : kBytesMaxDefault;
+  int error = take_directory(options.directory, parts->owner, problem);
+  if (error) {
+    status = error == EBUSY ? Status::Busy : status_of(error);
+    return nullptr;
+  }
+  const std::string path = options.directory + "/store.mdb";
+  error = mdb_env_create(&parts->env);
+  if (!error) error = mdb_env_set_mapsize(parts->env, parts->bytes_max + slack(parts->bytes_max));
+  if (!error) error = mdb_env_set_maxdbs(parts->env, kTables);
+  if (!error) error = mdb_env_set_maxreaders(parts->env, kReadersMax);
+  if (!error) error = mdb_env_open(parts->env, path.c_str(), MDB_NOSUBDIR | MDB_NOTLS | MDB_NORDAHEAD, kFileMode);
+  if (!error) {
+    Transaction transaction(parts->env, 0);
+    error = transaction.error();
+    for (uint8_t table = 0; table < kTables && !error; ++table) {
+      const char name[] = {static_cast<char>('a' + table), '\0'};
+      error = mdb_dbi_open(transaction.get(), name, MDB_CREATE, &parts->tables[table]);
+    }
+    if (!error) error = transaction.commit();
+  }
+  if (error) {
+    problem = fmt::format("cannot open {}: {}", path, mdb_strerror(error));
+    status = status_of(error);
+    return nullptr;
+  }
+  status = Status::Ok;
+  return std::unique_ptr<LmdbStore>(new LmdbStore(std::move(parts)));
+}
+
+Status LmdbStore::write(std::span<const StoreWrite> writes) noexcept {
+  Transaction transaction(parts_->env, 0);
+  int error = transaction.error();
+  bool puts = false;
+  for (const StoreWrite& write : writes) {
+    if (error) break;
+    error = apply(transaction, parts_->tables[write.table], write);
+    puts |= write.kind == StoreWrite::Kind::Put;
+  }
+  if (!error && puts && parts_->bytes_in_use(transaction) > parts_->bytes_max) return Status::Full;
+  return status_of(error ? error : transaction.commit());
+}
+
+void LmdbStore::commit(std::span<const StoreWrite> writes, uint64_t batch, OnDurable on_durable, void* user) noexcept {
+  on_durable(user, batch, write(writes));
+}
+
+Status LmdbStore::get(uint8_t table, Bytes key, Array<std::byte>& value) noexcept {
+  const Transaction transaction(parts_->env, MDB_RDONLY);
+  if (transaction.error()) return status_of(transaction.error());
+  MDB_val wanted = val(key), found;
+  const int error = mdb_get(transaction.get(), parts_->tables[table], &wanted, &found);
+  if (error) return status_of(error);
+  value.clear();
+  return value.append(bytes(found)) ? Status::Ok : Status::NoMemory;
+}
+
+Status LmdbStore::scan(uint8_t table, Bytes first, Bytes end, StoreVisitor& visitor) noexcept {
+  const Transaction transaction(parts_->env, MDB_RDONLY);
+  if (transaction.error()) return status_of(transaction.error());
+  TableCursor cursor(transaction, parts_->tables[table]);
+  if (cursor.error()) return status_of(cursor.error());
+  MDB_val key, value;
+  int error = cursor.seek(first, key, value);
+  while (!error && !reached(key, end) && visitor.on_entry(bytes(key), bytes(value))) error = cursor.next(key, value);
+  return error == MDB_NOTFOUND ? Status::Ok : status_of(error);
+}
+
+StoreUsage LmdbStore::usage() noexcept {
+  const Transaction transaction(parts_->env, MDB_RDONLY);
+  return {transaction.error() ? 0 : parts_->bytes_in_use(transaction), parts_->bytes_max};
+}
+
+}  // namespace mqttq

@@ -1,0 +1,41 @@
+// A store in one file of a directory, by LMDB: the default of a broker that has a data directory.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "store/store.h"
+
+namespace mqttq {
+
+class LmdbStore final : public Store {
+ public:
+  struct Options {
+    std::string directory;  // made if its parent is there
+    uint64_t bytes_max =
+        0;  // that pages in use may have; the file may be a sixteenth and 64 MiB longer. 0: the default
+  };
+  static constexpr uint64_t kBytesMaxDefault = sizeof(void*) == 8 ? uint64_t{1} << 40 : uint64_t{512} << 20;
+
+  // nullptr, and `problem` says in words why: another process has it open, it is damaged, the system refuses.
+  // status: Busy, Io, Permission, Invalid, NoMemory, Full.
+  static std::unique_ptr<LmdbStore> open(const Options& options, Status& status, std::string& problem);
+  ~LmdbStore() override;
+
+  // Durable when it returns: LMDB syncs pages, then the one that names them. A batch without a Put is never refused for
+  // want of room. After Io everything may be refused until it is opened again.
+  void commit(std::span<const StoreWrite> writes, uint64_t batch, OnDurable on_durable, void* user) noexcept override;
+  Status get(uint8_t table, Bytes key, Array<std::byte>& value) noexcept override;
+  Status scan(uint8_t table, Bytes first, Bytes end, StoreVisitor& visitor) noexcept override;
+  // bytes: pages in use, which is less than the file, whose free pages are used again.
+  StoreUsage usage() noexcept override;
+
+ private:
+  struct Parts;
+  explicit LmdbStore(std::unique_ptr<Parts> parts) noexcept;
+  Status write(std::span<const StoreWrite> writes) noexcept;
+
+  const std::unique_ptr<Parts> parts_;
+};
+
+}  // namespace mqttq
