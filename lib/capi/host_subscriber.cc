@@ -2,10 +2,10 @@
 
 namespace mqttq::capi {
 
-Status HostSubscriber::open(ShardCore& core, NamespaceId namespace_id, std::string_view topic_filter) {
+Status HostSubscriber::open(ShardCore& core, std::string_view topic_filter) {
   core_ = &core;
   events_.add_waiter(core.index(), *this);
-  const Status status = core.fan_out().add(subscription_, namespace_id, topic_filter);
+  const Status status = core.fan_out().add(subscription_, namespace_id(), topic_filter);
   if (status != Status::Ok) events_.remove_waiter(core.index(), *this);
   return status;
 }

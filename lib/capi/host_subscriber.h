@@ -10,8 +10,9 @@ namespace mqttq::capi {
 class HostSubscriber final : public Sink, private mqttq_events::Waiter {
  public:
   // events, held: borrowed, outlive it; held is its shard's.
-  HostSubscriber(mqttq_events& events, void* user, Qos qos, bool answers, Slab<HeldAnswer>& held) noexcept
-      : events_(events), user_(user), held_(held) {
+  HostSubscriber(NamespaceId namespace_id, mqttq_events& events, void* user, Qos qos, bool answers,
+                 Slab<HeldAnswer>& held) noexcept
+      : Sink(namespace_id), events_(events), user_(user), held_(held) {
     subscription_.sink = this;
     subscription_.qos = qos;
     subscription_.answers = answers;
@@ -19,7 +20,7 @@ class HostSubscriber final : public Sink, private mqttq_events::Waiter {
   }
 
   // Errors: NoMemory.
-  Status open(ShardCore& core, NamespaceId namespace_id, std::string_view topic_filter);
+  Status open(ShardCore& core, std::string_view topic_filter);
   void close(ShardCore& core, Instant now) noexcept;
   // What was retained when it subscribed: goes in front of what came live since. Called once, emptied or not.
   void take_retained(Ring<MessageRef>& messages) noexcept;

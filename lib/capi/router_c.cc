@@ -8,8 +8,8 @@ using namespace mqttq;
 using namespace mqttq::capi;
 
 struct mqttq_subscriber {
-  mqttq_subscriber(mqttq_events& events, void* user, Qos qos, bool answers, Slab<HeldAnswer>& held)
-      : sink(events, user, qos, answers, held) {}
+  mqttq_subscriber(NamespaceId ns, mqttq_events& events, void* user, Qos qos, bool answers, Slab<HeldAnswer>& held)
+      : sink(ns, events, user, qos, answers, held) {}
   mqttq_broker* broker = nullptr;
   uint32_t shard = 0;
   HostSubscriber sink;
@@ -96,13 +96,13 @@ mqttq_status mqttq_subscriber_open(mqttq_broker* broker, const mqttq_subscriber_
     const NamespaceId ns = id_of(known.ns);
     Broker& inner = *broker->broker;
     const auto shard = static_cast<uint32_t>(inner.router().topic_hash(ns, filter) % inner.shard_count());
-    auto subscriber = std::make_unique<mqttq_subscriber>(*known.events, known.user, static_cast<Qos>(known.qos),
+    auto subscriber = std::make_unique<mqttq_subscriber>(ns, *known.events, known.user, static_cast<Qos>(known.qos),
                                                          known.answers != 0, *broker->held_answers[shard]);
     subscriber->broker = broker;
     subscriber->shard = shard;
     Status status = Status::NoMemory;
     broker->on_shard(subscriber->shard,
-                     [&](ShardCore& core, Instant) { status = subscriber->sink.open(core, ns, filter); });
+                     [&](ShardCore& core, Instant) { status = subscriber->sink.open(core, filter); });
     if (status != Status::Ok) return fail(error, MQTTQ_ENOMEM, "out of memory");
     Ring<MessageRef> retained;
     bool complete = true;

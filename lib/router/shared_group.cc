@@ -32,9 +32,9 @@ uint64_t SharedGroups::key(NamespaceId namespace_id, std::string_view text) cons
 SharedGroups::Group* SharedGroups::find_or_make(NamespaceId namespace_id, std::string_view text) noexcept {
   const uint64_t hash = key(namespace_id, text);
   Group* group =
-      groups_.find(hash, [&](const Group& one) { return one.namespace_id == namespace_id && one.text() == text; });
+      groups_.find(hash, [&](const Group& one) { return one.namespace_id() == namespace_id && one.text() == text; });
   if (group) return group;
-  group = group_slab_.take();
+  group = group_slab_.take(namespace_id);
   if (!group) return nullptr;
   group->characters = static_cast<char*>(allocate(text.size()));
   if (!group->characters) {
@@ -44,7 +44,6 @@ SharedGroups::Group* SharedGroups::find_or_make(NamespaceId namespace_id, std::s
   std::memcpy(group->characters, text.data(), text.size());
   group->text_size = static_cast<uint16_t>(text.size());
   group->home = this;
-  group->namespace_id = namespace_id;
   const SharedFilter shared = parse_shared_filter(group->text());
   group->strategy = strategies_.of(namespace_id, shared.group);
   group->subscription.sink = group;

@@ -99,8 +99,8 @@ class SharedGroups {
     }
   };
   struct Group final : Sink, HashLink<Group> {
+    using Sink::Sink;
     SharedGroups* home = nullptr;
-    NamespaceId namespace_id = kGlobalNamespace;
     SharedStrategy strategy = SharedStrategy::RoundRobin;
     uint32_t next = 0;           // the member to be asked first, by turns
     uint32_t durable_count = 0;  // members that come back

@@ -19,7 +19,7 @@ struct Subscription {
   Sink* sink = nullptr;
   Filter* filter = nullptr;   // one counted reference
   uint32_t list_index = 0;    // in the filter's list
-  uint32_t serial = 0;        // the sink's own: tells it from an earlier one of the same filter
+  uint32_t serial = 0;        // the session's shard's: tells it from an earlier one of the same filter
   uint32_t identifier = 0;    // Subscription Identifier (MQTT5 3.8.2.1.2), 0 = none
   Qos qos = Qos::AtMostOnce;  // granted
   bool no_local : 1 = false;
@@ -48,11 +48,13 @@ struct Delivery {
 // Lives on one shard. Nothing in deliver() subscribes, unsubscribes or ends a sink: that is put off to the turn's end.
 class Sink {
  public:
-  Sink() noexcept = default;
+  explicit Sink(NamespaceId namespace_id) noexcept : namespace_id_(namespace_id) {}
   Sink(const Sink&) = delete;
   Sink& operator=(const Sink&) = delete;
 
   virtual void deliver(const Delivery& delivery, Instant now) noexcept = 0;
+  // In which it subscribes.
+  NamespaceId namespace_id() const noexcept { return namespace_id_; }
   // The publisher that this sink is, for No Local; 0 if it never publishes.
   virtual PublisherId publisher_id() const noexcept { return 0; }
 
@@ -61,6 +63,9 @@ class Sink {
 
  protected:
   ~Sink() = default;
+
+ private:
+  const NamespaceId namespace_id_;
 };
 
 }  // namespace mqttq

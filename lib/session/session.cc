@@ -68,7 +68,7 @@ void Session::on_timer(Timer& timer, Instant now) noexcept {
 // --- subscriptions
 
 Subscription* Session::find_subscription(std::string_view topic_filter) noexcept {
-  return subscriptions_.find(shard_.router().topic_hash(namespace_id_, topic_filter),
+  return subscriptions_.find(shard_.router().topic_hash(namespace_id(), topic_filter),
                              [&](const Subscription& one) { return one.filter->text() == topic_filter; });
 }
 
@@ -85,7 +85,7 @@ Session::Subscribed Session::subscribe(std::string_view topic_filter, const Subs
         return {Status::NoMemory, true};
       }
     }
-    if (known->exclusive && !options.exclusive) shard_.router().unclaim(namespace_id_, topic_filter, publisher_id());
+    if (known->exclusive && !options.exclusive) shard_.router().unclaim(namespace_id(), topic_filter, publisher_id());
     known->exclusive = options.exclusive;
     known->qos = options.qos;
     known->no_local = options.no_local;
@@ -98,8 +98,8 @@ Session::Subscribed Session::subscribe(std::string_view topic_filter, const Subs
   if (!added) return {Status::NoMemory, false};
   added->sink = this;
   added->durable = durable;
-  added->serial = next_subscription_serial_++;
-  Status status = shard_.fan_out().add(*added, namespace_id_, topic_filter);
+  added->serial = shard_.next_subscription_serial();
+  Status status = shard_.fan_out().add(*added, namespace_id(), topic_filter);
   if (status == Status::Ok && durable && (status = start_reading(*added)) != Status::Ok) {
     shard_.fan_out().remove(*added);
   }
@@ -122,7 +122,7 @@ bool Session::unsubscribe(std::string_view topic_filter) noexcept {
 
 void Session::end_subscription(Subscription& subscription) noexcept {
   subscriptions_.remove(subscription);
-  if (subscription.exclusive) shard_.router().unclaim(namespace_id_, subscription.filter->text(), publisher_id());
+  if (subscription.exclusive) shard_.router().unclaim(namespace_id(), subscription.filter->text(), publisher_id());
   if (JournalReader* reader = find_reader(*subscription.filter)) end_reader(*reader);
   shard_.fan_out().remove(subscription);
   destroy(&subscription);
@@ -495,7 +495,7 @@ bool Session::pump_journals(Instant now) noexcept {
     };
     const RouteRef* route = nullptr;
     if (subscriptions_.count() > 8 &&
-        shard_.routes().find(namespace_id_, view.topic_name, UINT32_MAX, route) == RouteCache::Outcome::Found) {
+        shard_.routes().find(namespace_id(), view.topic_name, UINT32_MAX, route) == RouteCache::Outcome::Found) {
       for (Filter* filter : (*route)->filters()) {
         if (Subscription* one = find_subscription(filter->text())) consider(*one);
       }

@@ -112,13 +112,12 @@ struct DurableReads {
 // its own.
 class Session final : public Sink, public HashLink<Session>, public Timer {
  public:
-  Session(ShardCore& shard, NamespaceId namespace_id) noexcept : shard_(shard), namespace_id_(namespace_id) {}
+  Session(ShardCore& shard, NamespaceId namespace_id) noexcept : Sink(namespace_id), shard_(shard) {}
   ~Session();
 
   // False when the allocator refuses.
   [[nodiscard]] bool set_client_id(std::string_view client_id) noexcept { return client_id_.set(client_id); }
   std::string_view client_id() const noexcept { return client_id_.view(); }
-  NamespaceId namespace_id() const noexcept { return namespace_id_; }
   // Its hash in the shard's table, which is never 0.
   PublisherId publisher_id() const noexcept override { return HashLink<Session>::hash; }
   Connection* connection() const noexcept { return connection_; }
@@ -305,14 +304,12 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   HashTable<GroupMembership> memberships_;
   Instant expiry_due_{INT64_MAX};
   uint32_t expiry_s_ = 0;
-  uint32_t next_subscription_serial_ = 0;
-  NamespaceId namespace_id_;
   uint16_t last_packet_id_ = 0;
   bool some_group_found_full_ = false;  // and is to hear when there is room
 
  public:
   bool pump_marked = false;  // stands in the shard's list of sessions to pump
 };
-static_assert(sizeof(Session) <= 152);
+static_assert(sizeof(Session) <= 144);
 
 }  // namespace mqttq

@@ -13,7 +13,7 @@ constexpr uint32_t kRetainedMax = 10'000;  // messages found and not sent, at wh
 }  // namespace
 
 Status Session::start_retained_flow(std::string_view topic_filter, const Subscription& options) noexcept {
-  if (shard_.nothing_retained(namespace_id_, topic_filter)) return Status::Ok;
+  if (shard_.nothing_retained(namespace_id(), topic_filter)) return Status::Ok;
   if (!make_outgoing()) return Status::NoMemory;
   if (out_->flow_count >= shard_.limits().subscriptions_max + kFlowsSpare) return Status::Full;
   RetainedFlow* flow = shard_.flows().take(*this);

@@ -203,6 +203,7 @@ class ShardCore final : private GroupCourier {
   // Its session is another connection's now.
   void release_connection(Connection& connection, const CloseReason& reason, Instant now) noexcept;
   uint32_t next_connection_serial() noexcept { return ++connection_serial_; }
+  uint32_t next_subscription_serial() noexcept { return ++subscription_serial_; }
   // An identifier of ours whose home is this shard: "auto-" and 20 letters and digits. The same for each call for one
   // connection, so that the host is asked about the one that it will have. Returns its size.
   uint32_t assign_client_id(NamespaceId namespace_id, SlabHandle connection, std::span<char> out) noexcept;
@@ -328,7 +329,7 @@ class ShardCore final : private GroupCourier {
   Slab<RetainedFlow> flows_{UINT32_MAX};
   Slab<OpenAnswer> answers_{UINT32_MAX};
   HashTable<Session> sessions_by_id_;
-  uint32_t connection_serial_ = 0;
+  uint32_t connection_serial_ = 0, subscription_serial_ = 0;
   struct Move {
     Connection* connection;
     uint32_t to;

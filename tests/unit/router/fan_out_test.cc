@@ -15,7 +15,7 @@ namespace mqttq {
 namespace {
 
 struct TestSink final : Sink {
-  explicit TestSink(PublisherId publisher = 0) : id(publisher) {}
+  explicit TestSink(PublisherId publisher = 0) : Sink(kGlobalNamespace), id(publisher) {}
   void deliver(const Delivery& delivery, Instant) noexcept override {
     ++count;
     qos = delivery.qos;

@@ -97,7 +97,7 @@ class Player {
 // Takes what is published to "t", and answers late if it is told to.
 class Taker final : public Sink {
  public:
-  Taker(TestBroker& broker, bool late) : broker_(broker) {
+  Taker(TestBroker& broker, bool late) : Sink(kGlobalNamespace), broker_(broker) {
     subscription_.sink = this;
     subscription_.qos = Qos::ExactlyOnce;
     subscription_.answers = late;
