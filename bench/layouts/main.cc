@@ -2,13 +2,20 @@
 //
 // A run fills a store, then measures windows of commits of several sizes on it, reads back a sample and compares it,
 // and after `backlog` opens the store again from a cold cache and replays journals. One line per measurement.
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <cmath>
+#include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
 #include <map>
+#include <random>
 #include <stdexcept>
 #include <vector>
 
@@ -44,6 +51,7 @@ constexpr const char* kUsage =
   --tables            LMDB: a table per segment of the log, emptied by mdb_drop
   --writemap          LMDB: MDB_WRITEMAP
   --no-sync           commits do not sync: processor time alone
+  --crash N           instead of measuring: N times, kills a process that appends, at any moment, and compares
   --directory DIR     made, and removed afterwards (build/layouts-data)
 )";
 
@@ -57,6 +65,7 @@ struct Options {
   uint64_t seconds_max = 60;
   uint64_t backlog_bytes = 512 << 20;
   uint64_t seed = 1;
+  uint64_t crashes = 0;
   bool no_sync = false;
   LayoutOptions store{.directory = "build/layouts-data"};
 };
@@ -117,6 +126,8 @@ Options parse(int count, char** arguments) {
         options.backlog_bytes = number_of(value) << 20;
       else if (name == "--seed")
         options.seed = number_of(value);
+      else if (name == "--crash")
+        options.crashes = number_of(value);
       else if (name == "--preallocate")
         options.store.preallocate = value;
       else if (name == "--directory")
@@ -153,6 +164,10 @@ class Run {
   Run& operator=(const Run&) = delete;
 
   void run() {
+    if (options_.crashes > 0) {
+      crash();
+      return;
+    }
     if (options_.prefill > 0) {
       layout_->hurry(true);
       commits(options_.prefill, 10'000, 0);
@@ -227,12 +242,14 @@ class Run {
       if (seconds_max > 0 && wall_us() > end) break;
       for (uint64_t i = 0; i < commit; ++i) messages[i] = generator_.message(last_ + 1 + i, storage[i]);
       gather_settlements(commit);
+      if (shared_ != nullptr) shared_->after = {last_ + commit, settled_to_, expired_to_};
       const double before = wall_us();
       layout_->append(messages, settled_);
       const double between = wall_us();
       layout_->work();
       const double after = wall_us();
       last_ += commit;
+      if (shared_ != nullptr) shared_->acknowledged = {last_, settled_to_, expired_to_};
       commit_us_.push_back(between - before);
       work_us_max_ = std::max(work_us_max_, after - between);
     }
@@ -302,6 +319,13 @@ class Run {
 
   // Some journals spread over all and those of the last messages, whole, against what was appended and not settled.
   void verify() {
+    const auto [compared, journals] = compare_all();
+    begin_line(0);
+    std::printf(" verified=%lu verified_journals=%zu\n", compared, journals);
+    std::fflush(stdout);
+  }
+
+  std::pair<uint64_t, size_t> compare_all() {
     if (layout_->last_number() != last_) {
       throw std::runtime_error("the last number is " + std::to_string(layout_->last_number()) + ", not " +
                                std::to_string(last_));
@@ -333,9 +357,7 @@ class Run {
       if (at != numbers.size()) throw std::runtime_error("a journal ends too early");
       compared += at;
     }
-    begin_line(0);
-    std::printf(" verified=%lu verified_journals=%zu\n", compared, expected.size());
-    std::fflush(stdout);
+    return {compared, expected.size()};
   }
 
   // Opens what is there, with nothing of it in the kernel's cache. The layout is left as a crash would leave it.
@@ -354,6 +376,59 @@ class Run {
     print_sizes(layout_->figures());
     std::printf("\n");
     std::fflush(stdout);
+  }
+
+  // A child appends until it is killed. What it saw acknowledged must be there, and what it saw settled must not; of
+  // the commit it was in, the settlements may hold, and messages from the first on.
+  void crash() {
+    void* const memory = mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) throw std::runtime_error("mmap");
+    shared_ = static_cast<Shared*>(memory);
+    std::mt19937_64 random(options_.seed);
+    const std::array<uint64_t, 4> sizes{1, 10, 100, 1000};
+    for (uint64_t round = 0; round < options_.crashes; ++round) {
+      layout_.reset();
+      shared_->acknowledged = {last_, settled_to_, expired_to_};
+      shared_->after = shared_->acknowledged;
+      const uint64_t commit = sizes[random() % sizes.size()];
+      const auto delay_us = static_cast<useconds_t>(random() % 150'000);
+      const pid_t child = fork();
+      if (child == 0) {
+        try {
+          open();
+          commits(UINT64_MAX / 2, commit, 0);
+        } catch (const std::exception& error) {
+          std::fprintf(stderr, "child: %s\n", error.what());
+        }
+        _exit(1);
+      }
+      usleep(delay_us);
+      kill(child, SIGKILL);
+      int status = 0;
+      waitpid(child, &status, 0);
+      if (!WIFSIGNALED(status)) throw std::runtime_error("the child ended by itself");
+      open();
+      const uint64_t last = layout_->last_number();
+      const Progress& progress = last > shared_->acknowledged.last ? shared_->after : shared_->acknowledged;
+      if (last < shared_->acknowledged.last || last > shared_->after.last)
+        throw std::runtime_error("acknowledged and lost");
+      last_ = last;
+      settled_to_ = progress.settled_to;
+      expired_to_ = progress.expired_to;
+      try {
+        compare_all();
+      } catch (const std::exception&) {
+        // Only the settlements of the commit may have come to the disk.
+        settled_to_ = shared_->after.settled_to;
+        expired_to_ = shared_->after.expired_to;
+        compare_all();
+      }
+    }
+    begin_line(0);
+    std::printf(" crashes=%lu last=%lu", options_.crashes, last_);
+    print_sizes(layout_->figures());
+    std::printf("\n");
+    munmap(memory, sizeof(Shared));
   }
 
   // Journals from their start: cold, then once more from the cache.
@@ -388,6 +463,16 @@ class Run {
     }
   }
 
+  struct Progress {
+    uint64_t last;
+    uint64_t settled_to;
+    uint64_t expired_to;
+  };
+  struct Shared {
+    Progress acknowledged;
+    Progress after;  // the commit that is under way
+  };
+
   const Options options_;
   const Generator generator_;
   std::unique_ptr<Layout> layout_;
@@ -399,6 +484,7 @@ class Run {
   std::vector<Entry> settled_;
   std::vector<double> commit_us_;
   double work_us_max_ = 0;
+  Shared* shared_ = nullptr;  // with a child, in crash() only
 };
 
 }  // namespace
