@@ -433,9 +433,7 @@ class Run {
 
   // Journals from their start: cold, then once more from the cache.
   void replay() {
-    layout_.reset();
     drop_cache(options_.store.directory);
-    open();
     for (const char* name : {"cold", "warm"}) {
       const uint64_t asked = std::min<uint64_t>(options_.store.journals, 1000);
       uint64_t read = 0;

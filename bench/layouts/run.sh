@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs bench_layouts over layouts, journals, workloads and variants, one after the other, about half an hour.
 #
-#   bench/layouts/run.sh [PROGRAM [OUTPUT-DIRECTORY [PART...]]]     parts: main nosync fanout variants trickle
+#   bench/layouts/run.sh [PROGRAM [OUTPUT-DIRECTORY [PART...]]]     parts: main nosync fanout deep variants trickle
 #
 # A run that fails leaves its words in the output and makes the exit code 1.
 set -uo pipefail
@@ -11,7 +11,7 @@ program=${1:-build/release/bench/bench_layouts}
 output=${2:-/tmp/layouts}
 shift $(($# < 2 ? $# : 2))
 parts=("$@")
-((${#parts[@]})) || parts=(main nosync fanout variants trickle)
+((${#parts[@]})) || parts=(main nosync fanout deep variants trickle)
 mkdir -p "$output"
 failed=0
 
@@ -52,6 +52,17 @@ fanout() {
         run "$workload-$layout-$journals-fanout10" --layout "$layout" --workload "$workload" --journals "$journals" \
           --fanout 10 --prefill 300000 --messages 200000,30000,3000 --seconds-max 25 --segment-mib 16
       done
+    done
+  done
+}
+
+# A large backlog at a million journals: what follows it should cost no more than what came first.
+deep() {
+  local layout messages
+  for messages in 3000000 9000000; do
+    for layout in moved indexed files; do
+      run "deep-$layout-$messages" --layout "$layout" --journals 1000000 --prefill "$messages" --commits 1000 \
+        --messages 800000 --seconds-max 30
     done
   done
 }
