@@ -35,11 +35,13 @@ main() {
 }
 
 nosync() {
-  local journals layout
-  for journals in 1 1000000; do
+  local journals layout workload
+  for journals in 1 1000 1000000; do
     for layout in direct moved indexed files; do
-      run "backlog-$layout-$journals-nosync" --layout "$layout" --journals "$journals" --no-sync \
-        --prefill 1000000 --messages 800000,800000,800000 --seconds-max 20
+      for workload in backlog settled; do
+        run "$workload-$layout-$journals-nosync" --layout "$layout" --workload "$workload" --journals "$journals" \
+          --no-sync --prefill 1000000 --messages 800000,800000,800000 --seconds-max 20
+      done
     done
   done
 }
