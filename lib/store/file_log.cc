@@ -1,0 +1,376 @@
+#include "store/file_log.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+
+#include "base/assert.h"
+#include "base/crc32c.h"
+#include "base/hash.h"
+
+namespace mqttq {
+
+namespace {
+
+// --- the bytes, all numbers with their lowest byte first
+
+constexpr std::string_view kMagic = "mqttqlog";
+// Of any format: magic, format, size; of this one: partition, id, previous last number, salt; the sum last.
+constexpr size_t kHeaderSize = 64;
+
+constexpr size_t kRecordHead = 48;  // and a sum of its own at the end: a size is believed, or no body is looked at
+struct RecordHead {
+  uint32_t body_size = 0;
+  uint32_t body_sum = 0;
+  uint64_t number = 0;
+  // Of a cluster: term, node and boot of origin, partition. All 0 on one node.
+  uint64_t term = 0;
+  uint32_t node = 0, boot = 0;
+  uint16_t partition = 0;
+  uint8_t kind = 0;
+  uint32_t index = 0, count = 0;  // in its batch, and of it
+
+  uint64_t batch() const noexcept { return number - index; }
+};
+
+constexpr size_t padded(size_t size) noexcept { return (size + 7) & ~size_t{7}; }
+
+template <class Number>
+void put(std::byte* at, Number number) noexcept {
+  for (size_t i = 0; i < sizeof number; ++i) at[i] = static_cast<std::byte>(number >> (8 * i));
+}
+template <class Number>
+Number get(const std::byte* at) noexcept {
+  Number number = 0;
+  for (size_t i = 0; i < sizeof number; ++i) {
+    number = static_cast<Number>(number | static_cast<Number>(static_cast<Number>(at[i]) << (8 * i)));
+  }
+  return number;
+}
+
+void put_head(std::byte* at, const RecordHead& head, uint32_t salt) noexcept {
+  put(at, head.body_size);
+  put(at + 4, head.body_sum);
+  put(at + 8, head.number);
+  put(at + 16, head.term);
+  put(at + 24, head.node);
+  put(at + 28, head.boot);
+  put(at + 32, head.partition);
+  put(at + 34, head.kind);
+  put(at + 36, head.index);
+  put(at + 40, head.count);
+  put(at + 44, crc32c({at, 44}, salt));
+}
+// False: there is none here.
+bool get_head(const std::byte* at, uint32_t salt, RecordHead& head) noexcept {
+  head = {get<uint32_t>(at),      get<uint32_t>(at + 4),  get<uint64_t>(at + 8),  get<uint64_t>(at + 16),
+          get<uint32_t>(at + 24), get<uint32_t>(at + 28), get<uint16_t>(at + 32), get<uint8_t>(at + 34),
+          get<uint32_t>(at + 36), get<uint32_t>(at + 40)};
+  return head.number > head.index && head.index < head.count && get<uint32_t>(at + 44) == crc32c({at, 44}, salt);
+}
+
+struct SegmentHeader {
+  uint64_t id = 0;
+  uint64_t previous_last = 0;  // what segments before it hold beyond that number was refused
+  uint32_t salt = 0;
+};
+
+void put_header(std::byte* at, const SegmentHeader& header) noexcept {
+  std::fill_n(at, kHeaderSize, std::byte{0});
+  std::copy_n(as_bytes(kMagic).data(), kMagic.size(), at);
+  put(at + 8, FileLog::kFormat);
+  put(at + 10, static_cast<uint16_t>(kHeaderSize));
+  put(at + 16, header.id);
+  put(at + 24, header.previous_last);
+  put(at + 32, header.salt);
+  put(at + kHeaderSize - 4, crc32c({at, kHeaderSize - 4}));
+}
+
+std::string name_of(uint64_t id) { return fmt::format("log-{:016x}", id); }
+// 0 of another file.
+uint64_t id_of(std::string_view name) noexcept {
+  uint64_t id = 0;
+  if (name.size() != 20 || !name.starts_with("log-")) return 0;
+  const auto end = name.data() + name.size();
+  return std::from_chars(name.data() + 4, end, id, 16).ptr == end ? id : 0;
+}
+
+}  // namespace
+
+// --- replay
+
+// One segment, read whole, and what of it is intact.
+class FileLog::Reader {
+ public:
+  explicit Reader(uint64_t of) noexcept : id(of) {}
+
+  enum class Kind : uint8_t { Good, Empty, Damaged, Newer };
+  // Empty: it was being made when the broker ended; nothing in it can have been acknowledged.
+  Status read(Disk& disk, Kind& kind);
+  // Tells what is proved to be whole: batches of which none is missing, and intact parts of older ones.
+  // from: what is before that number is not wanted. limit: the last number that was not refused.
+  bool tell(uint64_t from, uint64_t limit, LogReplay& replay, uint64_t& last_number);
+  // Puts the last batch that was told on stable storage: it may have come from the system's memory alone, which a
+  // failed sync leaves there as if it were on the disk.
+  Status write_again(Disk& disk) const;
+
+  const uint64_t id;
+  SegmentHeader header;
+  uint16_t format = 0;
+
+ private:
+  struct Intact {
+    size_t at;
+    RecordHead head;
+    bool behind_gap;  // what stands before it is none
+  };
+  void find_records();
+
+  std::vector<std::byte> bytes_;
+  std::vector<Intact> records_;
+  size_t last_batch_at_ = kHeaderSize, last_batch_end_ = kHeaderSize;
+};
+
+Status FileLog::Reader::read(Disk& disk, Kind& kind) {
+  std::unique_ptr<File> file;
+  if (const Status status = disk.open(name_of(id), false, file); status != Status::Ok) return status;
+  size_t got = 0;
+  do {
+    const size_t before = bytes_.size(), piece = std::clamp(before, size_t{16} << 10, size_t{16} << 20);
+    bytes_.resize(before + piece);
+    const Status status = file->read(before, std::span(bytes_).subspan(before), got);
+    if (status != Status::Ok) return status;
+    bytes_.resize(before + got);
+  } while (got);
+  const std::byte* at = bytes_.data();
+  const bool sound = bytes_.size() >= kHeaderSize && as_text({at, kMagic.size()}) == kMagic &&
+                     get<uint32_t>(at + kHeaderSize - 4) == crc32c({at, kHeaderSize - 4});
+  if (!sound) {  // a header is synced before anything is written behind it
+    const auto rest = bytes_.begin() + static_cast<ptrdiff_t>(std::min(bytes_.size(), kHeaderSize));
+    const bool blank = std::all_of(rest, bytes_.end(), [](std::byte byte) { return byte == std::byte{0}; });
+    kind = blank ? Kind::Empty : Kind::Damaged;
+    return Status::Ok;
+  }
+  format = get<uint16_t>(at + 8);
+  header = {get<uint64_t>(at + 16), get<uint64_t>(at + 24), get<uint32_t>(at + 32)};
+  kind = format > kFormat ? Kind::Newer : format == kFormat && header.id == id ? Kind::Good : Kind::Damaged;
+  if (kind == Kind::Good) find_records();
+  return Status::Ok;
+}
+
+// Where none is, another one may begin at every eighth byte.
+void FileLog::Reader::find_records() {
+  uint64_t last = header.previous_last;
+  bool gap = false;
+  for (size_t at = kHeaderSize; bytes_.size() - at >= kRecordHead;) {
+    RecordHead head;
+    const std::byte* record = bytes_.data() + at;
+    if (!get_head(record, header.salt, head) || head.number <= last ||
+        head.body_size > bytes_.size() - at - kRecordHead) {
+      at += 8;
+      gap = true;
+      continue;
+    }
+    const bool good = head.body_sum == crc32c({record + kRecordHead, head.body_size}, header.salt);
+    if (good) {
+      records_.push_back({at, head, gap});
+      last = head.number;
+    }
+    gap = !good;
+    at = std::min(at + padded(kRecordHead + head.body_size), bytes_.size());
+  }
+}
+
+bool FileLog::Reader::tell(uint64_t from, uint64_t limit, LogReplay& replay, uint64_t& last_number) {
+  uint64_t told = 0, places = 0;
+  for (size_t first = 0, end = 0; first < records_.size(); first = end) {
+    const RecordHead& begin = records_[first].head;
+    while (end < records_.size() && records_[end].head.batch() == begin.batch()) ++end;
+    const bool complete = end - first == begin.count;
+    // A batch begins when the one before it is durable, and a segment names the last number that is.
+    const bool durable = end < records_.size() || limit != UINT64_MAX;
+    if ((!complete && !durable) || begin.number > limit) break;  // nobody was told that it is durable
+    places += !complete && !records_[first].behind_gap && begin.number >= from;
+    last_batch_at_ = records_[first].at;
+    last_batch_end_ = records_[end - 1].at + kRecordHead + records_[end - 1].head.body_size;
+    for (size_t i = first; i < end && records_[i].head.number <= limit; ++i) {
+      const auto& [at, head, behind_gap] = records_[i];
+      last_number = std::max(last_number, head.number);
+      if (head.number < from) continue;
+      places += behind_gap;
+      if (!replay.on_entry({head.number, head.kind, {bytes_.data() + at + kRecordHead, head.body_size}})) return false;
+      ++told;
+    }
+  }
+  places += limit != UINT64_MAX && limit >= from && last_number < limit;  // at its end
+  if (places) {
+    replay.on_damage(fmt::format("{}: damaged in {} or more places; {} records are intact", name_of(id), places, told));
+  }
+  return true;
+}
+
+Status FileLog::Reader::write_again(Disk& disk) const {
+  std::unique_ptr<File> file;
+  Status status = disk.open(name_of(id), false, file);
+  const Bytes batch = std::span(bytes_).subspan(last_batch_at_, last_batch_end_ - last_batch_at_);
+  if (status == Status::Ok) status = file->write(0, std::span(bytes_).first(kHeaderSize));
+  if (status == Status::Ok) status = file->write(last_batch_at_, batch);
+  if (status == Status::Ok) status = file->sync();
+  return status == Status::Ok ? disk.sync() : status;
+}
+
+Status FileLog::replay(LogReplay& replay, std::string& problem) {
+  std::vector<std::string> names;
+  if (const Status status = disk_.list(names); status != Status::Ok) {
+    problem = "the directory of the log cannot be listed";
+    return status;
+  }
+  std::vector<uint64_t> ids;
+  for (const std::string& name : names) {
+    if (const uint64_t id = id_of(name)) ids.push_back(id);
+  }
+  std::sort(ids.begin(), ids.end());
+  std::unique_ptr<Reader> before;  // is told when the next one has said what of it counts
+  const auto tell = [&](uint64_t limit) {
+    if (!before) return true;
+    if (!before->tell(options_.from, limit, replay, last_number_)) return false;
+    segments_.push_back({before->id, std::max(last_number_, before->header.previous_last)});
+    return true;
+  };
+  for (const uint64_t id : ids) {
+    next_id_ = id + 1;
+    auto reader = std::make_unique<Reader>(id);
+    Reader::Kind kind{};
+    if (const Status status = reader->read(disk_, kind); status != Status::Ok) {
+      problem = fmt::format("{} cannot be read", name_of(id));
+      return status;
+    }
+    switch (kind) {
+      case Reader::Kind::Good:
+        if (!tell(reader->header.previous_last)) return Status::NoMemory;
+        last_number_ = std::max(last_number_, reader->header.previous_last);
+        before = std::move(reader);
+        break;
+      case Reader::Kind::Empty: static_cast<void>(disk_.remove(name_of(id))); break;
+      case Reader::Kind::Damaged:
+        replay.on_damage(fmt::format("{}: its header is damaged; skipped", name_of(id)));
+        break;
+      case Reader::Kind::Newer:
+        problem = fmt::format("{} has format {}, written by a newer version; this one reads format {}", name_of(id),
+                              reader->format, kFormat);
+        return Status::Unsupported;
+    }
+  }
+  if (!tell(UINT64_MAX)) return Status::NoMemory;
+  const Status status = before ? before->write_again(disk_) : Status::Ok;
+  if (status != Status::Ok) problem = fmt::format("{} cannot be written", name_of(before->id));
+  return status;
+}
+
+std::unique_ptr<FileLog> FileLog::open(Disk& disk, const Options& options, LogReplay& replay, Status& status,
+                                       std::string& problem) try {
+  std::unique_ptr<FileLog> log(new FileLog(disk, options));
+  status = log->replay(replay, problem);
+  if (status == Status::NoMemory) problem = "out of memory";
+  return status == Status::Ok ? std::move(log) : nullptr;
+} catch (const std::bad_alloc&) {
+  status = Status::NoMemory;
+  problem = "out of memory";
+  return nullptr;
+}
+
+// --- append
+
+// A new file, each time something failed and each time one is full: what may be torn is never written behind.
+Status FileLog::begin_segment() noexcept try {
+  segments_.reserve(segments_.size() + 1);
+  const uint64_t id = next_id_;
+  std::unique_ptr<File> file;
+  Status status = disk_.open(name_of(id), true, file);
+  if (status != Status::Ok) return status;
+  ++next_id_;
+  std::byte header[kHeaderSize];
+  salt_ = static_cast<uint32_t>(hash_mix(options_.seed, id));
+  put_header(header, {id, last_number_, salt_});
+  status = file->reserve(options_.segment_bytes);
+  if (status == Status::Ok) status = file->write(0, header);
+  if (status == Status::Ok) status = file->sync();
+  if (status == Status::Ok) status = disk_.sync();
+  if (status != Status::Ok) {
+    static_cast<void>(disk_.remove(name_of(id)));
+    return status;
+  }
+  segments_.push_back({id, last_number_});
+  file_ = std::move(file);
+  offset_ = kHeaderSize;
+  return Status::Ok;
+} catch (const std::bad_alloc&) {
+  return Status::NoMemory;
+}
+
+// Into buffer_. False without memory.
+bool FileLog::encode(std::span<const LogEntry> batch) noexcept {
+  size_t size = 0;
+  for (const LogEntry& entry : batch) size += padded(kRecordHead + entry.body.size());
+  buffer_.clear();
+  if (size > UINT32_MAX || !buffer_.reserve(static_cast<uint32_t>(size))) return false;
+  static constexpr std::byte kZeros[kRecordHead] = {};
+  for (size_t i = 0; i < batch.size(); ++i) {
+    const LogEntry& entry = batch[i];
+    MQTTQ_ASSERT(entry.number == batch[0].number + i && entry.body.size() <= kBodySizeMax);
+    const uint32_t at = buffer_.count();
+    const size_t padding = padded(kRecordHead + entry.body.size()) - kRecordHead - entry.body.size();
+    static_cast<void>(buffer_.append(kZeros));  // there is room
+    static_cast<void>(buffer_.append(entry.body));
+    static_cast<void>(buffer_.append(Bytes(kZeros).first(padding)));
+    RecordHead head;
+    head.body_size = static_cast<uint32_t>(entry.body.size());
+    head.body_sum = crc32c(entry.body, salt_);
+    head.number = entry.number;
+    head.kind = entry.kind;
+    head.index = static_cast<uint32_t>(i);
+    head.count = static_cast<uint32_t>(batch.size());
+    put_head(&buffer_[at], head, salt_);
+  }
+  return true;
+}
+
+Status FileLog::append(std::span<const LogEntry> batch) noexcept {
+  if (batch.empty()) return Status::Ok;
+  MQTTQ_ASSERT(batch[0].number > last_number_);
+  size_t size = 0;
+  for (const LogEntry& entry : batch) size += padded(kRecordHead + entry.body.size());
+  if (file_ && offset_ > kHeaderSize && offset_ + size > options_.segment_bytes) file_.reset();
+  if (!file_) {
+    if (const Status status = begin_segment(); status != Status::Ok) return status;
+  }
+  if (!encode(batch)) return Status::NoMemory;
+  Status status = file_->write(offset_, buffer_.span());
+  if (status == Status::Ok) status = file_->sync();
+  if (status != Status::Ok) {
+    file_.reset();  // the next one names what counts of this one
+    return status;
+  }
+  offset_ += size;
+  last_number_ = batch.back().number;
+  segments_.back().last_number = last_number_;
+  return Status::Ok;
+}
+
+Status FileLog::drop_before(uint64_t number) noexcept try {
+  size_t count = 0;
+  const size_t closed = segments_.size() - (file_ ? 1 : 0);
+  // One that says where the last begins has to stay: the numbers go on from there.
+  while (count + 1 < segments_.size() && count < closed && segments_[count].last_number < number) ++count;
+  for (size_t i = 0; i < count; ++i) {
+    const Status status = disk_.remove(name_of(segments_[0].id));
+    if (status != Status::Ok && status != Status::NotFound) return status;
+    segments_.erase(segments_.begin());
+  }
+  return Status::Ok;
+} catch (const std::bad_alloc&) {
+  return Status::NoMemory;
+}
+
+}  // namespace mqttq

@@ -1,0 +1,81 @@
+// The log in files: every durable change, in batches, each on stable storage when append() returns (decision 13).
+//
+// A segment is a file "log-<id>" of records behind a header. A batch is one write and one sync; the next one begins
+// when it is done, so that only the last can be torn. docs/STORE.md has the bytes.
+#pragma once
+
+#include "base/array.h"
+#include "store/disk.h"
+
+namespace mqttq {
+
+struct LogEntry {
+  uint64_t number = 0;  // of a batch consecutive, and greater than all before; never 0
+  uint8_t kind = 0;     // the caller's
+  Bytes body;           // borrowed
+};
+
+// Hears what the log holds when it is opened.
+class LogReplay {
+ public:
+  // In the order of the numbers. False, without memory: the log is not opened.
+  virtual bool on_entry(const LogEntry& entry) noexcept = 0;
+  // Something that was durable is damaged, and skipped. text: for people.
+  virtual void on_damage(std::string_view text) noexcept = 0;
+
+ protected:
+  ~LogReplay() = default;
+};
+
+// Used by one thread.
+class FileLog {
+ public:
+  static constexpr uint16_t kFormat = 1;
+  static constexpr size_t kBodySizeMax = size_t{288} << 20;  // a PUBLISH of the largest size and what we add
+  struct Options {
+    uint64_t segment_bytes = uint64_t{64} << 20;  // a batch that does not fit begins a new one, which may be longer
+    uint64_t from = 0;  // the first number that is wanted: what was before it may have been dropped
+    uint64_t seed =
+        0;  // a secret, another one each time: sums are salted, so that nobody's payload looks like a record
+  };
+
+  // Tells `replay` every entry of every whole batch, from the first number wanted on. nullptr: `status` and `problem`,
+  // for people, say why (Io, NotFound, Permission, NoMemory, Unsupported: a newer format). disk: borrowed, outlives it.
+  static std::unique_ptr<FileLog> open(Disk& disk, const Options& options, LogReplay& replay, Status& status,
+                                       std::string& problem);
+
+  // On stable storage as a whole when it returns Ok. Else (Full, Io, NoMemory, Permission) nothing of it will be
+  // replayed once a later batch has succeeded, and until then perhaps.
+  Status append(std::span<const LogEntry> batch) noexcept;
+  // Of the last batch that is durable; 0: none ever was.
+  uint64_t last_number() const noexcept { return last_number_; }
+  // Removes the segments that hold nothing from `number` on. After a crash they may be there again. Errors: as
+  // append().
+  Status drop_before(uint64_t number) noexcept;
+
+  uint32_t segment_count() const noexcept { return static_cast<uint32_t>(segments_.size()); }
+
+ private:
+  struct Segment {
+    uint64_t id = 0;
+    uint64_t last_number = 0;
+  };
+  class Reader;
+
+  FileLog(Disk& disk, const Options& options) noexcept : disk_(disk), options_(options) {}
+  Status replay(LogReplay& replay, std::string& problem);
+  Status begin_segment() noexcept;
+  bool encode(std::span<const LogEntry> batch) noexcept;
+
+  Disk& disk_;
+  const Options options_;
+  std::vector<Segment> segments_;  // oldest first; of the open one too
+  std::unique_ptr<File> file_;     // the last segment, unless the next append begins another
+  uint64_t offset_ = 0;            // where its next batch goes
+  uint32_t salt_ = 0;              // of its sums
+  uint64_t next_id_ = 1;
+  uint64_t last_number_ = 0;
+  Array<std::byte> buffer_;
+};
+
+}  // namespace mqttq

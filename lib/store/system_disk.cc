@@ -1,0 +1,101 @@
+#include "store/system_disk.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+namespace mqttq {
+
+namespace {
+
+Status status_of(int error) noexcept {
+  switch (error) {
+    case ENOSPC:
+    case EDQUOT: return Status::Full;
+    case ENOMEM: return Status::NoMemory;
+    case ENOENT: return Status::NotFound;
+    case EACCES:
+    case EPERM:
+    case EROFS: return Status::Permission;
+    default: return Status::Io;
+  }
+}
+
+class SystemFile final : public File {
+ public:
+  explicit SystemFile(int descriptor) noexcept : descriptor_(descriptor) {}
+  ~SystemFile() override { ::close(descriptor_); }
+
+  Status read(uint64_t offset, std::span<std::byte> into, size_t& got) noexcept override {
+    for (got = 0; got < into.size();) {
+      const ssize_t size = ::pread(descriptor_, into.data() + got, into.size() - got, static_cast<off_t>(offset + got));
+      if (size < 0 && errno == EINTR) continue;
+      if (size < 0) return status_of(errno);
+      if (size == 0) break;
+      got += static_cast<size_t>(size);
+    }
+    return Status::Ok;
+  }
+  Status write(uint64_t offset, Bytes bytes) noexcept override {
+    while (!bytes.empty()) {
+      const ssize_t size = ::pwrite(descriptor_, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+      if (size < 0 && errno == EINTR) continue;
+      if (size < 0) return status_of(errno);
+      offset += static_cast<uint64_t>(size);
+      bytes = bytes.subspan(static_cast<size_t>(size));
+    }
+    return Status::Ok;
+  }
+  Status reserve(uint64_t size) noexcept override {
+    const int error = ::posix_fallocate(descriptor_, 0, static_cast<off_t>(size));
+    return error ? status_of(error) : Status::Ok;
+  }
+  Status sync() noexcept override { return ::fdatasync(descriptor_) == 0 ? Status::Ok : status_of(errno); }
+
+ private:
+  const int descriptor_;
+};
+
+}  // namespace
+
+Status SystemDisk::open(const std::string& name, bool make, std::unique_ptr<File>& file) noexcept try {
+  const std::string path = directory_ + "/" + name;
+  const int descriptor = ::open(path.c_str(), O_RDWR | O_CLOEXEC | (make ? O_CREAT | O_TRUNC : 0), 0600);
+  if (descriptor < 0) return status_of(errno);
+  file = std::make_unique<SystemFile>(descriptor);
+  return Status::Ok;
+} catch (const std::bad_alloc&) {
+  return Status::NoMemory;
+}
+
+Status SystemDisk::remove(const std::string& name) noexcept try {
+  const std::string path = directory_ + "/" + name;
+  return ::unlink(path.c_str()) == 0 ? Status::Ok : status_of(errno);
+} catch (const std::bad_alloc&) {
+  return Status::NoMemory;
+}
+
+Status SystemDisk::list(std::vector<std::string>& names) noexcept try {
+  const std::unique_ptr<DIR, int (*)(DIR*)> directory(::opendir(directory_.c_str()), ::closedir);
+  if (!directory) return status_of(errno);
+  for (;;) {
+    errno = 0;
+    const dirent* entry = ::readdir(directory.get());
+    if (!entry) return errno ? status_of(errno) : Status::Ok;
+    names.emplace_back(entry->d_name);
+  }
+} catch (const std::bad_alloc&) {
+  return Status::NoMemory;
+}
+
+Status SystemDisk::sync() noexcept {
+  const int descriptor = ::open(directory_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (descriptor < 0) return status_of(errno);
+  const int error = ::fsync(descriptor) == 0 ? 0 : errno;
+  ::close(descriptor);
+  return error ? status_of(error) : Status::Ok;
+}
+
+}  // namespace mqttq
