@@ -1,4 +1,4 @@
-// CRC-32C (Castagnoli), as of iSCSI and ext4: what was torn or has decayed is taken for sound once in four billion times.
+// CRC-32C (Castagnoli), as of iSCSI and ext4: what is torn or decayed is taken for sound once in four billion times.
 #pragma once
 
 #include "base/bytes.h"
