@@ -1,6 +1,6 @@
 // The log in files, opened over what is not a log any more.
 //
-// The first byte of an input says what is done: files of arbitrary bytes, or a sound log of a few batches that is edited:
+// The first byte of an input says what is done: files of arbitrary bytes, or a sound log of a few batches, edited:
 // each four bytes are a place (two bytes), how many bytes, and what they become. What is told must have been written.
 #include <map>
 #include <string>

@@ -1,5 +1,7 @@
 #include "router/retained_store.h"
 
+#include <algorithm>
+
 #include "base/hash.h"
 #include "message/topic.h"
 
@@ -23,12 +25,13 @@ RetainedStore::Node* RetainedStore::child(Node* parent, NamespaceId namespace_id
   Node* found = table.find(
       hash, [&](const Node& node) { return node.text() == text && (parent || node.namespace_id == namespace_id); });
   if (found || !add) return found;
-  void* block = allocate(sizeof(Node) + text.size());
+  constexpr size_t kTextStart = sizeof(Node) - sizeof(Node::text_start);
+  void* block = allocate(std::max(sizeof(Node), kTextStart + text.size()));
   if (!block) return nullptr;
   auto* node = new (block) Node();
   node->namespace_id = namespace_id;
   node->text_size = static_cast<uint16_t>(text.size());
-  if (!text.empty()) std::memcpy(static_cast<void*>(node + 1), text.data(), text.size());
+  if (!text.empty()) std::memcpy(static_cast<char*>(block) + kTextStart, text.data(), text.size());
   table.insert(*node, hash);
   return node;
 }
@@ -85,21 +88,42 @@ Status RetainedStore::set(const MessageRef& message) noexcept {
   const bool replaces = node && node->message;
   const uint64_t old_bytes = replaces && counted ? node->message->content_size() : 0;
   if (clears) {
-    if (!replaces) return Status::Ok;
-    node->message = {};
-    if (counted) --count_;
-    bytes_ -= old_bytes;
-    prune(namespace_id, topic_name);
+    if (replaces) clear(*node);
     return Status::Ok;
   }
   if (counted && !replaces && count_ >= count_max_) return Status::Full;
   if (counted && bytes_ - old_bytes + message->content_size() > bytes_max_) return Status::Full;
-  if (!node) return Status::NoMemory;
+  const bool expires = message->expires_at().ns != INT64_MAX;
+  if (!node || (expires && !expiring_.make_room())) {
+    if (node && !replaces) prune(namespace_id, topic_name);
+    return Status::NoMemory;
+  }
+  expiring_.remove(*node);
   node->message = message;
+  if (expires) expiring_.push(*node);
   if (!counted) return Status::Ok;
   if (!replaces) ++count_;
   bytes_ += message->content_size() - old_bytes;
   return Status::Ok;
+}
+
+// Of a node that has a message.
+void RetainedStore::clear(Node& node) noexcept {
+  expiring_.remove(node);
+  const MessageRef message = std::exchange(node.message, {});
+  if (!is_sys_topic(message->topic_name())) {
+    --count_;
+    bytes_ -= message->content_size();
+  }
+  prune(message->namespace_id(), message->topic_name());
+}
+
+bool RetainedStore::expire(Instant now, uint32_t count_max) noexcept {
+  while (!expiring_.empty() && expiring_.front().message->expired(now)) {
+    if (count_max-- == 0) return true;
+    clear(expiring_.front());
+  }
+  return false;
 }
 
 bool RetainedStore::collect(NamespaceId namespace_id, std::string_view topic_filter, Instant now,

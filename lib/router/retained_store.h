@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/hash_table.h"
+#include "base/index_heap.h"
 #include "base/ring.h"
 #include "base/status.h"
 #include "message/message.h"
@@ -46,6 +47,9 @@ class RetainedStore {
   [[nodiscard]] bool collect(NamespaceId namespace_id, std::string_view topic_filter, Instant now,
                              Ring<MessageRef>& out) noexcept;
 
+  // Gives back what has expired, so many at most. True if there is more.
+  bool expire(Instant now, uint32_t count_max) noexcept;
+
   // Topic levels that collect() looked at, since the last call.
   uint64_t take_visits() noexcept { return std::exchange(visits_, 0); }
 
@@ -57,9 +61,15 @@ class RetainedStore {
     HashTable<Node> children;
     MessageRef message;
     NamespaceId namespace_id = kGlobalNamespace;  // of the first level
+    uint32_t expiring_place = UINT32_MAX;         // in expiring_
     uint16_t text_size = 0;
-    std::string_view text() const noexcept { return {reinterpret_cast<const char*>(this + 1), text_size}; }
+    char text_start[6];  // what is longer goes on behind the node
+    std::string_view text() const noexcept { return {text_start, text_size}; }
   };
+  static_assert(sizeof(Node) == 48);
+  static bool expires_before(const Node& one, const Node& other) noexcept {
+    return one.message->expires_at() < other.message->expires_at();
+  }
 
   Node* find(NamespaceId namespace_id, std::string_view topic_name) noexcept;
   Node* find_or_add(NamespaceId namespace_id, std::string_view topic_name) noexcept;
@@ -71,6 +81,7 @@ class RetainedStore {
   bool collect_all(Node& node, Instant now, Ring<MessageRef>& out) noexcept;
   bool collect_own(Node& node, Instant now, Ring<MessageRef>& out) noexcept;
   static void end(Node& node) noexcept;
+  void clear(Node& node) noexcept;
 
   const uint64_t seed_;
   const uint32_t count_max_;
@@ -79,6 +90,7 @@ class RetainedStore {
   uint64_t bytes_ = 0;
   uint64_t visits_ = 0;
   HashTable<Node> first_level_;
+  IndexHeap<Node, &Node::expiring_place, expires_before> expiring_;  // nodes whose message expires, the first first
 };
 
 }  // namespace mqttq

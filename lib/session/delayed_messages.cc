@@ -36,7 +36,7 @@ DelayedMessages::DelayedMessages(const Limits& limits, DelayedTotals& totals, Ti
 DelayedMessages::~DelayedMessages() { clear(); }
 
 void DelayedMessages::clear() noexcept {
-  while (!heap_.empty()) remove(*heap_.back());
+  while (!heap_.empty()) remove(heap_.any());
   alarm_.cancel();
   due_ = false;
 }
@@ -65,10 +65,8 @@ Status DelayedMessages::add(MovingMessage& message, std::string_view client_id, 
   one->message = message.share();
   one->due = due;
   one->serial = next_serial_++;
-  static_cast<void>(heap_.push_back(one));  // there is room
-  one->place = heap_.count() - 1;
-  sift_up(one->place);
-  if (heap_[0] == one) arm();
+  heap_.push(*one);
+  if (&heap_.front() == one) arm();
   return Status::Ok;
 }
 
@@ -83,9 +81,9 @@ bool DelayedMessages::cancel(NamespaceId namespace_id, SlabHandle handle) noexce
 
 bool DelayedMessages::run(Instant now) noexcept {
   if (!due_) return false;
-  for (uint32_t count = 0; !heap_.empty() && heap_[0]->due <= now; ++count) {
+  for (uint32_t count = 0; !heap_.empty() && heap_.front().due <= now; ++count) {
     if (count == kPublishesPerTurn) return true;
-    DelayedMessage& first = *heap_[0];
+    DelayedMessage& first = heap_.front();
     if (!publish_(user_, first.message, now)) return false;  // it stays, until there is room
     remove(first);
   }
@@ -98,55 +96,19 @@ void DelayedMessages::arm() noexcept {
   if (heap_.empty()) {
     alarm_.cancel();
   } else if (!due_) {
-    timers_.arm(alarm_, heap_[0]->due,
+    timers_.arm(alarm_, heap_.front().due,
                 [](Timer& timer, Instant) noexcept { static_cast<Alarm&>(timer).of->due_ = true; });
   }
 }
 
 void DelayedMessages::remove(DelayedMessage& one) noexcept {
-  const uint32_t place = one.place;
-  DelayedMessage& last = *heap_.back();
-  heap_.pop_back();
-  if (&last != &one) {
-    set(place, last);
-    sift_up(place);
-    sift_down(last.place);
-  }
+  heap_.remove(one);
   totals_.bytes.fetch_sub(size_of(one), std::memory_order_relaxed);
   slab_.give_back(one);
 }
 
-// --- the heap: the first is the one that is due first
-
 bool DelayedMessages::before(const DelayedMessage& one, const DelayedMessage& other) noexcept {
   return one.due != other.due ? one.due < other.due : one.serial < other.serial;
-}
-
-void DelayedMessages::set(uint32_t place, DelayedMessage& one) noexcept {
-  heap_[place] = &one;
-  one.place = place;
-}
-
-void DelayedMessages::sift_up(uint32_t place) noexcept {
-  DelayedMessage& rising = *heap_[place];
-  while (place && before(rising, *heap_[(place - 1) / 2])) {
-    set(place, *heap_[(place - 1) / 2]);
-    place = (place - 1) / 2;
-  }
-  set(place, rising);
-}
-
-void DelayedMessages::sift_down(uint32_t place) noexcept {
-  DelayedMessage& sinking = *heap_[place];
-  for (;;) {
-    uint32_t child = 2 * place + 1;
-    if (child >= heap_.count()) break;
-    if (child + 1 < heap_.count() && before(*heap_[child + 1], *heap_[child])) ++child;
-    if (!before(*heap_[child], sinking)) break;
-    set(place, *heap_[child]);
-    place = child;
-  }
-  set(place, sinking);
 }
 
 }  // namespace mqttq

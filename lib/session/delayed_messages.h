@@ -5,6 +5,7 @@
 #pragma once
 
 #include "base/array.h"
+#include "base/index_heap.h"
 #include "base/slab.h"
 #include "base/status.h"
 #include "base/timer_wheel.h"
@@ -33,8 +34,8 @@ struct DelayedMessage {
   MessageRef message;  // its expiry counts from `due` on
   Instant due{};
   uint64_t serial = 0;
-  uint32_t place = 0;     // in the heap
-  Array<char> client_id;  // the publisher's; empty: the host
+  uint32_t place = UINT32_MAX;  // in the heap
+  Array<char> client_id;        // the publisher's; empty: the host
 };
 
 class DelayedMessages {
@@ -66,9 +67,6 @@ class DelayedMessages {
   };
   static uint64_t size_of(const DelayedMessage& one) noexcept;
   static bool before(const DelayedMessage& one, const DelayedMessage& other) noexcept;
-  void set(uint32_t place, DelayedMessage& one) noexcept;
-  void sift_up(uint32_t place) noexcept;
-  void sift_down(uint32_t place) noexcept;
   void remove(DelayedMessage& one) noexcept;
   void arm() noexcept;
 
@@ -78,7 +76,7 @@ class DelayedMessages {
   void* const user_;
   bool (*const publish_)(void*, const MessageRef&, Instant) noexcept;
   Slab<DelayedMessage> slab_;
-  Array<DelayedMessage*> heap_;
+  IndexHeap<DelayedMessage, &DelayedMessage::place, before> heap_;
   uint64_t next_serial_ = 0;
   Alarm alarm_;  // armed for the first; when it rings, run() is due
   bool due_ = false;

@@ -169,65 +169,32 @@ void Session::drop_reads_without_readers() noexcept {
 
 void Session::end_reader(JournalReader& reader) noexcept {
   reads_->readers.remove(reader);
-  take_from_heap(reader);
+  reads_->ready.remove(reader);
   reader.journal->detach(reader);
   destroy(&reader);
   drop_reads_without_readers();
 }
 
 void Session::on_journal(JournalReader& reader) noexcept {
-  if (reader.ready_index == JournalReader::kNotReady) {
+  if (reader.ready_index == UINT32_MAX) {
     reader.number = reader.journal->peek(reader)->number;
-    reader.ready_index = reads_->ready.count();
-    static_cast<void>(reads_->ready.push_back(&reader));  // there is room
-    move_in_heap(reader.ready_index);
+    reads_->ready.push(reader);
   }
   if (connection_) shard_.mark_pump(*this);
 }
 
-// Puts the reader at `index`, whose number has changed, where it belongs.
-void Session::move_in_heap(uint32_t index) noexcept {
-  Array<JournalReader*>& ready = reads_->ready;
-  JournalReader* const moved = ready[index];
-  const auto put = [&ready](uint32_t at, JournalReader* reader) {
-    ready[at] = reader;
-    reader->ready_index = at;
-  };
-  while (index && moved->number < ready[(index - 1) / 2]->number) {
-    put(index, ready[(index - 1) / 2]);
-    index = (index - 1) / 2;
-  }
-  for (uint32_t child = 2 * index + 1; child < ready.count(); child = 2 * index + 1) {
-    if (child + 1 < ready.count() && ready[child + 1]->number < ready[child]->number) ++child;
-    if (moved->number <= ready[child]->number) break;
-    put(index, ready[child]);
-    index = child;
-  }
-  put(index, moved);
-}
-
-void Session::take_from_heap(JournalReader& reader) noexcept {
-  const uint32_t index = std::exchange(reader.ready_index, JournalReader::kNotReady);
-  if (index == JournalReader::kNotReady) return;
-  JournalReader* last = reads_->ready.back();
-  reads_->ready.pop_back();
-  if (last == &reader) return;
-  reads_->ready[index] = last;
-  move_in_heap(index);
-}
-
 JournalReader* Session::first_ready() noexcept {
   while (reads_ && !reads_->ready.empty()) {
-    JournalReader& first = *reads_->ready[0];
+    JournalReader& first = reads_->ready.front();
     const JournalEntry* entry = first.journal->peek(first);
     if (!entry) {
-      take_from_heap(first);
+      reads_->ready.remove(first);
       first.journal->wait(first);
     } else if (entry->number == first.number) {
       return &first;
     } else {  // it has been read, or was moved on by its limit
       first.number = entry->number;
-      move_in_heap(0);
+      reads_->ready.moved(first);
     }
   }
   return nullptr;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/hash_table.h"
+#include "base/index_heap.h"
 #include "base/owned_text.h"
 #include "base/ring.h"
 #include "base/slab.h"
@@ -25,11 +26,14 @@ struct PublishOperation;
 // A session's place in the journal of one of its durable subscriptions. The cursor waits at the journal's end, or the
 // reader stands in the session's heap of those that have something to read.
 struct JournalReader : Cursor, HashLink<JournalReader> {
-  static constexpr uint32_t kNotReady = UINT32_MAX;
   Session* session = nullptr;
-  Filter* filter = nullptr;          // counted by the subscription
-  uint64_t number = 0;               // of the next entry, at the last look; the entry may be one behind it by now
-  uint32_t ready_index = kNotReady;  // in the heap
+  Filter* filter = nullptr;           // counted by the subscription
+  uint64_t number = 0;                // of the next entry, at the last look; the entry may be one behind it by now
+  uint32_t ready_index = UINT32_MAX;  // in the heap of DurableReads
+
+  static bool earlier(const JournalReader& one, const JournalReader& other) noexcept {
+    return one.number < other.number;
+  }
 };
 
 // The message a client leaves for the case that it goes without a word (MQTT5 3.1.2.5).
@@ -104,8 +108,8 @@ struct Incoming {
 
 // The journals that a session with durable subscriptions reads.
 struct DurableReads {
-  HashTable<JournalReader> readers;  // by filter
-  Array<JournalReader*> ready;       // a heap by number, with room for every reader
+  HashTable<JournalReader> readers;                                                     // by filter
+  IndexHeap<JournalReader, &JournalReader::ready_index, JournalReader::earlier> ready;  // with room for every reader
 };
 
 // Owned by its home shard's slab and touched only there. Counted in millions: what only some have stands in a block of
@@ -250,8 +254,6 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   void drop_reads_without_readers() noexcept;
   // The reader with the lowest number, which is then right; nullptr when all journals are read.
   JournalReader* first_ready() noexcept;
-  void move_in_heap(uint32_t index) noexcept;
-  void take_from_heap(JournalReader& reader) noexcept;
   bool nothing_to_pump() const noexcept {
     return !reads_ && !some_group_found_full_ && (!out_ || out_->nothing_waits());
   }

@@ -693,6 +693,8 @@ bool ShardCore::turn(Instant now) noexcept {
   send_late_answers();
   run_inside_publishes(now);
   more |= delayed_.run(now);
+  constexpr uint32_t kExpiredPerTurn = 2000;
+  more |= retained_.expire(now, kExpiredPerTurn);
   run_stalled(now);
   run_pumps(now);
   run_moves(now);

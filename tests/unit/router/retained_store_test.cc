@@ -193,4 +193,36 @@ TEST_CASE("without memory nothing is kept and nothing is lost", "[router]") {
   CHECK(found(store, "#") == Texts{"a/b=1", "a/x/y/z=2"});
 }
 
+TEST_CASE("what has expired gives its place back, and what replaced it does not", "[router][MQTT-3.3.2-5]") {
+  const int64_t before = heap_blocks();
+  {
+    RetainedStore store(1, 4, 10'000);
+    const auto at = [](int64_t second) { return Instant{second * kSecond}; };
+    REQUIRE(store.set(message_of("a/b/c", "1", 0, at(3))) == Status::Ok);
+    REQUIRE(store.set(message_of("a/b", "2", 0, at(1))) == Status::Ok);
+    REQUIRE(store.set(message_of("x", "3", 7, at(2))) == Status::Ok);
+    REQUIRE(store.set(message_of("y", "stays")) == Status::Ok);
+    CHECK(store.set(message_of("z", "4")) == Status::Full);
+    CHECK_FALSE(store.expire(at(0), 100));
+    CHECK(store.count() == 4);
+    CHECK_FALSE(store.expire(at(1), 100));
+    CHECK(found(store, "#") == Texts{"a/b/c=1", "y=stays"});
+    CHECK(store.count() == 3);
+    REQUIRE(store.set(message_of("a/b/c", "5", 0, at(9))) == Status::Ok);
+    REQUIRE(store.set(message_of("x", "", 7)) == Status::Ok);
+    REQUIRE(store.set(message_of("z", "6", 0, at(4))) == Status::Ok);
+    REQUIRE(store.set(message_of("z", "7")) == Status::Ok);  // and it does not expire any more
+    CHECK_FALSE(store.expire(at(8), 100));
+    CHECK(found(store, "#") == Texts{"a/b/c=5", "y=stays", "z=7"});
+    REQUIRE(store.set(message_of("w", "8", 0, at(9))) == Status::Ok);
+    CHECK(store.expire(at(10), 1));  // one at a time
+    CHECK(store.count() == 3);
+    CHECK_FALSE(store.expire(at(10), 1));
+    CHECK(store.count() == 2);
+    CHECK(store.bytes() == 8);
+    REQUIRE(store.set(message_of("v", "9", 0, at(20))) == Status::Ok);  // ends with the store
+  }
+  CHECK(heap_blocks() == before);
+}
+
 }  // namespace mqttq
