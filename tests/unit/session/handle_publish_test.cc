@@ -818,6 +818,28 @@ TEST_CASE("retained messages over their number are refused and routed all the sa
   CHECK(broker.counter(&Counters::retained_refused) == 3);
 }
 
+TEST_CASE("a retained message that has expired takes no place", "[session][MQTT-3.3.2-5]") {
+  TestSetup setup;
+  setup.limits.retained_messages_max = 1;
+  TestBroker broker(setup);
+  TestClient client(broker);
+  client.accepted(connect_as("client"));
+  codec::PublishView publish;
+  publish.topic_name = "a";
+  publish.payload = as_bytes("1");
+  publish.qos = kQos1;
+  publish.packet_id = 1;
+  publish.retain = true;
+  publish.has_message_expiry = true;
+  publish.message_expiry_s = 5;
+  CHECK(client.publish(publish).said() == Lines{"PUBACK #1"});
+  broker.advance_s(4);
+  CHECK(client.publish("b", "2", kQos1, 2, true).said() == Lines{"PUBACK #2 97"});
+  broker.advance_s(2);
+  CHECK(client.publish("b", "3", kQos1, 3, true).said() == Lines{"PUBACK #3"});
+  CHECK(broker.counter(&Counters::retained_refused) == 1);
+}
+
 TEST_CASE("a message that is not retained is counted where nobody is told", "[session]") {
   for (const uint32_t shard_count : {1u, 3u}) {
     TestSetup setup;
