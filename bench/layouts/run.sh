@@ -22,40 +22,28 @@ run() {  # name options...
   "$program" --directory "build/layouts-data-$$" "$@" >"$output/$name.txt" 2>&1 || { echo "failed $name" >&2; failed=1; }
 }
 
-main() {
-  local journals layout workload
-  for journals in 1 1000 1000000; do
+# Both workloads on every layout.
+matrix() {  # "journals..." suffix options...
+  local counts=$1 suffix=$2 journals layout workload
+  shift 2
+  for journals in $counts; do
     for layout in direct moved indexed files; do
       for workload in backlog settled; do
-        run "$workload-$layout-$journals" --layout "$layout" --workload "$workload" --journals "$journals" \
-          --prefill 1000000 --messages 400000,100000,12000 --seconds-max 30
+        run "$workload-$layout-$journals$suffix" --layout "$layout" --workload "$workload" --journals "$journals" "$@"
       done
     done
   done
 }
 
+main() { matrix "1 1000 1000000" "" --prefill 1000000 --messages 400000,100000,12000 --seconds-max 30; }
+
 nosync() {
-  local journals layout workload
-  for journals in 1 1000 1000000; do
-    for layout in direct moved indexed files; do
-      for workload in backlog settled; do
-        run "$workload-$layout-$journals-nosync" --layout "$layout" --workload "$workload" --journals "$journals" \
-          --no-sync --prefill 1000000 --messages 800000,800000,800000 --seconds-max 20
-      done
-    done
-  done
+  matrix "1 1000 1000000" -nosync --no-sync --prefill 1000000 --messages 800000,800000,800000 --seconds-max 20
 }
 
 fanout() {
-  local journals layout workload
-  for journals in 1000 1000000; do
-    for layout in direct moved indexed files; do
-      for workload in backlog settled; do
-        run "$workload-$layout-$journals-fanout10" --layout "$layout" --workload "$workload" --journals "$journals" \
-          --fanout 10 --prefill 300000 --messages 200000,30000,3000 --seconds-max 25 --segment-mib 16
-      done
-    done
-  done
+  matrix "1000 1000000" -fanout10 --fanout 10 --prefill 300000 --messages 200000,30000,3000 --seconds-max 25 \
+    --segment-mib 16
 }
 
 # A large backlog at a million journals: what follows it should cost no more than what came first.

@@ -193,12 +193,19 @@ class Segmented : public Layout {
 
   void rotate() {
     while (sealing_ != nullptr) seal_slice();  // pacing has done it before; else the tails would be three
+    open_range_->remaining.shrink_to_fit();
+    messages_per_segment_ = open_->info.records;
+    begin_sealing();
+    since_seal_ = 0;
+    open_segment(last_ + 1);
+  }
+
+  // The open segment is the one that is sealed from now on, slice by slice.
+  void begin_sealing() {
     sealing_ = open_;
     sealing_->state = Segment::State::Sealing;
     sealing_->info.last = last_;
     open_range_->last = last_;
-    open_range_->remaining.shrink_to_fit();
-    messages_per_segment_ = sealing_->info.records;
     std::swap(open_tail_, sealing_tail_);
     open_ = nullptr;
     begin_index(*sealing_);
@@ -206,8 +213,6 @@ class Segmented : public Layout {
     seal_items_.clear();
     next_item_ = 0;
     sealed_entries_ = 0;
-    since_seal_ = 0;
-    open_segment(last_ + 1);
   }
 
   void begin_index(Segment& segment) {
@@ -572,18 +577,8 @@ class Segmented : public Layout {
       while (!store_->drop(info)) {}
       return;
     }
-    sealing_ = open_;
-    sealing_->state = Segment::State::Sealing;
-    sealing_->info.last = last_;
-    open_range_->last = last_;
-    messages_per_segment_ = std::max(messages_per_segment_, sealing_->info.records);
-    std::swap(open_tail_, sealing_tail_);
-    open_ = nullptr;
-    begin_index(*sealing_);
-    seal_journal_ = 0;
-    seal_items_.clear();
-    next_item_ = 0;
-    sealed_entries_ = 0;
+    messages_per_segment_ = std::max(messages_per_segment_, open_->info.records);
+    begin_sealing();
     while (sealing_ != nullptr) seal_slice();
   }
 

@@ -15,16 +15,14 @@ namespace mqttq {
 // while it waits, so that reclamation never depends on an idle shard. Writers are serialised by their owner.
 class Epoch {
  public:
-  // What is retired derives from it: a block of allocate(). Its owner may use the word until then.
+  // What is retired derives from it: a block of allocate(), in which nothing else is left to be ended. Its owner may
+  // use the word until then.
   struct Retired {
     Retired* retired_next = nullptr;
   };
-  using End = void (*)(Retired& retired) noexcept;
 
-  // Throws std::bad_alloc. end: ends what was retired; nothing may be left in it but its block.
-  explicit Epoch(
-      uint32_t reader_count, End end = [](Retired& retired) noexcept { release(&retired); })
-      : reader_count_(reader_count), readers_(new Reader[reader_count]), end_(end) {}
+  // Throws std::bad_alloc.
+  explicit Epoch(uint32_t reader_count) : reader_count_(reader_count), readers_(new Reader[reader_count]) {}
   Epoch(const Epoch&) = delete;
   Epoch& operator=(const Epoch&) = delete;
   ~Epoch() {
@@ -74,13 +72,12 @@ class Epoch {
     return oldest;
   }
   void end_all(Retired*& list) noexcept {
-    while (list) end_(*std::exchange(list, list->retired_next));
+    while (list) release(std::exchange(list, list->retired_next));
   }
 
   std::atomic<uint64_t> now_{1};
   const uint32_t reader_count_;
   std::unique_ptr<Reader[]> readers_;
-  const End end_;
   Retired* fresh_ = nullptr;
   Retired* waiting_ = nullptr;  // for every reader to see a later moment than
   uint64_t waiting_since_ = 0;

@@ -35,7 +35,6 @@ class HashTable {
     for (const T* item = only(); item; item = item->hash_next) ++count;
     return count;
   }
-  bool empty() const noexcept { return word_ == kOnly || count() == 0; }
 
   // The item with this hash for which `is_it(const T&)` holds, or nullptr.
   template <class Predicate>

@@ -5,13 +5,13 @@
 
 namespace mqttq {
 
-// Items are borrowed. Place: a member of T, that of the heap, kNowhere while the item is in none. before(a, b): a comes
-// first.
+inline constexpr uint32_t kInNoHeap = UINT32_MAX;
+
+// Items are borrowed. Place: a member of T, that of the heap, kInNoHeap while the item is in none. before(a, b): a
+// comes first.
 template <class T, uint32_t T::* Place, bool (*before)(const T&, const T&)>
 class IndexHeap {
  public:
-  static constexpr uint32_t kNowhere = UINT32_MAX;
-
   uint32_t count() const noexcept { return items_.count(); }
   bool empty() const noexcept { return items_.empty(); }
   T& front() noexcept { return *items_[0]; }
@@ -34,15 +34,14 @@ class IndexHeap {
   // Nothing, if it is in no heap.
   void remove(T& item) noexcept {
     const uint32_t place = item.*Place;
-    if (place == kNowhere) return;
-    item.*Place = kNowhere;
+    if (place == kInNoHeap) return;
+    item.*Place = kInNoHeap;
     T& last = *items_.back();
     items_.pop_back();
     if (&last == &item) return;
     put(place, last);
     moved(last);
   }
-  void reset() noexcept { items_.reset(); }
 
  private:
   void put(uint32_t place, T& item) noexcept {

@@ -1,8 +1,7 @@
 #include "router/retained_store.h"
 
-#include <algorithm>
-
 #include "base/hash.h"
+#include "base/text_node.h"
 #include "message/topic.h"
 
 namespace mqttq {
@@ -25,13 +24,9 @@ RetainedStore::Node* RetainedStore::child(Node* parent, NamespaceId namespace_id
   Node* found = table.find(
       hash, [&](const Node& node) { return node.text() == text && (parent || node.namespace_id == namespace_id); });
   if (found || !add) return found;
-  constexpr size_t kTextStart = sizeof(Node) - sizeof(Node::text_start);
-  void* block = allocate(std::max(sizeof(Node), kTextStart + text.size()));
-  if (!block) return nullptr;
-  auto* node = new (block) Node();
+  auto* node = create_with_text<Node>(text);
+  if (!node) return nullptr;
   node->namespace_id = namespace_id;
-  node->text_size = static_cast<uint16_t>(text.size());
-  if (!text.empty()) std::memcpy(static_cast<char*>(block) + kTextStart, text.data(), text.size());
   table.insert(*node, hash);
   return node;
 }

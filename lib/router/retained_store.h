@@ -61,7 +61,7 @@ class RetainedStore {
     HashTable<Node> children;
     MessageRef message;
     NamespaceId namespace_id = kGlobalNamespace;  // of the first level
-    uint32_t expiring_place = UINT32_MAX;         // in expiring_
+    uint32_t expiring_place = kInNoHeap;          // in expiring_
     uint16_t text_size = 0;
     char text_start[6];  // what is longer goes on behind the node
     std::string_view text() const noexcept { return {text_start, text_size}; }

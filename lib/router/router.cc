@@ -1,6 +1,7 @@
 #include "router/router.h"
 
 #include "base/hash.h"
+#include "base/text_node.h"
 
 namespace mqttq {
 
@@ -117,10 +118,14 @@ void Router::end(Route& route) noexcept {
 
 void Router::drop(Filter& filter) noexcept {
   if (filter.references_.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
-  filter.end_locals();
   const std::lock_guard lock(mutex_);
-  epoch_.retire(filter);
+  retire(filter);
   reclaim();
+}
+
+void Router::retire(Filter& filter) noexcept {
+  filter.end_locals();
+  epoch_.retire(filter);
 }
 
 void Router::reclaim() noexcept {
@@ -147,10 +152,7 @@ void Router::leave(Filter& filter) noexcept {
   if (--filter.users_ == 0) {
     tree_.remove(filter);
     outdate(filter);
-    if (filter.references_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
-      filter.end_locals();
-      epoch_.retire(filter);
-    }
+    if (filter.references_.fetch_sub(1, std::memory_order_acq_rel) == 1) retire(filter);
   }
   reclaim();
 }
@@ -170,13 +172,10 @@ Status Router::claim(NamespaceId namespace_id, std::string_view filter_text, Pub
   if (const Claim* known = find_claim(namespace_id, filter_text)) {
     return known->owner == owner ? Status::Ok : Status::Exists;
   }
-  void* block = allocate(sizeof(Claim) + filter_text.size());
-  if (!block) return Status::NoMemory;
-  auto* made = new (block) Claim();
+  auto* made = create_with_text<Claim>(filter_text);
+  if (!made) return Status::NoMemory;
   made->namespace_id = namespace_id;
-  made->text_size = static_cast<uint16_t>(filter_text.size());
   made->owner = owner;
-  std::memcpy(static_cast<void*>(made + 1), filter_text.data(), filter_text.size());
   claims_.insert(*made, topic_hash(namespace_id, filter_text));
   return Status::Ok;
 }

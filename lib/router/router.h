@@ -81,6 +81,8 @@ class Router {
   RouteRef make(std::span<Filter* const> filters) noexcept;
   void end(Route& route) noexcept;
   void drop(Filter& filter) noexcept;
+  // Under the lock: of the last reference.
+  void retire(Filter& filter) noexcept;
   // Under the lock.
   void outdate(const Filter& filter) noexcept;
   void reclaim() noexcept;
@@ -91,10 +93,11 @@ class Router {
   }
 
   struct Claim : HashLink<Claim> {
+    PublisherId owner = 0;
     NamespaceId namespace_id = kGlobalNamespace;
     uint16_t text_size = 0;
-    PublisherId owner = 0;
-    std::string_view text() const noexcept { return {reinterpret_cast<const char*>(this + 1), text_size}; }
+    char text_start[2];
+    std::string_view text() const noexcept { return {text_start, text_size}; }
   };
   Claim* find_claim(NamespaceId namespace_id, std::string_view filter_text) noexcept;
 

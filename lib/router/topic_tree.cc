@@ -1,8 +1,7 @@
 #include "router/topic_tree.h"
 
-#include <algorithm>
-
 #include "base/hash.h"
+#include "base/text_node.h"
 #include "message/topic.h"
 
 namespace mqttq {
@@ -44,14 +43,10 @@ TopicNode* TopicTree::find_child(const TopicNode& node, std::string_view text) c
 }
 
 TopicNode* TopicTree::add_node(TopicNode* parent, NamespaceId namespace_id, std::string_view text) noexcept {
-  constexpr size_t kTextStart = sizeof(TopicNode) - sizeof(TopicNode::text_start);
-  void* block = allocate(std::max(sizeof(TopicNode), kTextStart + text.size()));
-  if (!block) return nullptr;
-  auto* node = new (block) TopicNode();
+  auto* node = create_with_text<TopicNode>(text);
+  if (!node) return nullptr;
   node->retired_next = parent;
   node->namespace_id = namespace_id;
-  node->text_size = static_cast<uint16_t>(text.size());
-  if (!text.empty()) std::memcpy(static_cast<char*>(block) + kTextStart, text.data(), text.size());
   node->hash = parent ? child_hash(*parent, text) : first_hash(namespace_id, text);
   if (parent && text == "+") {
     parent->plus.store(node, std::memory_order_release);

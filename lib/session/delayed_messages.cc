@@ -73,7 +73,7 @@ Status DelayedMessages::add(MovingMessage& message, std::string_view client_id, 
 bool DelayedMessages::cancel(NamespaceId namespace_id, SlabHandle handle) noexcept {
   DelayedMessage* one = slab_.find(handle);
   if (!one || one->message->namespace_id() != namespace_id) return false;
-  const bool was_first = one->place == 0;
+  const bool was_first = &heap_.front() == one;
   remove(*one);
   if (was_first) arm();
   return true;

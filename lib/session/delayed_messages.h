@@ -34,8 +34,8 @@ struct DelayedMessage {
   MessageRef message;  // its expiry counts from `due` on
   Instant due{};
   uint64_t serial = 0;
-  uint32_t place = UINT32_MAX;  // in the heap
-  Array<char> client_id;        // the publisher's; empty: the host
+  uint32_t place = kInNoHeap;  // in the heap
+  Array<char> client_id;       // the publisher's; empty: the host
 };
 
 class DelayedMessages {

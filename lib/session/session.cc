@@ -176,7 +176,7 @@ void Session::end_reader(JournalReader& reader) noexcept {
 }
 
 void Session::on_journal(JournalReader& reader) noexcept {
-  if (reader.ready_index == UINT32_MAX) {
+  if (reader.ready_index == kInNoHeap) {
     reader.number = reader.journal->peek(reader)->number;
     reads_->ready.push(reader);
   }

@@ -27,9 +27,9 @@ struct PublishOperation;
 // reader stands in the session's heap of those that have something to read.
 struct JournalReader : Cursor, HashLink<JournalReader> {
   Session* session = nullptr;
-  Filter* filter = nullptr;           // counted by the subscription
-  uint64_t number = 0;                // of the next entry, at the last look; the entry may be one behind it by now
-  uint32_t ready_index = UINT32_MAX;  // in the heap of DurableReads
+  Filter* filter = nullptr;          // counted by the subscription
+  uint64_t number = 0;               // of the next entry, at the last look; the entry may be one behind it by now
+  uint32_t ready_index = kInNoHeap;  // in the heap of DurableReads
 
   static bool earlier(const JournalReader& one, const JournalReader& other) noexcept {
     return one.number < other.number;

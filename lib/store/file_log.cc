@@ -34,7 +34,8 @@ struct RecordHead {
   uint64_t batch() const noexcept { return number - index; }
 };
 
-constexpr size_t padded(size_t size) noexcept { return (size + 7) & ~size_t{7}; }
+// With what is left free behind it.
+constexpr size_t record_size(size_t body_size) noexcept { return (kRecordHead + body_size + 7) & ~size_t{7}; }
 
 template <class Number>
 void put(std::byte* at, Number number) noexcept {
@@ -178,7 +179,7 @@ void FileLog::Reader::find_records() {
       last = head.number;
     }
     gap = !good;
-    at = std::min(at + padded(kRecordHead + head.body_size), bytes_.size());
+    at = std::min(at + record_size(head.body_size), bytes_.size());
   }
 }
 
@@ -309,10 +310,8 @@ Status FileLog::begin_segment() noexcept try {
   return Status::NoMemory;
 }
 
-// Into buffer_. False without memory.
-bool FileLog::encode(std::span<const LogEntry> batch) noexcept {
-  size_t size = 0;
-  for (const LogEntry& entry : batch) size += padded(kRecordHead + entry.body.size());
+// Into buffer_, `size` bytes. False without memory.
+bool FileLog::encode(std::span<const LogEntry> batch, size_t size) noexcept {
   buffer_.clear();
   if (size > UINT32_MAX || !buffer_.reserve(static_cast<uint32_t>(size))) return false;
   static constexpr std::byte kZeros[kRecordHead] = {};
@@ -320,7 +319,7 @@ bool FileLog::encode(std::span<const LogEntry> batch) noexcept {
     const LogEntry& entry = batch[i];
     MQTTQ_ASSERT(entry.number == batch[0].number + i && entry.body.size() <= kBodySizeMax);
     const uint32_t at = buffer_.count();
-    const size_t padding = padded(kRecordHead + entry.body.size()) - kRecordHead - entry.body.size();
+    const size_t padding = record_size(entry.body.size()) - kRecordHead - entry.body.size();
     static_cast<void>(buffer_.append(kZeros));  // there is room
     static_cast<void>(buffer_.append(entry.body));
     static_cast<void>(buffer_.append(Bytes(kZeros).first(padding)));
@@ -340,12 +339,12 @@ Status FileLog::append(std::span<const LogEntry> batch) noexcept {
   if (batch.empty()) return Status::Ok;
   MQTTQ_ASSERT(batch[0].number > last_number_);
   size_t size = 0;
-  for (const LogEntry& entry : batch) size += padded(kRecordHead + entry.body.size());
+  for (const LogEntry& entry : batch) size += record_size(entry.body.size());
   if (file_ && offset_ > kHeaderSize && offset_ + size > options_.segment_bytes) file_.reset();
   if (!file_) {
     if (const Status status = begin_segment(); status != Status::Ok) return status;
   }
-  if (!encode(batch)) return Status::NoMemory;
+  if (!encode(batch, size)) return Status::NoMemory;
   Status status = file_->write(offset_, buffer_.span());
   if (status == Status::Ok) status = file_->sync();
   if (status != Status::Ok) {

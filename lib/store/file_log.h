@@ -65,7 +65,7 @@ class FileLog {
   FileLog(Disk& disk, const Options& options) noexcept : disk_(disk), options_(options) {}
   Status replay(LogReplay& replay, std::string& problem);
   Status begin_segment() noexcept;
-  bool encode(std::span<const LogEntry> batch) noexcept;
+  bool encode(std::span<const LogEntry> batch, size_t size) noexcept;
 
   Disk& disk_;
   const Options options_;

@@ -9,6 +9,8 @@
 #include <cerrno>
 #include <cstdlib>
 
+#include "store/system_status.h"
+
 namespace mqttq {
 
 namespace {
@@ -20,18 +22,11 @@ constexpr mode_t kFileMode = 0600;  // what clients sent is nobody else's busine
 
 Status status_of(int error) noexcept {
   switch (error) {
-    case 0: return Status::Ok;
     case MDB_NOTFOUND: return Status::NotFound;
-    case MDB_MAP_FULL:
-    case ENOSPC:
-    case EDQUOT: return Status::Full;
-    case ENOMEM: return Status::NoMemory;
-    case EACCES:
-    case EPERM:
-    case EROFS: return Status::Permission;
+    case MDB_MAP_FULL: return Status::Full;
     case EINVAL:
     case MDB_BAD_VALSIZE: return Status::Invalid;
-    default: return Status::Io;
+    default: return status_of_errno(error);
   }
 }
 

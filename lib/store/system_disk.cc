@@ -6,22 +6,13 @@
 
 #include <cerrno>
 
+#include "store/system_status.h"
+
 namespace mqttq {
 
 namespace {
 
-Status status_of(int error) noexcept {
-  switch (error) {
-    case ENOSPC:
-    case EDQUOT: return Status::Full;
-    case ENOMEM: return Status::NoMemory;
-    case ENOENT: return Status::NotFound;
-    case EACCES:
-    case EPERM:
-    case EROFS: return Status::Permission;
-    default: return Status::Io;
-  }
-}
+Status status_of(int error) noexcept { return error == ENOENT ? Status::NotFound : status_of_errno(error); }
 
 class SystemFile final : public File {
  public:

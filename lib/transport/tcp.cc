@@ -114,7 +114,7 @@ std::string_view TcpLink::peer_address() const noexcept {
 bool TcpLink::start(TcpOwner& owner) noexcept {
   MQTTQ_ASSERT(!owner_);
   if (!owner.poller().change(descriptor_, this, 0, wanted())) return false;
-  watched_ = wanted() & 3;
+  watched_ = wanted();
   owner_ = &owner;
   return true;
 }
@@ -137,7 +137,7 @@ void TcpLink::watch() noexcept {
   if (wanted() == watched_) return;
   // Refused, it hears nothing more; its keep-alive ends it.
   static_cast<void>(owner_->poller().change(descriptor_, this, watched_, wanted()));
-  watched_ = wanted() & 3;
+  watched_ = wanted();
 }
 
 void TcpLink::on_ready(uint8_t events) noexcept {

@@ -14,7 +14,7 @@ namespace mqttq {
 namespace {
 struct Item {
   uint64_t key = 0;
-  uint32_t place = UINT32_MAX;
+  uint32_t place = kInNoHeap;
 };
 bool before(const Item& one, const Item& other) { return one.key < other.key; }
 using Heap = IndexHeap<Item, &Item::place, before>;
@@ -26,7 +26,7 @@ TEST_CASE("the first of a heap is the least, whatever is moved and taken out", "
   Item items[60];
   for (int step = 0; step < 5'000; ++step) {
     Item& item = items[random.below(60)];
-    if (item.place == Heap::kNowhere) {
+    if (item.place == kInNoHeap) {
       item.key = random.below(40);
       REQUIRE(heap.make_room());
       heap.push(item);
@@ -40,7 +40,7 @@ TEST_CASE("the first of a heap is the least, whatever is moved and taken out", "
     uint64_t least = UINT64_MAX;
     uint32_t count = 0;
     for (const Item& one : items) {
-      if (one.place == Heap::kNowhere) continue;
+      if (one.place == kInNoHeap) continue;
       least = std::min(least, one.key);
       ++count;
     }
