@@ -86,7 +86,7 @@ std::string World::name_here(std::string_view prefix) noexcept {
 
 void World::settle() {
   for (bool more = true; more;) {
-    committer_.turn();
+    committer_.turn(now_);
     static_cast<void>(committer_.take_woken());
     more = false;
     for (uint32_t i = 0; i < cores_.size(); ++i) {

@@ -46,7 +46,7 @@ int main(int argc, char** argv) {
   setup.limits.outbox_bytes_max = 256 * 1024 * 1024;
   for (int i = 1; i < argc; ++i) {
     if (std::strcmp(argv[i], "--version") == 0) return std::puts("bench_server " BENCH_BUILD) < 0;
-    if (std::strcmp(argv[i], "--later") == 0) setup.store = &later;
+    if (std::strcmp(argv[i], "--later") == 0) setup.log_in_memory = &later;
     if (std::strcmp(argv[i], "--shards") == 0 && i + 1 < argc) {
       setup.shard_count = static_cast<uint32_t>(std::strtoul(argv[i + 1], nullptr, 10));
     }

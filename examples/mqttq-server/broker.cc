@@ -55,6 +55,7 @@ BrokerHandle create_broker(const Options& options, Log& log) {
   config.exclusive_subscriptions = options.exclusive_subscriptions;
   config.sys_interval_s = options.sys_interval_s;
   config.client_events = options.client_events;
+  if (!options.data_dir.empty()) config.data_dir = options.data_dir.c_str();
   if (!options.response_information.empty()) config.response_information = options.response_information.c_str();
   mqttq_broker* made = nullptr;
   check(options, "", [&](mqttq_error* error) { return mqttq_broker_create(&config, &made, error); });
@@ -101,14 +102,19 @@ void add_auto_subscriptions(mqttq_broker& broker, const Options& options) {
   }
 }
 
-}  // namespace
-
 BrokerHandle make_broker(const Options& options, Log& log) {
   BrokerHandle broker = create_broker(options, log);
   set_shared_strategies(*broker, options);
   add_rewrites(*broker, options);
   add_auto_subscriptions(*broker, options);
   return broker;
+}
+
+}  // namespace
+
+void judge_broker(Options options, Log& log) {
+  options.data_dir.clear();  // of a broker that runs, perhaps
+  make_broker(options, log);
 }
 
 BrokerHandle start_broker(const Options& options, Log& log) {

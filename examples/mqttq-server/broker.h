@@ -13,11 +13,11 @@ struct DestroyBroker {
 };
 using BrokerHandle = std::unique_ptr<mqttq_broker, DestroyBroker>;
 
-// A broker that is not started: making one is also how the options are judged. log: outlives it. Throws OptionError if
-// the library refuses an option, std::runtime_error if the system refuses what they need.
-BrokerHandle make_broker(const Options& options, Log& log);
+// Makes one to see whether it could be, in memory. Throws OptionError if the library refuses an option,
+// std::runtime_error if the system refuses what they need.
+void judge_broker(Options options, Log& log);
 
-// Makes one and starts it. Throws as make_broker() does.
+// Makes one and starts it. log: outlives it. Throws as judge_broker() does.
 BrokerHandle start_broker(const Options& options, Log& log);
 
 }  // namespace mqttq::server

@@ -56,6 +56,8 @@ constexpr Key kKeys[] = {
      "The same as `limits.connect_timeout_ms`, for clients of this listener", true},
     {"allow_anonymous", Switch{[](const Target& to) -> bool& { return to.options.allow_anonymous; }}, "", "false",
      "Whether anybody may come in, without authentication, through listeners that other machines can reach", true},
+    {"data_dir", Text{1, 4096, [](const Target& to) -> std::string& { return to.options.data_dir; }}, "", R"("")",
+     "The directory in which sessions, retained messages and what waits are kept; empty: in memory"},
     {"shards", Whole{0, kShardsMax, [](const Target& to) -> uint32_t& { return to.options.shards; }}, "threads", "0",
      "Threads that serve connections; 0: one per core that it may run on"},
     {"log.level", Choice{kLogLevels, [](const Target& to) -> uint8_t& { return to.options.log_level; }}, "",

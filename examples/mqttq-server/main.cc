@@ -53,8 +53,12 @@ class Server {
 
   void run(const sigset_t& signals) {
     listeners_.change_to(options_.listeners);
-    log_.say(MQTTQ_LOG_NOTICE, "mqttq-server {} keeps everything in memory: what it holds ends with it",
-             mqttq_version_text());
+    if (options_.data_dir.empty()) {
+      log_.say(MQTTQ_LOG_NOTICE, "mqttq-server {} keeps everything in memory: what it holds ends with it",
+               mqttq_version_text());
+    } else {
+      log_.say(MQTTQ_LOG_NOTICE, "mqttq-server {} keeps its data in {}", mqttq_version_text(), options_.data_dir);
+    }
     if (std::printf("mqttq-server ready %s\n", listeners_.bound_urls().c_str()) < 0 || std::fflush(stdout) != 0) {
       throw std::runtime_error("standard output: the line that says where it listens cannot be written");
     }
@@ -81,7 +85,7 @@ class Server {
   void reload() {
     try {
       const Options wanted = resolve(flags_);
-      make_broker(wanted, log_);  // what waits for the next start is to be right too
+      judge_broker(wanted, log_);  // what waits for the next start is to be right too
       listeners_.change_to(wanted.listeners);
       log_.set(wanted.log_level, wanted.log_format);
       for (const Key* key : changed_keys(options_, wanted)) {
@@ -130,7 +134,7 @@ int obey(int argc, char** argv) {
   const Options options = resolve(flags);
   if (flags.action == Action::Serve) return serve(flags, options);
   Log log(options.log_level, options.log_format);
-  make_broker(options, log);
+  judge_broker(options, log);
   fmt::print(stderr, "{}: no fault found\n", flags.config ? *flags.config : "flags");
   return kEnded;
 }

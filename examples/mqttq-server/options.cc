@@ -54,10 +54,10 @@ constexpr Flag kFlags[] = {
        }
        flags.listen.emplace_back(value);
      }},
-    {"--data-dir", "DIR", "durable storage, which this build has not: refused",
-     [](Flags&, std::string_view name, std::string_view value) {
-       throw OptionError(fmt::format(
-           "{} {}: this build has no durable storage; without this flag all is kept in memory", name, value));
+    {"--data-dir", "DIR", "where sessions, retained messages and what waits are kept; without it\nin memory",
+     [](Flags& flags, std::string_view name, std::string_view value) {
+       if (value.empty()) throw OptionError(fmt::format("{}: expected a directory, found nothing", name));
+       flags.data_dir = value;
      }},
     {"--allow-anonymous", "",
      "let everybody in on every listener; without it only on loopback addresses\n"
@@ -173,6 +173,7 @@ Options resolve(const Flags& flags) {
   }
   if (options.listeners.empty()) options.listeners.push_back({std::string(kDefaultUrl)});
   if (flags.allow_anonymous) options.allow_anonymous = true;
+  if (flags.data_dir) options.data_dir = *flags.data_dir;
   if (flags.shards) options.shards = *flags.shards;
   if (flags.log_level) options.log_level = *flags.log_level;
   if (flags.log_format) options.log_format = *flags.log_format;

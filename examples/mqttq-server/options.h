@@ -66,6 +66,7 @@ struct AutoSubscriptionOptions {
 struct Options {
   std::vector<ListenerOptions> listeners;
   bool allow_anonymous = false;
+  std::string data_dir;   // empty: all is kept in memory
   uint32_t shards = 0;    // 0 = one per core
   uint8_t log_level = 2;  // index in kLogLevels
   uint8_t log_format = LogFormat::kText;
@@ -93,6 +94,7 @@ struct Flags {
   std::optional<std::string> config;
   std::vector<std::string> listen;
   bool allow_anonymous = false;
+  std::optional<std::string> data_dir;
   std::optional<uint32_t> shards;
   std::optional<uint8_t> log_level;
   std::optional<uint8_t> log_format;

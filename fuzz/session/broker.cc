@@ -108,7 +108,7 @@ void Broker::serve_links(uint32_t shard) {
 void Broker::turn(uint32_t party) {
   awake_ &= ~(uint64_t{1} << party);
   if (party == office_.committer()) {
-    const bool open = committer_.turn();
+    const bool open = committer_.turn(now_);
     awake_ |= committer_.take_woken();
     if (open && !log_.held) awake_ |= uint64_t{1} << party;
     return;

@@ -72,6 +72,9 @@ typedef struct mqttq_broker_config {
   const char *response_information; /* nullable; copied; at most 1024 bytes of UTF-8. What a client that asks for
                                        Response Information is told (MQTT5 3.2.2.3.15): the topic below which it
                                        should have its responses. ${client_id} and ${user_name} are filled in */
+  const char *data_dir;       /* nullable: everything is kept in memory; copied. A directory, made if its parent is
+                                 there, in which the broker keeps what is to outlive it; docs/STORE.md. No two
+                                 brokers have the same one */
 } mqttq_broker_config;
 
 /* Everything to its default. size: sizeof *limits.
@@ -86,7 +89,9 @@ MQTTQ_API void mqttq_broker_config_init(mqttq_broker_config *config, size_t size
  *   config  nullable, borrowed until return; strings are copied.
  *   out     on success the broker, owned by caller, ended by mqttq_broker_destroy(); untouched on failure.
  *   error   nullable; filled on failure.
- * Returns MQTTQ_OK, MQTTQ_EINVAL (which field and why is in the text), MQTTQ_ENOMEM, MQTTQ_ESYSTEM.
+ * Returns MQTTQ_OK, MQTTQ_EINVAL (which field and why is in the text), MQTTQ_ENOMEM, MQTTQ_ESYSTEM (data_dir among it:
+ * it cannot be opened, another broker has it, a newer version wrote it).
+ * With a data_dir it reads back what is there before it returns, which may take seconds.
  * Thread: any; not inside a callback. Since 0.1. */
 MQTTQ_API mqttq_status mqttq_broker_create(const mqttq_broker_config *config, mqttq_broker **out, mqttq_error *error);
 

@@ -78,6 +78,10 @@ class Array {
     return true;
   }
   void pop_back() noexcept { --count_; }
+  // Forgets all from `count` on.
+  void truncate(uint32_t count) noexcept {
+    if (count < count_) count_ = count;
+  }
   // Takes the last item's place; the order of the others changes.
   void remove_unordered(uint32_t index) noexcept {
     items_[index] = items_[count_ - 1];

@@ -1,5 +1,6 @@
 #include "broker/broker.h"
 
+#include <fmt/format.h>
 #include <sched.h>
 #include <sys/random.h>
 #include <sys/un.h>
@@ -10,17 +11,24 @@
 #include <stdexcept>
 #include <system_error>
 
+#include "broker/restore.h"
+
 namespace mqttq {
 
-namespace {
-
-uint64_t secret() {
+uint64_t random_secret() {
   uint64_t value = 0;
   if (::getrandom(&value, sizeof value, 0) != sizeof value) {
     throw std::system_error(errno, std::generic_category(), "random numbers");
   }
   return value;
 }
+
+int64_t unix_offset_ms() noexcept {
+  const auto unix_time = std::chrono::system_clock::now().time_since_epoch();
+  return std::chrono::duration_cast<std::chrono::milliseconds>(unix_time).count() - clock_now().ns / kMillisecond;
+}
+
+namespace {
 
 // That this thread may run on: a process that is held to one core of many has no use for more threads.
 uint32_t core_count() noexcept {
@@ -39,20 +47,17 @@ uint32_t shards_wanted(const BrokerSetup& setup) {
   return std::clamp(core_count(), 1u, Router::kShardCountMax);
 }
 
-// Milliseconds from the clock of the shards to Unix time, by the system's clock as it stands.
-int64_t unix_offset_ms() noexcept {
-  const auto unix_time = std::chrono::system_clock::now().time_since_epoch();
-  return std::chrono::duration_cast<std::chrono::milliseconds>(unix_time).count() - clock_now().ns / kMillisecond;
-}
-
 }  // namespace
 
 Broker::Broker(const BrokerSetup& setup)
     : setup_(setup),
-      router_(shards_wanted(setup), secret()),
+      router_(shards_wanted(setup), setup.directory ? setup.directory->seed() : random_secret()),
       office_(router_.shard_count(), setup.mailbox_capacity),
-      committer_(office_, setup.store ? *setup.store : static_cast<Log&>(log_)) {
-  setup_.policy.unix_offset_ms = unix_offset_ms();
+      committer_(office_, setup.directory       ? *setup.directory
+                          : setup.log_in_memory ? *setup.log_in_memory
+                                                : static_cast<Log&>(log_),
+                 &health_) {
+  setup_.policy.unix_offset_ms = setup.directory ? setup.directory->unix_offset_ms() : unix_offset_ms();
   ShardSetup shard;
   shard.limits = &setup_.limits;
   shard.policy = &setup_.policy;
@@ -62,13 +67,37 @@ Broker::Broker(const BrokerSetup& setup)
   shard.log = setup.log;
   shard.access = setup.access;
   shard.observer = setup.observer;
-  // The only shard commits in its own turn: a publish is numbered and answered without leaving the thread.
-  shard.committer = router_.shard_count() == 1 ? &committer_ : nullptr;
-  if (router_.shard_count() > 1) shard.wake = [this](uint64_t parties) { wake(parties); };
+  if (setup.directory) shard.state = {&health_, setup.directory->seed(), setup.directory->boot()};
+  shard.host_driven = !setup.own_threads;
+  // The only shard commits in its own turn: a publish is numbered and answered without leaving the thread. But for what
+  // is kept, it would wait for the disk.
+  const bool in_turn = router_.shard_count() == 1 && !setup.directory;
+  shard.committer = in_turn ? &committer_ : nullptr;
+  if (!in_turn) shard.wake = [this](uint64_t parties) { wake(parties); };
   for (uint32_t i = 0; i < router_.shard_count(); ++i) {
-    shard.seed = secret();
+    shard.seed = random_secret();
     shards_.push_back(std::make_unique<Shard>(shard, i));
   }
+  if (setup.directory) restore_all();
+}
+
+void Broker::restore_all() {
+  Restored restored;
+  std::string problem;
+  const Instant begin = clock_now();
+  const auto shard = [this](uint32_t index) -> ShardCore& { return shards_[index]->core(); };
+  if (restore(*setup_.directory, router_, shard, begin, restored, problem) != Status::Ok) {
+    throw std::runtime_error(problem);
+  }
+  if (!setup_.log) return;
+  const std::string text = fmt::format(
+      "restored in {} ms: {} sessions, {} subscriptions, {} messages, {} in flight, {} retained, {} delayed",
+      (clock_now() - begin) / kMillisecond, restored.sessions, restored.subscriptions, restored.messages,
+      restored.inflight, restored.retained, restored.delayed);
+  setup_.log->write(LogLevel::Notice, text);
+  if (!restored.lost) return;
+  setup_.log->write(LogLevel::Error, fmt::format("{} entries of the store are damaged, or belong to nothing: left out",
+                                                 restored.lost));
 }
 
 // The loops end while all shards are still there: a last turn may wake another one.
@@ -79,8 +108,8 @@ Broker::~Broker() {
 
 void Broker::start() {
   started_ = true;
+  if (shards_.size() > 1 || setup_.directory) committer_thread_ = std::thread([this] { run_committer(); });
   if (!setup_.own_threads) return;
-  if (shards_.size() > 1) committer_thread_ = std::thread([this] { run_committer(); });
   for (const auto& shard : shards_) shard->start_thread();
 }
 
@@ -103,13 +132,26 @@ void Broker::stop() noexcept {
       shard->stop_here();
     }
   }
-  if (committer_thread_.joinable()) {
-    {
-      const std::lock_guard lock(committer_mutex_);
-      committer_stops_ = true;
-    }
-    committer_wake_.notify_one();
-    committer_thread_.join();
+  stop_committer();
+}
+
+// The shards have ended: what they said last is written, if the disk takes it.
+void Broker::stop_committer() noexcept {
+  if (!committer_thread_.joinable()) return;
+  {
+    const std::lock_guard lock(committer_mutex_);
+    committer_stops_ = true;
+  }
+  committer_wake_.notify_one();
+  committer_thread_.join();
+  if (!setup_.directory) return;
+  constexpr int64_t kPatience = 5 * kSecond;
+  const Instant until = clock_now() + kPatience;
+  do {
+    committer_.turn(clock_now());
+  } while ((office_.has_mail(office_.committer()) || (!committer_.idle() && health_.failing)) && clock_now() < until);
+  if (setup_.directory->follow() != Status::Ok && setup_.log) {
+    setup_.log->write(LogLevel::Error, "the store could not be written at the end: it will be brought up from the log");
   }
 }
 
@@ -128,7 +170,7 @@ void Broker::wake(uint64_t parties) noexcept {
 
 void Broker::run_committer() noexcept {
   for (;;) {
-    const bool more = committer_.turn();
+    const bool more = committer_.turn(clock_now());
     wake(committer_.take_woken());
     std::unique_lock lock(committer_mutex_);
     if (more) {  // the log says when it is durable only when it is asked

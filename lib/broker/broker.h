@@ -5,6 +5,7 @@
 #include <string>
 
 #include "broker/shard.h"
+#include "store/data_directory.h"
 
 namespace mqttq {
 
@@ -15,10 +16,16 @@ struct BrokerSetup {
   uint32_t mailbox_capacity = 4096;  // mails between each two shards
   bool own_threads = true;           // false: the host drives the only shard
   LogSink* log = nullptr;            // borrowed, outlives the broker
-  Log* store = nullptr;              // of what is to be durable; borrowed. Null: everything is at once, and volatile
+  DataDirectory* directory = nullptr;  // where everything is kept; borrowed. Null: in memory
+  Log* log_in_memory = nullptr;        // in the place of one that has everything at once; borrowed
   AccessControl* access = nullptr;
   SessionObserver* observer = nullptr;
 };
+
+// From the system's source. Throws std::system_error.
+uint64_t random_secret();
+// From the clock of the shards to Unix time, by the system's clock as it stands.
+int64_t unix_offset_ms() noexcept;
 
 class Broker {
  public:
@@ -65,6 +72,8 @@ class Broker {
 
   void wake(uint64_t parties) noexcept;
   void run_committer() noexcept;
+  void stop_committer() noexcept;
+  void restore_all();
   void on_shard(uint32_t index, std::function<void(ShardCore&, Instant)> task);
 
   BrokerSetup setup_;
@@ -72,6 +81,7 @@ class Broker {
   PostOffice office_;
   Population population_;
   VolatileLog log_;
+  StoreHealth health_;
   Committer committer_;
   std::vector<std::unique_ptr<Shard>> shards_;
   std::mutex listeners_mutex_;

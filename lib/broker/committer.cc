@@ -1,8 +1,22 @@
 #include "broker/committer.h"
 
+#include <algorithm>
+
 namespace mqttq {
 
-bool Committer::turn() noexcept {
+Committer::Committer(PostOffice& office, Log& log, StoreHealth* health)
+    : office_(office),
+      log_(log),
+      health_(health),
+      postman_(office, office.committer()),
+      last_number_(log.durable_number()),
+      lowest_(office.committer(), 1) {}
+
+bool Committer::turn(Instant now) noexcept {
+  if (try_again_ && now >= try_again_at_) {
+    try_again_ = false;
+    if (append() != Status::Ok) on_failure();
+  }
   // While answers wait for room nothing new is taken: what is open stays bounded by the mailboxes and one batch. Who
   // refused us wakes us when he has room; when nobody did, no mail may be left behind, since its wake-up is spent.
   bool refused = postman_.flush(), memory = true;
@@ -11,55 +25,153 @@ bool Committer::turn() noexcept {
     answer_durable();
     refused = postman_.flush();
   } while (memory && !refused && open_.empty() && office_.has_mail(office_.committer()));
+  if (unwritten_ && !try_again_) {
+    constexpr int64_t kTryAgain = 100 * kMillisecond;
+    try_again_ = true;
+    try_again_at_ = now + kTryAgain;
+  }
+  if (log_.keeps()) {
+    log_.tend(now);
+    ask_for_lowest(now);
+  }
   return !open_.empty() || !memory;
 }
 
 bool Committer::gather() noexcept {
   if (!office_.has_mail(office_.committer())) return true;
-  uint32_t count = 0;
   bool memory = true;
+  const uint32_t before = unwritten_;
   for (uint32_t from = 0; memory && from < office_.committer(); ++from) {
     Mailbox<Mail>& box = office_.box(from, office_.committer());
-    while (count < kBatchMax) {
+    while (unwritten_ < kBatchMax) {
       Mail* mail = box.front();
       if (!mail) break;
-      memory = open_.make_room();
-      if (!memory) break;  // the proposal stays where it is
-      const uint64_t durable_shards = mail->route->durable_shards();
-      Open open{++last_number_, std::move(mail->message), std::move(mail->route), mail->origin, durable_shards};
-      batch_[count++] = {open.number, open.message.get()};
-      static_cast<void>(open_.push_back(std::move(open)));  // there is room
+      if (mail->kind == Mail::Kind::Lowest) {
+        lowest_[from] = mail->number;
+      } else if (!(memory = take(*mail))) {
+        break;  // it stays where it is
+      }
       box.pop();
     }
     if (box.take_room_wanted()) postman_.wake(from);
   }
-  if (count == 0 || log_.append({batch_, count}) == Status::Ok) return memory;
-  // A failed write is answered negatively, for all it concerned. Its numbers are not used again.
-  const uint32_t good = open_.count() - count;
-  for (uint32_t i = 0; i < good; ++i) {
-    Open open = open_.pop_front();
-    if (!open_.push_back(std::move(open))) break;  // there is room: one was taken out
-  }
-  for (uint32_t i = 0; i < count; ++i) {
-    Open failed = open_.pop_front();
-    failed.shards_open = 0;
-    failed.reason = ReasonCode::QuotaExceeded;
-    if (!answer(failed) && !open_.push_back(std::move(failed))) break;  // there is room, as above
-  }
+  if (unwritten_ == before) return memory;
+  if (append() != Status::Ok) on_failure();
   return memory;
+}
+
+bool Committer::take(Mail& mail) noexcept {
+  if (!open_.make_room()) return false;
+  Open open;
+  open.origin = mail.origin;
+  if (mail.kind == Mail::Kind::Record) {
+    open.origin.shard = mail.from;
+    open.state = std::move(mail.payload);
+    open.serial = mail.token;
+  } else {
+    open.shards_open = mail.route->durable_shards();
+    open.message = std::move(mail.message);
+    open.route = std::move(mail.route);
+    open.receipt = mail.number;
+  }
+  static_cast<void>(open_.push_back(std::move(open)));  // there is room
+  ++unwritten_;
+  return true;
+}
+
+// All that is unwritten, as one batch. Messages come in their order, and behind them the receipts of those that have
+// one: they are there together or not at all.
+Status Committer::append() noexcept {
+  const bool keeps = log_.keeps();
+  const uint32_t first = open_.count() - unwritten_;
+  uint64_t number = last_number_;
+  uint32_t count = 0;
+  journals_.clear();
+  receipts_.clear();
+  for (uint32_t i = first; i < open_.count(); ++i) {
+    Open& open = open_[i];
+    if (is_error(open.reason)) continue;  // an answer that memory was refused to
+    open.number = ++number;
+    journal_counts_[count] = 0;
+    batch_[count++] = {number, open.message.get(), {}, {}};
+    if (!keeps) continue;
+    if (open.state) {
+      batch_[count - 1].state = static_cast<const StateRecord&>(*open.state).writes.span();
+      continue;
+    }
+    for (Filter* filter : open.route->filters()) {
+      bool durable = false;
+      for (uint64_t shards = open.route->durable_shards(); shards && !durable; shards &= shards - 1) {
+        durable = filter->interest(static_cast<uint32_t>(__builtin_ctzll(shards))) & Filter::kDurable;
+      }
+      if (!durable) continue;
+      if (!journals_.push_back(filter->hash)) return Status::NoMemory;
+      ++journal_counts_[count - 1];
+    }
+    if (open.receipt) {
+      const StateKey key =
+          state_key({open.message->publisher(), open.receipt}).add(open.origin.packet_id);
+      receipts_.put(StateTable::Receipts, key.bytes(), {});
+    }
+  }
+  if (receipts_.take_failure()) return Status::NoMemory;
+  if (!receipts_.empty()) {
+    journal_counts_[count] = 0;
+    batch_[count++] = {++number, nullptr, {}, receipts_.bytes()};
+  }
+  for (uint32_t i = 0, at = 0; i < count; ++i) {
+    batch_[i].journals = journals_.span().subspan(at, journal_counts_[i]);
+    at += journal_counts_[i];
+  }
+  if (count == 0) {
+    unwritten_ = 0;
+    return Status::Ok;
+  }
+  last_number_ = number;  // those of a batch that fails are not used again
+  if (const Status status = log_.append({batch_, count}); status != Status::Ok) return status;
+  unwritten_ = 0;
+  try_again_ = false;
+  note_health(false);
+  return Status::Ok;
+}
+
+// A failed write is answered negatively, for all messages that it concerned. Changes of state are true already, and
+// stay until they can be written: who waits for them is told.
+void Committer::on_failure() noexcept {
+  note_health(true);
+  const uint32_t failed = std::exchange(unwritten_, 0);
+  for (uint32_t good = open_.count() - failed; good; --good) {
+    Open open = open_.pop_front();
+    if (!open_.push_back(std::move(open))) return;  // there is room: one was taken out
+  }
+  for (uint32_t i = 0; i < failed; ++i) {
+    Open open = open_.pop_front();
+    open.number = 0;
+    if (open.state) {
+      open.told = open.told || answer_state(open, ReasonCode::QuotaExceeded);
+    } else {
+      open.shards_open = 0;
+      open.reason = ReasonCode::QuotaExceeded;
+      if (answer(open)) continue;
+    }
+    if (!open_.push_back(std::move(open))) return;  // there is room, as above
+    ++unwritten_;
+  }
 }
 
 void Committer::answer_durable() noexcept {
   const uint64_t durable = log_.durable_number();
   while (!open_.empty()) {
     Open& first = open_.front();
-    if (!is_error(first.reason) && first.number > durable) break;
+    if (!is_error(first.reason) && (first.number == 0 || first.number > durable)) break;
     if (!answer(first)) break;  // without memory: what is left of it at the next turn
+    if (open_.count() == unwritten_) --unwritten_;
     open_.pop_front();
   }
 }
 
 bool Committer::answer(Open& open) noexcept {
+  if (open.state) return answer_state(open, ReasonCode::Success);
   for (uint32_t shard = 0; open.shards_open; ++shard) {
     const uint64_t bit = uint64_t{1} << shard;
     if (!(open.shards_open & bit)) continue;
@@ -84,6 +196,34 @@ bool Committer::answer(Open& open) noexcept {
   mail.origin = open.origin;
   mail.reason = open.reason;
   return postman_.post_surely(open.origin.shard, std::move(mail));
+}
+
+bool Committer::answer_state(const Open& open, ReasonCode reason) noexcept {
+  Mail mail;
+  mail.kind = Mail::Kind::Recorded;
+  mail.number = open.number;
+  mail.token = open.serial;
+  mail.reason = reason;
+  return postman_.post_surely(open.origin.shard, std::move(mail));
+}
+
+void Committer::note_health(bool failing) noexcept {
+  if (health_) health_->failing.store(failing, std::memory_order_relaxed);
+}
+
+// Every second at most: each shard looks through its readers, in slices.
+void Committer::ask_for_lowest(Instant now) noexcept {
+  constexpr int64_t kInterval = 1 * kSecond;
+  if (std::find(lowest_.begin(), lowest_.end(), 0) != lowest_.end()) return;  // some have not answered
+  if (lowest_asked_.ns) log_.set_lowest(*std::min_element(lowest_.begin(), lowest_.end()));
+  if (!log_.wants_lowest() || now - lowest_asked_ < kInterval) return;
+  lowest_asked_ = now;
+  for (uint32_t shard = 0; shard < office_.committer(); ++shard) {
+    Mail mail;
+    mail.kind = Mail::Kind::FindLowest;
+    mail.number = last_number_;
+    lowest_[shard] = postman_.post(shard, std::move(mail)) ? 0 : 1;  // it is asked the next time
+  }
 }
 
 }  // namespace mqttq

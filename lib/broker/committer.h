@@ -1,45 +1,71 @@
 // Numbers what must be durable, has it logged in batches, and tells journals and publishers when it is.
 //
-// One per broker. Runs on a thread of its own, or in the turn of the only shard; either way it is called by one thread.
+// One per broker. Runs on a thread of its own, or in the turn of the only shard when nothing is kept; either way it is
+// called by one thread.
 #pragma once
+
+#include <vector>
 
 #include "router/mail.h"
 #include "store/log.h"
+#include "store/state.h"
 
 namespace mqttq {
 
 class Committer {
  public:
-  // Throws std::bad_alloc. log: borrowed, outlives it.
-  Committer(PostOffice& office, Log& log) : office_(office), log_(log), postman_(office, office.committer()) {}
+  // Throws std::bad_alloc. log: borrowed, outlives it. health: is told whether batches are taken; nullable.
+  Committer(PostOffice& office, Log& log, StoreHealth* health = nullptr);
 
-  // Takes proposals, appends them as one batch, and answers what has become durable. True if it is to be called again
-  // soon without being woken: records are not durable yet, or there was no memory for a proposal.
-  bool turn() noexcept;
+  // Takes proposals and changes of state, appends them as one batch, and answers what has become durable. True if it is
+  // to be called again soon without being woken: something is not durable yet, or there was no memory for a mail.
+  bool turn(Instant now) noexcept;
+  // Of who is through with everything that came before: changes that could not be written are left.
+  bool idle() const noexcept { return open_.empty(); }
   uint64_t take_woken() noexcept { return postman_.take_woken(); }
 
  private:
-  static constexpr uint32_t kBatchMax = 1024;  // records of one append
+  static constexpr uint32_t kBatchMax = 1024;  // records of one append, and one more with their receipts
+  // A message for journals, or changes of a shard's state, on its way.
   struct Open {
-    uint64_t number = 0;
+    uint64_t number = 0;  // 0: not appended
     MessageRef message;
     RouteRef route;
     PublishOrigin origin;
-    uint64_t shards_open = 0;  // whose journals are still to be sent it, once it is durable
+    uint64_t shards_open = 0;                     // whose journals are still to be sent it, once it is durable
+    uint64_t receipt = 0;                         // Mail::Kind::Propose, number
+    std::unique_ptr<MailPayload, Destroy> state;  // changes: a StateRecord, until they are durable
+    uint32_t serial = 0;                          // of them
+    bool told = false;                            // that they could not be written yet
     ReasonCode reason = ReasonCode::Success;
   };
 
-  bool gather() noexcept;  // false without memory: some proposals stay where they are
+  bool gather() noexcept;  // false without memory: some mails stay where they are
+  bool take(Mail& mail) noexcept;
+  Status append() noexcept;
+  void on_failure() noexcept;
   void answer_durable() noexcept;
-  // Sends the journals and the publisher what they are to hear. False without memory: the rest is left in `open`.
+  // Sends the journals and the publisher, or the shard, what they are to hear. False without memory: the rest is left.
   bool answer(Open& open) noexcept;
+  bool answer_state(const Open& open, ReasonCode reason) noexcept;
+  void note_health(bool failing) noexcept;
+  void ask_for_lowest(Instant now) noexcept;
 
   PostOffice& office_;
   Log& log_;
+  StoreHealth* const health_;
   Postman postman_;
-  uint64_t last_number_ = 0;
-  Ring<Open> open_;  // appended, not durable yet; oldest first
-  LogRecord batch_[kBatchMax];
+  uint64_t last_number_;
+  Ring<Open> open_;         // oldest first
+  uint32_t unwritten_ = 0;  // of these, at the end: to be appended
+  bool try_again_ = false;  // what could not be written, at
+  Instant try_again_at_{};
+  LogRecord batch_[kBatchMax + 1];
+  uint32_t journal_counts_[kBatchMax + 1];
+  Array<uint64_t> journals_;
+  StateWrites receipts_;
+  std::vector<uint64_t> lowest_;  // by shard, of the question that is open; 0: not answered
+  Instant lowest_asked_{};
 };
 
 }  // namespace mqttq

@@ -38,7 +38,7 @@ Shard::Shard(const ShardSetup& setup, uint32_t index)
       read_buffer_(new std::byte[kReadBuffer]),
       now_(clock_now()),
       core_(ShardWorld{*setup.limits, *setup.policy, *setup.router, *setup.office, *setup.population, setup.log,
-                       setup.access, setup.observer, this},
+                       setup.access, setup.observer, this, setup.state},
             index, setup.seed, now_) {
   if (const int error = uv_loop_init(&loop_)) throw std::system_error(-error, std::generic_category(), "event loop");
   loop_open_ = true;
@@ -84,7 +84,8 @@ bool Shard::run_and_wait(std::function<void(ShardCore&, Instant)> task) {
 
 void Shard::wake() noexcept {
   called_.store(true, std::memory_order_seq_cst);
-  if (sleeping_.exchange(false, std::memory_order_seq_cst)) uv_async_send(&wake_);
+  // The host waits for the descriptor where we cannot see it.
+  if (sleeping_.exchange(false, std::memory_order_seq_cst) || setup_.host_driven) uv_async_send(&wake_);
 }
 
 void Shard::run_tasks() noexcept {
@@ -142,6 +143,8 @@ void Shard::drain() noexcept {
   end_turn();
   const Instant until = clock_now() + kDrainMax;
   while ((core_.has_connections() || !lingering_.empty()) && clock_now() < until) run_loop_once(true);
+  while (!core_.record_all() && clock_now() < until) run_loop_once(true);
+  if (setup_.wake) setup_.wake(core_.postman().take_woken());
   run_tasks();
   {
     const std::lock_guard lock(tasks_mutex_);
@@ -214,7 +217,7 @@ void Shard::end_turn() noexcept {
     link->tell_end();
   }
   more_ = false;
-  if (setup_.committer) more_ |= setup_.committer->turn();
+  if (setup_.committer) more_ |= setup_.committer->turn(now_);
   more_ |= core_.turn(now_);
   more_ |= !resumed_.empty();
   // What the turn itself proposed and what was answered to it need no event.

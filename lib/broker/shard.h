@@ -32,6 +32,8 @@ struct ShardSetup {
   // Wakes the parties whose bits are set.
   std::function<void(uint64_t parties)> wake;
   uint64_t seed = 0;
+  StateSetup state;
+  bool host_driven = false;
 };
 
 // A listening socket of one shard.

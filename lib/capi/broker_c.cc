@@ -109,9 +109,26 @@ mqttq_broker::mqttq_broker(const mqttq_broker_config& config)
   }
   if (log_) setup.log = this;
   namespaces_.emplace_back();  // the global one
+  if (config.data_dir) open_directory(config.data_dir);
+  if (directory) setup.directory = &directory->directory();
   broker = std::make_unique<Broker>(setup);
   for (uint32_t i = 0; i < broker->shard_count(); ++i)
     held_answers.push_back(std::make_unique<Slab<HeldAnswer>>(UINT32_MAX));
+}
+
+void mqttq_broker::open_directory(const char* path) {
+  LmdbDirectory::Options options;
+  options.path = path;
+  options.directory.seed = random_secret();
+  options.directory.unix_offset_ms = unix_offset_ms();
+  if (log_) options.directory.log = this;
+  Status status{};
+  std::string problem;
+  directory = LmdbDirectory::open(options, status, problem);
+  if (!directory) throw std::runtime_error(fmt::format("data_dir: {}", problem));
+  for (const std::string& name : directory->directory().namespaces()) {
+    namespaces_.emplace_back(mqttq_namespace{static_cast<NamespaceId>(namespaces_.size()), name});
+  }
 }
 
 // What a stopped broker still held open will never be answered.
@@ -149,6 +166,9 @@ mqttq_namespace* mqttq_broker::open_namespace(std::string_view name) {
     if (one.name == name) return &one;
   }
   if (namespaces_.size() == kNamespacesMax) return nullptr;
+  if (directory && directory->directory().add_namespace(name) != Status::Ok) {
+    throw std::runtime_error("the store cannot be written");
+  }
   return &namespaces_.emplace_back(mqttq_namespace{static_cast<NamespaceId>(namespaces_.size()), std::string(name)});
 }
 

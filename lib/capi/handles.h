@@ -11,6 +11,7 @@
 #include "base/slab.h"
 #include "broker/broker.h"
 #include "mqttq/mqttq.h"
+#include "store/lmdb_directory.h"
 
 // A namespace lives as long as its broker, so that a name may be borrowed.
 struct mqttq_namespace {
@@ -53,6 +54,7 @@ struct mqttq_broker final : private mqttq::LogSink {
   std::unique_ptr<mqttq::AccessControl> access;      // the host's, or none
   std::vector<std::string> auth_methods;             // that the host takes
   std::unique_ptr<mqttq::SessionObserver> observer;  // the host's, or none
+  std::unique_ptr<mqttq::LmdbDirectory> directory;   // none: all is in memory
   std::unique_ptr<mqttq::Broker> broker;
   std::vector<std::unique_ptr<mqttq::Slab<mqttq::capi::HeldAnswer>>> held_answers;  // by shard, each touched only there
   bool host_loop = false;
@@ -62,6 +64,7 @@ struct mqttq_broker final : private mqttq::LogSink {
 
  private:
   void write(mqttq::LogLevel level, std::string_view text) noexcept override;
+  void open_directory(const char* path);
 
   mqttq_log_fn log_ = nullptr;
   void* log_user_ = nullptr;

@@ -58,6 +58,7 @@ class Message {
   Bytes payload() const noexcept { return {bytes() + topic_size_ + properties_size_, payload_size_}; }
   Qos qos() const noexcept { return qos_; }
   NamespaceId namespace_id() const noexcept { return namespace_id_; }
+  PublisherId publisher() const noexcept { return publisher_; }
   Instant expires_at() const noexcept { return expires_at_; }
   bool expired(Instant now) const noexcept { return expires_at_ <= now; }
   // Bytes of topic, properties and payload: what limits in bytes count.

@@ -3,6 +3,7 @@
 
 #include <memory>
 
+#include "base/array.h"
 #include "base/mailbox.h"
 #include "base/ring.h"
 #include "base/slab.h"
@@ -24,12 +25,23 @@ struct PublishOrigin {
   bool wanted() const noexcept { return packet_id != 0; }
 };
 
+// One shard's changes of what is kept: StateWrites of a turn, or of some.
+struct StateRecord final : MailPayload {
+  ~StateRecord() override = default;
+  Array<std::byte> writes;
+};
+
 struct Mail {
   enum class Kind : uint8_t {
     None,
     Deliver,         // message, route: to the sinks of the receiving shard
-    Propose,         // message, route, origin: to the committer, for the journals of the route
+    Propose,         // message, route, origin: to the committer, for the journals of the route; number: not 0, then
+                     // with the receipt of TextKey{publisher of the message, number} and the origin's identifier
     Append,          // number, message, route: from the committer, in the order of the numbers
+    Record,          // payload StateRecord: to the committer, changes of what is kept
+    Recorded,        // number (of the record), token (its serial), reason: from there; at an error, once more later
+    FindLowest,      // number (the last): from there, which number is the first that a reader still needs?
+    Lowest,          // number: to there
     Published,       // origin, reason: one taker of a publish has answered
     RetainSet,       // message, origin: keep it, or clear its topic when its payload is empty
     RetainQuery,     // session (flow), payload RetainedQuery: what is retained under a filter?

@@ -283,11 +283,7 @@ bool Connection::take_rate_tokens(const codec::Frame& frame, Instant now) noexce
 bool Connection::outbox_full() const noexcept { return output_ && output_->size() >= shard_.limits().outbox_bytes_max; }
 
 std::byte* Connection::output_bytes(size_t size) noexcept {
-  if (output_ && output_->size() > kFlushEarly && !link_full_) {
-    const size_t before = output_->size();
-    link_full_ = !output_->flush(*link_);
-    shard_.counters().bytes_sent.add(before - output_->size());
-  }
+  if (output_ && output_->size() > kFlushEarly && !link_full_) link_full_ = !write_out();
   if (!output_ && !(output_ = shard_.outputs().take())) {
     shard_.mark_closing(*this);
     state_ = State::Closing;
@@ -381,14 +377,49 @@ bool Connection::send_publish(MovingMessage& message, const codec::PublishView& 
   return true;
 }
 
+void Connection::gate() noexcept {
+  const StateRecorder& state = shard_.state();
+  const uint32_t serial = state.serial();
+  if (!state.on() || state.durable(serial)) return;
+  Rare* rare = this->rare();
+  if (rare && !rare->gates.empty() && rare->gates.back().serial == serial) return;
+  size_t bytes = output_ ? output_->size() : 0;
+  if (rare) {
+    for (uint32_t i = 0; i < rare->gates.count(); ++i) bytes -= rare->gates[i].bytes;
+  }
+  if (!rare || !rare->gates.push_back({serial, bytes}) || !shard_.mark_gated(*this)) {  // it would go out too early
+    state_ = State::Closing;
+    shard_.mark_closing(*this);
+    if (output_) shard_.outputs().give_back(std::exchange(output_, nullptr));
+  }
+}
+
+bool Connection::open_gates() noexcept {
+  if (!rare_) return false;
+  Ring<Rare::Gate>& gates = rare_->gates;
+  while (!gates.empty() && shard_.state().durable(gates.front().serial)) {
+    const size_t bytes = gates.pop_front().bytes;
+    if (!gates.empty()) gates.front().bytes += bytes;
+  }
+  return !gates.empty();
+}
+
+bool Connection::write_out() noexcept {
+  const size_t before = output_->size();
+  const bool waits = open_gates();
+  const bool done = output_->flush(*link_, waits ? rare_->gates.front().bytes : SIZE_MAX);
+  const size_t sent = before - output_->size();
+  if (waits) rare_->gates.front().bytes -= sent;
+  shard_.counters().bytes_sent.add(sent);
+  return done;
+}
+
 bool Connection::flush(Instant) noexcept {
   if (!output_ || !link_) return true;
-  const size_t before = output_->size();
   const bool was_full = outbox_full();
-  const bool done = output_->flush(*link_);
-  shard_.counters().bytes_sent.add(before - output_->size());
+  const bool done = write_out();
   link_full_ = !done;
-  if (done) {
+  if (done && output_->size() == 0) {
     shard_.outputs().give_back(output_);
     output_ = nullptr;
   }

@@ -60,6 +60,8 @@ class Connection final : private Timer {
   void answer_open_publish(const OpenPublish& done, Instant now) noexcept;
   // None is left that waits.
   void on_all_answered() noexcept;
+  // What is written from now on goes out when all that was recorded until now is durable.
+  void gate() noexcept;
 
   // Sends DISCONNECT where the version has it, and closes at the end of the turn.
   void close(const CloseReason& reason, Instant now) noexcept;
@@ -70,6 +72,7 @@ class Connection final : private Timer {
   // Tries again what had to wait. True if it still waits.
   bool resume(Instant now) noexcept;
   bool flush(Instant now) noexcept;   // false: the link took only a part
+  bool open_gates() noexcept;         // false: nothing waits for what is not durable
   void finish(Instant now) noexcept;  // the last call: session detached, link closed
   void on_access_answer(uint32_t question, const AccessAnswer& answer, Instant now) noexcept;
   void take_over_moved(MovedConnection& moved, Instant now) noexcept;
@@ -194,6 +197,8 @@ class Connection final : private Timer {
   template <class Packet>
   void send_reason(Packet packet) noexcept;
   std::byte* output_bytes(size_t size) noexcept;
+  // False: the link took only a part of what may go out.
+  bool write_out() noexcept;
   // DISCONNECT 0x95 if that is not too large itself.
   void say_too_large() noexcept;
 
@@ -240,6 +245,7 @@ class Connection final : private Timer {
   bool dirty : 1 = false;     // stands in the shard's list of connections with output
   bool to_close : 1 = false;  // stands in the shard's list of connections to be ended
   bool stalled : 1 = false;   // stands in the shard's list of connections that wait
+  bool gated : 1 = false;     // stands in the shard's list of connections whose output waits for the store
 
  private:
   Instant last_packet_{};

@@ -18,6 +18,11 @@ struct Connection::Rare {
   OutgoingAliases* aliases_out = nullptr;    // ours; owned
   Array<Permission> permissions;
   Slow* slow = nullptr;  // owned: a publish handed over in part, and rate tokens
+  struct Gate {
+    uint32_t serial = 0;  // of the record that has to be durable first
+    size_t bytes = 0;     // of output in front of it, behind the gate before
+  };
+  Ring<Gate> gates;
 };
 
 // What only a connection needs that has to wait, or has a rate.

@@ -22,13 +22,12 @@ bool DelayedTotals::full(const Limits& limits) const noexcept {
          bytes.load(std::memory_order_relaxed) >= limits.delayed_bytes_max;
 }
 
-DelayedMessages::DelayedMessages(const Limits& limits, DelayedTotals& totals, TimerWheel& timers, void* user,
-                                 bool (*publish)(void*, const MessageRef&, Instant) noexcept) noexcept
+DelayedMessages::DelayedMessages(const Limits& limits, DelayedTotals& totals, TimerWheel& timers,
+                                 Taker& taker) noexcept
     : limits_(limits),
       totals_(totals),
       timers_(timers),
-      user_(user),
-      publish_(publish),
+      taker_(taker),
       slab_(limits.delayed_messages_max, &totals.messages) {
   alarm_.of = this;
 }
@@ -45,7 +44,8 @@ uint64_t DelayedMessages::size_of(const DelayedMessage& one) noexcept {
   return one.message->content_size() + one.client_id.count();
 }
 
-Status DelayedMessages::add(MovingMessage& message, std::string_view client_id, Instant due) noexcept {
+Status DelayedMessages::add(MovingMessage& message, std::string_view client_id, Instant due,
+                            uint64_t serial) noexcept {
   const MessageView& view = message.view();
   const uint64_t size = view.topic_name.size() + view.properties.size() + view.payload.size() + client_id.size();
   if (totals_.full(limits_)) return Status::Full;
@@ -64,7 +64,7 @@ Status DelayedMessages::add(MovingMessage& message, std::string_view client_id, 
   }
   one->message = message.share();
   one->due = due;
-  one->serial = next_serial_++;
+  one->serial = serial;
   heap_.push(*one);
   if (&heap_.front() == one) arm();
   return Status::Ok;
@@ -84,7 +84,7 @@ bool DelayedMessages::run(Instant now) noexcept {
   for (uint32_t count = 0; !heap_.empty() && heap_.front().due <= now; ++count) {
     if (count == kPublishesPerTurn) return true;
     DelayedMessage& first = heap_.front();
-    if (!publish_(user_, first.message, now)) return false;  // it stays, until there is room
+    if (!taker_.publish_delayed(first.message, now)) return false;  // it stays, until there is room
     remove(first);
   }
   due_ = false;
@@ -103,6 +103,7 @@ void DelayedMessages::arm() noexcept {
 
 void DelayedMessages::remove(DelayedMessage& one) noexcept {
   heap_.remove(one);
+  taker_.on_delayed_ended(one.serial);
   totals_.bytes.fetch_sub(size_of(one), std::memory_order_relaxed);
   slab_.give_back(one);
 }

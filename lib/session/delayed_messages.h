@@ -33,7 +33,7 @@ struct DelayedTotals {
 struct DelayedMessage {
   MessageRef message;  // its expiry counts from `due` on
   Instant due{};
-  uint64_t serial = 0;
+  uint64_t serial = 0;         // grows from one to the next
   uint32_t place = kInNoHeap;  // in the heap
   Array<char> client_id;       // the publisher's; empty: the host
 };
@@ -42,13 +42,23 @@ class DelayedMessages {
  public:
   static constexpr uint32_t kCountMax = 1u << 26;  // so that an id fits 64 bits
 
-  // Borrows all of them. publish: called for each message that is due, in their order; false: it cannot be taken now.
-  DelayedMessages(const Limits& limits, DelayedTotals& totals, TimerWheel& timers, void* user,
-                  bool (*publish)(void* user, const MessageRef& message, Instant now) noexcept) noexcept;
+  // What is done with them.
+  class Taker {
+   public:
+    // Called for each message that is due, in their order; false: it cannot be taken now.
+    virtual bool publish_delayed(const MessageRef& message, Instant now) noexcept = 0;
+    // It was published, or cancelled.
+    virtual void on_delayed_ended(uint64_t serial) noexcept = 0;
+
+   protected:
+    ~Taker() = default;
+  };
+  // Borrows all of them.
+  DelayedMessages(const Limits& limits, DelayedTotals& totals, TimerWheel& timers, Taker& taker) noexcept;
   ~DelayedMessages();
 
   // Errors: Full, NoMemory. Nothing changes on error.
-  Status add(MovingMessage& message, std::string_view client_id, Instant due) noexcept;
+  Status add(MovingMessage& message, std::string_view client_id, Instant due, uint64_t serial) noexcept;
   // False if there is no such message in this namespace.
   bool cancel(NamespaceId namespace_id, SlabHandle handle) noexcept;
   // Publishes what is due, so many at most as one turn has time for. True if there is more to do at once.
@@ -73,11 +83,9 @@ class DelayedMessages {
   const Limits& limits_;
   DelayedTotals& totals_;
   TimerWheel& timers_;
-  void* const user_;
-  bool (*const publish_)(void*, const MessageRef&, Instant) noexcept;
+  Taker& taker_;
   Slab<DelayedMessage> slab_;
   IndexHeap<DelayedMessage, &DelayedMessage::place, before> heap_;
-  uint64_t next_serial_ = 0;
   Alarm alarm_;  // armed for the first; when it rings, run() is due
   bool due_ = false;
 };

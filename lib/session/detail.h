@@ -36,6 +36,7 @@ namespace mqttq {
   X(ConnectRate, "limits.connect_rate is reached")                                                              \
   X(WillTopicOfServer, "the will's topic begins with $, which is the server's")                                 \
   X(WillDenied, "the server's access control does not allow to publish the will")                               \
+  X(StoreFailing, "the server cannot store it now")                                                             \
   X(MethodUnknown, "the server does not know this authentication method")
 
 enum class Detail : uint8_t {

@@ -31,6 +31,7 @@ Connection::Handled Connection::handle_ack(Bytes packet, Instant now) noexcept {
         break;
       }
       const bool known = session_->remove_receipt(ack->packet_id);
+      if (session_->stored()) gate();  // else a reused identifier would be taken for a repeat after a crash
       send_ack(PacketType::Pubcomp, ack->packet_id, known ? ReasonCode::Success : ReasonCode::PacketIdentifierNotFound);
       break;
     }

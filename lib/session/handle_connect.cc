@@ -252,12 +252,18 @@ void Connection::take_over_moved(MovedConnection& moved, Instant now) noexcept {
 void Connection::attach_session(const codec::ConnectView& connect, std::string_view client_id,
                                 std::string_view will_topic, Instant now) noexcept {
   Session* session = shard_.find_session(namespace_id_, client_id);
+  const uint32_t expiry_s = std::min(connect.session_expiry_s, shard_.limits().session_expiry_max_s);
+  if (shard_.state().failing() && (expiry_s || (session && session->stored()))) {
+    refuse(Reason(ReasonCode::QuotaExceeded, Detail::StoreFailing), now);
+    return;
+  }
   if (session && session->connection()) {
     Connection& older = *session->connection();
     shard_.counters().sessions_taken_over.add();
     shard_.release_connection(older, ReasonCode::SessionTakenOver, now);  // [MQTT-3.1.4-3]
     session = shard_.find_session(namespace_id_, client_id);              // it may have ended with its connection
   }
+  const bool was_stored = session && session->stored();
   if (session && connect.clean_start) {  // [MQTT-3.1.2-4]
     shard_.end_session(*session, now);
     session = nullptr;
@@ -268,7 +274,7 @@ void Connection::attach_session(const codec::ConnectView& connect, std::string_v
     return;
   }
   session_ = session;
-  session->set_expiry_s(std::min(connect.session_expiry_s, shard_.limits().session_expiry_max_s));
+  session->set_expiry_s(expiry_s);
   session->clear_will();
   if (!prepare_will(connect, will_topic)) {
     session_ = nullptr;
@@ -276,6 +282,8 @@ void Connection::attach_session(const codec::ConnectView& connect, std::string_v
     refuse(ReasonCode::ServerBusy, now);
     return;
   }
+  session->record_as(Instant{INT64_MAX});
+  if (was_stored || session->stored()) gate();  // CONNACK: what ended, and what is new
   has_user_name_ = connect.user_name.has_value();
   clean_start_ = connect.clean_start;
   session_present_ = present;
@@ -372,6 +380,7 @@ Connection::Handled Connection::handle_disconnect(Bytes packet, Instant now) noe
       return Handled::Yes;
     }
     session_->set_expiry_s(std::min(*disconnect->session_expiry_s, shard_.limits().session_expiry_max_s));
+    session_->record(now);
   }
   publish_will_ = disconnect->reason_code != ReasonCode::Success;  // [MQTT-3.14.4-3]
   close_reason_ = disconnect->reason_code;

@@ -116,10 +116,19 @@ Connection::Handled Connection::handle_publish(Bytes packet, Instant now) noexce
   }
   shard_.counters().messages_received.add();
   shard_.counters().message_bytes_received.add(publish.payload.size());
+  if (publish.qos == Qos::ExactlyOnce && session_->stored()) {
+    if (shard_.state().failing()) {
+      acknowledge(publish.qos, publish.packet_id, {ReasonCode::QuotaExceeded, Detail::StoreFailing}, 0, now);
+      return Handled::Yes;
+    }
+    operation.receipt = session_->state_key_text().second;
+  }
   if (delay_ns) {
     const Reason taken = shard_.delay(message, session_->client_id(), now + delay_ns);
     if (publish.qos != Qos::AtMostOnce) {
-      acknowledge(publish.qos, publish.packet_id, taken, 0, now);
+      if (taken.ok()) shard_.keep_receipt(operation, session_->publisher_id());
+      acknowledge(publish.qos, publish.packet_id, operation.reason.ok() ? taken : operation.reason, operation.takers,
+                  now);
     } else if (!taken.ok()) {
       shard_.counters().publishes_refused.add();
     }

@@ -42,6 +42,7 @@ Connection::Handled Connection::handle_subscribe(Bytes packet, Instant now) noex
   suback.packet_id = subscribe->packet_id;
   suback.reason_codes = codes.span();
   suback.reason_string = to_text(first_refusal);              // there is one for all of them
+  if (session_->stored()) gate();
   send_reason(suback);                                        // [MQTT-3.8.4-1]
   if (state_ != State::Closing) shard_.mark_pump(*session_);  // retained messages follow
   return Handled::Yes;
@@ -164,6 +165,10 @@ Reason Connection::enter_subscription(const codec::SubscribeEntry& entry, uint32
   if (options.exclusive && router.claim(namespace_id_, topic_filter, owner) != Status::Ok) {
     return {ReasonCode::QuotaExceeded, Detail::ExclusiveTaken};
   }
+  if (session_->stored() && shard_.state().failing()) {
+    if (options.exclusive && !session_->subscribed(topic_filter)) router.unclaim(namespace_id_, topic_filter, owner);
+    return {ReasonCode::QuotaExceeded, Detail::StoreFailing};
+  }
   const auto [status, existed] = session_->subscribe(topic_filter, options);
   if (status != Status::Ok) {
     if (options.exclusive && !existed) router.unclaim(namespace_id_, topic_filter, owner);
@@ -227,19 +232,28 @@ Connection::Handled Connection::handle_unsubscribe(Bytes packet, Instant now) no
     close(ReasonCode::ServerBusy, now);
     return Handled::Yes;
   }
+  const bool refused = session_->stored() && shard_.state().failing();
+  if (refused && version_ != ProtocolVersion::V5) {  // 3.x cannot be told
+    close(Reason(ReasonCode::QuotaExceeded, Detail::StoreFailing), now);
+    return Handled::Yes;
+  }
   codec::UnsubscribeReader reader(unsubscribe->entries);
   for (std::string_view topic_filter; reader.next(topic_filter);) {
     const std::string_view named = topic_filter;
     static_cast<void>(rewrite_filter(topic_filter));  // what cannot be rewritten was not subscribed to
     // By its own name too: an automatic subscription has one that is not rewritten.
-    const bool existed = end_subscription(topic_filter) || (named != topic_filter && end_subscription(named));
-    const ReasonCode code = existed ? ReasonCode::Success : ReasonCode::NoSubscriptionExisted;
+    const bool existed =
+        !refused && (end_subscription(topic_filter) || (named != topic_filter && end_subscription(named)));
+    const ReasonCode code = refused   ? ReasonCode::ImplementationSpecificError
+                            : existed ? ReasonCode::Success
+                                      : ReasonCode::NoSubscriptionExisted;
     if (version_ == ProtocolVersion::V5) static_cast<void>(codes.push_back(static_cast<std::byte>(code)));
   }
   codec::SubackView unsuback;
   unsuback.type = codec::PacketType::Unsuback;
   unsuback.packet_id = unsubscribe->packet_id;
   unsuback.reason_codes = codes.span();
+  if (session_->stored()) gate();
   send(unsuback, version_);  // [MQTT-3.10.4-4]
   return Handled::Yes;
 }

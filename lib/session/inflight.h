@@ -59,11 +59,13 @@ struct InflightEntry {
   MessageRef message;
   Identifiers identifiers;
   SlabHandle membership;  // of the shared group that it came from; names nothing for any other
+  uint64_t number = 0;    // of the log, by which it is kept; 0: it is not
   uint32_t order = 0;     // counts up with each message sent: a resumed session resends in this order (MQTT5 4.4)
   State state = State::AwaitPuback;
   Qos qos = Qos::AtLeastOnce;
   bool retain = false;
-  bool sent = true;  // on the connection there is now, and so counted in its window
+  bool sent = true;   // on the connection there is now, and so counted in its window
+  bool kept = false;  // recorded
 };
 
 }  // namespace mqttq

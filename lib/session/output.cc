@@ -1,5 +1,7 @@
 #include "session/output.h"
 
+#include <algorithm>
+
 namespace mqttq {
 
 Output::~Output() {
@@ -43,18 +45,19 @@ bool Output::write_reference(Bytes bytes, const MessageRef& owner) noexcept {
   return true;
 }
 
-bool Output::flush(Link& link) noexcept {
+bool Output::flush(Link& link, size_t limit) noexcept {
   constexpr uint32_t kPiecesMax = 64;  // of one vectored write
-  while (!pieces_.empty()) {
+  while (!pieces_.empty() && limit) {
     Bytes batch[kPiecesMax];
-    const uint32_t count = pieces_.count() < kPiecesMax ? pieces_.count() : kPiecesMax;
+    uint32_t count = 0;
     size_t offered = 0;
-    for (uint32_t i = 0; i < count; ++i) {
-      batch[i] = {pieces_[i].data, pieces_[i].size};
-      offered += pieces_[i].size;
+    for (; count < kPiecesMax && count < pieces_.count() && offered < limit; ++count) {
+      batch[count] = {pieces_[count].data, std::min<size_t>(pieces_[count].size, limit - offered)};
+      offered += batch[count].size();
     }
     const size_t taken = link.write({batch, count});
     size_ -= taken;
+    limit -= taken;
     size_t left = taken;
     while (left && left >= pieces_.front().size) {
       const Piece sent = pieces_.pop_front();
@@ -67,6 +70,7 @@ bool Output::flush(Link& link) noexcept {
     }
     if (taken < offered) return false;
   }
+  if (!pieces_.empty()) return true;
   if (chunk_) chunk_->used = 0;
   goes_on_ = false;
   return true;

@@ -32,8 +32,8 @@ class Output {
   bool write_reference(Bytes bytes, const MessageRef& owner) noexcept;
 
   size_t size() const noexcept { return size_; }  // bytes not yet taken by the link
-  // Hands the link what it takes. True when nothing is left.
-  bool flush(Link& link) noexcept;
+  // Hands the link what it takes of the first `limit` bytes. True when it took all of these.
+  bool flush(Link& link, size_t limit = SIZE_MAX) noexcept;
 
  private:
   friend class OutputPool;

@@ -34,6 +34,7 @@ bool Session::detach(Instant now, bool publish_will) noexcept {
   trim();
   if (!publish_will) clear_will();
   if (expiry_s_ == 0) return true;  // end_session() publishes the will
+  record(now);
   if (has_will()) {
     // The will is due when its delay has passed or the session ends, whichever is first [MQTT-3.1.3-9].
     will_->due = now + int64_t{std::min(will_->delay_s, expiry_s_)} * kSecond;
@@ -91,6 +92,7 @@ Session::Subscribed Session::subscribe(std::string_view topic_filter, const Subs
     known->no_local = options.no_local;
     known->retain_as_published = options.retain_as_published;
     known->identifier = options.identifier;
+    record_subscription(*known);
     return {Status::Ok, true};
   }
   if (subscriptions_.count() + memberships_.count() >= shard_.limits().subscriptions_max) return {Status::Full, false};
@@ -108,6 +110,7 @@ Session::Subscribed Session::subscribe(std::string_view topic_filter, const Subs
     return {status, false};
   }
   subscriptions_.insert(*added, added->filter->hash);
+  record_subscription(*added);
   shard_.counters().subscriptions_added.add();
   return {};
 }
@@ -124,6 +127,11 @@ void Session::end_subscription(Subscription& subscription) noexcept {
   subscriptions_.remove(subscription);
   if (subscription.exclusive) shard_.router().unclaim(namespace_id(), subscription.filter->text(), publisher_id());
   if (JournalReader* reader = find_reader(*subscription.filter)) end_reader(*reader);
+  if (stored_) {
+    const StateKey key = state_key(state_key_text()).add(subscription.filter->hash);
+    shard_.state().writes().erase_below(StateTable::Subscriptions, key.bytes());
+    shard_.state().writes().erase(StateTable::Positions, key.bytes());
+  }
   shard_.fan_out().remove(subscription);
   destroy(&subscription);
   shard_.counters().subscriptions_removed.add();
@@ -142,19 +150,34 @@ void Session::unsubscribe_all(Instant now) noexcept {
 // --- journals
 
 Status Session::start_reading(Subscription& subscription) noexcept {
-  auto* reader = create<JournalReader>();
   Journal* journal = &subscription.filter->local(shard_.index()).rare->journal;
+  JournalReader* reader = make_reader(subscription);
+  if (!reader) return Status::NoMemory;
+  if (!journal->attach(*reader)) {
+    end_reader(*reader);
+    return Status::NoMemory;
+  }
+  journal->wait(*reader);
+  if (stored_) {  // what is numbered behind this record
+    const StateKey key = state_key(state_key_text()).add(subscription.filter->hash);
+    shard_.state().writes().put_number(StateTable::Positions, key.bytes());
+  }
+  return Status::Ok;
+}
+
+// Attached to no journal yet.
+JournalReader* Session::make_reader(Subscription& subscription) noexcept {
+  auto* reader = create<JournalReader>();
   if (!reads_) reads_ = create<DurableReads>();
-  if (!reader || !reads_ || !reads_->ready.reserve(reads_->readers.count() + 1) || !journal->attach(*reader)) {
+  if (!reader || !reads_ || !reads_->ready.reserve(reads_->readers.count() + 1)) {
     destroy(reader);
     drop_reads_without_readers();
-    return Status::NoMemory;
+    return nullptr;
   }
   reader->session = this;
   reader->filter = subscription.filter;
   reads_->readers.insert(*reader, hash_mix(reinterpret_cast<uintptr_t>(reader->filter), 0));
-  journal->wait(*reader);
-  return Status::Ok;
+  return reader;
 }
 
 JournalReader* Session::find_reader(const Filter& filter) noexcept {
@@ -170,7 +193,7 @@ void Session::drop_reads_without_readers() noexcept {
 void Session::end_reader(JournalReader& reader) noexcept {
   reads_->readers.remove(reader);
   reads_->ready.remove(reader);
-  reader.journal->detach(reader);
+  if (reader.journal) reader.journal->detach(reader);
   destroy(&reader);
   drop_reads_without_readers();
 }
@@ -307,7 +330,7 @@ WaitingMessage Session::take_waiting() noexcept {
 
 // Only with room in the window and the outbox.
 Session::Sent Session::send(MovingMessage& message, Qos qos, bool retain, Identifiers&& identifiers, Instant now,
-                            SlabHandle membership) noexcept {
+                            SlabHandle membership, uint64_t number) noexcept {
   if (message.view().expired(now)) {
     shard_.dropped(&Counters::dropped_expired, this, message.view());
     return Sent::Dropped;
@@ -334,14 +357,21 @@ Session::Sent Session::send(MovingMessage& message, Qos qos, bool retain, Identi
   entry->state = qos == Qos::AtLeastOnce ? InflightEntry::State::AwaitPuback : InflightEntry::State::AwaitPubrec;
   entry->qos = qos;
   entry->retain = retain;
+  entry->number = number;
+  if (stored_ && number && qos == Qos::ExactlyOnce) {  // its identifier is durable before it goes out
+    record_inflight(packet_id, *entry);
+    record_at_once_ = true;
+    connection_->gate();
+  }
   fields.packet_id = packet_id;
   fields.subscription_identifiers = entry->identifiers.span();
   if (connection_->send_publish(message, fields, now)) return Sent::Yes;
-  if (!connection_->closing()) leave_inflight(packet_id);  // too large for this client: as if it were delivered
+  if (!connection_->closing()) finish(packet_id, *entry);  // too large for this client: as if it were delivered
   return Sent::Dropped;
 }
 
 void Session::resend(Instant) noexcept {
+  if (stored_) connection_->gate();  // behind what the connection before had to wait for
   if (out_) {
     out_->inflight.for_each([](uint16_t, InflightEntry& entry) { entry.sent = false; });
     out_->unsent_count = out_->inflight.count();
@@ -356,6 +386,10 @@ void Session::pump(Instant now) noexcept {
   if (!connection_ || connection_->closing()) return;
   const bool had_flows = flow_count() != 0;
   if (!out_ || (pump_unsent(now) && pump_waiting(now))) pump_journals(now);
+  if (record_at_once_) {  // in the record that the identifiers are in: what was read is not read again
+    record_at_once_ = false;
+    record_progress();
+  }
   if (had_flows && out_->empty()) trim();  // most clients subscribe once, and are quiet then
   if (some_group_found_full_ && may_take_shared(Qos::AtLeastOnce)) tell_groups_of_room();
 }
@@ -443,9 +477,14 @@ bool Session::pump_journals(Instant now) noexcept {
   Array<uint32_t> identifiers;
   while (JournalReader* first = first_ready()) {
     if (window_full() || !has_room()) return false;
+    if (stored_ && shard_.state().failing() && first->journal->peek(*first)->message->qos() == Qos::ExactlyOnce) {
+      shard_.mark_progress(*this);  // it is pumped again then
+      return false;
+    }
     const uint64_t number = first->number;
     MessageRef kept = first->journal->peek(*first)->message;
     for (; first && first->number == number; first = first_ready()) first->journal->advance(*first);
+    if (stored_) shard_.mark_progress(*this);
     MovingMessage message(std::move(kept));
     const MessageView& view = message.view();
     // All subscriptions that match count, the live ones too: they left this message to the journal.
@@ -474,7 +513,8 @@ bool Session::pump_journals(Instant now) noexcept {
     if (!owed) continue;
     Identifiers kept_identifiers;
     if (!kept_identifiers.set(identifiers.span())) identifiers.clear();
-    send(message, std::min(view.qos, granted), view.retain && retain_as_published, std::move(kept_identifiers), now);
+    send(message, std::min(view.qos, granted), view.retain && retain_as_published, std::move(kept_identifiers), now, {},
+         number);
   }
   return true;
 }
@@ -485,6 +525,9 @@ bool Session::pump_journals(Instant now) noexcept {
 void Session::finish(uint16_t packet_id, InflightEntry& entry) noexcept {
   mark_sent(entry);
   if (entry.membership.generation) shard_.memberships().note_done(entry.membership);
+  if (entry.kept && stored_) {
+    shard_.state().writes().erase(StateTable::Inflight, state_key(state_key_text()).add(packet_id).bytes());
+  }
   leave_inflight(packet_id);
 }
 
@@ -521,6 +564,10 @@ Session::Pubrec Session::on_pubrec(uint16_t packet_id, bool failed, Instant now)
   }
   entry->state = InflightEntry::State::AwaitPubcomp;
   entry->message = {};  // [MQTT-4.3.3-4] it is not sent again
+  if (stored_ && entry->number) {
+    record_inflight(packet_id, *entry);
+    connection_->gate();
+  }
   return Pubrec::Release;
 }
 

@@ -15,6 +15,7 @@
 #include "session/group_memberships.h"
 #include "session/inflight.h"
 #include "session/retained_flow.h"
+#include "store/state.h"
 
 namespace mqttq {
 
@@ -29,6 +30,7 @@ struct JournalReader : Cursor, HashLink<JournalReader> {
   Session* session = nullptr;
   Filter* filter = nullptr;          // counted by the subscription
   uint64_t number = 0;               // of the next entry, at the last look; the entry may be one behind it by now
+  uint64_t recorded = 0;             // the position that was recorded last
   uint32_t ready_index = kInNoHeap;  // in the heap of DurableReads
 
   static bool earlier(const JournalReader& one, const JournalReader& other) noexcept {
@@ -183,7 +185,7 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   [[nodiscard]] bool add_receipt(uint16_t packet_id, Receipt receipt) noexcept {
     return make_incoming() && in_->receipts.insert(packet_id, Receipt(receipt));
   }
-  bool remove_receipt(uint16_t packet_id) noexcept { return in_ && in_->receipts.remove(packet_id); }
+  bool remove_receipt(uint16_t packet_id) noexcept;
   uint32_t receipt_count() const noexcept { return in_ ? in_->receipts.count() : 0; }
   uint32_t open_publish_count() const noexcept { return in_ ? in_->open.count() : 0; }
   bool has_open_publishes() const noexcept { return open_publish_count() != 0; }
@@ -206,12 +208,8 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
 
   // --- will
   // False when the allocator refuses: it has none then.
-  [[nodiscard]] bool set_will(Will&& will) noexcept {
-    clear_will();
-    will_ = create<Will>(std::move(will));
-    return will_ != nullptr;
-  }
-  void clear_will() noexcept { destroy(std::exchange(will_, nullptr)); }
+  [[nodiscard]] bool set_will(Will&& will) noexcept;
+  void clear_will() noexcept;
   bool has_will() const noexcept { return will_ != nullptr; }
   // Only if it has one.
   Will take_will() noexcept {
@@ -219,6 +217,33 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
     clear_will();
     return taken;
   }
+
+  // --- what is kept (StateRecorder)
+  // Something of it is on the disk, or on its way there.
+  bool stored() const noexcept { return stored_; }
+  // As it is now: who it is, and for how long. Of one that ends with its connection nothing is kept any more.
+  void record(Instant now) noexcept;
+  // disconnected_at: INT64_MAX while it is connected.
+  void record_as(Instant disconnected_at) noexcept;
+  void record_end() noexcept;
+  // Positions, and what is in flight.
+  void record_progress() noexcept;
+  // All of it, once more.
+  void record_whole(Instant now) noexcept;
+  TextKey state_key_text() const noexcept;
+  // The first number that it still needs; UINT64_MAX: none.
+  uint64_t lowest_number() noexcept;
+  // From what was kept. False without memory.
+  void restore(uint32_t expiry_s, Instant disconnected_at, Instant now) noexcept;
+  // reader: set if it is to be attached to its journal, where its position is.
+  bool restore_subscription(std::string_view topic_filter, const Subscription& options, bool durable,
+                            JournalReader*& reader) noexcept;
+  bool restore_inflight(uint16_t packet_id, InflightEntry&& entry) noexcept;
+  bool restore_will(Will&& will, Instant now) noexcept;
+  // Nothing more of it is recorded: the broker ends.
+  void forget_stored() noexcept { stored_ = false; }
+  // Timers run from now on.
+  void finish_restore(Instant now) noexcept;
 
   // --- shared groups
   GroupMembership* find_membership(std::string_view shared_filter) noexcept;
@@ -278,6 +303,10 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   // Gives back what came through `membership`, or through any when it is null.
   void give_back_shared(const GroupMembership* membership, Instant now) noexcept;
   void finish(uint16_t packet_id, InflightEntry& entry) noexcept;
+  void record_inflight(uint16_t packet_id, InflightEntry& entry) noexcept;
+  void record_subscription(const Subscription& subscription) noexcept;
+  uint64_t position(const JournalReader& reader) const noexcept;
+  JournalReader* make_reader(Subscription& subscription) noexcept;
   InflightEntry* find_inflight(uint16_t packet_id) noexcept { return out_ ? out_->inflight.find(packet_id) : nullptr; }
   // A fresh entry under the next identifier, which is set; nullptr when the allocator refuses.
   InflightEntry* enter_inflight(uint16_t& packet_id) noexcept;
@@ -288,7 +317,7 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   void end_retained_flows() noexcept;
   enum class Sent : uint8_t { Yes, Dropped };
   Sent send(MovingMessage& message, Qos qos, bool retain, Identifiers&& identifiers, Instant now,
-            SlabHandle membership = {}) noexcept;
+            SlabHandle membership = {}, uint64_t number = 0) noexcept;
   void keep_waiting(const Delivery& delivery) noexcept;
   WaitingMessage take_waiting() noexcept;
   void arm_timer(Instant now) noexcept;
@@ -307,10 +336,13 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   Instant expiry_due_{INT64_MAX};
   uint32_t expiry_s_ = 0;
   uint16_t last_packet_id_ = 0;
-  bool some_group_found_full_ = false;  // and is to hear when there is room
+  bool some_group_found_full_ : 1 = false;  // and is to hear when there is room
+  bool stored_ : 1 = false;
+  bool record_at_once_ : 1 = false;  // its progress: a QoS 2 message goes out with it
 
  public:
-  bool pump_marked = false;  // stands in the shard's list of sessions to pump
+  bool pump_marked : 1 = false;      // stands in the shard's list of sessions to pump
+  bool progress_marked : 1 = false;  // and of those whose progress is to be recorded
 };
 static_assert(sizeof(Session) <= 144);
 

@@ -5,6 +5,14 @@
 
 namespace mqttq {
 
+bool Session::remove_receipt(uint16_t packet_id) noexcept {
+  if (!in_ || !in_->receipts.remove(packet_id)) return false;
+  if (stored_) {
+    shard_.state().writes().erase(StateTable::Receipts, state_key(state_key_text()).add(packet_id).bytes());
+  }
+  return true;
+}
+
 bool Session::enter_open_publish(OpenPublish open) noexcept {
   if (!make_incoming()) return false;
   if (in_->open.empty()) {
@@ -74,7 +82,7 @@ void Session::answer_publishes(Instant now) noexcept {
     const bool here = connection_ && connection_->serial() == done.answer_serial;
     if (done.qos == Qos::ExactlyOnce && !done.intruder) {
       if (is_error(done.reason.code)) {
-        in_->receipts.remove(done.packet_id);
+        remove_receipt(done.packet_id);  // one taker may have it, and the receipt with it
       } else if (Receipt* receipt = in_->receipts.find(done.packet_id)) {
         receipt->answered = true;
       }
@@ -94,7 +102,7 @@ void Session::forget_old_receipts(Instant now) noexcept {
   in_->receipts.for_each([&](uint16_t packet_id, Receipt& receipt) {
     if (receipt.answered && now - receipt.since > timeout) static_cast<void>(old.push_back(packet_id));
   });
-  for (const uint16_t packet_id : old) in_->receipts.remove(packet_id);
+  for (const uint16_t packet_id : old) remove_receipt(packet_id);
 }
 
 uint32_t Session::open_count(uint32_t connection_serial) noexcept {

@@ -28,10 +28,8 @@ ShardCore::ShardCore(const ShardWorld& world, uint32_t index, uint64_t seed, Ins
       groups_(fan_out_, *this, world.policy.shared, {world.limits.outbox_messages_max, world.limits.outbox_bytes_max},
               world.router.seed()),
       memberships_(*this),
-      delayed_(world.limits, world.population.delayed, timers_, this,
-               [](void* user, const MessageRef& message, Instant due) noexcept {
-                 return static_cast<ShardCore*>(user)->publish_delayed(message, due);
-               }),
+      delayed_(world.limits, world.population.delayed, timers_, *this),
+      state_(world.state, index),
       connections_(world.limits.connections_max, &world.population.connections),
       sessions_(world.limits.sessions_max, &world.population.sessions),
       connect_tokens_(int64_t{world.limits.connect_rate} * 1000),
@@ -42,11 +40,17 @@ ShardCore::ShardCore(const ShardWorld& world, uint32_t index, uint64_t seed, Ins
   world.population.figures[index] = &figures_;
   set_observer(world.observer);
   fan_out_.set_limiter(this, [](void* user, Journal& journal) noexcept {
-    auto& shard = *static_cast<ShardCore*>(user);
-    journal.enforce(shard.limits().outbox_messages_max, shard.limits().outbox_bytes_max, [&](Cursor&, uint32_t count) {
-      shard.counters_.messages_dropped.add(count);
-      shard.counters_.dropped_limit.add(count);
-    });
+    static_cast<ShardCore*>(user)->enforce_limits(journal);
+  });
+  progress_alarm_.shard = this;
+}
+
+void ShardCore::enforce_limits(Journal& journal) noexcept {
+  journal.enforce(limits().outbox_messages_max, limits().outbox_bytes_max, [&](Cursor& cursor, uint32_t count) {
+    counters_.messages_dropped.add(count);
+    counters_.dropped_limit.add(count);
+    Session& session = *static_cast<JournalReader&>(cursor).session;
+    if (session.stored()) mark_progress(session);
   });
 }
 
@@ -56,6 +60,10 @@ ShardCore::~ShardCore() {
 }
 
 void ShardCore::abandon() noexcept {
+  state_.stop();  // what is kept stays
+  progress_alarm_.cancel();
+  gated_.clear();
+  to_record_.clear();
   for (auto* list : {&dirty_, &stalled_, &closing_}) list->clear();
   moving_.clear();
   to_pump_.clear();
@@ -82,8 +90,9 @@ void ShardCore::abandon() noexcept {
   for (uint32_t i = 0; i < sessions_.index_end(); ++i) {
     Session* session = sessions_.at(i);
     if (!session) continue;
+    session->forget_stored();
     session->clear_will();
-    session->pump_marked = false;
+    session->pump_marked = session->progress_marked = false;
     end_session(*session, now_);
   }
 }
@@ -233,6 +242,8 @@ void ShardCore::end_session(Session& session, Instant now) noexcept {
   MQTTQ_ASSERT(!session.connection());
   session.cancel();
   if (session.has_will()) publish_will(session.take_will(), now);
+  session.record_end();
+  forget_progress(session);
   session.unsubscribe_all(now);
   if (SessionObserver* observer = world_.observer) {
     observer->on_session_event(index_, SessionEvent::SessionEnded, session.namespace_id(), session.client_id(),
@@ -304,11 +315,7 @@ bool ShardCore::publish_of_broker(const MessageRef& message, Instant now) noexce
 }
 
 Reason ShardCore::delay(MovingMessage& message, std::string_view client_id, Instant due) noexcept {
-  switch (delayed_.add(message, client_id, due)) {
-    case Status::Ok: return {};
-    case Status::Full: return {ReasonCode::QuotaExceeded, Detail::DelayedFull};
-    default: return {ReasonCode::QuotaExceeded, Detail::NoMemory};
-  }
+  return keep_delayed(message, client_id, due);
 }
 
 void ShardCore::delay_from_inside(const MessageRef& message, Instant due) noexcept {
@@ -404,7 +411,8 @@ bool ShardCore::publish(MovingMessage& message, const RouteRef& found, PublishOp
     if (!message.keep()) return refuse();
     const uint32_t home = retained_home_of(view.namespace_id, view.topic_name);
     if (home == index_) {
-      operation.reason = store_retained(message.keep());
+      operation.reason = keep_retained(message.keep());
+      if (operation.reason.ok() && !is_sys_topic(view.topic_name)) answer_when_durable(operation);
     } else {
       Mail mail;
       mail.kind = Mail::Kind::RetainSet;
@@ -428,8 +436,11 @@ bool ShardCore::publish(MovingMessage& message, const RouteRef& found, PublishOp
   }
   if ((operation.propose_open || (operation.shards_open & ~here)) && !message.keep()) return refuse();
   if (operation.propose_open) {
+    // What is not durable when its receipt is would be lost: the publisher does not send it again.
+    if (operation.receipt && !post_state()) return false;
     Mail mail;
     mail.kind = Mail::Kind::Propose;
+    mail.number = operation.receipt;
     mail.message = message.share();
     mail.route = *route;
     mail.origin = operation.origin;
@@ -437,8 +448,10 @@ bool ShardCore::publish(MovingMessage& message, const RouteRef& found, PublishOp
     if (operation.origin.wanted()) ++operation.takers;
     ++operation.delivered;
     operation.propose_open = false;
+    operation.receipt = 0;
   }
   operation.routed = true;
+  if (operation.receipt && operation.reason.ok()) keep_receipt(operation, view.publisher);
   if (operation.shards_open & here) {
     const bool asked = operation.origin.wanted() && ((*route)->answering_shards() & here);
     uint32_t taken = 0;
@@ -540,6 +553,7 @@ Reason ShardCore::store_retained(const MessageRef& message) noexcept {
 }
 
 void ShardCore::append_here(Mail& mail, Instant) noexcept {
+  state_.note_seen(mail.number);
   const bool complete = fan_out_.append(mail.number, std::move(mail.message), *mail.route, [](Cursor& cursor) {
     auto& reader = static_cast<JournalReader&>(cursor);
     reader.session->on_journal(reader);
@@ -609,17 +623,18 @@ bool ShardCore::handle_mail(Mail& mail, Instant now) noexcept {
              send_published(mail.origin, {ReasonCode::QuotaExceeded, Detail::NoMemory});
     }
     case Mail::Kind::Append: append_here(mail, now); return true;
+    case Mail::Kind::Recorded: return on_recorded(mail);
+    case Mail::Kind::FindLowest: on_find_lowest(mail.number); return true;
     case Mail::Kind::Published:
       if (Session* session = sessions_.find(mail.origin.session)) {
         session->on_published(mail.origin, {mail.reason, static_cast<Detail>(mail.token)}, now);
       }
       return true;
     case Mail::Kind::RetainSet: {
-      if (!mail.origin.wanted()) {
-        store_retained(mail.message);
-        return true;
-      }
-      return send_published(mail.origin, store_retained(mail.message));  // storing it again changes nothing
+      const Reason reason = keep_retained(mail.message);  // to store it again changes nothing
+      if (!mail.origin.wanted()) return true;
+      if (state_.on() && reason.ok()) return state_.answer_when_durable(mail.origin);
+      return send_published(mail.origin, reason);
     }
     case Mail::Kind::RetainQuery: return put_query_aside(mail);
     case Mail::Kind::RetainFound:
@@ -639,6 +654,8 @@ bool ShardCore::handle_mail(Mail& mail, Instant now) noexcept {
     case Mail::Kind::GroupDeliver: take_group_message(mail, now); return true;
     case Mail::Kind::GroupRecall: recall(index_, mail.session, now); return true;
     case Mail::Kind::Propose:
+    case Mail::Kind::Record:
+    case Mail::Kind::Lowest:
     case Mail::Kind::None: break;
   }
   MQTTQ_ASSERT(false);
@@ -704,6 +721,7 @@ bool ShardCore::turn(Instant now) noexcept {
   memberships_.tell(now);
   run_inside_publishes(now);
   run_pumps(now);
+  run_state(now);
   flush_outputs(now);
   world_.router.tidy();
   more |= !queries_.empty() || !closing_.empty() || !dirty_.empty() || !to_pump_.empty();
@@ -780,6 +798,7 @@ void ShardCore::run_closing(Instant now) noexcept {
 void ShardCore::end_connection(Connection& connection, Instant now) noexcept {
   connection.finish(now);
   if (connection.dirty) std::replace(dirty_.begin(), dirty_.end(), &connection, static_cast<Connection*>(nullptr));
+  if (connection.gated) gated_.remove_unordered(static_cast<uint32_t>(std::find(gated_.begin(), gated_.end(), &connection) - gated_.begin()));
   if (connection.stalled)
     std::replace(stalled_.begin(), stalled_.end(), &connection, static_cast<Connection*>(nullptr));
   connections_.give_back(connection);

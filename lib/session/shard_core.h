@@ -23,6 +23,7 @@
 #include "session/policy.h"
 #include "session/session.h"
 #include "session/session_observer.h"
+#include "session/state_recorder.h"
 #include "session/sys_publisher.h"
 
 namespace mqttq {
@@ -67,6 +68,7 @@ struct ShardWorld {
   AccessControl* access = nullptr;      // null: everybody may do everything but publish to `$SYS`
   SessionObserver* observer = nullptr;  // null: nobody listens
   Network* network = nullptr;           // this shard's
+  StateSetup state;                     // nothing is kept unless it says where
 };
 
 // A publish on its way to its takers. What could not be handed over yet is left in it: publish() again.
@@ -78,6 +80,7 @@ struct PublishOperation {
   bool routed = false;
   bool retain_open = false;   // still to be handed to the retained store
   bool propose_open = false;  // still to be handed to the committer
+  uint64_t receipt = 0;       // the second half of its key, while it is to be recorded
   uint8_t takers = 0;         // that will answer later
   bool retained = false;
   Reason reason;
@@ -88,7 +91,7 @@ struct PublishOperation {
   }
 };
 
-class ShardCore final : private GroupCourier {
+class ShardCore final : private GroupCourier, private DelayedMessages::Taker {
  public:
   // Throws std::bad_alloc. index: 0 .. shard_count-1. seed: a secret, from which assigned client ids are made.
   ShardCore(const ShardWorld& world, uint32_t index, uint64_t seed, Instant now);
@@ -243,6 +246,28 @@ class ShardCore final : private GroupCourier {
   // There is a next turn at once: for what memory was refused to, or what has had to wait and has room.
   void mark_try_again() noexcept { try_again_ = true; }
 
+  // --- what is kept
+  StateRecorder& state() noexcept { return state_; }
+  // Its progress is recorded some time later.
+  void mark_progress(Session& session) noexcept;
+  // There was no memory for something that is to be recorded.
+  void note_unrecorded() noexcept;
+  // False when the allocator refuses.
+  [[nodiscard]] bool mark_gated(Connection& connection) noexcept;
+  // The receipt of a publish that no journal takes; it is answered when that is durable, as all recorded before.
+  void keep_receipt(PublishOperation& operation, PublisherId publisher) noexcept;
+  // All progress is recorded now. False: it could not be sent to the committer.
+  bool record_all() noexcept {
+    record_progress();
+    return post_state();
+  }
+
+  // --- before it runs: what was kept. False without memory, or at a limit.
+  bool restore_retained(const MessageView& view, Instant now) noexcept;
+  bool restore_delayed(uint64_t id, const MessageView& view, std::string_view client_id, Instant due) noexcept;
+  bool restore_reader(JournalReader& reader, uint64_t position) noexcept;
+  void restore_message(Filter& filter, uint64_t number, const MessageRef& message) noexcept;
+
   // Of which a peer can cause any number: at most a few a second are let through.
   void log_peer(const char* what, const Connection& connection, const CloseReason& reason, Instant now) noexcept;
 
@@ -272,7 +297,20 @@ class ShardCore final : private GroupCourier {
   void take_group_message(Mail& mail, Instant now) noexcept;
   struct InsidePublish;
   bool enter_inside(InsidePublish&& one) noexcept;
-  bool publish_delayed(const MessageRef& message, Instant now) noexcept;
+  bool publish_delayed(const MessageRef& message, Instant now) noexcept override;
+  void on_delayed_ended(uint64_t serial) noexcept override;
+  Reason keep_delayed(MovingMessage& message, std::string_view client_id, Instant due) noexcept;
+  Reason keep_retained(const MessageRef& message) noexcept;
+  void answer_when_durable(PublishOperation& operation) noexcept;
+  void enforce_limits(Journal& journal) noexcept;
+  void record_progress() noexcept;
+  void forget_progress(Session& session) noexcept;
+  void record_everything() noexcept;
+  bool post_state() noexcept;
+  void run_state(Instant now) noexcept;
+  bool on_recorded(Mail& mail) noexcept;
+  void find_lowest() noexcept;
+  void on_find_lowest(uint64_t last_number) noexcept;
   void run_inside_publishes(Instant now) noexcept;
   void run_pumps(Instant now) noexcept;
   void run_stalled(Instant now) noexcept;
@@ -324,6 +362,17 @@ class ShardCore final : private GroupCourier {
   SharedGroups groups_;
   GroupMemberships memberships_;
   DelayedMessages delayed_;
+  StateRecorder state_;
+  struct ProgressAlarm : Timer {
+    ShardCore* shard = nullptr;
+  };
+  ProgressAlarm progress_alarm_;  // armed while sessions wait for their progress to be recorded
+  Array<Session*> to_record_;     // these
+  Array<Connection*> gated_;
+  Array<std::byte> scratch_state_;
+  uint64_t lowest_ = 0;  // found until now
+  uint32_t lowest_next_ = 0;
+  bool lowest_wanted_ = false, progress_due_ = false, unrecorded_ = false;
   Slab<Connection> connections_;
   Slab<Session> sessions_;
   Slab<RetainedFlow> flows_{UINT32_MAX};

@@ -6,6 +6,7 @@
 #include <charconv>
 
 #include "base/assert.h"
+#include "base/byte_order.h"
 #include "base/crc32c.h"
 #include "base/hash.h"
 
@@ -37,38 +38,25 @@ struct RecordHead {
 // With what is left free behind it.
 constexpr size_t record_size(size_t body_size) noexcept { return (kRecordHead + body_size + 7) & ~size_t{7}; }
 
-template <class Number>
-void put(std::byte* at, Number number) noexcept {
-  for (size_t i = 0; i < sizeof number; ++i) at[i] = static_cast<std::byte>(number >> (8 * i));
-}
-template <class Number>
-Number get(const std::byte* at) noexcept {
-  Number number = 0;
-  for (size_t i = 0; i < sizeof number; ++i) {
-    number = static_cast<Number>(number | static_cast<Number>(static_cast<Number>(at[i]) << (8 * i)));
-  }
-  return number;
-}
-
 void put_head(std::byte* at, const RecordHead& head, uint32_t salt) noexcept {
-  put(at, head.body_size);
-  put(at + 4, head.body_sum);
-  put(at + 8, head.number);
-  put(at + 16, head.term);
-  put(at + 24, head.node);
-  put(at + 28, head.boot);
-  put(at + 32, head.partition);
-  put(at + 34, head.kind);
-  put(at + 36, head.index);
-  put(at + 40, head.count);
-  put(at + 44, crc32c({at, 44}, salt));
+  put_little(at, head.body_size);
+  put_little(at + 4, head.body_sum);
+  put_little(at + 8, head.number);
+  put_little(at + 16, head.term);
+  put_little(at + 24, head.node);
+  put_little(at + 28, head.boot);
+  put_little(at + 32, head.partition);
+  put_little(at + 34, head.kind);
+  put_little(at + 36, head.index);
+  put_little(at + 40, head.count);
+  put_little(at + 44, crc32c({at, 44}, salt));
 }
 // False: there is none here.
 bool get_head(const std::byte* at, uint32_t salt, RecordHead& head) noexcept {
-  head = {get<uint32_t>(at),      get<uint32_t>(at + 4),  get<uint64_t>(at + 8),  get<uint64_t>(at + 16),
-          get<uint32_t>(at + 24), get<uint32_t>(at + 28), get<uint16_t>(at + 32), get<uint8_t>(at + 34),
-          get<uint32_t>(at + 36), get<uint32_t>(at + 40)};
-  return head.number > head.index && head.index < head.count && get<uint32_t>(at + 44) == crc32c({at, 44}, salt);
+  head = {get_little<uint32_t>(at),      get_little<uint32_t>(at + 4),  get_little<uint64_t>(at + 8),  get_little<uint64_t>(at + 16),
+          get_little<uint32_t>(at + 24), get_little<uint32_t>(at + 28), get_little<uint16_t>(at + 32), get_little<uint8_t>(at + 34),
+          get_little<uint32_t>(at + 36), get_little<uint32_t>(at + 40)};
+  return head.number > head.index && head.index < head.count && get_little<uint32_t>(at + 44) == crc32c({at, 44}, salt);
 }
 
 struct SegmentHeader {
@@ -80,12 +68,12 @@ struct SegmentHeader {
 void put_header(std::byte* at, const SegmentHeader& header) noexcept {
   std::fill_n(at, kHeaderSize, std::byte{0});
   std::copy_n(as_bytes(kMagic).data(), kMagic.size(), at);
-  put(at + 8, FileLog::kFormat);
-  put(at + 10, static_cast<uint16_t>(kHeaderSize));
-  put(at + 16, header.id);
-  put(at + 24, header.previous_last);
-  put(at + 32, header.salt);
-  put(at + kHeaderSize - 4, crc32c({at, kHeaderSize - 4}));
+  put_little(at + 8, FileLog::kFormat);
+  put_little(at + 10, static_cast<uint16_t>(kHeaderSize));
+  put_little(at + 16, header.id);
+  put_little(at + 24, header.previous_last);
+  put_little(at + 32, header.salt);
+  put_little(at + kHeaderSize - 4, crc32c({at, kHeaderSize - 4}));
 }
 
 std::string name_of(uint64_t id) { return fmt::format("log-{:016x}", id); }
@@ -146,15 +134,15 @@ Status FileLog::Reader::read(Disk& disk, Kind& kind) {
   } while (got);
   const std::byte* at = bytes_.data();
   const bool sound = bytes_.size() >= kHeaderSize && as_text({at, kMagic.size()}) == kMagic &&
-                     get<uint32_t>(at + kHeaderSize - 4) == crc32c({at, kHeaderSize - 4});
+                     get_little<uint32_t>(at + kHeaderSize - 4) == crc32c({at, kHeaderSize - 4});
   if (!sound) {  // a header is synced before anything is written behind it
     const auto rest = bytes_.begin() + static_cast<ptrdiff_t>(std::min(bytes_.size(), kHeaderSize));
     const bool blank = std::all_of(rest, bytes_.end(), [](std::byte byte) { return byte == std::byte{0}; });
     kind = blank ? Kind::Empty : Kind::Damaged;
     return Status::Ok;
   }
-  format = get<uint16_t>(at + 8);
-  header = {get<uint64_t>(at + 16), get<uint64_t>(at + 24), get<uint32_t>(at + 32)};
+  format = get_little<uint16_t>(at + 8);
+  header = {get_little<uint64_t>(at + 16), get_little<uint64_t>(at + 24), get_little<uint32_t>(at + 32)};
   kind = format > kFormat ? Kind::Newer : format == kFormat && header.id == id ? Kind::Good : Kind::Damaged;
   if (kind == Kind::Good) find_records();
   return Status::Ok;

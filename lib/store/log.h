@@ -1,6 +1,7 @@
 // The one sequential log in front of all journals: what must be durable is a record here first (DESIGN 2, 5).
 #pragma once
 
+#include <atomic>
 #include <span>
 
 #include "base/status.h"
@@ -8,20 +9,38 @@
 
 namespace mqttq {
 
-// A message with its number. Numbers grow by one.
+// A message for journals, or changes of state, with its number. What it names is borrowed until append() returns.
 struct LogRecord {
-  uint64_t number = 0;
-  const Message* message = nullptr;  // borrowed until append() returns
+  uint64_t number = 0;                 // consecutive within a batch
+  const Message* message = nullptr;    // null: changes of state
+  std::span<const uint64_t> journals;  // that take the message
+  Bytes state;                         // StateWrites::bytes()
 };
 
-// Written by the committer alone, in the order of the numbers.
+// Whether what must be durable is being taken. One for all of a broker that keeps something.
+struct StoreHealth {
+  std::atomic<bool> failing{false};  // the last batch was not
+};
+
+// Used by the committer alone, in the order of the numbers.
 class Log {
  public:
+  Log() noexcept = default;
+  Log(const Log&) = delete;
+  Log& operator=(const Log&) = delete;
   virtual ~Log() = default;
+
   // Takes a batch; it becomes durable as a whole, now or later. Errors: Io, Full, NoMemory; nothing of it is then kept.
   virtual Status append(std::span<const LogRecord> batch) noexcept = 0;
-  // The highest number that a crash cannot take back any more.
+  // The highest number that a crash cannot take back any more. At first the last of an earlier run, or 0.
   virtual uint64_t durable_number() noexcept = 0;
+  // What its records hold outlives the process. If not, they need neither journals nor state.
+  virtual bool keeps() const noexcept { return false; }
+  // Between two batches, when all that was durable has been answered.
+  virtual void tend(Instant) noexcept {}
+  // It would give back room if it knew which number is the first that some reader still needs.
+  virtual bool wants_lowest() const noexcept { return false; }
+  virtual void set_lowest(uint64_t) noexcept {}
 };
 
 // Keeps nothing: with a broker in memory a record lives as long as the process, which is all that was promised.

@@ -215,7 +215,7 @@ void World::run_committer() {
   trace([] { return std::string("  turn of the committer"); });
   parties_.back().awake = false;
   // What is not durable yet is asked about again when the disk has gone on.
-  committer_.turn();
+  committer_.turn(now_);
   wake(committer_.take_woken());
 }
 

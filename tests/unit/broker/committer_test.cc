@@ -1,6 +1,7 @@
 // The committer: batches in the order of its numbers, answers when the log says durable, refusals when it fails.
 #include "broker/committer.h"
 
+#include <algorithm>
 #include <catch2/catch_test_macros.hpp>
 #include <string>
 #include <vector>
@@ -12,6 +13,8 @@ namespace mqttq {
 
 namespace {
 
+constexpr Instant now{kSecond};
+
 class TestLog final : public Log {
  public:
   Status append(std::span<const LogRecord> batch) noexcept override {
@@ -20,7 +23,7 @@ class TestLog final : public Log {
     for (const LogRecord& record : batch) numbers.push_back(record.number);
     return Status::Ok;
   }
-  uint64_t durable_number() noexcept override { return durable; }
+  uint64_t durable_number() noexcept override { return numbers.empty() ? 0 : std::min(durable, numbers.back()); }
 
   Status answer = Status::Ok;
   uint64_t durable = UINT64_MAX;
@@ -88,17 +91,17 @@ TEST_CASE_METHOD(CommitterTest, "proposals become one batch, and each is answere
   REQUIRE(propose(0, 5));
   REQUIRE(propose(1, 6));
   REQUIRE(propose(0, 7, false));
-  CHECK(committer.turn());  // there is something open
+  CHECK(committer.turn(now));  // there is something open
   CHECK(log.batches == std::vector<size_t>{3});
   CHECK(log.numbers == std::vector<uint64_t>{1, 2, 3});
   CHECK(take(0).empty());
   CHECK(take(1).empty());
   log.durable = 2;
-  CHECK(committer.turn());
+  CHECK(committer.turn(now));
   CHECK(take(0) == Texts{"published 5"});
   CHECK(take(1) == Texts{"append 1 5", "append 2 7"});
   log.durable = 3;
-  CHECK_FALSE(committer.turn());
+  CHECK_FALSE(committer.turn(now));
   CHECK(take(0).empty());
   CHECK(take(1) == Texts{"append 3 6", "published 6"});
   CHECK(committer.take_woken() == 3);
@@ -109,18 +112,18 @@ TEST_CASE_METHOD(CommitterTest, "a batch that fails is refused as a whole, and w
                  "[broker]") {
   log.durable = 0;
   REQUIRE(propose(0, 1));
-  REQUIRE(committer.turn());
+  REQUIRE(committer.turn(now));
   log.answer = Status::Io;
   REQUIRE(propose(0, 2));
   REQUIRE(propose(1, 3));
   REQUIRE(propose(0, 4, false));
-  REQUIRE(committer.turn());
+  REQUIRE(committer.turn(now));
   CHECK(take(0) == Texts{"refused 2"});
   CHECK(take(1) == Texts{"refused 3"});
   log.answer = Status::Ok;
   REQUIRE(propose(0, 5));
   log.durable = UINT64_MAX;
-  CHECK_FALSE(committer.turn());
+  CHECK_FALSE(committer.turn(now));
   CHECK(take(0) == Texts{"published 1", "published 5"});
   CHECK(take(1) == Texts{"append 1 1", "append 5 5"});  // numbers of a failed batch are not used again
   CHECK(log.numbers == std::vector<uint64_t>{1, 5});
@@ -132,7 +135,7 @@ TEST_CASE("answers wait for room in the mailboxes and keep their order", "[broke
   uint16_t next = 1;
   for (int round = 0; round < 60; ++round) {
     while (next <= 20 && test.propose(1, next)) ++next;
-    static_cast<void>(test.committer.turn());
+    static_cast<void>(test.committer.turn(now));
     for (std::string& text : test.take(0)) got_0.push_back(std::move(text));
     for (std::string& text : test.take(1)) got_1.push_back(std::move(text));
   }
@@ -150,16 +153,16 @@ TEST_CASE_METHOD(CommitterTest, "without memory proposals wait, and none is answ
   for (uint16_t id = 1; id <= 40; ++id) REQUIRE(propose(0, id));
   {
     FailingHeap none(0);
-    CHECK(committer.turn());  // comes back, and is to be called again
+    CHECK(committer.turn(now));  // comes back, and is to be called again
     CHECK(log.numbers.empty());
   }
   {
     FailingHeap some(2);
-    static_cast<void>(committer.turn());
+    static_cast<void>(committer.turn(now));
   }
   Texts got = take(0);
   for (int i = 0; i < 5; ++i) {
-    static_cast<void>(committer.turn());
+    static_cast<void>(committer.turn(now));
     for (std::string& text : take(0)) got.push_back(std::move(text));
   }
   Texts expected;

@@ -13,17 +13,21 @@ namespace mqttq {
 
 namespace {
 
-struct DelayedTest {
+struct DelayedTest final : DelayedMessages::Taker {
   Limits limits;
   DelayedTotals totals;
   TimerWheel timers{Instant{}};
   std::vector<std::string> published;
   bool takes = true;
-  DelayedMessages delayed{limits, totals, timers, this, [](void* user, const MessageRef& message, Instant) noexcept {
-                            auto& test = *static_cast<DelayedTest*>(user);
-                            if (test.takes) test.published.emplace_back(message->topic_name());
-                            return test.takes;
-                          }};
+  uint64_t next_serial = 0;
+  uint32_t ended = 0;
+  DelayedMessages delayed{limits, totals, timers, *this};
+
+  bool publish_delayed(const MessageRef& message, Instant) noexcept override {
+    if (takes) published.emplace_back(message->topic_name());
+    return takes;
+  }
+  void on_delayed_ended(uint64_t) noexcept override { ++ended; }
 
   explicit DelayedTest(const Limits& of = {}) : limits(of) {}
 
@@ -32,7 +36,7 @@ struct DelayedTest {
     view.namespace_id = in;
     view.topic_name = topic;
     MovingMessage message(view);
-    return delayed.add(message, client_id, Instant{due_s * kSecond});
+    return delayed.add(message, client_id, Instant{due_s * kSecond}, next_serial++);
   }
   // All turns that the moment brings.
   std::vector<std::string> at(int64_t now_s) {

@@ -114,7 +114,7 @@ bool TestBroker::turn(uint32_t shard) {
 
 bool TestBroker::commit() {
   awake_ &= ~(uint64_t{1} << office_.committer());
-  const bool open = committer_.turn();
+  const bool open = committer_.turn(now_);
   awake_ |= committer_.take_woken();
   return open;
 }

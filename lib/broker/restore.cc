@@ -1,0 +1,324 @@
+#include "broker/restore.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <unordered_map>
+
+#include "session/stored_session.h"
+
+namespace mqttq {
+
+namespace {
+
+constexpr size_t kSessionKey = TextKey::kSize, kFilterKey = kSessionKey + 8, kPacketKey = kSessionKey + 2;
+
+// Tables of sessions lie in the order of their keys, as the list of sessions does: each is gone through once.
+template <class Entry>
+class InOrder {
+ public:
+  explicit InOrder(std::vector<Entry>& entries) noexcept : entries_(entries) {}
+  void restart() noexcept { at_ = 0; }
+  // The entry of this key, which is not before the last one asked for; nullptr: there is none.
+  Entry* find(Bytes key) noexcept {
+    const auto before = [&](const Entry& entry) {
+      return std::lexicographical_compare(entry.key, entry.key + sizeof entry.key, key.begin(), key.end());
+    };
+    while (at_ < entries_.size() && before(entries_[at_])) ++at_;
+    if (at_ == entries_.size() || !std::equal(key.begin(), key.end(), entries_[at_].key)) return nullptr;
+    return &entries_[at_];
+  }
+
+ private:
+  std::vector<Entry>& entries_;
+  size_t at_ = 0;
+};
+
+struct SessionEntry {
+  std::byte key[kSessionKey];
+  Session* session;
+};
+struct PositionEntry {
+  std::byte key[kFilterKey];
+  uint64_t number;
+};
+struct ReaderEntry {
+  uint64_t position;
+  JournalReader* reader;
+  ShardCore* shard;
+};
+
+class Restore {
+ public:
+  Restore(DataDirectory& directory, Router& router, const std::function<ShardCore&(uint32_t)>& shard, Instant now,
+          Restored& restored)
+      : directory_(directory), router_(router), shard_(shard), now_(now), restored_(restored) {}
+
+  Status run(std::string& problem);
+
+ private:
+  // A table through a function, which is false without memory or at a limit.
+  template <class Take>
+  Status load(StateTable table, size_t key_size, bool large, Take&& take);
+
+  bool take_session(Bytes key, Bytes value);
+  bool take_position(Bytes key, Bytes value);
+  bool take_subscription(Bytes key, Bytes value);
+  bool take_inflight(Bytes key, Bytes value);
+  bool take_receipt(Bytes key);
+  bool take_will(Bytes key, Bytes value);
+  bool take_retained(Bytes value);
+  bool take_delayed(Bytes key, Bytes value);
+  bool take_messages();
+  MessageRef message(uint64_t number) const;
+  ShardCore& home(NamespaceId namespace_id, std::string_view client_id) {
+    return shard_(shard_(0).home_of(namespace_id, client_id));
+  }
+
+  DataDirectory& directory_;
+  Router& router_;
+  const std::function<ShardCore&(uint32_t)>& shard_;
+  const Instant now_;
+  Restored& restored_;
+  std::vector<SessionEntry> sessions_;
+  std::vector<PositionEntry> positions_;
+  std::vector<ReaderEntry> readers_;
+  InOrder<SessionEntry> session_ = InOrder<SessionEntry>(sessions_);
+  InOrder<PositionEntry> position_ = InOrder<PositionEntry>(positions_);
+};
+
+template <class Take>
+Status Restore::load(StateTable table, size_t key_size, bool large, Take&& take) {
+  struct Loader final : StateLoader {
+    Loader(size_t size, bool pieces, Take& to) noexcept : StateLoader(size, pieces), take(to) {}
+    bool on_state(Bytes key, Bytes value) noexcept override {
+      try {
+        refused = !take(key, value);
+      } catch (const std::bad_alloc&) {
+        refused = true;
+      }
+      return !refused;
+    }
+    Take& take;
+    bool refused = false;
+  } loader(key_size, large, take);
+  session_.restart();
+  const Status status = directory_.load(table, loader);
+  restored_.lost += loader.damaged_count();
+  return loader.refused ? Status::NoMemory : status;
+}
+
+bool Restore::take_session(Bytes key, Bytes value) {
+  FieldReader in(value);
+  const auto namespace_id = in.number<uint32_t>();
+  const auto expiry_s = in.number<uint32_t>();
+  const auto disconnected_ms = static_cast<int64_t>(in.number<uint64_t>());
+  const std::string_view client_id = as_text(in.rest());
+  if (!in.ok() || client_id.empty() || expiry_s == 0) {
+    ++restored_.lost;
+    return true;
+  }
+  ShardCore& shard = home(namespace_id, client_id);
+  Session* session = shard.make_session(namespace_id, client_id);
+  if (!session) return false;
+  session->restore(expiry_s, from_unix_ms(disconnected_ms, directory_.unix_offset_ms()), now_);
+  sessions_.emplace_back();
+  std::copy(key.begin(), key.end(), sessions_.back().key);
+  sessions_.back().session = session;
+  ++restored_.sessions;
+  return true;
+}
+
+bool Restore::take_position(Bytes key, Bytes value) {
+  if (value.size() != sizeof(uint64_t)) {
+    ++restored_.lost;
+    return true;
+  }
+  positions_.emplace_back();
+  std::copy(key.begin(), key.end(), positions_.back().key);
+  positions_.back().number = get_little<uint64_t>(value.data());
+  return true;
+}
+
+bool Restore::take_subscription(Bytes key, Bytes value) {
+  SessionEntry* of = session_.find(key.first(kSessionKey));
+  FieldReader in(value);
+  Subscription options;
+  StoredSubscription::set_flags(options, in.number<uint8_t>());
+  options.identifier = in.number<uint32_t>();
+  const std::string_view topic_filter = as_text(in.rest());
+  if (!of || !in.ok() || !is_valid_topic_filter(topic_filter)) {
+    ++restored_.lost;
+    return true;
+  }
+  Session& session = *of->session;
+  const PositionEntry* position = position_.find(key);
+  const bool durable = position || options.qos != Qos::AtMostOnce;
+  JournalReader* reader = nullptr;
+  if (!session.restore_subscription(topic_filter, options, durable, reader)) return false;
+  if (options.exclusive) {
+    static_cast<void>(router_.claim(session.namespace_id(), topic_filter, session.publisher_id()));
+  }
+  if (reader) {
+    // Without a position it begins behind all that is known.
+    const uint64_t number = position ? position->number : directory_.durable_number() + 1;
+    readers_.push_back({number, reader, &home(session.namespace_id(), session.client_id())});
+  }
+  ++restored_.subscriptions;
+  return true;
+}
+
+MessageRef Restore::message(uint64_t number) const {
+  const auto& loaded = directory_.loaded_messages();
+  const auto at = std::lower_bound(loaded.begin(), loaded.end(), number,
+                                   [](const auto& one, uint64_t wanted) { return one.number < wanted; });
+  return at != loaded.end() && at->number == number ? at->message : MessageRef();
+}
+
+bool Restore::take_inflight(Bytes key, Bytes value) {
+  SessionEntry* of = session_.find(key.first(kSessionKey));
+  FieldReader in(value);
+  InflightEntry entry;
+  entry.number = in.number<uint64_t>();
+  entry.order = in.number<uint32_t>();
+  entry.state = static_cast<InflightEntry::State>(std::min<uint8_t>(in.number<uint8_t>(), 2));
+  const auto flags = in.number<uint8_t>();
+  entry.qos = (flags & StoredInflight::kQos) == 1 ? Qos::AtLeastOnce : Qos::ExactlyOnce;
+  entry.retain = flags & StoredInflight::kRetain;
+  std::vector<uint32_t> identifiers;
+  while (in.ok() && !in.at_end()) identifiers.push_back(in.number<uint32_t>());
+  if (entry.state != InflightEntry::State::AwaitPubcomp) entry.message = message(entry.number);
+  const bool whole = entry.message || entry.state == InflightEntry::State::AwaitPubcomp;
+  if (!of || !in.ok() || !whole) {
+    ++restored_.lost;
+    return true;
+  }
+  if (!entry.identifiers.set(identifiers)) return false;
+  if (!of->session->restore_inflight(get_big<uint16_t>(key.data() + kSessionKey), std::move(entry))) return false;
+  ++restored_.inflight;
+  return true;
+}
+
+bool Restore::take_receipt(Bytes key) {
+  SessionEntry* of = session_.find(key.first(kSessionKey));
+  const auto packet_id = get_big<uint16_t>(key.data() + kSessionKey);
+  if (!of || packet_id == 0) {
+    ++restored_.lost;
+    return true;
+  }
+  return of->session->add_receipt(packet_id, Receipt{now_, 0, true});
+}
+
+bool Restore::take_will(Bytes key, Bytes value) {
+  SessionEntry* of = session_.find(key.first(kSessionKey));
+  FieldReader in(value);
+  Will will;
+  will.delay_s = in.number<uint32_t>();
+  will.expires = in.number<uint8_t>() != 0;
+  will.expiry_s = in.number<uint32_t>();
+  MessageView view;
+  if (!of || !read_message(in, directory_.unix_offset_ms(), view)) {
+    ++restored_.lost;
+    return true;
+  }
+  will.message = Message::create(view);
+  if (!will.message) return false;
+  return of->session->restore_will(std::move(will), now_);
+}
+
+bool Restore::take_retained(Bytes value) {
+  FieldReader in(value);
+  MessageView view;
+  if (!read_message(in, directory_.unix_offset_ms(), view)) {
+    ++restored_.lost;
+    return true;
+  }
+  ShardCore& shard = shard_(shard_(0).retained_home_of(view.namespace_id, view.topic_name));
+  if (!shard.restore_retained(view, now_)) return false;
+  ++restored_.retained;
+  return true;
+}
+
+bool Restore::take_delayed(Bytes key, Bytes value) {
+  FieldReader in(value);
+  const Instant due = from_unix_ms(static_cast<int64_t>(in.number<uint64_t>()), directory_.unix_offset_ms());
+  const std::string_view client_id = as_text(in.sized());
+  MessageView view;
+  if (!read_message(in, directory_.unix_offset_ms(), view)) {
+    ++restored_.lost;
+    return true;
+  }
+  ShardCore& shard = client_id.empty() ? shard_(0) : home(view.namespace_id, client_id);
+  if (!shard.restore_delayed(get_big<uint64_t>(key.data()), view, client_id, due)) return false;
+  ++restored_.delayed;
+  return true;
+}
+
+// Every reader is attached in front of the first message that it has not taken.
+bool Restore::take_messages() {
+  std::sort(readers_.begin(), readers_.end(),
+            [](const ReaderEntry& one, const ReaderEntry& other) { return one.position < other.position; });
+  std::unordered_map<uint64_t, Filter*> filters;
+  for (const ReaderEntry& entry : readers_) filters.emplace(entry.reader->filter->hash, entry.reader->filter);
+  size_t next = 0;
+  const auto attach = [&](uint64_t number) {
+    for (; next < readers_.size() && readers_[next].position <= number; ++next) {
+      const ReaderEntry& entry = readers_[next];
+      if (!entry.shard->restore_reader(*entry.reader, entry.position)) return false;
+    }
+    return true;
+  };
+  for (const DataDirectory::LoadedMessage& loaded : directory_.loaded_messages()) {
+    if (!attach(loaded.number)) return false;
+    for (const uint64_t journal : directory_.journals_of(loaded)) {
+      const auto at = filters.find(journal);
+      if (at == filters.end()) continue;
+      for (uint32_t i = 0; i < router_.shard_count(); ++i) shard_(i).restore_message(*at->second, loaded.number, loaded.message);
+    }
+    ++restored_.messages;
+  }
+  return attach(UINT64_MAX);
+}
+
+Status Restore::run(std::string& problem) {
+  // Numbers below the next one have all come, so far as a reader can tell.
+  for (uint32_t i = 0; i < router_.shard_count(); ++i) shard_(i).state().note_seen(directory_.durable_number());
+  struct Step {
+    const char* what;
+    std::function<Status()> run;
+  };
+  const Step steps[] = {
+      {"sessions", [&] { return load(StateTable::Sessions, kSessionKey, true, [&](Bytes k, Bytes v) { return take_session(k, v); }); }},
+      {"positions", [&] { return load(StateTable::Positions, kFilterKey, false, [&](Bytes k, Bytes v) { return take_position(k, v); }); }},
+      {"subscriptions", [&] { return load(StateTable::Subscriptions, kFilterKey, true, [&](Bytes k, Bytes v) { return take_subscription(k, v); }); }},
+      {"messages in flight", [&] { return load(StateTable::Inflight, kPacketKey, false, [&](Bytes k, Bytes v) { return take_inflight(k, v); }); }},
+      {"receipts", [&] { return load(StateTable::Receipts, kPacketKey, false, [&](Bytes k, Bytes) { return take_receipt(k); }); }},
+      {"wills", [&] { return load(StateTable::Wills, kSessionKey, true, [&](Bytes k, Bytes v) { return take_will(k, v); }); }},
+      {"retained messages", [&] { return load(StateTable::Retained, TextKey::kSize, true, [&](Bytes, Bytes v) { return take_retained(v); }); }},
+      {"delayed messages", [&] { return load(StateTable::Delayed, 8, true, [&](Bytes k, Bytes v) { return take_delayed(k, v); }); }},
+      {"messages", [&] { return take_messages() ? Status::Ok : Status::NoMemory; }},
+  };
+  for (const Step& step : steps) {
+    const Status status = step.run();
+    if (status == Status::Ok) continue;
+    problem = fmt::format("{} cannot be restored: {}", step.what,
+                          status == Status::NoMemory ? "out of memory, or a limit is below what was kept"
+                                                     : "the store cannot be read");
+    return status;
+  }
+  for (const SessionEntry& entry : sessions_) entry.session->finish_restore(now_);
+  directory_.forget_loaded();
+  return Status::Ok;
+}
+
+}  // namespace
+
+Status restore(DataDirectory& directory, Router& router, const std::function<ShardCore&(uint32_t)>& shard, Instant now,
+               Restored& restored, std::string& problem) try {
+  return Restore(directory, router, shard, now, restored).run(problem);
+} catch (const std::bad_alloc&) {
+  problem = "out of memory";
+  return Status::NoMemory;
+}
+
+}  // namespace mqttq

@@ -1,0 +1,22 @@
+// From what was kept to a broker that goes on where it ended.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "session/shard_core.h"
+#include "store/data_directory.h"
+
+namespace mqttq {
+
+struct Restored {
+  uint64_t sessions = 0, subscriptions = 0, messages = 0, inflight = 0, retained = 0, delayed = 0;
+  uint64_t lost = 0;  // entries that were damaged, or belong to nothing any more
+};
+
+// Before any shard runs, from one thread. shard(i): core i of as many as the router has. Errors: NoMemory, Io, Full (a
+// limit is below what was kept); `problem` says what.
+Status restore(DataDirectory& directory, Router& router, const std::function<ShardCore&(uint32_t)>& shard, Instant now,
+               Restored& restored, std::string& problem);
+
+}  // namespace mqttq

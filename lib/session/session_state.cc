@@ -1,0 +1,200 @@
+// Session: what of it is kept, and how it comes back. docs/STORE.md has the bytes.
+#include <algorithm>
+
+#include "session/shard_core.h"
+#include "session/stored_session.h"
+
+namespace mqttq {
+
+// The committer knows the first half of a publisher from its messages.
+TextKey Session::state_key_text() const noexcept {
+  return {publisher_id(), shard_.state().key(namespace_id(), client_id()).second};
+}
+
+void Session::record(Instant now) noexcept { record_as(connection_ ? Instant{INT64_MAX} : now); }
+
+// disconnected_at: INT64_MAX while it is connected.
+void Session::record_as(Instant disconnected_at) noexcept {
+  StateRecorder& state = shard_.state();
+  if (!state.on()) return;
+  if (!durable()) {
+    record_end();
+    return;
+  }
+  stored_ = true;
+  const int64_t offset = shard_.policy().unix_offset_ms;
+  Array<std::byte> value;
+  FieldWriter out(value);
+  out.number(uint32_t{namespace_id()});
+  out.number(expiry_s_);
+  out.number(static_cast<uint64_t>(to_unix_ms(disconnected_at, offset)));
+  out.text(client_id());
+  if (!out.ok()) return shard_.note_unrecorded();
+  state.writes().put_large(StateTable::Sessions, state_key(state_key_text()).bytes(), value.span());
+}
+
+void Session::record_end() noexcept {
+  if (!stored_) return;
+  stored_ = false;
+  const StateKey key = state_key(state_key_text());
+  for (const StateTable table : {StateTable::Sessions, StateTable::Subscriptions, StateTable::Positions,
+                                 StateTable::Inflight, StateTable::Receipts, StateTable::Wills}) {
+    shard_.state().writes().erase_below(table, key.bytes());
+  }
+}
+
+void Session::record_subscription(const Subscription& subscription) noexcept {
+  if (!stored_) return;
+  Array<std::byte> value;
+  FieldWriter out(value);
+  out.number(StoredSubscription::flags_of(subscription));
+  out.number(subscription.identifier);
+  out.text(subscription.filter->text());
+  if (!out.ok()) return shard_.note_unrecorded();
+  const StateKey key = state_key(state_key_text()).add(subscription.filter->hash);
+  shard_.state().writes().put_large(StateTable::Subscriptions, key.bytes(), value.span());
+}
+
+// The first number that a reader has not taken. One at its journal's end has taken all that this shard has heard of.
+uint64_t Session::position(const JournalReader& reader) const noexcept {
+  const JournalEntry* entry = reader.journal->peek(reader);
+  return entry ? entry->number : shard_.state().seen_number() + 1;
+}
+
+void Session::record_inflight(uint16_t packet_id, InflightEntry& entry) noexcept {
+  Array<std::byte> value;
+  FieldWriter out(value);
+  out.number(entry.number);
+  out.number(entry.order);
+  out.number(static_cast<uint8_t>(entry.state));
+  out.number(static_cast<uint8_t>(static_cast<uint8_t>(entry.qos) | (entry.retain ? StoredInflight::kRetain : 0)));
+  for (const uint32_t identifier : entry.identifiers.span()) out.number(identifier);
+  if (!out.ok()) return shard_.note_unrecorded();
+  shard_.state().writes().put(StateTable::Inflight, state_key(state_key_text()).add(packet_id).bytes(), value.span());
+  entry.kept = true;
+}
+
+void Session::record_progress() noexcept {
+  if (!stored_) return;
+  if (out_) {
+    out_->inflight.for_each([this](uint16_t packet_id, InflightEntry& entry) {
+      if (entry.number && !entry.kept) record_inflight(packet_id, entry);
+    });
+  }
+  if (!reads_) return;
+  const StateKey key = state_key(state_key_text());
+  reads_->readers.for_each([&](JournalReader& reader) {
+    const uint64_t number = position(reader);
+    if (number == reader.recorded) return;
+    std::byte value[sizeof number];
+    put_little(value, number);
+    shard_.state().writes().put(StateTable::Positions, StateKey(key).add(reader.filter->hash).bytes(), value);
+    reader.recorded = number;
+  });
+}
+
+uint64_t Session::lowest_number() noexcept {
+  uint64_t lowest = UINT64_MAX;
+  if (!stored_) return lowest;
+  if (out_) {
+    out_->inflight.for_each([&](uint16_t, InflightEntry& entry) {
+      if (entry.number && entry.message) lowest = std::min(lowest, entry.number);
+    });
+  }
+  if (!reads_) return lowest;
+  reads_->readers.for_each([&](JournalReader& reader) { lowest = std::min(lowest, position(reader)); });
+  return lowest;
+}
+
+// --- the will
+
+bool Session::set_will(Will&& will) noexcept {
+  clear_will();
+  will_ = create<Will>(std::move(will));
+  if (!will_ || !shard_.state().on() || !durable()) return will_ != nullptr;
+  Array<std::byte> value;
+  FieldWriter out(value);
+  out.number(will_->delay_s);
+  out.number(uint8_t{will_->expires});
+  out.number(will_->expiry_s);
+  write_message(out, will_->message->view(), shard_.policy().unix_offset_ms);
+  if (!out.ok()) {
+    clear_will();
+    return false;
+  }
+  shard_.state().writes().put_large(StateTable::Wills, state_key(state_key_text()).bytes(), value.span());
+  return true;
+}
+
+void Session::clear_will() noexcept {
+  if (!will_) return;
+  destroy(std::exchange(will_, nullptr));
+  if (stored_) shard_.state().writes().erase_below(StateTable::Wills, state_key(state_key_text()).bytes());
+}
+
+// --- how it comes back
+
+void Session::restore(uint32_t expiry_s, Instant disconnected_at, Instant now) noexcept {
+  stored_ = true;
+  expiry_s_ = expiry_s;
+  if (expiry_s == kSessionExpiryNever) return;
+  // One that was connected when the broker ended has lost its connection now.
+  expiry_due_ = (disconnected_at.ns == INT64_MAX ? now : disconnected_at) + int64_t{expiry_s} * kSecond;
+}
+
+// It is due as long before the session's end as it was.
+bool Session::restore_will(Will&& will, Instant now) noexcept {
+  const int64_t delay = int64_t{std::min(will.delay_s, expiry_s_)} * kSecond;
+  will.due = expiry_s_ == kSessionExpiryNever ? now + delay : expiry_due_ + (delay - int64_t{expiry_s_} * kSecond);
+  will_ = create<Will>(std::move(will));
+  return will_ != nullptr;
+}
+
+bool Session::restore_subscription(std::string_view topic_filter, const Subscription& options, bool durable,
+                                   JournalReader*& reader) noexcept {
+  reader = nullptr;
+  auto* added = create<Subscription>(options);
+  if (!added) return false;
+  added->sink = this;
+  added->durable = durable;
+  added->serial = shard_.next_subscription_serial();
+  if (shard_.fan_out().add(*added, namespace_id(), topic_filter) != Status::Ok) {
+    destroy(added);
+    return false;
+  }
+  if (durable && !(reader = make_reader(*added))) {
+    shard_.fan_out().remove(*added);
+    destroy(added);
+    return false;
+  }
+  subscriptions_.insert(*added, added->filter->hash);
+  return true;
+}
+
+bool Session::restore_inflight(uint16_t packet_id, InflightEntry&& entry) noexcept {
+  if (!make_outgoing() || packet_id == 0 || out_->inflight.find(packet_id)) return false;
+  entry.sent = false;
+  entry.kept = true;
+  if (!out_->inflight.insert(packet_id, std::move(entry))) return false;
+  const InflightEntry& added = *out_->inflight.find(packet_id);
+  // The next ones are numbered behind it.
+  if (out_->inflight.count() == 1 || static_cast<int32_t>(added.order - out_->next_order) >= 0) {
+    out_->next_order = added.order + 1;
+    last_packet_id_ = packet_id;
+  }
+  ++out_->unsent_count;
+  shard_.note_inflight(1);
+  return true;
+}
+
+void Session::finish_restore(Instant now) noexcept { arm_timer(now); }
+
+void Session::record_whole(Instant now) noexcept {
+  record(now);
+  for_each_subscription([this](Subscription& one) { record_subscription(one); });
+  if (out_) out_->inflight.for_each([](uint16_t, InflightEntry& entry) { entry.kept = false; });
+  if (reads_) reads_->readers.for_each([](JournalReader& reader) { reader.recorded = 0; });
+  record_progress();
+}
+
+}  // namespace mqttq

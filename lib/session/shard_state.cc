@@ -1,0 +1,232 @@
+// ShardCore: what it keeps, and how it comes back.
+#include <algorithm>
+
+#include "message/topic.h"
+#include "session/connection_parts.h"
+#include "session/shard_core.h"
+#include "session/stored_session.h"
+
+namespace mqttq {
+
+void ShardCore::note_unrecorded() noexcept {
+  if (!std::exchange(unrecorded_, true) && world_.log) {
+    world_.log->write(LogLevel::Error, "out of memory for what is to be stored: it is written again when there is some");
+  }
+}
+
+// --- progress: what is written in its own time
+
+void ShardCore::mark_progress(Session& session) noexcept {
+  constexpr int64_t kInterval = 50 * kMillisecond;
+  if (session.progress_marked) return;
+  session.progress_marked = to_record_.push_back(&session);
+  if (!session.progress_marked) return note_unrecorded();
+  if (!progress_alarm_.armed()) {
+    timers_.arm(progress_alarm_, now_ + kInterval, [](Timer& timer, Instant) noexcept {
+      static_cast<ProgressAlarm&>(timer).shard->progress_due_ = true;
+    });
+  }
+}
+
+void ShardCore::record_progress() noexcept {
+  progress_due_ = false;
+  for (uint32_t i = 0; i < to_record_.count(); ++i) {
+    Session* session = to_record_[i];
+    if (!session) continue;
+    session->progress_marked = false;
+    session->record_progress();
+    if (session->connection()) mark_pump(*session);  // it may have waited for a store that failed
+  }
+  to_record_.clear();
+}
+
+void ShardCore::forget_progress(Session& session) noexcept {
+  if (!session.progress_marked) return;
+  session.progress_marked = false;
+  *std::find(to_record_.begin(), to_record_.end(), &session) = nullptr;
+}
+
+// What memory was refused to is not known one by one: all that is kept is written once more.
+void ShardCore::record_everything() noexcept {
+  unrecorded_ = false;
+  if (!state_.on()) return;
+  for (uint32_t i = 0; i < sessions_.index_end(); ++i) {
+    if (Session* session = sessions_.at(i); session && session->durable()) session->record_whole(now_);
+  }
+  if (state_.writes().take_failure()) unrecorded_ = true;
+}
+
+// What memory was refused to comes first: nobody is to hear that it is durable before it is written.
+bool ShardCore::post_state() noexcept {
+  if (state_.writes().take_failure()) note_unrecorded();
+  if (unrecorded_) record_everything();
+  if (!unrecorded_ && state_.post(postman_, world_.office.committer())) return true;
+  try_again_ = true;
+  return false;
+}
+
+void ShardCore::run_state(Instant) noexcept {
+  if (!state_.on()) return;
+  if (progress_due_ && !state_.failing()) record_progress();
+  if (progress_due_ && !progress_alarm_.armed()) {  // it fails: some time later
+    timers_.arm(progress_alarm_, now_ + 100 * kMillisecond, [](Timer&, Instant) noexcept {});
+  }
+  find_lowest();
+  post_state();
+}
+
+bool ShardCore::on_recorded(Mail& mail) noexcept {
+  state_.note_seen(mail.number);
+  const bool failed = is_error(mail.reason);
+  state_.on_recorded(mail.token, mail.reason, [this](const PublishOrigin& origin, ReasonCode reason) {
+    const Reason why = is_error(reason) ? Reason(reason, Detail::StoreFailing) : Reason();
+    if (!send_published(origin, why)) count_dropped_no_memory(1);
+  });
+  for (uint32_t i = 0; i < gated_.count();) {
+    Connection& connection = *gated_[i];
+    if (failed) connection.close(Reason(ReasonCode::QuotaExceeded, Detail::StoreFailing), now_);
+    if (connection.open_gates()) {
+      ++i;
+    } else {
+      connection.gated = false;
+      gated_.remove_unordered(i);
+    }
+    if (!connection.dirty) mark_dirty(connection);
+  }
+  return true;
+}
+
+bool ShardCore::mark_gated(Connection& connection) noexcept {
+  if (connection.gated) return true;
+  return connection.gated = gated_.push_back(&connection);
+}
+
+// --- which messages are still needed
+
+void ShardCore::find_lowest() noexcept {
+  constexpr uint32_t kSessionsPerTurn = 5000;
+  if (!lowest_wanted_) return;
+  for (uint32_t count = 0; lowest_next_ < sessions_.index_end(); ++lowest_next_) {
+    if (count++ == kSessionsPerTurn) {
+      try_again_ = true;
+      return;
+    }
+    if (Session* session = sessions_.at(lowest_next_)) lowest_ = std::min(lowest_, session->lowest_number());
+  }
+  Mail mail;
+  mail.kind = Mail::Kind::Lowest;
+  mail.number = lowest_;
+  if (postman_.post(world_.office.committer(), std::move(mail))) {
+    lowest_wanted_ = false;
+  } else {
+    try_again_ = true;
+  }
+}
+
+// Positions grow, and who comes while it is looked for begins behind `last_number`.
+void ShardCore::on_find_lowest(uint64_t last_number) noexcept {
+  state_.note_seen(last_number);
+  lowest_wanted_ = true;
+  lowest_next_ = 0;
+  lowest_ = last_number + 1;
+}
+
+// --- what is retained and delayed
+
+Reason ShardCore::keep_retained(const MessageRef& message) noexcept {
+  const MessageView view = message->view();
+  const bool recorded = state_.on() && !is_sys_topic(view.topic_name);
+  if (recorded && state_.failing()) return {ReasonCode::QuotaExceeded, Detail::StoreFailing};
+  const Reason reason = store_retained(message);
+  if (!recorded || !reason.ok()) return reason;
+  const StateKey key = state_key(state_.key(view.namespace_id, view.topic_name));
+  if (view.payload.empty()) {
+    state_.writes().erase_below(StateTable::Retained, key.bytes());
+    return reason;
+  }
+  scratch_state_.clear();
+  FieldWriter out(scratch_state_);
+  write_message(out, view, policy().unix_offset_ms);
+  if (!out.ok()) return {ReasonCode::QuotaExceeded, Detail::NoMemory};
+  state_.writes().put_large(StateTable::Retained, key.bytes(), scratch_state_.span());
+  if (state_.writes().take_failure()) return {ReasonCode::QuotaExceeded, Detail::NoMemory};
+  return reason;
+}
+
+Reason ShardCore::keep_delayed(MovingMessage& message, std::string_view client_id, Instant due) noexcept {
+  if (state_.failing()) return {ReasonCode::QuotaExceeded, Detail::StoreFailing};
+  const uint64_t id = state_.next_id();
+  if (state_.on()) {
+    scratch_state_.clear();
+    FieldWriter out(scratch_state_);
+    out.number(static_cast<uint64_t>(to_unix_ms(due, policy().unix_offset_ms)));
+    out.sized(as_bytes(client_id));
+    write_message(out, message.view(), policy().unix_offset_ms);
+    if (!out.ok()) return {ReasonCode::QuotaExceeded, Detail::NoMemory};
+  }
+  switch (delayed_.add(message, client_id, due, id)) {
+    case Status::Ok: break;
+    case Status::Full: return {ReasonCode::QuotaExceeded, Detail::DelayedFull};
+    default: return {ReasonCode::QuotaExceeded, Detail::NoMemory};
+  }
+  if (state_.on()) state_.writes().put_large(StateTable::Delayed, StateKey().add(id).bytes(), scratch_state_.span());
+  return {};
+}
+
+void ShardCore::on_delayed_ended(uint64_t serial) noexcept {
+  if (state_.on()) state_.writes().erase_below(StateTable::Delayed, StateKey().add(serial).bytes());
+}
+
+void ShardCore::keep_receipt(PublishOperation& operation, PublisherId publisher) noexcept {
+  if (!state_.on() || !operation.origin.wanted()) return;
+  if (const uint64_t second = std::exchange(operation.receipt, 0)) {
+    const StateKey key = state_key({publisher, second}).add(operation.origin.packet_id);
+    state_.writes().put(StateTable::Receipts, key.bytes(), {});
+  }
+  answer_when_durable(operation);
+}
+
+void ShardCore::answer_when_durable(PublishOperation& operation) noexcept {
+  if (!state_.on() || !operation.origin.wanted()) return;
+  if (state_.answer_when_durable(operation.origin)) {
+    ++operation.takers;
+  } else {
+    operation.reason = {ReasonCode::QuotaExceeded, Detail::NoMemory};
+  }
+}
+
+// --- how it comes back
+
+bool ShardCore::restore_retained(const MessageView& view, Instant now) noexcept {
+  if (view.expired(now)) return true;
+  const MessageRef message = Message::create(view);
+  return message && retained_.set(message) == Status::Ok;
+}
+
+bool ShardCore::restore_delayed(uint64_t id, const MessageView& view, std::string_view client_id,
+                                Instant due) noexcept {
+  MovingMessage message(view);
+  return delayed_.add(message, client_id, due, id) == Status::Ok;
+}
+
+void ShardCore::restore_message(Filter& filter, uint64_t number, const MessageRef& message) noexcept {
+  Filter::Rare* rare = filter.local(index_).rare;
+  if (!rare) return;
+  if (!rare->journal.append(number, message)) count_dropped_no_memory(1);
+  while (Cursor* cursor = rare->journal.waiting().front()) {
+    cursor->stop_waiting();
+    auto& reader = static_cast<JournalReader&>(*cursor);
+    reader.session->on_journal(reader);
+  }
+  enforce_limits(rare->journal);
+}
+
+bool ShardCore::restore_reader(JournalReader& reader, uint64_t position) noexcept {
+  Journal& journal = reader.filter->local(index_).rare->journal;
+  if (!journal.attach(reader)) return false;
+  reader.recorded = position;
+  journal.wait(reader);
+  return true;
+}
+
+}  // namespace mqttq

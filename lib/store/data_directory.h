@@ -1,0 +1,112 @@
+// All that a broker keeps: the log in files, and the store that follows it with everything but messages.
+//
+// A batch is durable when the log has it. Its changes of state are gathered and carried out in the store some time
+// later, many at once, with the number that the store has followed up to: from there on the log tells them again when
+// the directory is opened.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "base/log.h"
+#include "store/file_log.h"
+#include "store/log.h"
+#include "store/state.h"
+
+namespace mqttq {
+
+class DataDirectory final : public Log, private LogReplay {
+ public:
+  static constexpr uint16_t kFormat = 1;
+  struct Options {
+    uint64_t segment_bytes = uint64_t{64} << 20;  // of the log
+    uint64_t follow_bytes = uint64_t{4} << 20;    // of changes that the store has not followed
+    uint64_t seed = 0;                            // a secret, another one each time
+    int64_t unix_offset_ms = 0;                   // from our clock to Unix time
+    LogSink* log = nullptr;                       // of what operators must know; nullable
+  };
+  struct LoadedMessage {
+    uint64_t number = 0;
+    MessageRef message;
+    uint32_t first_journal = 0, journal_count = 0;  // of loaded_journals()
+  };
+
+  // nullptr: `status` and `problem`, for people, say why (Io, Permission, NoMemory, Full; Unsupported: of a newer
+  // version; Invalid: there is a log without its store). disk, store: borrowed, outlive it; nobody else uses them.
+  static std::unique_ptr<DataDirectory> open(Disk& disk, Store& store, const Options& options, Status& status,
+                                             std::string& problem);
+
+  // The secret under which the directory's keys were made: the broker's, for all its life.
+  uint64_t seed() const noexcept { return seed_; }
+  // Counts the times that it was opened, from 1.
+  uint32_t boot() const noexcept { return boot_; }
+  int64_t unix_offset_ms() const noexcept { return options_.unix_offset_ms; }
+
+  // --- before the first append()
+  Status load(StateTable table, StateLoader& loader) noexcept;
+  // Messages that may still be needed, by their numbers.
+  const std::vector<LoadedMessage>& loaded_messages() const noexcept { return loaded_; }
+  std::span<const uint64_t> journals_of(const LoadedMessage& message) const noexcept {
+    return std::span(loaded_journals_).subspan(message.first_journal, message.journal_count);
+  }
+  void forget_loaded() noexcept;
+
+  // The names of namespaces by their ids, from 1 on.
+  const std::vector<std::string>& namespaces() const noexcept { return namespaces_; }
+  // The next namespace has this name. Durable when it returns Ok. Errors: of the store, NoMemory. Any thread, one at a
+  // time.
+  Status add_namespace(std::string_view name) noexcept;
+
+  // --- Log
+  Status append(std::span<const LogRecord> batch) noexcept override;
+  uint64_t durable_number() noexcept override { return last_number_; }
+  bool keeps() const noexcept override { return true; }
+  void tend(Instant now) noexcept override;
+  bool wants_lowest() const noexcept override { return log_->segment_count() > 1; }
+  void set_lowest(uint64_t number) noexcept override { wanted_ = std::max(wanted_, number); }
+  // The store follows to the end. Errors: those of the store, as `problem` of its last try.
+  Status follow() noexcept;
+  uint32_t segment_count() const noexcept { return log_->segment_count(); }
+
+ private:
+  enum class Kind : uint8_t { Message = 1, State = 2 };
+
+  DataDirectory(Disk& disk, Store& store, const Options& options) noexcept
+      : disk_(disk), store_(store), options_(options) {}
+  Status open_store(std::string& problem);
+  Status load_namespaces(std::string& problem);
+  Status commit(std::span<const StoreWrite> writes) noexcept;
+  bool on_entry(const LogEntry& entry) noexcept override;
+  void on_damage(std::string_view text) noexcept override;
+  // Room for as many bytes in gathered_. False without memory.
+  bool make_room(size_t bytes) noexcept;
+  // There is room. False: it is no such body.
+  bool gather(Bytes state, uint64_t number) noexcept;
+  void say(LogLevel level, std::string_view text) noexcept;
+
+  Disk& disk_;
+  Store& store_;
+  const Options options_;
+  std::unique_ptr<FileLog> log_;
+  uint64_t seed_ = 0;
+  uint32_t boot_ = 0;
+  uint64_t last_number_ = 0;
+  uint64_t followed_ = 0;        // the store has all changes up to this number
+  uint64_t wanted_ = 1;          // no earlier message is needed
+  uint64_t wanted_durable_ = 1;  // and this is what the store knows of that
+  bool loading_ = true;
+  Array<std::byte> gathered_;  // changes that the store has not followed
+  Array<std::byte> bodies_;    // scratch of append()
+  std::vector<LogEntry> entries_;
+  std::vector<StoreWrite> writes_;
+  std::vector<LoadedMessage> loaded_;
+  std::vector<uint64_t> loaded_journals_;
+  std::vector<std::string> namespaces_;
+  std::mutex store_mutex_;  // one commits at a time
+  Instant try_again_at_{};
+  bool complained_ = false;
+};
+
+}  // namespace mqttq

@@ -1,0 +1,33 @@
+#include "store/stored_message.h"
+
+namespace mqttq {
+
+namespace {
+constexpr uint8_t kRetain = 4;  // beside the QoS
+}
+
+void write_message(FieldWriter& out, const MessageView& message, int64_t unix_offset_ms) noexcept {
+  out.number(uint32_t{message.namespace_id});
+  out.number(static_cast<uint8_t>(static_cast<uint8_t>(message.qos) | (message.retain ? kRetain : 0)));
+  out.number(uint64_t{message.publisher});
+  out.number(static_cast<uint64_t>(to_unix_ms(message.expires_at, unix_offset_ms)));
+  out.sized(as_bytes(message.topic_name));
+  out.sized(message.properties);
+  out.sized(message.payload);
+}
+
+bool read_message(FieldReader& in, int64_t unix_offset_ms, MessageView& message) noexcept {
+  message.namespace_id = in.number<uint32_t>();
+  const auto flags = in.number<uint8_t>();
+  message.qos = static_cast<Qos>(flags & 3);
+  message.retain = flags & kRetain;
+  message.publisher = in.number<uint64_t>();
+  message.expires_at = from_unix_ms(static_cast<int64_t>(in.number<uint64_t>()), unix_offset_ms);
+  message.topic_name = as_text(in.sized());
+  message.properties = in.sized();
+  message.payload = in.sized();
+  return in.ok() && flags <= (kRetain | 2) && (flags & 3) != 3 && !message.topic_name.empty() &&
+         message.topic_name.size() <= UINT16_MAX;
+}
+
+}  // namespace mqttq
