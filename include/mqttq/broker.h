@@ -75,6 +75,7 @@ typedef struct mqttq_broker_config {
   const char *data_dir;       /* nullable: everything is kept in memory; copied. A directory, made if its parent is
                                  there, in which the broker keeps what is to outlive it; docs/STORE.md. No two
                                  brokers have the same one */
+  const struct mqttq_store *store; /* nullable; copied. The host's own, in the place of a data_dir: mqttq/store.h */
 } mqttq_broker_config;
 
 /* Everything to its default. size: sizeof *limits.

@@ -13,6 +13,7 @@
 #include "mqttq/namespace.h"
 #include "mqttq/router.h"
 #include "mqttq/status.h"
+#include "mqttq/store.h"
 #include "mqttq/topic.h"
 #include "mqttq/version.h"
 

@@ -1,0 +1,1240 @@
+"""What outlives the broker: with a data directory, an end by SIGTERM or by SIGKILL and a new start lose nothing.
+
+Time that has to pass is filled with restarts: whatever a broker counts from its own start instead of from what
+happened then never comes due.
+"""
+
+import dataclasses
+import itertools
+import json
+import os
+import shutil
+import time
+
+import pytest
+
+from harness import wire
+from harness.broker import HOST, Broker, Process, Settings, server_path
+from harness.client import Subscription, Version, Will
+from harness.wire import Published, Socket, encode_property
+
+pytestmark = pytest.mark.ours_only("the data directory is mqttq-server's")
+
+ENDS = ["stopped", "killed"]
+NO_LOCAL, RETAIN_AS_PUBLISHED = 0x04, 0x08
+DUP, RETAIN = 8, 1
+NEVER = 0xFFFFFFFF
+
+# Of tests for which one number of shards is enough, or that last.
+ONE_SHARD = pytest.mark.parametrize("shards", [1], indirect=True)
+THREE_SHARDS = pytest.mark.parametrize("shards", [3], indirect=True)
+BOTH_VERSIONS = pytest.mark.parametrize("version", [5, 4], ids=["v5", "v3_1_1"])
+
+
+class DurableBroker:
+    """A broker with a data directory, which ends and starts again; clients connect to the one that there is now."""
+
+    host = HOST
+    kind = "mqttq"
+
+    def __init__(self, directory, end: str, shards: int):
+        """directory: an empty one. end: "stopped" or "killed". shards: of every start, unless told otherwise."""
+        self.directory = directory
+        self.data = directory / "data"
+        self.end = end
+        self.shards = shards
+        self.flags: tuple[str, ...] = ()  # further ones
+        self.sockets: list[Socket] = []
+        self.running: Broker | None = None
+
+    @property
+    def port(self) -> int:
+        return self.running.port
+
+    def start(self, shards: int | None = None) -> None:
+        flags = ("--data-dir", str(self.data), "--shards", str(shards or self.shards), *self.flags)
+        self.running = Broker(self.directory, Settings(flags=flags))
+
+    def finish(self) -> None:
+        """Ends the broker while its clients are connected, and then their connections."""
+        if self.end == "stopped":
+            self.running.stop()
+        else:
+            self.running.kill()
+        for one in self.sockets:
+            one.close()
+        self.sockets.clear()
+
+    def restart(self, shards: int | None = None) -> None:
+        self.finish()
+        self.start(shards)
+
+    def restart_until(self, moment: float) -> None:
+        """Restarts once, and again until `moment` of time.monotonic() has come."""
+        self.restart()
+        while time.monotonic() < moment:
+            self.restart()
+
+    def connect(self, client_id: str, present: bool | None = None, version: int = 5, clean: bool = False,
+                expiry_s: int = 300, receive_maximum: int | None = None, **options) -> Socket:
+        """A connection that is closed with the broker. present: what CONNACK must say; None: anything."""
+        client = Socket(self)
+        self.sockets.append(client)
+        if version == 5:
+            options["properties"] = encode_property("session_expiry_interval", expiry_s)
+            if receive_maximum is not None:
+                options["properties"] += encode_property("receive_maximum", receive_maximum)
+        if "will" in options:
+            will = options.pop("will")
+            options.update(wire.will(will.topic, will.payload, version, will.qos, will.retain, clean,
+                                     properties(**will.properties)))
+        connack = client.connect(client_id, version=version, clean=clean, **options)
+        if present is not None:
+            assert connack.session_present == present
+        return client
+
+    def publish(self, topic: str, *payloads: bytes, qos: int = 1, retain: bool = False, **values) -> None:
+        """Publishes from a connection of its own, until all is acknowledged. values: properties."""
+        client = self.connect("", clean=True, expiry_s=0)
+        for packet_id, payload in enumerate(payloads, 1):
+            client.send(wire.publish(topic, payload, qos, packet_id if qos else None, flags=retain * RETAIN,
+                                     properties=properties(**values)))
+        for packet_id in range(1, len(payloads) + 1):
+            if qos == 1:
+                assert client.expect(wire.PUBACK).packet_id == packet_id
+        if qos == 2:
+            release(client, len(payloads))
+        client.ping()
+        client.close()
+
+    def last(self, client: Socket, topic: str, version: int = 5) -> list[Published]:
+        """What `client` is sent before a last message, which a subscription of its at QoS 1 or 2 must bring it."""
+        self.publish(topic, b"the last")
+        return receive_until(client, b"the last", version)
+
+    def retained(self, topic_filter: str, count: int) -> list[Published]:
+        """The retained messages of a filter, which must be so many."""
+        client = self.connect("", clean=True, expiry_s=0)
+        subscribe(client, (topic_filter, 2))
+        received = receive(client, count)
+        client.ping()
+        client.close()
+        return received
+
+
+@pytest.fixture(params=ENDS)
+def end(request):
+    return request.param
+
+
+@pytest.fixture(params=[1, 3], ids=["1_shard", "3_shards"])
+def shards(request):
+    return request.param
+
+
+@pytest.fixture
+def unstarted(tmp_path, end, shards):
+    """A broker to be started by the test."""
+    made = DurableBroker(tmp_path, end, shards)
+    try:
+        yield made
+        if made.running and made.running.child.process.poll() is None:
+            made.running.stop()
+    finally:
+        if made.running:
+            made.running.child.kill()
+        for one in made.sockets:
+            one.close()
+        shutil.rmtree(made.data, ignore_errors=True)  # logs are large, and pytest keeps what is left
+
+
+@pytest.fixture
+def broker(unstarted):
+    unstarted.start()
+    return unstarted
+
+
+def properties(**values) -> bytes:
+    """Properties of a packet; those that may come several times as lists."""
+    return b"".join(encode_property(name, one) for name, value in values.items()
+                    for one in (value if isinstance(value, list) else [value]))
+
+
+def subscribe(client: Socket, *filters: tuple[str, int], version: int = 5, packet_id: int = 1000,
+              granted: list[int] | None = None, **values) -> None:
+    """Until SUBACK. filters: with their options. granted: the reason codes if they are not the QoS asked for."""
+    client.send(wire.subscribe(packet_id, *filters, version=version, properties=properties(**values)))
+    codes = list(client.expect(wire.SUBACK).reason_codes(version))
+    assert codes == (granted or [options & 3 for _, options in filters])
+
+
+def unsubscribe(client: Socket, *filters: str, version: int = 5) -> None:
+    client.send(wire.unsubscribe(1001, *filters, version=version))
+    client.expect(wire.UNSUBACK)
+
+
+def receive(client: Socket, count: int, version: int = 5) -> list[Published]:
+    """The next `count` messages, acknowledged to the end."""
+    received: list[Published] = []
+    open_count = count  # messages that are to come or to be finished
+    while open_count:
+        packet = client.read()
+        assert packet is not None, f"the connection was closed after {len(received)} of {count} messages"
+        if packet.type == wire.PUBLISH:
+            message = Published.of(packet, version)
+            received.append(message)
+            assert len(received) <= count, f"more than {count} messages came: {received}"
+            if message.qos:
+                client.send(wire.acknowledge(wire.PUBACK if message.qos == 1 else wire.PUBREC, message.packet_id))
+            open_count -= message.qos < 2
+        else:
+            assert packet.type == wire.PUBREL, packet
+            client.send(wire.acknowledge(wire.PUBCOMP, packet.packet_id))
+            open_count -= 1
+    return received
+
+
+def receive_until(client: Socket, payload: bytes, version: int = 5) -> list[Published]:
+    """All messages before one with this payload, acknowledged to the end."""
+    received: list[Published] = []
+    while True:
+        received += receive(client, 1, version)
+        if received[-1].payload == payload:
+            return received[:-1]
+
+
+def release(client: Socket, count: int) -> None:
+    """Sees `count` QoS 2 publishes of a client through to PUBCOMP."""
+    for _ in range(count):
+        client.send(wire.acknowledge(wire.PUBREL, client.expect(wire.PUBREC).packet_id))
+    for _ in range(count):
+        client.expect(wire.PUBCOMP)
+
+
+def publish_twice(client: Socket, packet_id: int, topic: str, payload: bytes, version: int = 5) -> None:
+    """Sends a QoS 2 publish that was sent before, until it is over."""
+    client.send(wire.publish(topic, payload, 2, packet_id, version, DUP))
+    assert client.expect(wire.PUBREC).packet_id == packet_id
+    client.send(wire.acknowledge(wire.PUBREL, packet_id))
+    assert client.expect(wire.PUBCOMP).packet_id == packet_id
+
+
+def payloads(messages: list[Published]) -> list[bytes]:
+    return [message.payload for message in messages]
+
+
+def numbered(count: int, first: int = 0) -> list[bytes]:
+    return [f"{number}".encode() for number in range(first, first + count)]
+
+
+# --- sessions and their subscriptions
+
+
+def test_subscriptions_come_back(broker):
+    """With every option, each message once, at the highest QoS, with all identifiers.
+
+    [MQTT-4.1.0-1] [MQTT-3.3.4-1] [MQTT-3.3.4-2] [MQTT-3.3.4-3] [MQTT-3.3.4-4] [MQTT-3.3.4-5] [MQTT-3.8.3-3]
+    """
+    client = broker.connect("s", present=False)
+    subscribe(client, ("qos/0", 0), ("qos/1", 2), ("qos/2", 2))
+    subscribe(client, ("qos/1", 1), ("rap", 1 | RETAIN_AS_PUBLISHED), ("not/rap", 1), ("own", 1),
+              ("not/own", 1 | NO_LOCAL), ("own/0", 0), ("not/own/0", NO_LOCAL))
+    subscribe(client, ("over/#", 0), subscription_identifier=1)
+    subscribe(client, ("over/+", 1), subscription_identifier=268_435_455)
+    subscribe(client, ("over/lap", 2), subscription_identifier=1)
+    subscribe(client, ("over/lap", 2), subscription_identifier=300)  # instead
+    subscribe(client, ("+/lap", 1))
+    subscribe(client, ("single", 1), subscription_identifier=7)
+    broker.restart()
+
+    client = broker.connect("s", present=True)
+    for topic in ("qos/0", "qos/1", "qos/2", "over/lap", "over/other", "over/a/b", "single"):
+        broker.publish(topic, b"x", qos=2)
+    for topic in ("rap", "not/rap"):
+        broker.publish(topic, b"x", retain=True)
+    received = receive(client, 9)
+    assert {(message.topic, message.qos, message.retain) for message in received} == {
+        ("qos/0", 0, False), ("qos/1", 1, False), ("qos/2", 2, False), ("over/lap", 2, False), ("over/other", 1, False),
+        ("over/a/b", 0, False), ("single", 1, False), ("rap", 1, True), ("not/rap", 1, False)}
+    assert {message.topic: sorted(message.properties.get("subscription_identifier", [])) for message in received} == {
+        "qos/0": [], "qos/1": [], "qos/2": [], "over/lap": [1, 300, 268_435_455], "over/other": [1, 268_435_455],
+        "over/a/b": [1], "single": [7], "rap": [], "not/rap": []}
+
+    for topic in ("not/own", "not/own/0", "own", "own/0"):
+        client.send(wire.publish(topic, b"x"))
+    received = [client.expect_publish() for _ in range(2)]
+    assert [message.topic for message in received] == ["own", "own/0"]
+    assert broker.last(client, "not/own") == []
+
+
+@pytest.mark.parametrize("version", [Version.V3_1, Version.V3_1_1, Version.V5], ids=lambda one: one.name.lower())
+@pytest.mark.parametrize("kind", ["paho", "mosq"])
+@THREE_SHARDS
+def test_foreign_clients_resume(broker, clients, kind, version):
+    """What a client does not acknowledge before the end, and what it missed, comes afterwards. [MQTT311-3.1.2-4]"""
+    kept = {"clean_start": False, "properties": {"session_expiry_interval": 300} if version == Version.V5 else None}
+    client = clients(kind, broker, version)
+    client.connect(**kept)
+    client.subscribe(Subscription("a/+", 2))
+    client.drop()
+    publisher = clients("paho", broker)
+    publisher.connect()
+    for number in range(20):
+        publisher.publish(f"a/{number % 3}", f"{number}", 1 + number % 2)
+    broker.restart()
+
+    connack = client.connect(**kept)
+    if kind == "mosq":
+        client.subscribe(Subscription("a/+", 2))  # this is what connects it
+    elif version != Version.V3_1:
+        assert connack.session_present
+    received = client.take(20)
+    for qos in (1, 2):  # the clients hand out a message of QoS 2 only after its PUBREL
+        assert [message.payload for message in received if message.qos == qos] == [
+            f"{number}".encode() for number in range(qos - 1, 20, 2)]
+    publisher.connect()
+    publisher.publish("a/b", "end", 2)
+    assert client.take_until("end") == []
+
+
+@pytest.mark.parametrize("clean", [False, True], ids=["kept", "clean_session"])
+@THREE_SHARDS
+def test_mqtt_3_sessions(broker, clean):
+    """Clean Session 0 outlives the broker, Clean Session 1 does not. [MQTT311-3.1.2-4] [MQTT311-3.1.2-6]"""
+    client = broker.connect("s", version=4, clean=clean)
+    subscribe(client, ("a", 0), ("b", 1), ("c", 2), version=4)
+    broker.restart()
+    client = broker.connect("s", present=not clean, version=4)
+    for topic in "abc":
+        broker.publish(topic, b"x", qos=2)
+    expected = [] if clean else [("a", 0), ("b", 1), ("c", 2)]
+    assert sorted((message.topic, message.qos) for message in receive(client, len(expected), 4)) == expected
+    client.ping()
+
+
+def test_an_exclusive_subscription(unstarted):
+    """It keeps others out after the restart, until it is given up, and that outlives the broker too."""
+    broker = unstarted
+    config = broker.directory / "exclusive.json"
+    config.write_text(json.dumps({"protocol": {"exclusive_subscriptions": True}}))
+    broker.flags = ("--config", str(config))
+    broker.start()
+    subscribe(broker.connect("owner"), ("$exclusive/a", 1), ("$exclusive/b", 1), ("$exclusive/c", 1))
+    broker.restart()
+
+    other = broker.connect("other")
+    subscribe(other, ("$exclusive/a", 1), ("$exclusive/b", 1), ("$exclusive/c", 1), granted=[0x97] * 3)
+    owner = broker.connect("owner", present=True)
+    subscribe(owner, ("$exclusive/a", 1))
+    unsubscribe(owner, "$exclusive/b")
+    subscribe(owner, ("c", 1))  # no longer exclusive
+    broker.publish("a", b"x")
+    assert [message.topic for message in receive(owner, 1)] == ["a"]
+    broker.restart()
+
+    other = broker.connect("other", present=True)
+    subscribe(other, ("$exclusive/a", 1), ("$exclusive/b", 1), ("$exclusive/c", 1), granted=[0x97, 1, 1])
+    broker.connect("owner", clean=True).close()
+    broker.restart()
+    subscribe(broker.connect("other", present=True), ("$exclusive/a", 1))
+
+
+def test_an_unsubscribed_filter_stays_unsubscribed(broker):
+    """[MQTT-3.10.4-2] [MQTT-3.10.4-3]"""
+    client = broker.connect("s")
+    subscribe(client, ("a", 1), ("b", 1), ("c/#", 2), ("c/+", 2), ("d", 0))
+    unsubscribe(client, "a", "c/#", "d")
+    broker.restart()
+    client = broker.connect("s", present=True)
+    for topic in ("a", "c/d/e", "d", "c/d", "b"):
+        broker.publish(topic, b"x", qos=2)
+    assert sorted(message.topic for message in receive(client, 2)) == ["b", "c/d"]
+    subscribe(client, ("a", 1))  # and can be subscribed to anew: what was published before is not for it
+    assert [message.topic for message in broker.last(client, "a")] == []
+    broker.restart()
+    assert broker.last(broker.connect("s", present=True), "a") == []
+
+
+def test_what_waits_for_a_filter_that_is_given_up_does_not_come(broker):
+    """A new subscription begins behind what the old one left, after a restart as before. [MQTT-3.10.4-2]"""
+    client = broker.connect("s", receive_maximum=1)
+    subscribe(client, ("a", 1), ("b", 1))
+    broker.publish("b", b"in flight")
+    client.expect_publish()
+    broker.publish("a", b"waits")
+    unsubscribe(client, "a")
+    subscribe(client, ("a", 1))
+    broker.publish("a", b"later")
+    broker.restart()
+    assert payloads(broker.last(broker.connect("s", present=True), "a")) == [b"in flight", b"later"]
+
+
+@pytest.mark.parametrize("expiry_s", [0, 300], ids=["without_expiry", "with_expiry"])
+def test_a_clean_start_forgets_for_good(broker, expiry_s):
+    """Subscriptions, waiting messages, what was in flight, receipts: none comes back. [MQTT-3.1.2-4]"""
+    client = broker.connect("s", will=Will("will", b"old", 1, properties={"will_delay_interval": 250}))
+    subscribe(client, ("a/#", 2), ("b", 1))
+    broker.publish("a/1", b"in flight", qos=2)
+    broker.publish("b", b"in flight")
+    client.send(wire.publish("c", b"x", 2, 5))
+    for _ in range(3):
+        assert client.read().type in (wire.PUBLISH, wire.PUBREC)
+    client.close()
+    broker.publish("a/1", b"missed")
+    broker.connect("s", present=False, clean=True, expiry_s=expiry_s)
+    broker.restart()
+
+    client = broker.connect("s", present=expiry_s != 0)
+    client.ping()
+    broker.publish("a/1", b"not for it")
+    subscribe(client, ("c", 2), ("b", 1))
+    client.send(wire.publish("c", b"new", 2, 5))  # the identifier is free
+    assert client.expect(wire.PUBREC).packet_id == 5
+    client.send(wire.acknowledge(wire.PUBREL, 5))
+    assert client.expect(wire.PUBCOMP).packet_id == 5
+    assert payloads(receive(client, 1)) == [b"new"]
+    assert broker.last(client, "b") == []
+
+
+def test_sessions_that_end_with_their_connection_are_gone(broker):
+    """Expiry 0 from the start, by DISCONNECT, or when it was resumed. [MQTT-3.1.2-23]"""
+    subscribe(broker.connect("start", expiry_s=0), ("a", 1))
+    by_disconnect = broker.connect("disconnect")
+    subscribe(by_disconnect, ("a", 1))
+    expiry = encode_property("session_expiry_interval", 0)
+    by_disconnect.send(wire.packet(wire.DISCONNECT << 4, b"\x00" + wire.varint(len(expiry)) + expiry))
+    by_disconnect.expect_closed()
+    resumed = broker.connect("resumed")
+    subscribe(resumed, ("a", 1))
+    resumed.close()
+    broker.publish("a", b"x")
+    receive(broker.connect("resumed", present=True, expiry_s=0), 1)
+    broker.restart()
+    for client_id in ("start", "disconnect", "resumed"):
+        client = broker.connect(client_id, present=False)
+        client.ping()
+    broker.publish("a", b"x")
+    client.ping()
+
+
+@THREE_SHARDS
+def test_session_expiry_goes_on(broker):
+    """It counts from the connection's end, whatever the broker does meanwhile. [MQTT-3.1.2-23] [MQTT-4.1.0-2]"""
+    observer = broker.connect("observer")
+    subscribe(observer, ("will", 1))
+    will = Will("will", b"ended", 1, properties={"will_delay_interval": 3600})
+    short = broker.connect("short", expiry_s=1, will=will)
+    subscribe(short, ("a", 1))
+    prolonged = broker.connect("prolonged", expiry_s=1)
+    expiry = encode_property("session_expiry_interval", 300)
+    prolonged.send(wire.packet(wire.DISCONNECT << 4, b"\x00" + wire.varint(len(expiry)) + expiry))
+    prolonged.expect_closed()
+    broker.connect("long", expiry_s=1).close()
+    broker.connect("long", present=True, expiry_s=300).close()
+    broker.connect("never", expiry_s=NEVER).close()
+    short.close()
+    broker.connect("connected", expiry_s=1)  # it loses its connection by the broker's end
+    broker.restart_until(time.monotonic() + 2.5)
+    for client_id in ("prolonged", "long", "never"):
+        broker.connect(client_id, present=True)
+    for client_id in ("short", "connected"):
+        broker.connect(client_id, present=False)
+    assert payloads(broker.last(broker.connect("observer", present=True), "will")) == [b"ended"]
+
+
+def test_other_shards(broker):
+    """The number of shards may be another one at each start: everything has its new home."""
+    for number in range(8):
+        subscribe(broker.connect(f"s{number}"), ("a/#", 1 + number % 2), (f"own/{number}", 1))
+    for number in range(8):
+        broker.publish(f"retained/{number}", b"x", retain=True)
+    broker.publish("$delayed/1/a/delayed", b"delayed")
+    broker.publish("a/b", *numbered(5), qos=2)
+    for shards in (2, 4, 1):
+        broker.restart(shards)
+    broker.retained("retained/#", 8)
+    for number in range(8):
+        client = broker.connect(f"s{number}", present=True)
+        assert payloads(receive(client, 6)) == [*numbered(5), b"delayed"]
+        assert broker.last(client, f"own/{number}") == []
+
+
+@ONE_SHARD
+def test_long_names(broker):
+    """A client id, a topic and a filter of the greatest sizes."""
+    client_id, topic = "i" * 65_535, "t" * 65_535
+    subscribe(broker.connect(client_id), (topic, 1), (topic[:-1] + "u", 1))
+    broker.publish(topic, b"x", retain=True)
+    broker.restart()
+    client = broker.connect(client_id, present=True)
+    assert payloads(receive(client, 1)) == [b"x"]
+    assert broker.last(client, topic[:-1] + "u") == []
+    assert payloads(broker.retained(topic, 1)) == [b"x"]
+
+
+# --- messages that wait
+
+
+FULL = {
+    "payload_format_indicator": 1,
+    "content_type": "text/plain",
+    "response_topic": "answers",
+    "correlation_data": b"\x00\x01\xff",
+    "user_property": [("b", "1"), ("a", "2"), ("b", "3"), ("b", "1"), ("", "")],
+}
+FULL_RECEIVED = {
+    "payload_format_indicator": [1],
+    "content_type": [b"text/plain"],
+    "response_topic": [b"answers"],
+    "correlation_data": [b"\x00\x01\xff"],
+    "user_property": [(b"b", b"1"), (b"a", b"2"), (b"b", b"3"), (b"b", b"1"), (b"", b"")],
+}
+
+
+def test_messages_wait(broker):
+    """In order, once, whole, with their properties. [MQTT-4.5.0-1] [MQTT-4.6.0-6] [MQTT-3.3.2-18]"""
+    subscribe(broker.connect("s"), ("a/#", 2))
+    broker.sockets[-1].close()
+    sent = []
+    for number, size in enumerate((0, 100, 20_000, 300_000, 16_384, 1, 0, 65_536)):
+        payload = os.urandom(size)
+        sent.append((f"a/{number % 2}", 1 + number % 2, payload))
+        broker.publish(f"a/{number % 2}", payload, qos=1 + number % 2, **FULL)
+    broker.restart()
+    client = broker.connect("s", present=True)
+    received = receive(client, len(sent))
+    assert [(message.topic, message.qos, message.payload) for message in received] == sent
+    assert all(message.properties == FULL_RECEIVED for message in received)
+    assert not any(message.dup or message.retain for message in received)
+    assert broker.last(client, "a/0") == []
+
+
+@BOTH_VERSIONS
+def test_messages_wait_over_many_restarts(broker, version):
+    """Some come before each of them; none is lost, and none comes twice."""
+    subscribe(broker.connect("s", version=version), ("a/#", 2), ("+/b", 1), version=version)
+    for restart in range(5):
+        broker.publish("a/b", *numbered(10, 20 * restart))
+        broker.publish("a/b", *numbered(10, 20 * restart + 10), qos=2)
+        broker.restart()
+    client = broker.connect("s", present=True, version=version)
+    assert payloads(receive(client, 100, version)) == numbered(100)
+    assert broker.last(client, "a/c", version) == []
+
+
+@THREE_SHARDS
+def test_message_expiry_goes_on(broker):
+    """A message that waited is sent with what is left of its time, or not at all. [MQTT-3.3.2-5] [MQTT-3.3.2-6]"""
+    subscribe(broker.connect("s"), ("a", 2))
+    broker.sockets[-1].close()
+    began = time.monotonic()
+    broker.publish("a", b"1", message_expiry_interval=1)
+    broker.publish("a", b"2", qos=2, message_expiry_interval=1)
+    broker.publish("a", b"100", message_expiry_interval=100)
+    broker.publish("a", b"200", qos=2, message_expiry_interval=200)
+    broker.publish("retained/1", b"1", retain=True, message_expiry_interval=1)
+    broker.publish("retained/100", b"100", retain=True, message_expiry_interval=100)
+    broker.restart_until(began + 2.2)
+    client = broker.connect("s", present=True)
+    received = receive(client, 2)
+    assert payloads(received) == [b"100", b"200"]
+    assert payloads(kept := broker.retained("retained/#", 1)) == [b"100"]
+    passed = time.monotonic() - began
+    for message in received + kept:
+        left = message.properties["message_expiry_interval"][0]
+        assert int(message.payload) - passed - 1 <= left <= int(message.payload) - 2
+    assert broker.last(client, "a") == []
+
+
+def test_one_message_for_many_sessions(broker):
+    """Each has what all of its filters match, once, at its QoS, and goes on where it stopped.
+
+    What was acknowledged may come again after a crash, as QoS 1 allows, but nothing may be missing.
+    """
+    count = 20
+    for number in range(count):
+        client = broker.connect(f"s{number}")
+        subscribe(client, ("a/#", 1 + number % 2))
+        if number % 3 == 0:
+            subscribe(client, ("a/+", 1))
+        client.close()
+    broker.publish("a/b", *numbered(6), qos=2)
+    broker.restart()
+    for number in range(count):
+        client = broker.connect(f"s{number}", present=True, receive_maximum=1)
+        read = number % 7  # so many, one after the other, so that no more are in flight
+        assert payloads(receive_some(client, read)) == numbered(read)
+        client.close()
+    broker.restart()
+    for number in range(count):
+        client = broker.connect(f"s{number}", present=True)
+        received = receive_until_last(broker, client, "a/b")
+        left = 6 - number % 7
+        assert all(message.qos == 1 + number % 2 for message in received)
+        if broker.end == "stopped" or number % 2:
+            assert len(received) == left
+        assert payloads(received) == numbered(len(received), 6 - len(received))
+        assert len(received) >= left
+
+
+def receive_some(client: Socket, count: int) -> list[Published]:
+    """The next `count` messages acknowledged to the end; one that comes behind them is left open."""
+    received, finished = [], 0
+    while finished < count:
+        packet = client.read()
+        if packet.type == wire.PUBREL:
+            client.send(wire.acknowledge(wire.PUBCOMP, packet.packet_id))
+            finished += 1
+            continue
+        message = Published.of(packet)
+        if len(received) == count:
+            continue
+        received.append(message)
+        client.send(wire.acknowledge(wire.PUBACK if message.qos == 1 else wire.PUBREC, message.packet_id))
+        finished += message.qos == 1
+    client.send(wire.packet(wire.PINGREQ << 4))  # the broker has read all that stands before it when it answers
+    while client.read().type != wire.PINGRESP:
+        pass
+    return received
+
+
+def receive_until_last(broker: DurableBroker, client: Socket, topic: str) -> list[Published]:
+    return broker.last(client, topic)
+
+
+# --- in flight towards the client
+
+
+@BOTH_VERSIONS
+def test_qos_1_in_flight(broker, version):
+    """Unacknowledged messages come again: after a stop as what they were, with DUP, and after a crash surely.
+
+    [MQTT-4.4.0-1] [MQTT-4.4.0-2] [MQTT-3.3.1-1] [MQTT-2.2.1-3]
+    """
+    client = broker.connect("s", version=version)
+    options = {"subscription_identifier": 9} if version == 5 else {}
+    subscribe(client, ("a/#", 1 | (RETAIN_AS_PUBLISHED if version == 5 else 0)), version=version, **options)
+    broker.publish("a/b", *numbered(5), retain=True, user_property=[("k", "v")])
+    first = [client.expect_publish(version) for _ in range(5)]
+    for index in (0, 2):
+        client.send(wire.acknowledge(wire.PUBACK, first[index].packet_id))
+    subscribe(client, ("b", 1), version=version)
+    broker.restart()
+
+    client = broker.connect("s", present=True, version=version)
+    if broker.end == "stopped":
+        again = [client.expect_publish(version) for _ in range(3)]
+        assert again == [dataclasses.replace(first[index], dup=True) for index in (1, 3, 4)]
+        client.ping()
+        for message in again:
+            client.send(wire.acknowledge(wire.PUBACK, message.packet_id))
+        assert broker.last(client, "b", version) == []
+    else:
+        again = broker.last(client, "a/b", version)
+        assert payloads(again) in [[first[index].payload for index in kept] for kept in (
+            (1, 3, 4), (0, 1, 3, 4), (1, 2, 3, 4), (0, 1, 2, 3, 4))]
+        for message in again:
+            assert message.properties == first[0].properties
+    broker.restart()
+    client = broker.connect("s", present=True, version=version)
+    if broker.end == "stopped":
+        assert broker.last(client, "b", version) == []
+
+
+@THREE_SHARDS
+def test_a_smaller_window_after_the_restart(broker):
+    """What was in flight is sent again within the Receive Maximum of the connection there is, the rest behind it.
+
+    [MQTT-3.3.4-9] [MQTT-4.6.0-1]
+    """
+    client = broker.connect("s", receive_maximum=5)
+    subscribe(client, ("a", 1))
+    broker.publish("a", *numbered(12))
+    first = [client.expect_publish() for _ in range(5)]
+    client.ping()
+    broker.restart()
+    client = broker.connect("s", present=True, receive_maximum=2)
+    received = [client.expect_publish() for _ in range(2)]
+    client.ping()
+    for _ in range(12):
+        client.send(wire.acknowledge(wire.PUBACK, received[-2 if len(received) < 12 else -1].packet_id))
+        if len(received) == 12:
+            break
+        received.append(client.expect_publish())
+    assert payloads(received) == numbered(12)
+    if broker.end == "stopped":
+        assert [(one.packet_id, one.dup) for one in received[:5]] == [(one.packet_id, True) for one in first]
+        assert not any(one.dup for one in received[5:])
+
+
+@pytest.mark.parametrize("reached", ["PUBLISH", "PUBREC", "PUBREL", "PUBCOMP"])
+@BOTH_VERSIONS
+@THREE_SHARDS
+def test_qos_2_in_flight(broker, reached, version):
+    """Exactly once, whatever packet was the last: the same identifier, and PUBREL after PUBREC.
+
+    [MQTT-4.3.3-4] [MQTT-4.3.3-6] [MQTT-4.4.0-1] [MQTT-3.3.1-1] [MQTT311-4.3.3-1]
+    """
+    client = broker.connect("s", version=version)
+    subscribe(client, ("a", 2), version=version)
+    broker.publish("a", b"before", b"one", b"behind", qos=2)
+    before, one, behind = (client.expect_publish(version) for _ in range(3))
+    if reached != "PUBLISH":
+        client.send(wire.acknowledge(wire.PUBREC, one.packet_id))
+    if reached == "PUBREC":
+        client.wait_read()
+    if reached in ("PUBREL", "PUBCOMP"):
+        assert client.expect(wire.PUBREL).packet_id == one.packet_id
+    if reached == "PUBCOMP":
+        client.send(wire.acknowledge(wire.PUBCOMP, one.packet_id))
+        client.ping()
+    broker.restart()
+
+    client = broker.connect("s", present=True, version=version)
+    received, released = [], []
+    client.send(wire.packet(wire.PINGREQ << 4))
+    while (packet := client.read()).type != wire.PINGRESP:
+        if packet.type == wire.PUBLISH:
+            received.append(Published.of(packet, version))
+        else:
+            assert packet.type == wire.PUBREL, packet
+            released.append(packet.packet_id)
+    again = [dataclasses.replace(message, dup=True) for message in (before, one, behind)]
+    without = [again[0], again[2]]
+    expected = {
+        "PUBLISH": [(again, [])],
+        "PUBREC": [(without, [one.packet_id])],
+        "PUBREL": [(without, [one.packet_id])],
+        "PUBCOMP": [(without, [])],
+    }[reached]
+    if broker.end == "killed" and reached == "PUBREC":  # it may not have been written, nobody was told
+        expected.append((again, []))
+    if broker.end == "killed" and reached == "PUBCOMP":
+        expected.append((without, [one.packet_id]))
+    assert (received, released) in expected
+    for message in received:
+        client.send(wire.acknowledge(wire.PUBREC, message.packet_id))
+    for message in received:
+        assert client.expect(wire.PUBREL).packet_id == message.packet_id
+        client.send(wire.acknowledge(wire.PUBCOMP, message.packet_id))
+    for packet_id in released:
+        client.send(wire.acknowledge(wire.PUBCOMP, packet_id))
+    assert broker.last(client, "a", version) == []
+    broker.restart()
+    if broker.end == "stopped":
+        assert broker.last(broker.connect("s", present=True, version=version), "a", version) == []
+
+
+def test_a_new_message_takes_no_identifier_in_use(broker):
+    """One that waits for PUBREL is still the client's old message: under its identifier nothing new is sent."""
+    client = broker.connect("s")
+    subscribe(client, ("a", 2))
+    broker.publish("a", b"one", b"two", qos=2)
+    one, two = (client.expect_publish() for _ in range(2))
+    for message in (one, two):
+        client.send(wire.acknowledge(wire.PUBREC, message.packet_id))
+        assert client.expect(wire.PUBREL).packet_id == message.packet_id
+    client.send(wire.acknowledge(wire.PUBCOMP, one.packet_id))
+    client.ping()
+    broker.restart()
+    client = broker.connect("s", present=True)
+    broker.publish("a", *numbered(5), qos=2)
+    news, released = [], []
+    while len(news) < 5:
+        packet = client.read()
+        if packet.type == wire.PUBREL:
+            released.append(packet.packet_id)
+        else:
+            news.append(Published.of(packet))
+    assert two.packet_id in released
+    assert not set(released) & {message.packet_id for message in news}
+    assert payloads(news) == numbered(5)
+
+
+@pytest.mark.parametrize("qos", [1, 2])
+def test_a_retained_message_in_flight(broker, qos):
+    """One that was sent for a new subscription, and was not acknowledged, is part of the session too. [MQTT-4.4.0-1]"""
+    broker.publish("a", b"retained", qos=qos, retain=True)
+    client = broker.connect("s")
+    subscribe(client, ("a", qos))
+    first = client.expect_publish()
+    assert (first.payload, first.qos, first.retain) == (b"retained", qos, True)
+    subscribe(client, ("b", 1))
+    broker.restart()
+    client = broker.connect("s", present=True)
+    if qos == 2 or broker.end == "stopped":
+        again = client.expect_publish()
+        assert again == dataclasses.replace(first, dup=True)
+        client.send(wire.acknowledge(wire.PUBACK if qos == 1 else wire.PUBREC, again.packet_id))
+        if qos == 2:
+            client.send(wire.acknowledge(wire.PUBCOMP, client.expect(wire.PUBREL).packet_id))
+        assert broker.last(client, "b") == []
+    else:
+        assert payloads(broker.last(client, "b")) == [b"retained"]
+
+
+def test_a_retained_message_whose_pubrel_is_due(broker):
+    """PUBREL comes, and its identifier names no other message: the client would take it for this one and drop it.
+
+    [MQTT-4.3.3-4] [MQTT-4.3.3-6] [MQTT-2.2.1-4]
+    """
+    broker.publish("a", b"retained", qos=2, retain=True)
+    client = broker.connect("s")
+    subscribe(client, ("a", 2))
+    first = client.expect_publish()
+    client.send(wire.acknowledge(wire.PUBREC, first.packet_id))
+    assert client.expect(wire.PUBREL).packet_id == first.packet_id
+    broker.restart()
+    client = broker.connect("s", present=True)
+    broker.publish("a", b"new", qos=2)
+    assert client.expect(wire.PUBREL).packet_id == first.packet_id
+    assert client.expect_publish().packet_id != first.packet_id
+
+
+class ExactlyOnceReader:
+    """A client that keeps what MQTT asks of a receiver at QoS 2, over connections and broken ones."""
+
+    def __init__(self):
+        self.taken: list[bytes] = []
+        self.unreleased: set[int] = set()
+
+    def read(self, client: Socket, packets: int, until: int) -> None:
+        """Answers up to so many packets, or until so many messages were taken and released."""
+        for _ in range(packets):
+            if len(self.taken) >= until and not self.unreleased:
+                return
+            packet = client.read()
+            if packet.type == wire.PUBLISH:
+                message = Published.of(packet)
+                if message.packet_id not in self.unreleased:
+                    assert not message.dup or message.payload not in self.taken
+                    self.unreleased.add(message.packet_id)
+                    self.taken.append(message.payload)
+                client.send(wire.acknowledge(wire.PUBREC, message.packet_id))
+            else:
+                assert packet.type == wire.PUBREL, packet
+                self.unreleased.discard(packet.packet_id)
+                client.send(wire.acknowledge(wire.PUBCOMP, packet.packet_id))
+
+
+def test_qos_2_is_read_exactly_once_over_restarts(broker):
+    """A reader that is interrupted after any packet has each message once, in order. [MQTT-4.3.3-10]"""
+    count = 120
+    subscribe(broker.connect("s"), ("a", 2))
+    broker.publish("a", *numbered(count), qos=2)
+    reader = ExactlyOnceReader()
+    for packets in itertools.chain((1, 2, 3, 5, 8, 13, 21, 34, 30, 29, 28, 27), itertools.repeat(1000)):
+        broker.restart()
+        reader.read(broker.connect("s", present=True, receive_maximum=10), packets, count)
+        if len(reader.taken) >= count and not reader.unreleased:
+            break
+    assert reader.taken == numbered(count)
+    broker.restart()
+    client = broker.connect("s", present=True)
+    broker.publish("a", b"end", qos=2)
+    while b"end" not in reader.taken:
+        reader.read(client, 1, count + 1)
+    assert reader.taken == [*numbered(count), b"end"]
+
+
+# --- QoS 2 from the client
+
+
+@pytest.mark.parametrize("reached", ["PUBLISH", "PUBREC", "PUBREL", "PUBCOMP"])
+@pytest.mark.parametrize("taker", ["session", "nobody", "retained", "delayed"])
+@THREE_SHARDS
+def test_qos_2_from_the_client(broker, reached, taker):
+    """A publish that is repeated is answered and not delivered again; its identifier can then be used again.
+
+    The broker ends right after the last packet. [MQTT-4.3.3-10] [MQTT-4.3.3-12] [MQTT-4.3.3-2]
+    """
+    topic = {"delayed": "$delayed/1/a"}.get(taker, "a")
+    flags = RETAIN if taker == "retained" else 0
+    if taker != "nobody":
+        subscribe(broker.connect("taker"), ("a", 2 | RETAIN_AS_PUBLISHED))
+    client = broker.connect("s")
+    client.send(wire.publish(topic, b"one", 2, 7, flags=flags))
+    if reached != "PUBLISH":
+        assert client.expect(wire.PUBREC).packet_id == 7
+    if reached in ("PUBREL", "PUBCOMP"):
+        client.send(wire.acknowledge(wire.PUBREL, 7))
+    if reached == "PUBCOMP":
+        assert client.expect(wire.PUBCOMP).packet_id == 7
+    broker.restart()
+
+    client = broker.connect("s", present=True)
+    expected = [b"one"]
+    if taker == "nobody":  # who subscribes now comes too late for the first
+        subscribe(broker.connect("taker"), ("a", 2))
+        if reached == "PUBLISH":  # which may not have been read
+            client.ping()
+    if reached in ("PUBLISH", "PUBREC"):
+        client.send(wire.publish(topic, b"one", 2, 7, flags=flags | DUP))
+        assert client.expect(wire.PUBREC).packet_id == 7
+    if reached != "PUBCOMP":
+        client.send(wire.acknowledge(wire.PUBREL, 7))
+        assert client.expect(wire.PUBCOMP).packet_id == 7
+    client.send(wire.publish(topic, b"two", 2, 7, flags=flags))
+    assert client.expect(wire.PUBREC).packet_id == 7
+    client.send(wire.acknowledge(wire.PUBREL, 7))
+    assert client.expect(wire.PUBCOMP).packet_id == 7
+    expected.append(b"two")
+    broker.restart()
+
+    client = broker.connect("taker", present=True)
+    if taker == "delayed":  # in no order that was promised, and behind what is sent now
+        assert sorted(payloads(receive(client, 2))) == expected
+        client.ping()
+        return
+    received = broker.last(client, "a")
+    assert all(message.retain == (taker == "retained") for message in received)
+    if taker == "nobody":
+        assert payloads(received) in ([[b"two"]] if reached != "PUBLISH" else [[b"two"], expected])
+    else:
+        assert payloads(received) == expected
+    if taker == "retained":
+        assert payloads(broker.retained("a", 1)) == [b"two"]
+
+
+@ONE_SHARD
+def test_qos_2_from_a_client_of_mqtt_3(broker):
+    """As the above. [MQTT311-4.3.3-2]"""
+    subscribe(broker.connect("taker"), ("a", 2))
+    client = broker.connect("s", version=4)
+    client.send(wire.publish("a", b"one", 2, 7, 4))
+    assert client.expect(wire.PUBREC).packet_id == 7
+    broker.restart()
+    publish_twice(broker.connect("s", present=True, version=4), 7, "a", b"one", 4)
+    broker.restart()
+    client = broker.connect("s", present=True, version=4)
+    client.send(wire.publish("a", b"two", 2, 7, 4))
+    assert client.expect(wire.PUBREC).packet_id == 7
+    assert payloads(broker.last(broker.connect("taker", present=True), "a")) == [b"one", b"two"]
+
+
+def test_a_receipt_of_many_restarts(broker):
+    """A publish without PUBREL stays known, and its identifier taken."""
+    subscribe(broker.connect("taker"), ("a", 2))
+    client = broker.connect("s")
+    client.send(wire.publish("a", b"one", 2, 7) + wire.publish("a", b"two", 2, 8))
+    assert {client.expect(wire.PUBREC).packet_id for _ in range(2)} == {7, 8}
+    for _ in range(4):
+        broker.restart()
+        client = broker.connect("s", present=True)
+        client.send(wire.publish("a", b"one", 2, 7, flags=DUP))
+        assert client.expect(wire.PUBREC).packet_id == 7
+    for packet_id in (7, 8):
+        client.send(wire.acknowledge(wire.PUBREL, packet_id))
+        assert client.expect(wire.PUBCOMP).packet_id == packet_id
+    assert payloads(broker.last(broker.connect("taker", present=True), "a")) == [b"one", b"two"]
+
+
+def test_qos_2_is_published_exactly_once_over_restarts(broker):
+    """A publisher that is interrupted again and again, and repeats what it must, is heard once, in its order.
+
+    [MQTT-4.3.3-1] [MQTT-4.3.3-2] [MQTT-4.3.3-5] [MQTT-4.6.0-1] [MQTT-4.6.0-3]
+    """
+    count = 150
+    subscribe(broker.connect("taker"), ("a/#", 2))
+    broker.sockets[-1].close()
+    unsent = list(range(1, count + 1))
+    published, released = [], []  # identifiers of what was sent and waits for PUBREC, and for PUBCOMP
+
+    def message(number: int, flags: int = 0) -> bytes:
+        return wire.publish(f"a/{number % 3}", f"{number - 1}".encode(), 2, number, flags=flags | RETAIN * (number % 5 == 0))
+
+    for packets in itertools.chain((0, 1, 3, 10, 30, 40, 50, 60), itertools.repeat(1000)):
+        client = broker.connect("s")
+        # Over the restart the client goes on as it must [MQTT-4.4.0-1].
+        for number in published:
+            client.send(message(number, DUP))
+        for number in released:
+            client.send(wire.acknowledge(wire.PUBREL, number))
+        while unsent and len(published) + len(released) < 40:
+            published.append(unsent.pop(0))
+            client.send(message(published[-1]))
+        while packets and (published or released):
+            packets -= 1
+            packet = client.read()
+            if packet.type == wire.PUBREC:
+                published.remove(packet.packet_id)
+                released.append(packet.packet_id)
+                client.send(wire.acknowledge(wire.PUBREL, packet.packet_id))
+            else:
+                assert packet.type == wire.PUBCOMP, packet
+                released.remove(packet.packet_id)
+                if unsent:
+                    published.append(unsent.pop(0))
+                    client.send(message(published[-1]))
+        if not published and not released and not unsent:
+            break
+        broker.restart()
+    broker.restart()
+    client = broker.connect("taker", present=True)
+    received = payloads(broker.last(client, "a/0"))
+    assert sorted(received, key=int) == numbered(count)
+    for rest in range(3):  # each topic in its order
+        assert [one for one in received if (int(one) + 1) % 3 == rest] == [
+            one for one in numbered(count) if (int(one) + 1) % 3 == rest]
+    assert {one.topic: one.payload for one in broker.retained("a/#", 3)} == {
+        f"a/{number % 3}": f"{number - 1}".encode() for number in (140, 145, 150)}
+
+
+@pytest.mark.parametrize("read", [1, 50, 200])
+def test_acknowledged_is_kept(broker, read):
+    """Of a stream of publishes, all that were acknowledged when the broker ended are there, in order, once."""
+    count = 300
+    subscribe(broker.connect("taker"), ("a", 1))
+    broker.sockets[-1].close()
+    client = broker.connect("s")
+    client.send(b"".join(wire.publish("a", payload, 1, number) for number, payload in enumerate(numbered(count), 1)))
+    for number in range(1, read + 1):
+        assert client.expect(wire.PUBACK).packet_id == number
+    broker.restart()
+    received = payloads(broker.last(broker.connect("taker", present=True), "a"))
+    assert received == numbered(len(received))
+    assert len(received) >= read
+
+
+# --- retained messages
+
+
+@pytest.mark.parametrize("qos", [0, 1, 2])
+def test_retained_messages(broker, qos):
+    """Set, replaced by a larger and a smaller one, and cleared. [MQTT-3.3.1-5] [MQTT-3.3.1-6] [MQTT-3.3.1-7]"""
+    if qos == 0 and broker.end == "killed":
+        pytest.skip("nobody was told that a message of QoS 0 is durable")
+    large, small = os.urandom(300_000), b"s"
+    for topic in ("cleared", "r/set", "r/replaced", "r/larger", "r/smaller", "r/cleared/and/set"):
+        broker.publish(topic, large if topic == "r/smaller" else small, qos=qos, retain=True, **FULL)
+    broker.publish("r/replaced", b"new", qos=qos, retain=True)
+    broker.publish("r/larger", large, qos=qos, retain=True)
+    broker.publish("r/smaller", small, qos=qos, retain=True)
+    for topic in ("cleared", "r/cleared/and/set"):
+        broker.publish(topic, b"", qos=qos, retain=True)
+    broker.publish("r/cleared/and/set", b"again", qos=qos, retain=True)
+    broker.publish("r/set", b"passing", qos=qos)
+    expected = {"r/set": small, "r/replaced": b"new", "r/larger": large, "r/smaller": small,
+                "r/cleared/and/set": b"again"}
+    for _ in range(2):
+        broker.restart()
+        received = broker.retained("#", len(expected))
+        assert {message.topic: message.payload for message in received} == expected
+        assert all(message.retain and message.qos == qos for message in received)
+        assert {message.topic: message.properties for message in received}["r/set"] == FULL_RECEIVED
+
+    for topic in expected:  # they can be cleared in a later life too
+        broker.publish(topic, b"", qos=qos, retain=True)
+    broker.restart()
+    broker.retained("#", 0)
+
+
+@THREE_SHARDS
+def test_many_retained_messages(broker):
+    """200 of them, and some of them large, published without a pause."""
+    client = broker.connect("", clean=True, expiry_s=0)
+    sizes = {f"a/{number}/b": 100_000 if number % 20 == 0 else number for number in range(1, 201)}
+    for packet_id, (topic, size) in enumerate(sizes.items(), 1):
+        client.send(wire.publish(topic, b"x" * size, 1, packet_id, flags=RETAIN))
+    for _ in sizes:
+        client.expect(wire.PUBACK)
+    broker.restart()
+    assert {message.topic: len(message.payload) for message in broker.retained("a/+/b", 200)} == sizes
+
+
+@ONE_SHARD
+def test_what_has_expired_leaves_the_directory(broker):
+    """An expired retained message is not read back, start by start, for ever."""
+    broker.publish("a/1", b"x", retain=True, message_expiry_interval=1)
+    broker.publish("a/2", b"x", retain=True)
+    broker.restart_until(time.monotonic() + 2.2)
+    broker.retained("a/#", 1)
+    broker.restart()
+    assert broker.running.child.wait_line(r"restored .*\b(\d+) retained")[1] == "1"
+
+
+# --- wills
+
+
+@pytest.mark.parametrize("expiry_s", [300, NEVER], ids=["expiry", "no_expiry"])
+def test_the_will_of_a_client_that_is_there_at_the_end(broker, expiry_s):
+    """Its connection breaks: the will is published, once, with its properties, retained if it says so.
+
+    [MQTT-3.1.2-7] [MQTT-3.1.2-8] [MQTT-3.1.2-15]
+    """
+    subscribe(broker.connect("observer"), ("will/#", 2 | RETAIN_AS_PUBLISHED))
+    broker.connect("one", expiry_s=expiry_s, will=Will("will/one", b"1" * 65_535, 2))
+    broker.connect("two", expiry_s=expiry_s, will=Will("will/two", b"2", 1, True, FULL))
+    broker.connect("three", expiry_s=expiry_s, will=Will("will/three", b"3" * 30_000, 1)).close()
+    broker.connect("three", expiry_s=expiry_s, will=Will("will/three", b"3", 1))  # another one instead
+    broker.restart()
+    observer = broker.connect("observer", present=True)
+    received = {message.topic: message for message in receive(observer, 4)}
+    assert {topic: (message.payload, message.qos, message.retain) for topic, message in received.items()} == {
+        "will/one": (b"1" * 65_535, 2, False), "will/two": (b"2", 1, True), "will/three": (b"3", 1, False)}
+    assert received["will/two"].properties == FULL_RECEIVED
+    broker.restart()
+    assert broker.last(broker.connect("observer", present=True), "will/x") == []
+    assert payloads(broker.retained("will/#", 1)) == [b"2"]
+
+
+@pytest.mark.parametrize("expiry_s", [300, NEVER], ids=["expiry", "no_expiry"])
+@pytest.mark.parametrize("connected", [False, True], ids=["gone_before", "connected"])
+@THREE_SHARDS
+def test_the_will_delay_goes_on(broker, connected, expiry_s):
+    """It counts from the connection's end over all restarts. [MQTT-3.1.3-9] [MQTT-3.1.2-8]"""
+    subscribe(broker.connect("observer"), ("will", 1))
+    client = broker.connect("s", expiry_s=expiry_s, will=Will("will", b"gone", 1, properties={"will_delay_interval": 2}))
+    if not connected:
+        client.close()
+    began = time.monotonic()
+    broker.restart_until(began + 1.4)
+    assert payloads(receive(broker.connect("observer", present=True), 1)) == [b"gone"]
+    assert 1.0 <= time.monotonic() - began <= 3.0  # a delay that began anew would last until 3.4
+    broker.restart()
+    assert broker.last(broker.connect("observer", present=True), "will") == []
+
+
+@THREE_SHARDS
+def test_wills_that_never_come(broker):
+    """After a clean DISCONNECT, after a return within the delay, and not that of a connection before.
+
+    [MQTT-3.1.2-10] [MQTT-3.14.4-3] [MQTT-3.1.3-9]
+    """
+    subscribe(broker.connect("observer"), ("will", 1))
+    delayed = {"will_delay_interval": 1}
+    for client_id, values in (("well", {}), ("later", delayed)):
+        client = broker.connect(client_id, will=Will("will", b"after DISCONNECT", 1, properties=values))
+        client.send(wire.packet(wire.DISCONNECT << 4))
+        client.expect_closed()
+    broker.connect("back", will=Will("will", b"of one that is back", 1, properties=delayed)).close()
+    broker.restart()
+    broker.connect("back", present=True)
+    broker.connect("changed", will=Will("will", b"of the connection before", 1, properties=delayed)).close()
+    broker.connect("changed", present=True, will=Will("will", b"due", 1, properties={"will_delay_interval": 2}))
+    broker.restart()
+    assert payloads(receive(broker.connect("observer", present=True), 1)) == [b"due"]
+
+
+# --- delayed messages
+
+
+@THREE_SHARDS
+def test_delayed_messages(broker):
+    """They come at their time, once, with all they have, and are retained from then on."""
+    subscribe(broker.connect("observer"), ("a/#", 2 | RETAIN_AS_PUBLISHED))
+    began = time.monotonic()
+    broker.publish("$delayed/3600/a/late", b"late")
+    broker.publish("$delayed/2/a/1", b"1" * 100_000, **FULL)
+    broker.publish("$delayed/2/a/2", b"2", qos=2, retain=True, message_expiry_interval=100)
+    broker.publish("$delayed/1/a/3", b"3")
+    broker.publish("$delayed/0/a/4", b"4")
+    for _ in range(2):
+        broker.restart()
+    broker.retained("#", 0)
+    observer = broker.connect("observer", present=True)
+    assert [message.topic for message in receive(observer, 2)] == ["a/4", "a/3"]
+    assert time.monotonic() - began >= 1.0
+    broker.restart_until(began + 1.5)
+    observer = broker.connect("observer", present=True)
+    received = {message.topic: message for message in receive(observer, 2)}
+    assert 2.0 <= time.monotonic() - began <= 3.4  # 3.5 would be a delay that began anew
+    assert received["a/1"].payload == b"1" * 100_000 and received["a/1"].properties == FULL_RECEIVED
+    assert (received["a/2"].payload, received["a/2"].qos, received["a/2"].retain) == (b"2", 2, True)
+    assert received["a/2"].properties["message_expiry_interval"][0] in (99, 100)
+    broker.restart()
+    assert broker.last(broker.connect("observer", present=True), "a/5") == []
+    assert payloads(broker.retained("#", 1)) == [b"2"]
+
+
+# --- no local
+
+
+def test_no_local_holds(broker):
+    """Also for a message that the session published before the restart and has not read past. [MQTT-3.8.3-3]"""
+    client = broker.connect("s", receive_maximum=1)
+    subscribe(client, ("a", 1 | NO_LOCAL), ("b", 1))
+    broker.publish("a", b"in flight")
+    client.expect_publish()
+    for topic, payload in (("a", b"own"), ("b", b"heard")):
+        client.send(wire.publish(topic, payload, 1, 1))
+        assert client.expect(wire.PUBACK).packet_id == 1
+    broker.publish("a", b"another's")
+    subscribe(broker.connect("other"), ("a", 1))
+    client.send(wire.publish("a", b"own again", 1, 1))
+    client.expect(wire.PUBACK)
+    broker.restart()
+    client = broker.connect("s", present=True)
+    assert payloads(receive(client, 3)) == [b"in flight", b"heard", b"another's"]
+    client.send(wire.publish("a", b"own once more", 1, 1))
+    client.expect(wire.PUBACK)
+    assert broker.last(client, "a") == []
+    assert payloads(broker.last(broker.connect("other", present=True), "a"))[0] == b"own again"
+
+
+# --- the directory
+
+
+@pytest.fixture
+def run():
+    """A function that starts mqttq-server with flags, behind other arguments; it is killed after the test."""
+    started = []
+
+    def start(data: str, *before: str) -> Process:
+        started.append(Process([*before, server_path(), "--allow-anonymous", "--listen", f"tcp://{HOST}:0",
+                                "--data-dir", data]))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+
+
+def expect_refusal(server: Process, *named: str) -> None:
+    """Exit code 1, one line that names all that, and nothing on stdout."""
+    assert server.wait_end() == 1, server.output()
+    assert server.stdout == []
+    assert any(all(name in line for name in named) for line in server.stderr), server.output()
+
+
+@pytest.mark.parametrize("end", ["stopped"], indirect=True)
+@ONE_SHARD
+def test_a_directory_has_one_broker(broker, run):
+    """Another one is refused by name, and the first goes on; when it has ended its directory is free."""
+    subscribe(broker.connect("s"), ("a", 1))
+    expect_refusal(run(str(broker.data)), str(broker.data), f"{broker.running.child.process.pid}", "in use")
+    broker.publish("a", b"x")
+    broker.restart()
+    assert payloads(broker.last(broker.connect("s", present=True), "a")) == [b"x"]
+
+
+def test_a_read_only_directory(run, tmp_path):
+    """It is refused by name. Root may write anywhere, so that right is taken from it."""
+    directory = tmp_path / "read only"
+    directory.mkdir()
+    directory.chmod(0o500)
+    expect_refusal(run(str(directory), "setpriv", "--bounding-set", "-dac_override", "--"), str(directory),
+                   "Permission denied")
+
+
+def test_a_file_in_place_of_the_directory(run, tmp_path):
+    file = tmp_path / "file"
+    file.write_text("mine")
+    expect_refusal(run(str(file)), str(file), "Not a directory")
+    assert file.read_text() == "mine"
+
+
+def test_a_directory_without_a_parent(run, tmp_path):
+    directory = tmp_path / "no" / "such"
+    expect_refusal(run(str(directory)), str(directory), "No such file or directory")
+    assert not directory.parent.exists()
+
+
+def test_a_directory_is_made(run, tmp_path):
+    """If its parent is there; for its owner alone."""
+    directory = tmp_path / "made"
+    server = run(str(directory))
+    server.wait_line(r"^mqttq-server ready\b")
+    assert directory.stat().st_mode & 0o777 == 0o700
+    server.process.terminate()
+    assert server.wait_end() == 0
