@@ -86,9 +86,8 @@ void Broker::restore_all() {
   std::string problem;
   const Instant begin = clock_now();
   const auto shard = [this](uint32_t index) -> ShardCore& { return shards_[index]->core(); };
-  if (restore(*setup_.directory, router_, shard, begin, restored, problem) != Status::Ok) {
-    throw std::runtime_error(problem);
-  }
+  const Status status = restore(*setup_.directory, router_, shard, begin, restored, problem);
+  if (status != Status::Ok) throw StartFailure(status, problem);
   if (!setup_.log) return;
   const std::string text = fmt::format(
       "restored in {} ms: {} sessions, {} subscriptions, {} messages, {} in flight, {} retained, {} delayed",

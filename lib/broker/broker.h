@@ -2,6 +2,7 @@
 #pragma once
 
 #include <set>
+#include <stdexcept>
 #include <string>
 
 #include "broker/shard.h"
@@ -22,6 +23,12 @@ struct BrokerSetup {
   SessionObserver* observer = nullptr;
 };
 
+// What was kept cannot be opened or read back. The text is for people.
+struct StartFailure : std::runtime_error {
+  StartFailure(Status of, const std::string& text) : std::runtime_error(text), status(of) {}
+  Status status;
+};
+
 // From the system's source. Throws std::system_error.
 uint64_t random_secret();
 // From the clock of the shards to Unix time, by the system's clock as it stands.
@@ -29,7 +36,7 @@ int64_t unix_offset_ms() noexcept;
 
 class Broker {
  public:
-  // Throws std::bad_alloc, std::system_error, std::invalid_argument.
+  // Throws std::bad_alloc, std::system_error, std::invalid_argument, StartFailure.
   explicit Broker(const BrokerSetup& setup);
   ~Broker();
   Broker(const Broker&) = delete;

@@ -59,6 +59,17 @@ Limits limits_of(const mqttq_limits& given) {
   return limits;
 }
 
+mqttq_status status_of_start(Status status) noexcept {
+  switch (status) {
+    case Status::NoMemory: return MQTTQ_ENOMEM;
+    case Status::Permission: return MQTTQ_EACCES;
+    case Status::Full: return MQTTQ_EFULL;
+    case Status::Unsupported: return MQTTQ_EUNSUPPORTED;
+    case Status::Busy: return MQTTQ_EEXIST;
+    default: return MQTTQ_ESYSTEM;
+  }
+}
+
 // The counters in the order of their table.
 struct CounterName {
   const char* name;
@@ -125,7 +136,7 @@ void mqttq_broker::open_directory(const char* path) {
   Status status{};
   std::string problem;
   directory = LmdbDirectory::open(options, status, problem);
-  if (!directory) throw std::runtime_error(fmt::format("data_dir: {}", problem));
+  if (!directory) throw StartFailure(status, fmt::format("data_dir: {}", problem));
   for (const std::string& name : directory->directory().namespaces()) {
     namespaces_.emplace_back(mqttq_namespace{static_cast<NamespaceId>(namespaces_.size()), name});
   }
@@ -167,7 +178,7 @@ mqttq_namespace* mqttq_broker::open_namespace(std::string_view name) {
   }
   if (namespaces_.size() == kNamespacesMax) return nullptr;
   if (directory && directory->directory().add_namespace(name) != Status::Ok) {
-    throw std::runtime_error("the store cannot be written");
+    throw std::system_error(EIO, std::generic_category(), "the store cannot be written");
   }
   return &namespaces_.emplace_back(mqttq_namespace{static_cast<NamespaceId>(namespaces_.size()), std::string(name)});
 }
@@ -214,7 +225,11 @@ mqttq_status mqttq_broker_create(const mqttq_broker_config* config, mqttq_broker
     if (!out) return fail(error, MQTTQ_EINVAL, "out: NULL");
     mqttq_broker_config known;
     if (!read_struct(config, known)) return fail(error, MQTTQ_EINVAL, "config: asks for more than this library has");
-    *out = new mqttq_broker(known);
+    try {
+      *out = new mqttq_broker(known);
+    } catch (const StartFailure& failure) {
+      return fail(error, status_of_start(failure.status), failure.what());
+    }
     return MQTTQ_OK;
   });
 }

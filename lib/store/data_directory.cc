@@ -57,29 +57,47 @@ std::string_view words(Status status) noexcept {
 
 }  // namespace
 
-std::unique_ptr<DataDirectory> DataDirectory::open(Disk& disk, Store& store, const Options& options, Status& status,
+std::unique_ptr<DataDirectory> DataDirectory::open(Disk* disk, Store& store, const Options& options, Status& status,
                                                    std::string& problem) try {
   std::unique_ptr<DataDirectory> directory(new DataDirectory(disk, store, options));
   status = directory->open_store(problem);
   if (status != Status::Ok) return nullptr;
-  FileLog::Options log;
-  log.segment_bytes = options.segment_bytes;
-  log.seed = options.seed;
-  log.from = std::min(directory->followed_ + 1, directory->wanted_);
-  directory->log_ = FileLog::open(disk, log, *directory, status, problem);
-  if (!directory->log_) return nullptr;
-  directory->last_number_ = std::max(directory->log_->last_number(), directory->followed_);
-  status = directory->follow();
-  if (status != Status::Ok) {
-    problem = fmt::format("the store cannot be written: {}", words(status));
-    return nullptr;
-  }
-  directory->loading_ = false;
-  return directory;
+  status = disk ? directory->open_log(problem) : directory->load_log(problem);
+  return status == Status::Ok ? std::move(directory) : nullptr;
 } catch (const std::bad_alloc&) {
   status = Status::NoMemory;
   problem = "out of memory";
   return nullptr;
+}
+
+Status DataDirectory::open_log(std::string& problem) {
+  FileLog::Options options;
+  options.segment_bytes = options_.segment_bytes;
+  options.seed = options_.seed;
+  options.from = std::min(followed_ + 1, wanted_);
+  Status status{};
+  log_ = FileLog::open(*disk_, options, *this, status, problem);
+  if (!log_) return status;
+  last_number_ = std::max(log_->last_number(), followed_);
+  status = follow();
+  if (status != Status::Ok) problem = fmt::format("the store cannot be written: {}", words(status));
+  return status;
+}
+
+Status DataDirectory::load_log(std::string& problem) {
+  last_number_ = followed_;
+  struct Loader final : StateLoader {
+    explicit Loader(DataDirectory& of) noexcept : StateLoader(sizeof(uint64_t), true), directory(of) {}
+    bool on_state(Bytes key, Bytes value) noexcept override {
+      return memory = directory.take_message(get_big<uint64_t>(key.data()), value);
+    }
+    DataDirectory& directory;
+    bool memory = true;
+  } loader(*this);
+  const Status status = load(StateTable::Log, loader);
+  if (status != Status::Ok) problem = fmt::format("the store cannot be read: {}", words(status));
+  if (!loader.memory) problem = "out of memory";
+  return loader.memory ? status : Status::NoMemory;
 }
 
 Status DataDirectory::open_store(std::string& problem) {
@@ -87,7 +105,7 @@ Status DataDirectory::open_store(std::string& problem) {
   Status status = get_meta(store_, kFormatKey, format);
   if (status == Status::NotFound) {
     std::vector<std::string> names;
-    if ((status = disk_.list(names)) != Status::Ok) {
+    if (disk_ && (status = disk_->list(names)) != Status::Ok) {
       problem = fmt::format("the directory cannot be listed: {}", words(status));
       return status;
     }
@@ -164,34 +182,39 @@ Status DataDirectory::add_namespace(std::string_view name) noexcept try {
 
 // --- what the log tells at the start
 
+// False without memory.
+bool DataDirectory::take_message(uint64_t number, Bytes body) noexcept try {
+  if (number < wanted_) return true;
+  FieldReader in(body);
+  const auto count = in.number<uint32_t>();
+  const Bytes journals = in.raw(size_t{count} * sizeof(uint64_t));
+  MessageView view;
+  if (!read_message(in, options_.unix_offset_ms, view)) {
+    on_damage(fmt::format("record {} is no message; skipped", number));
+    return true;
+  }
+  LoadedMessage loaded{number, Message::create(view), static_cast<uint32_t>(loaded_journals_.size()), count};
+  if (!loaded.message) return false;
+  for (uint32_t i = 0; i < count; ++i) {
+    loaded_journals_.push_back(get_little<uint64_t>(journals.data() + i * sizeof(uint64_t)));
+  }
+  loaded_.push_back(std::move(loaded));
+  return true;
+} catch (const std::bad_alloc&) {
+  return false;
+}
+
 bool DataDirectory::on_entry(const LogEntry& entry) noexcept try {
   switch (static_cast<Kind>(entry.kind)) {
-    case Kind::Message: {
-      if (entry.number < wanted_) return true;
-      FieldReader in(entry.body);
-      const auto count = in.number<uint32_t>();
-      const Bytes journals = in.raw(size_t{count} * sizeof(uint64_t));
-      MessageView view;
-      if (!read_message(in, options_.unix_offset_ms, view)) {
-        on_damage(fmt::format("record {} is no message; skipped", entry.number));
-        return true;
-      }
-      LoadedMessage loaded{entry.number, Message::create(view), static_cast<uint32_t>(loaded_journals_.size()), count};
-      if (!loaded.message) return false;
-      for (uint32_t i = 0; i < count; ++i) {
-        loaded_journals_.push_back(get_little<uint64_t>(journals.data() + i * sizeof(uint64_t)));
-      }
-      loaded_.push_back(std::move(loaded));
-      return true;
-    }
+    case Kind::Message: return take_message(entry.number, entry.body);
     case Kind::State:
       if (entry.number <= followed_) return true;
       if (!make_room(entry.body.size())) return false;
-      if (!gather(entry.body, entry.number)) {
+      if (!gathered_.append(entry.body, entry.number)) {
         on_damage(fmt::format("record {} is no change of state; skipped", entry.number));
       }
       last_number_ = entry.number;
-      return gathered_.count() < options_.follow_bytes || follow() == Status::Ok;
+      return gathered_.bytes().size() < options_.follow_bytes || follow() == Status::Ok;
   }
   on_damage(fmt::format("record {} is of a kind that is not known; skipped", entry.number));
   return true;
@@ -219,39 +242,29 @@ Status DataDirectory::load(StateTable table, StateLoader& loader) noexcept {
 // --- the store follows
 
 bool DataDirectory::make_room(size_t bytes) noexcept {
-  const size_t size = gathered_.count() + bytes;
-  if (size <= gathered_.capacity()) return true;
-  if (size > kGatheredMax) return false;
-  return gathered_.reserve(static_cast<uint32_t>(std::max(size, size_t{gathered_.capacity()} * 2)));
+  return gathered_.bytes().size() + bytes <= kGatheredMax && gathered_.reserve(bytes);
 }
 
-bool DataDirectory::gather(Bytes state, uint64_t number) noexcept {
-  const uint32_t start = gathered_.count();
-  static_cast<void>(gathered_.append(state));  // there is room
-  StateReader reader(gathered_.span().subspan(start));
-  for (StoreWrite write; reader.next(write);) {
-    if (reader.wants_number()) put_little(gathered_.begin() + (write.value.data() - gathered_.begin()), number);
-  }
-  if (!reader.ok()) gathered_.truncate(start);
-  return reader.ok();
-}
 
 Status DataDirectory::follow() noexcept try {
+  if (!disk_ && wanted_ == wanted_durable_) return Status::Ok;
   if (gathered_.empty() && wanted_ == wanted_durable_ && followed_ == last_number_) return Status::Ok;
   writes_.clear();
-  StateReader reader(gathered_.span());
+  StateReader reader(gathered_.bytes());
   for (StoreWrite write; reader.next(write);) writes_.push_back(write);
   MetaWrites meta;
   meta.add(kFollowedKey, last_number_);
   meta.add(kWantedKey, wanted_);
   for (const StoreWrite& write : meta.writes()) writes_.push_back(write);
+  const StateKey first = StateKey().add(uint64_t{0}), end = StateKey().add(wanted_);
+  if (!disk_) {
+    writes_.push_back({StoreWrite::Kind::EraseRange, static_cast<uint8_t>(StateTable::Log), first.bytes(), end.bytes()});
+  }
   const Status status = commit(writes_);
   if (status != Status::Ok) return status;
   followed_ = last_number_;
   wanted_durable_ = wanted_;
-  gathered_.clear();
-  constexpr uint32_t kKept = 16u << 20;
-  if (gathered_.capacity() > kKept) gathered_.reset();
+  static_cast<void>(gathered_.take());  // the block too: one of a full size is rare
   return log_ ? log_->drop_before(std::min(wanted_durable_, followed_ + 1)) : Status::Ok;
 } catch (const std::bad_alloc&) {
   return Status::NoMemory;
@@ -282,7 +295,7 @@ Status DataDirectory::commit(std::span<const StoreWrite> writes) noexcept {
 }
 
 void DataDirectory::tend(Instant now) noexcept {
-  const bool due = gathered_.count() >= options_.follow_bytes || wanted_ != wanted_durable_;
+  const bool due = gathered_.bytes().size() >= options_.follow_bytes || wanted_ != wanted_durable_;
   if (!due || now < try_again_at_) return;
   const Status status = follow();
   if (status == Status::Ok) {
@@ -299,8 +312,41 @@ void DataDirectory::tend(Instant now) noexcept {
 
 // --- the log
 
+// One batch of the store: messages as entries of a table, changes of state at once.
+Status DataDirectory::append_to_store(std::span<const LogRecord> batch) {
+  keys_.clear();
+  for (const LogRecord& record : batch) {
+    if (!record.message) {
+      static_cast<void>(keys_.append(record.state, record.number));  // it is whole
+      continue;
+    }
+    bodies_.clear();
+    FieldWriter out(bodies_);
+    write_body(out, record);
+    if (!out.ok()) return Status::NoMemory;
+    keys_.put_large(StateTable::Log, StateKey().add(record.number).bytes(), bodies_.span());
+  }
+  if (keys_.take_failure()) return Status::NoMemory;
+  MetaWrites meta;
+  meta.add(kFollowedKey, batch.back().number);
+  writes_.clear();
+  StateReader reader(keys_.bytes());
+  for (StoreWrite write; reader.next(write);) writes_.push_back(write);
+  for (const StoreWrite& write : meta.writes()) writes_.push_back(write);
+  const Status status = commit(writes_);
+  if (status == Status::Ok) followed_ = last_number_ = batch.back().number;
+  return status;
+}
+
+void DataDirectory::write_body(FieldWriter& out, const LogRecord& record) const noexcept {
+  out.number(static_cast<uint32_t>(record.journals.size()));
+  for (const uint64_t journal : record.journals) out.number(journal);
+  write_message(out, record.message->view(), options_.unix_offset_ms);
+}
+
 Status DataDirectory::append(std::span<const LogRecord> batch) noexcept try {
   if (batch.empty()) return Status::Ok;
+  if (!disk_) return append_to_store(batch);
   bodies_.clear();
   entries_.clear();
   size_t state_bytes = 0;
@@ -315,9 +361,7 @@ Status DataDirectory::append(std::span<const LogRecord> batch) noexcept try {
           !bodies_.reserve(static_cast<uint32_t>(std::max(size, size_t{bodies_.capacity()} * 2)))) {
         return Status::NoMemory;
       }
-      out.number(static_cast<uint32_t>(record.journals.size()));
-      for (const uint64_t journal : record.journals) out.number(journal);
-      write_message(out, record.message->view(), options_.unix_offset_ms);
+      write_body(out, record);
       entry.kind = static_cast<uint8_t>(Kind::Message);
       entry.body = bodies_.span().subspan(start);  // its size counts: bodies_ may move yet
     } else {
@@ -337,7 +381,7 @@ Status DataDirectory::append(std::span<const LogRecord> batch) noexcept try {
   if (status != Status::Ok) return status;
   last_number_ = batch.back().number;
   for (const LogRecord& record : batch) {
-    if (!record.message) static_cast<void>(gather(record.state, record.number));  // it is ours, and whole
+    if (!record.message) static_cast<void>(gathered_.append(record.state, record.number));  // whole, and there is room
   }
   constexpr uint32_t kKept = 16u << 20;
   if (bodies_.capacity() > kKept) bodies_.reset();

@@ -2,7 +2,7 @@
 //
 // A batch is durable when the log has it. Its changes of state are gathered and carried out in the store some time
 // later, many at once, with the number that the store has followed up to: from there on the log tells them again when
-// the directory is opened.
+// the directory is opened. Without files the store has everything, a batch is one of its own, and nothing follows.
 #pragma once
 
 #include <memory>
@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/log.h"
+#include "store/fields.h"
 #include "store/file_log.h"
 #include "store/log.h"
 #include "store/state.h"
@@ -35,7 +36,8 @@ class DataDirectory final : public Log, private LogReplay {
 
   // nullptr: `status` and `problem`, for people, say why (Io, Permission, NoMemory, Full; Unsupported: of a newer
   // version; Invalid: there is a log without its store). disk, store: borrowed, outlive it; nobody else uses them.
-  static std::unique_ptr<DataDirectory> open(Disk& disk, Store& store, const Options& options, Status& status,
+  // disk: of the log's files; null: the log is a table of the store.
+  static std::unique_ptr<DataDirectory> open(Disk* disk, Store& store, const Options& options, Status& status,
                                              std::string& problem);
 
   // The secret under which the directory's keys were made: the broker's, for all its life.
@@ -64,29 +66,32 @@ class DataDirectory final : public Log, private LogReplay {
   uint64_t durable_number() noexcept override { return last_number_; }
   bool keeps() const noexcept override { return true; }
   void tend(Instant now) noexcept override;
-  bool wants_lowest() const noexcept override { return log_->segment_count() > 1; }
+  bool wants_lowest() const noexcept override { return log_ ? log_->segment_count() > 1 : wanted_ < last_number_; }
   void set_lowest(uint64_t number) noexcept override { wanted_ = std::max(wanted_, number); }
   // The store follows to the end. Errors: those of the store, as `problem` of its last try.
   Status follow() noexcept;
-  uint32_t segment_count() const noexcept { return log_->segment_count(); }
+  uint32_t segment_count() const noexcept { return log_ ? log_->segment_count() : 0; }
 
  private:
   enum class Kind : uint8_t { Message = 1, State = 2 };
 
-  DataDirectory(Disk& disk, Store& store, const Options& options) noexcept
+  DataDirectory(Disk* disk, Store& store, const Options& options) noexcept
       : disk_(disk), store_(store), options_(options) {}
   Status open_store(std::string& problem);
   Status load_namespaces(std::string& problem);
+  Status open_log(std::string& problem);
+  Status load_log(std::string& problem);
   Status commit(std::span<const StoreWrite> writes) noexcept;
+  Status append_to_store(std::span<const LogRecord> batch);
+  bool take_message(uint64_t number, Bytes body) noexcept;
   bool on_entry(const LogEntry& entry) noexcept override;
   void on_damage(std::string_view text) noexcept override;
-  // Room for as many bytes in gathered_. False without memory.
+  // Room for as many bytes in gathered_. False without memory, or when there are too many.
   bool make_room(size_t bytes) noexcept;
-  // There is room. False: it is no such body.
-  bool gather(Bytes state, uint64_t number) noexcept;
+  void write_body(FieldWriter& out, const LogRecord& record) const noexcept;
   void say(LogLevel level, std::string_view text) noexcept;
 
-  Disk& disk_;
+  Disk* const disk_;
   Store& store_;
   const Options options_;
   std::unique_ptr<FileLog> log_;
@@ -96,11 +101,11 @@ class DataDirectory final : public Log, private LogReplay {
   uint64_t followed_ = 0;        // the store has all changes up to this number
   uint64_t wanted_ = 1;          // no earlier message is needed
   uint64_t wanted_durable_ = 1;  // and this is what the store knows of that
-  bool loading_ = true;
-  Array<std::byte> gathered_;  // changes that the store has not followed
+  StateWrites gathered_;       // changes that the store has not followed
   Array<std::byte> bodies_;    // scratch of append()
   std::vector<LogEntry> entries_;
   std::vector<StoreWrite> writes_;
+  StateWrites keys_;  // of a batch without files
   std::vector<LoadedMessage> loaded_;
   std::vector<uint64_t> loaded_journals_;
   std::vector<std::string> namespaces_;

@@ -10,7 +10,7 @@ std::unique_ptr<LmdbDirectory> LmdbDirectory::open(const Options& options, Statu
   store.directory = options.path;
   opened->store_ = LmdbStore::open(store, status, problem);
   if (!opened->store_) return nullptr;
-  opened->directory_ = DataDirectory::open(opened->disk_, *opened->store_, options.directory, status, problem);
+  opened->directory_ = DataDirectory::open(&opened->disk_, *opened->store_, options.directory, status, problem);
   if (opened->directory_) return opened;
   problem = fmt::format("{}: {}", options.path, problem);
   return nullptr;

@@ -47,14 +47,32 @@ void StateWrites::erase_below(StateTable table, Bytes prefix) noexcept {
   add(StateWriteKind::EraseBelow, table, prefix, {end, size});
 }
 
+// Doubled, or as much as is needed.
+bool StateWrites::reserve(size_t bytes) noexcept {
+  const size_t size = bytes_.count() + bytes;
+  if (size <= bytes_.capacity()) return true;
+  const size_t wanted = std::max(size, size_t{bytes_.capacity()} * 2);
+  return wanted <= UINT32_MAX && bytes_.reserve(static_cast<uint32_t>(wanted));
+}
+
+bool StateWrites::append(Bytes body, uint64_t number) noexcept {
+  const uint32_t start = bytes_.count();
+  if (!reserve(body.size()) || !bytes_.append(body)) {
+    failed_ = true;
+    return true;
+  }
+  StateReader reader(bytes_.span().subspan(start));
+  for (StoreWrite write; reader.next(write);) {
+    if (reader.wants_number()) put_little(bytes_.begin() + (write.value.data() - bytes_.begin()), number);
+  }
+  if (!reader.ok()) bytes_.truncate(start);
+  return reader.ok();
+}
+
 void StateWrites::add(StateWriteKind kind, StateTable table, Bytes key, Bytes value) noexcept {
-  const size_t size = bytes_.count() + kHead + key.size() + value.size();
-  if (size > bytes_.capacity()) {  // doubled, or as much as is needed
-    const size_t wanted = std::max(size, size_t{bytes_.capacity()} * 2);
-    if (wanted > UINT32_MAX || !bytes_.reserve(static_cast<uint32_t>(wanted))) {
-      failed_ = true;
-      return;
-    }
+  if (!reserve(kHead + key.size() + value.size())) {
+    failed_ = true;
+    return;
   }
   FieldWriter out(bytes_);  // there is room
   out.number(static_cast<uint8_t>(kind));

@@ -24,6 +24,7 @@ enum class StateTable : uint8_t {
   Retained = 7,       // TopicKey
   Delayed = 8,        // a number
   Namespaces = 9,     // NamespaceId
+  Log = 10,           // the number of a message; where there are no files for it
 };
 
 enum class StateWriteKind : uint8_t { Put = 0, PutNumber = 1, Erase = 2, EraseBelow = 3 };
@@ -88,6 +89,10 @@ class StateWrites {
   void erase(StateTable table, Bytes key) noexcept { add(StateWriteKind::Erase, table, key, {}); }
   // Every key that begins so.
   void erase_below(StateTable table, Bytes prefix) noexcept;
+  // Those of a record, which has this number. False: they are none.
+  bool append(Bytes body, uint64_t number) noexcept;
+  // append() of so many bytes does not fail for want of memory.
+  [[nodiscard]] bool reserve(size_t bytes) noexcept;
 
  private:
   void add(StateWriteKind kind, StateTable table, Bytes key, Bytes value) noexcept;
