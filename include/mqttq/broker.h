@@ -46,6 +46,10 @@ typedef struct mqttq_limits {
                                        UINT32_MAX = none */
   uint32_t delayed_bytes_max;       /* of these; 0 = 256 MiB */
   uint32_t delay_max_s;             /* the longest delay, at most 42 949 669; 0 = 42 949 669 */
+  uint32_t store_memory_bytes;      /* with data_dir or store: of the newest messages that wait for somebody; older ones
+                                       are read again when they are sent; 0 = 64 MiB */
+  uint32_t log_segment_bytes;       /* with data_dir: of one file of the log, which is the least that is given back, at
+                                       least 4096; 0 = 64 MiB */
 } mqttq_limits;
 
 /* What MQTT lets a server not have, for mqttq_broker_config.features_off: clients of MQTT 5 are told in CONNACK

@@ -78,6 +78,11 @@ class Array {
     return true;
   }
   void pop_back() noexcept { --count_; }
+  // What lies below `count` has been written by other means; there is room.
+  void set_count(uint32_t count) noexcept {
+    MQTTQ_ASSERT(count <= capacity_);
+    count_ = count;
+  }
   // Forgets all from `count` on.
   void truncate(uint32_t count) noexcept {
     if (count < count_) count_ = count;

@@ -68,6 +68,11 @@ Broker::Broker(const BrokerSetup& setup)
   shard.access = setup.access;
   shard.observer = setup.observer;
   if (setup.directory) shard.state = {&health_, setup.directory->seed(), setup.directory->boot()};
+  if (setup.directory) {
+    fetcher_ = std::make_unique<MessageFetcher>(*setup.directory, router_.shard_count());
+    shard.fetcher = fetcher_.get();
+    shard.wake_fetcher = [this] { call_fetcher(false); };
+  }
   shard.host_driven = !setup.own_threads;
   // The only shard commits in its own turn: a publish is numbered and answered without leaving the thread. But for what
   // is kept, it would wait for the disk.
@@ -107,6 +112,7 @@ Broker::~Broker() {
 
 void Broker::start() {
   started_ = true;
+  if (fetcher_) fetcher_thread_ = std::thread([this] { run_fetcher(); });
   if (shards_.size() > 1 || setup_.directory) committer_thread_ = std::thread([this] { run_committer(); });
   if (!setup_.own_threads) return;
   for (const auto& shard : shards_) shard->start_thread();
@@ -134,8 +140,32 @@ void Broker::stop() noexcept {
   stop_committer();
 }
 
+// One answer after the other, so that none waits behind a long list of another's.
+void Broker::run_fetcher() noexcept {
+  for (;;) {
+    for (uint32_t shard = 0; fetcher_->run_one(shard);) shards_[shard]->wake();
+    std::unique_lock lock(fetcher_mutex_);
+    fetcher_wake_.wait(lock, [this] { return fetcher_called_ || fetcher_stops_; });
+    if (fetcher_stops_) return;
+    fetcher_called_ = false;
+  }
+}
+
+void Broker::call_fetcher(bool stop) noexcept {
+  {
+    const std::lock_guard lock(fetcher_mutex_);
+    fetcher_called_ = true;
+    fetcher_stops_ |= stop;
+  }
+  fetcher_wake_.notify_one();
+}
+
 // The shards have ended: what they said last is written, if the disk takes it.
 void Broker::stop_committer() noexcept {
+  if (fetcher_thread_.joinable()) {
+    call_fetcher(true);
+    fetcher_thread_.join();
+  }
   if (!committer_thread_.joinable()) return;
   {
     const std::lock_guard lock(committer_mutex_);

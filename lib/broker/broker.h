@@ -80,6 +80,8 @@ class Broker {
   void wake(uint64_t parties) noexcept;
   void run_committer() noexcept;
   void stop_committer() noexcept;
+  void run_fetcher() noexcept;
+  void call_fetcher(bool stop) noexcept;
   void restore_all();
   void on_shard(uint32_t index, std::function<void(ShardCore&, Instant)> task);
 
@@ -90,6 +92,7 @@ class Broker {
   VolatileLog log_;
   StoreHealth health_;
   Committer committer_;
+  std::unique_ptr<MessageFetcher> fetcher_;  // with a directory
   std::vector<std::unique_ptr<Shard>> shards_;
   std::mutex listeners_mutex_;
   std::vector<Listener> listeners_;
@@ -102,6 +105,12 @@ class Broker {
   std::condition_variable committer_wake_;
   bool committer_called_ = false;
   bool committer_stops_ = false;
+
+  std::thread fetcher_thread_;
+  std::mutex fetcher_mutex_;
+  std::condition_variable fetcher_wake_;
+  bool fetcher_called_ = false;
+  bool fetcher_stops_ = false;
 };
 
 }  // namespace mqttq

@@ -33,6 +33,7 @@ bool Committer::turn(Instant now) noexcept {
   if (log_.keeps()) {
     log_.tend(now);
     ask_for_lowest(now);
+    tell_evictable();
   }
   return !open_.empty() || !memory;
 }
@@ -209,6 +210,19 @@ bool Committer::answer_state(const Open& open, ReasonCode reason) noexcept {
 
 void Committer::note_health(bool failing) noexcept {
   if (health_) health_->failing.store(failing, std::memory_order_relaxed);
+}
+
+// Who has no room for it hears of a later one.
+void Committer::tell_evictable() noexcept {
+  const uint64_t number = log_.evictable();
+  if (number == evicted_) return;
+  evicted_ = number;
+  for (uint32_t shard = 0; shard < office_.committer(); ++shard) {
+    Mail mail;
+    mail.kind = Mail::Kind::Evict;
+    mail.number = number;
+    static_cast<void>(postman_.post(shard, std::move(mail)));
+  }
 }
 
 // Every second at most: each shard looks through its readers, in slices.

@@ -50,6 +50,7 @@ class Committer {
   bool answer_state(const Open& open, ReasonCode reason) noexcept;
   void note_health(bool failing) noexcept;
   void ask_for_lowest(Instant now) noexcept;
+  void tell_evictable() noexcept;
 
   PostOffice& office_;
   Log& log_;
@@ -66,6 +67,7 @@ class Committer {
   StateWrites receipts_;
   std::vector<uint64_t> lowest_;  // by shard, of the question that is open; 0: not answered
   Instant lowest_asked_{};
+  uint64_t evicted_ = 0;  // what shards were told
 };
 
 }  // namespace mqttq

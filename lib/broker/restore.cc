@@ -70,7 +70,7 @@ class Restore {
   bool take_retained(Bytes value);
   bool take_delayed(Bytes key, Bytes value);
   bool take_messages();
-  MessageRef message(uint64_t number) const;
+  bool has_message(uint64_t number) const;
   ShardCore& home(NamespaceId namespace_id, std::string_view client_id) {
     return shard_(shard_(0).home_of(namespace_id, client_id));
   }
@@ -168,11 +168,11 @@ bool Restore::take_subscription(Bytes key, Bytes value) {
   return true;
 }
 
-MessageRef Restore::message(uint64_t number) const {
+bool Restore::has_message(uint64_t number) const {
   const auto& loaded = directory_.loaded_messages();
   const auto at = std::lower_bound(loaded.begin(), loaded.end(), number,
                                    [](const auto& one, uint64_t wanted) { return one.number < wanted; });
-  return at != loaded.end() && at->number == number ? at->message : MessageRef();
+  return at != loaded.end() && at->number == number;
 }
 
 bool Restore::take_inflight(Bytes key, Bytes value) {
@@ -187,8 +187,8 @@ bool Restore::take_inflight(Bytes key, Bytes value) {
   entry.retain = flags & StoredInflight::kRetain;
   std::vector<uint32_t> identifiers;
   while (in.ok() && !in.at_end()) identifiers.push_back(in.number<uint32_t>());
-  if (entry.state != InflightEntry::State::AwaitPubcomp) entry.message = message(entry.number);
-  const bool whole = entry.message || entry.state == InflightEntry::State::AwaitPubcomp;
+  // The message itself is fetched when the client comes.
+  const bool whole = entry.state == InflightEntry::State::AwaitPubcomp || has_message(entry.number);
   if (!of || !in.ok() || !whole) {
     ++restored_.lost;
     return true;
@@ -273,7 +273,7 @@ bool Restore::take_messages() {
     for (const uint64_t journal : directory_.journals_of(loaded)) {
       const auto at = filters.find(journal);
       if (at == filters.end()) continue;
-      for (uint32_t i = 0; i < router_.shard_count(); ++i) shard_(i).restore_message(*at->second, loaded.number, loaded.message);
+      for (uint32_t i = 0; i < router_.shard_count(); ++i) shard_(i).restore_message(*at->second, loaded.number, loaded.message, loaded.size);
     }
     ++restored_.messages;
   }

@@ -38,7 +38,7 @@ Shard::Shard(const ShardSetup& setup, uint32_t index)
       read_buffer_(new std::byte[kReadBuffer]),
       now_(clock_now()),
       core_(ShardWorld{*setup.limits, *setup.policy, *setup.router, *setup.office, *setup.population, setup.log,
-                       setup.access, setup.observer, this, setup.state},
+                       setup.access, setup.observer, this, setup.state, setup.fetcher},
             index, setup.seed, now_) {
   if (const int error = uv_loop_init(&loop_)) throw std::system_error(-error, std::generic_category(), "event loop");
   loop_open_ = true;
@@ -227,6 +227,7 @@ void Shard::end_turn() noexcept {
   }
   const uint64_t woken = core_.postman().take_woken() & ~(uint64_t{1} << index_);
   if (woken && setup_.wake) setup_.wake(woken);
+  if (core_.take_fetches()) setup_.wake_fetcher();
   for (TcpLink* link = lingering_.front(); link && link->linger_until() <= now_; link = lingering_.front()) link->end();
   idle_until_ = now_ + core_.idle_ns(now_);
   in_turn_ = false;

@@ -33,6 +33,8 @@ struct ShardSetup {
   std::function<void(uint64_t parties)> wake;
   uint64_t seed = 0;
   StateSetup state;
+  MessageFetcher* fetcher = nullptr;
+  std::function<void()> wake_fetcher;
   bool host_driven = false;
 };
 

@@ -40,7 +40,10 @@ Limits limits_of(const mqttq_limits& given) {
   MQTTQ_TAKE(connect_size_max, kRemainingLengthMax);
   MQTTQ_TAKE(delayed_bytes_max);
   MQTTQ_TAKE(delay_max_s, kDelayMax_s);
+  MQTTQ_TAKE(store_memory_bytes);
+  MQTTQ_TAKE(log_segment_bytes);
 #undef MQTTQ_TAKE
+  if (limits.log_segment_bytes < 4096) throw std::invalid_argument("limits.log_segment_bytes: less than 4096");
   const auto take_or_none = [](auto& limit, uint32_t value, const char* name, uint64_t max) {
     if (value == UINT32_MAX) {
       limit = 0;
@@ -120,18 +123,20 @@ mqttq_broker::mqttq_broker(const mqttq_broker_config& config)
   }
   if (log_) setup.log = this;
   namespaces_.emplace_back();  // the global one
-  if (config.data_dir) open_directory(config.data_dir);
+  if (config.data_dir) open_directory(config.data_dir, setup.limits);
   if (directory) setup.directory = &directory->directory();
   broker = std::make_unique<Broker>(setup);
   for (uint32_t i = 0; i < broker->shard_count(); ++i)
     held_answers.push_back(std::make_unique<Slab<HeldAnswer>>(UINT32_MAX));
 }
 
-void mqttq_broker::open_directory(const char* path) {
+void mqttq_broker::open_directory(const char* path, const Limits& of) {
   LmdbDirectory::Options options;
   options.path = path;
   options.directory.seed = random_secret();
   options.directory.unix_offset_ms = unix_offset_ms();
+  options.directory.memory_bytes = of.store_memory_bytes;
+  options.directory.segment_bytes = of.log_segment_bytes;
   if (log_) options.directory.log = this;
   Status status{};
   std::string problem;

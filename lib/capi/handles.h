@@ -64,7 +64,7 @@ struct mqttq_broker final : private mqttq::LogSink {
 
  private:
   void write(mqttq::LogLevel level, std::string_view text) noexcept override;
-  void open_directory(const char* path);
+  void open_directory(const char* path, const mqttq::Limits& of);
 
   mqttq_log_fn log_ = nullptr;
   void* log_user_ = nullptr;

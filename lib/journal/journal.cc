@@ -31,7 +31,7 @@ Journal::~Journal() {
   }
 }
 
-bool Journal::append(uint64_t number, MessageRef message) noexcept {
+bool Journal::append(uint64_t number, MessageRef message, uint32_t size) noexcept {
   if (cursor_count_ == 0) return true;
   MQTTQ_ASSERT(last_);
   if (last_->full()) {
@@ -44,7 +44,11 @@ bool Journal::append(uint64_t number, MessageRef message) noexcept {
   JournalEntry& entry = last_->entries[last_->count++];
   entry.number = number;
   entry.bytes_before = bytes_end_;
-  const uint32_t size = message->content_size();
+  if (message && !content_) {
+    content_ = last_;
+    content_index_ = end_index_;
+    totals_.with_content.push_back(*this);
+  }
   entry.message = std::move(message);
   bytes_end_ += size;
   ++end_index_;
@@ -135,11 +139,53 @@ void Journal::trim() noexcept {
     first_ = ended->next;
     if (!first_) last_ = nullptr;
     count_out(*ended);
+    if (ended == content_) leave_content(ended->next);
     destroy(ended);
   }
   if (!first_ || at_end_count_ != cursor_count_) return;
   count_out(*first_);
   first_->restart(end_index_);  // all stand in it
+  if (content_) leave_content(nullptr);
+}
+
+// What is in memory begins in `to`, if anywhere.
+void Journal::leave_content(JournalSegment* to) noexcept {
+  content_ = to;
+  if (to) {
+    content_index_ = to->first_index;
+  } else {
+    ListLink<ContentTag>::unlink();
+  }
+}
+
+bool Journal::evict(uint64_t number, uint32_t count_max) noexcept {
+  while (content_) {
+    const uint64_t at = content_index_ - content_->first_index;
+    if (at == content_->count) {
+      leave_content(content_->next);
+      continue;
+    }
+    JournalEntry& entry = content_->entries[at];
+    if (entry.number > number) return true;
+    if (count_max-- == 0) return false;
+    entry.message = {};
+    ++content_index_;
+  }
+  return true;
+}
+
+uint32_t Journal::missing(const Cursor& cursor, std::span<uint64_t> numbers, uint64_t bytes_max) const noexcept {
+  uint32_t count = 0;
+  const JournalSegment* segment = cursor.segment;
+  uint64_t bytes_first = 0;
+  for (uint64_t index = cursor.index; index < end_index_ && count < numbers.size(); ++index) {
+    if (index - segment->first_index == JournalSegment::kEntries) segment = segment->next;
+    const JournalEntry& entry = segment->entries[index - segment->first_index];
+    if (count == 0) bytes_first = entry.bytes_before;
+    if (entry.message || (count && entry.bytes_before - bytes_first > bytes_max)) break;
+    numbers[count++] = entry.number;
+  }
+  return count;
 }
 
 // `ended` is the first segment, or was until now.

@@ -5,6 +5,8 @@
 // knows it by that number. Entries are shared: a thousand readers hold a thousand cursors and one message.
 #pragma once
 
+#include <span>
+
 #include "base/intrusive_list.h"
 #include "message/message.h"
 
@@ -28,17 +30,18 @@ struct Cursor : ListLink<struct SegmentTag>, ListLink<struct WaitTag> {
 struct JournalEntry {
   uint64_t number = 0;
   uint64_t bytes_before = 0;  // content bytes of all entries before this one
-  MessageRef message;
+  MessageRef message;         // empty: it is read from where it is kept
 };
 
 // What all journals of one shard hold, read entries of a segment that is not read to its end among them.
 struct JournalTotals {
   uint64_t messages = 0;
   uint64_t bytes = 0;  // content bytes
+  IntrusiveList<Journal, struct ContentTag> with_content;  // those that have messages in memory
 };
 
 // Owned by one shard and touched only there.
-class Journal {
+class Journal : public ListLink<struct ContentTag> {
  public:
   // totals: borrowed, outlives every reader.
   explicit Journal(JournalTotals& totals) noexcept : totals_(totals) {}
@@ -48,7 +51,17 @@ class Journal {
 
   // `number` is greater than that of every entry before. False when the allocator refuses: nothing changed.
   // Nothing is kept while no cursor is attached.
-  [[nodiscard]] bool append(uint64_t number, MessageRef message) noexcept;
+  [[nodiscard]] bool append(uint64_t number, MessageRef message) noexcept {
+    const uint32_t size = message->content_size();
+    return append(number, std::move(message), size);
+  }
+  // message: empty when it is not in memory. size: of its content.
+  [[nodiscard]] bool append(uint64_t number, MessageRef message, uint32_t size) noexcept;
+  // Lets go of messages up to `number`, so many at most: they are kept elsewhere. False: there are more.
+  bool evict(uint64_t number, uint32_t count_max) noexcept;
+  // The numbers of those from `cursor` on whose messages are not in memory, without a gap: as many as `numbers` has
+  // room for, and no more than of `bytes_max` together but for the first. Returns how many.
+  uint32_t missing(const Cursor& cursor, std::span<uint64_t> numbers, uint64_t bytes_max) const noexcept;
 
   // Starts to read behind the last entry. False when the allocator refuses.
   [[nodiscard]] bool attach(Cursor& cursor) noexcept;
@@ -70,8 +83,8 @@ class Journal {
   template <class Moved>
   void enforce(uint64_t count_max, uint64_t bytes_max, Moved&& moved) noexcept {
     while (Cursor* slowest = slowest_over(count_max, bytes_max)) {
-      for (Cursor* next; slowest; slowest = next) {  // all that stand beside it, in one go
-        next = next_in_segment(*slowest);
+      for (Cursor* beside; slowest; slowest = beside) {  // all that stand beside it, in one go
+        beside = next_in_segment(*slowest);
         uint32_t count = 0;
         for (; behind_count(*slowest) > count_max || behind_bytes(*slowest) > bytes_max; ++count) step(*slowest);
         if (count) moved(*slowest, count);
@@ -80,6 +93,7 @@ class Journal {
     }
   }
 
+  bool has_content() const noexcept { return content_ != nullptr; }
   uint32_t cursor_count() const noexcept { return cursor_count_; }
   uint64_t entry_count() const noexcept;
 
@@ -88,11 +102,14 @@ class Journal {
   Cursor* next_in_segment(Cursor& cursor) noexcept;
   void step(Cursor& cursor) noexcept;  // as advance(), and trims nothing
   void trim() noexcept;
+  void leave_content(JournalSegment* to) noexcept;
   void count_out(const JournalSegment& ended) noexcept;
 
   JournalTotals& totals_;
   JournalSegment* first_ = nullptr;
   JournalSegment* last_ = nullptr;
+  JournalSegment* content_ = nullptr;  // where content_index_ is; null: nothing is in memory
+  uint64_t content_index_ = 0;         // no entry before it has its message
   uint64_t end_index_ = 0;
   uint64_t bytes_end_ = 0;
   uint32_t cursor_count_ = 0;

@@ -27,7 +27,7 @@ class FanOut {
   // How many sinks got nothing from deliver() for want of memory, since the last call.
   uint32_t take_lost_count() noexcept { return std::exchange(lost_count_, 0); }
   // Of all journals here.
-  const JournalTotals& journal_totals() const noexcept { return journal_totals_; }
+  JournalTotals& journal_totals() noexcept { return journal_totals_; }
 
   // Appends a numbered message to this shard's journals of `route`. Calls woken(Cursor&) for each reader that waited.
   // False if a journal had no memory for it.

@@ -42,6 +42,7 @@ struct Mail {
     Recorded,        // number (of the record), token (its serial), reason: from there; at an error, once more later
     FindLowest,      // number (the last): from there, which number is the first that a reader still needs?
     Lowest,          // number: to there
+    Evict,           // number: from there, messages up to it need not be in memory
     Published,       // origin, reason: one taker of a publish has answered
     RetainSet,       // message, origin: keep it, or clear its topic when its payload is empty
     RetainQuery,     // session (flow), payload RetainedQuery: what is retained under a filter?

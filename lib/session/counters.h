@@ -27,6 +27,7 @@ namespace mqttq {
   X(dropped_too_large, "dropped because larger than the receiver's Maximum Packet Size") \
   X(dropped_expired, "dropped because their Message Expiry Interval had passed")         \
   X(dropped_no_memory, "dropped because memory was refused")                             \
+  X(dropped_damaged, "dropped because what was kept of them is damaged or gone")         \
   X(dropped_limit, "dropped because a session was over its own limits")                  \
   X(publishes_refused, "PUBLISH packets answered with an error")                         \
   X(subscriptions_added, "subscriptions made")                                           \

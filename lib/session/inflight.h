@@ -56,7 +56,7 @@ struct InflightEntry {
     AwaitPubrec,
     AwaitPubcomp,  // PUBREL was sent; the message is let go
   };
-  MessageRef message;
+  MessageRef message;  // empty: let go, or to be fetched by its number
   Identifiers identifiers;
   SlabHandle membership;  // of the shared group that it came from; names nothing for any other
   uint64_t number = 0;    // of the log, by which it is kept; 0: it is not

@@ -33,6 +33,8 @@ struct Limits {
   uint32_t delay_max_s = 42'949'669;               // 0x90
   uint32_t message_rate = 0;                       // publishes a second and connection; its reads pause; 0 = no limit
   uint32_t byte_rate = 0;                          // bytes a second and connection; its reads pause; 0 = no limit
+  uint32_t store_memory_bytes = 64 * 1024 * 1024;  // of the newest messages that are kept: others are read again
+  uint32_t log_segment_bytes = 64 * 1024 * 1024;   // of a file of the log
   uint8_t maximum_qos = 2;                         // 0x9B
   bool retain_available = true;                    // 0x9A
   bool wildcard_subscriptions_available = true;    // SUBACK 0xA2

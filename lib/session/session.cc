@@ -35,6 +35,7 @@ bool Session::detach(Instant now, bool publish_will) noexcept {
   if (!publish_will) clear_will();
   if (expiry_s_ == 0) return true;  // end_session() publishes the will
   record(now);
+  if (stored_) shard_.mark_progress(*this);
   if (has_will()) {
     // The will is due when its delay has passed or the session ends, whichever is first [MQTT-3.1.3-9].
     will_->due = now + int64_t{std::min(will_->delay_s, expiry_s_)} * kSecond;
@@ -398,6 +399,7 @@ void Session::pump(Instant now) noexcept {
 
 // In the order of the first sending, and within the window of the connection there is now [MQTT-3.3.4-9].
 bool Session::pump_unsent(Instant now) noexcept {
+  if (out_->unsent_count != 0 && !fetch_inflight(now)) return false;
   if (out_->unsent_count != 0 && out_->unsent.empty() && !line_up_unsent(now)) return false;
   for (; !out_->unsent.empty(); out_->unsent.pop_front()) {
     const uint16_t packet_id = out_->unsent.front();
@@ -477,14 +479,20 @@ bool Session::pump_journals(Instant now) noexcept {
   Array<uint32_t> identifiers;
   while (JournalReader* first = first_ready()) {
     if (window_full() || !has_room()) return false;
-    if (stored_ && shard_.state().failing() && first->journal->peek(*first)->message->qos() == Qos::ExactlyOnce) {
+    MessageRef kept;
+    const Content found = content(*first, kept);
+    if (found == Content::Asked) return false;
+    if (kept && stored_ && shard_.state().failing() && kept->qos() == Qos::ExactlyOnce) {
       shard_.mark_progress(*this);  // it is pumped again then
       return false;
     }
     const uint64_t number = first->number;
-    MessageRef kept = first->journal->peek(*first)->message;
     for (; first && first->number == number; first = first_ready()) first->journal->advance(*first);
     if (stored_) shard_.mark_progress(*this);
+    if (found == Content::Lost) {
+      shard_.count_lost();
+      continue;
+    }
     MovingMessage message(std::move(kept));
     const MessageView& view = message.view();
     // All subscriptions that match count, the live ones too: they left this message to the journal.

@@ -14,6 +14,7 @@
 #include "session/detail.h"
 #include "session/group_memberships.h"
 #include "session/inflight.h"
+#include "session/message_fetcher.h"
 #include "session/retained_flow.h"
 #include "store/state.h"
 
@@ -110,6 +111,8 @@ struct Incoming {
 
 // The journals that a session with durable subscriptions reads.
 struct DurableReads {
+  Ring<FetchedMessage> ahead;  // of what is not in memory: the next to be sent, by their numbers
+
   HashTable<JournalReader> readers;                                                     // by filter
   IndexHeap<JournalReader, &JournalReader::ready_index, JournalReader::earlier> ready;  // with room for every reader
 };
@@ -239,6 +242,8 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   bool restore_subscription(std::string_view topic_filter, const Subscription& options, bool durable,
                             JournalReader*& reader) noexcept;
   bool restore_inflight(uint16_t packet_id, InflightEntry&& entry) noexcept;
+  // What it asked for; `messages` is emptied.
+  void on_fetched(Ring<FetchedMessage>& messages, Instant now) noexcept;
   bool restore_will(Will&& will, Instant now) noexcept;
   // Nothing more of it is recorded: the broker ends.
   void forget_stored() noexcept { stored_ = false; }
@@ -306,6 +311,10 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   void record_inflight(uint16_t packet_id, InflightEntry& entry) noexcept;
   void record_subscription(const Subscription& subscription) noexcept;
   uint64_t position(const JournalReader& reader) const noexcept;
+  enum class Content : uint8_t { Here, Asked, Lost };
+  Content content(JournalReader& reader, MessageRef& message) noexcept;
+  bool fetch_inflight(Instant now) noexcept;
+  void drop_inflight_content() noexcept;
   JournalReader* make_reader(Subscription& subscription) noexcept;
   InflightEntry* find_inflight(uint16_t packet_id) noexcept { return out_ ? out_->inflight.find(packet_id) : nullptr; }
   // A fresh entry under the next identifier, which is set; nullptr when the allocator refuses.
@@ -339,6 +348,7 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   bool some_group_found_full_ : 1 = false;  // and is to hear when there is room
   bool stored_ : 1 = false;
   bool record_at_once_ : 1 = false;  // its progress: a QoS 2 message goes out with it
+  bool fetching_ : 1 = false;        // an answer of the fetcher is to come
 
  public:
   bool pump_marked : 1 = false;      // stands in the shard's list of sessions to pump

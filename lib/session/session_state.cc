@@ -81,6 +81,7 @@ void Session::record_progress() noexcept {
       if (entry.number && !entry.kept) record_inflight(packet_id, entry);
     });
   }
+  if (!connection_) drop_inflight_content();
   if (!reads_) return;
   const StateKey key = state_key(state_key_text());
   reads_->readers.for_each([&](JournalReader& reader) {
@@ -98,12 +99,87 @@ uint64_t Session::lowest_number() noexcept {
   if (!stored_) return lowest;
   if (out_) {
     out_->inflight.for_each([&](uint16_t, InflightEntry& entry) {
-      if (entry.number && entry.message) lowest = std::min(lowest, entry.number);
+      if (entry.number && entry.state != InflightEntry::State::AwaitPubcomp) lowest = std::min(lowest, entry.number);
     });
   }
   if (!reads_) return lowest;
   reads_->readers.for_each([&](JournalReader& reader) { lowest = std::min(lowest, position(reader)); });
   return lowest;
+}
+
+// --- what is not in memory
+
+// The message that `reader` stands in front of.
+Session::Content Session::content(JournalReader& reader, MessageRef& message) noexcept {
+  message = reader.journal->peek(reader)->message;
+  if (message) return Content::Here;
+  Ring<FetchedMessage>& ahead = reads_->ahead;
+  while (!ahead.empty() && ahead.front().number < reader.number) ahead.pop_front();  // moved on by a limit
+  if (!ahead.empty() && ahead.front().number == reader.number) {
+    message = ahead.pop_front().message;
+    return message ? Content::Here : Content::Lost;
+  }
+  if (fetching_) return Content::Asked;
+  uint64_t numbers[Fetch::kMessagesMax];
+  const uint32_t count = reader.journal->missing(reader, numbers, Fetch::kBytesMax);
+  fetching_ = shard_.fetch(*this, {numbers, count});
+  return Content::Asked;
+}
+
+void Session::on_fetched(Ring<FetchedMessage>& messages, Instant now) noexcept {
+  fetching_ = false;
+  for (; !messages.empty(); messages.pop_front()) {
+    FetchedMessage& one = messages.front();
+    uint16_t lost = 0;
+    bool inflight = false;
+    if (out_) {
+      out_->inflight.for_each([&](uint16_t packet_id, InflightEntry& entry) {
+        if (entry.number != one.number || entry.message || entry.state == InflightEntry::State::AwaitPubcomp) return;
+        inflight = true;
+        entry.message = one.message;
+        if (!one.message) lost = packet_id;
+      });
+    }
+    if (lost) {
+      shard_.count_lost();
+      finish(lost, *find_inflight(lost));
+    }
+    if (inflight || !reads_) continue;
+    // By their numbers: what another reader asked for may lie between.
+    if (!reads_->ahead.push_back(std::move(one))) break;  // asked for again
+    for (uint32_t i = reads_->ahead.count() - 1; i && reads_->ahead[i - 1].number > reads_->ahead[i].number; --i) {
+      std::swap(reads_->ahead[i - 1], reads_->ahead[i]);
+    }
+  }
+  if (connection_) {
+    pump(now);
+  } else {
+    drop_inflight_content();
+  }
+}
+
+// What is to be sent again has to be in memory. False: not yet.
+bool Session::fetch_inflight(Instant) noexcept {
+  uint64_t numbers[Fetch::kMessagesMax];
+  uint32_t count = 0;
+  out_->inflight.for_each([&](uint16_t, InflightEntry& entry) {
+    if (entry.message || !entry.number || entry.state == InflightEntry::State::AwaitPubcomp) return;
+    if (count < Fetch::kMessagesMax) numbers[count++] = entry.number;
+  });
+  if (!count) return true;
+  if (fetching_) return false;
+  std::sort(numbers, numbers + count);
+  fetching_ = shard_.fetch(*this, {numbers, count});
+  return false;
+}
+
+// Of a client that is away: it is kept, and read again when it comes.
+void Session::drop_inflight_content() noexcept {
+  if (reads_) reads_->ahead.reset();
+  if (!out_ || !shard_.has_fetcher()) return;
+  out_->inflight.for_each([](uint16_t, InflightEntry& entry) {
+    if (entry.number && entry.kept) entry.message = {};
+  });
 }
 
 // --- the will

@@ -624,6 +624,10 @@ bool ShardCore::handle_mail(Mail& mail, Instant now) noexcept {
     }
     case Mail::Kind::Append: append_here(mail, now); return true;
     case Mail::Kind::Recorded: return on_recorded(mail);
+    case Mail::Kind::Evict:
+      evictable_ = mail.number;
+      evicting_.splice_back(fan_out_.journal_totals().with_content);
+      return true;
     case Mail::Kind::FindLowest: on_find_lowest(mail.number); return true;
     case Mail::Kind::Published:
       if (Session* session = sessions_.find(mail.origin.session)) {
@@ -712,6 +716,8 @@ bool ShardCore::turn(Instant now) noexcept {
   more |= delayed_.run(now);
   constexpr uint32_t kExpiredPerTurn = 2000;
   more |= retained_.expire(now, kExpiredPerTurn);
+  run_fetched(now);
+  evict();
   run_stalled(now);
   run_pumps(now);
   run_moves(now);

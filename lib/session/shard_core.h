@@ -69,6 +69,7 @@ struct ShardWorld {
   SessionObserver* observer = nullptr;  // null: nobody listens
   Network* network = nullptr;           // this shard's
   StateSetup state;                     // nothing is kept unless it says where
+  MessageFetcher* fetcher = nullptr;    // of what is kept
 };
 
 // A publish on its way to its takers. What could not be handed over yet is left in it: publish() again.
@@ -256,6 +257,16 @@ class ShardCore final : private GroupCourier, private DelayedMessages::Taker {
   [[nodiscard]] bool mark_gated(Connection& connection) noexcept;
   // The receipt of a publish that no journal takes; it is answered when that is durable, as all recorded before.
   void keep_receipt(PublishOperation& operation, PublisherId publisher) noexcept;
+  bool has_fetcher() const noexcept { return world_.fetcher != nullptr; }
+  // Asks for these, which session.on_fetched() gets. False without memory: the session is pumped again.
+  bool fetch(Session& session, std::span<const uint64_t> numbers) noexcept;
+  // A message that was kept is not there any more, or damaged.
+  void count_lost() noexcept {
+    counters_.messages_dropped.add();
+    counters_.dropped_damaged.add();
+  }
+  // Asked for since the last call: the worker is to be woken.
+  bool take_fetches() noexcept { return std::exchange(fetches_asked_, false); }
   // All progress is recorded now. False: it could not be sent to the committer.
   bool record_all() noexcept {
     record_progress();
@@ -266,7 +277,8 @@ class ShardCore final : private GroupCourier, private DelayedMessages::Taker {
   bool restore_retained(const MessageView& view, Instant now) noexcept;
   bool restore_delayed(uint64_t id, const MessageView& view, std::string_view client_id, Instant due) noexcept;
   bool restore_reader(JournalReader& reader, uint64_t position) noexcept;
-  void restore_message(Filter& filter, uint64_t number, const MessageRef& message) noexcept;
+  // message: empty when it is not one of those that are in memory.
+  void restore_message(Filter& filter, uint64_t number, const MessageRef& message, uint32_t size) noexcept;
 
   // Of which a peer can cause any number: at most a few a second are let through.
   void log_peer(const char* what, const Connection& connection, const CloseReason& reason, Instant now) noexcept;
@@ -311,6 +323,8 @@ class ShardCore final : private GroupCourier, private DelayedMessages::Taker {
   bool on_recorded(Mail& mail) noexcept;
   void find_lowest() noexcept;
   void on_find_lowest(uint64_t last_number) noexcept;
+  void run_fetched(Instant now) noexcept;
+  void evict() noexcept;
   void run_inside_publishes(Instant now) noexcept;
   void run_pumps(Instant now) noexcept;
   void run_stalled(Instant now) noexcept;
@@ -372,6 +386,9 @@ class ShardCore final : private GroupCourier, private DelayedMessages::Taker {
   Array<std::byte> scratch_state_;
   uint64_t lowest_ = 0;  // found until now
   uint32_t lowest_next_ = 0;
+  uint64_t evictable_ = 0;                                  // messages up to it
+  IntrusiveList<Journal, struct ContentTag> evicting_;      // which may hold such
+  bool fetches_asked_ = false;
   bool lowest_wanted_ = false, progress_due_ = false, unrecorded_ = false;
   Slab<Connection> connections_;
   Slab<Session> sessions_;

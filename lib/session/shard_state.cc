@@ -131,6 +131,47 @@ void ShardCore::on_find_lowest(uint64_t last_number) noexcept {
   lowest_ = last_number + 1;
 }
 
+// --- messages that are not in memory
+
+bool ShardCore::fetch(Session& session, std::span<const uint64_t> numbers) noexcept {
+  std::unique_ptr<Fetch, Destroy> fetch(create<Fetch>());
+  bool complete = fetch != nullptr && has_fetcher();
+  for (const uint64_t number : numbers) complete = complete && fetch->messages.push_back({number, {}});
+  if (!complete) {
+    mark_pump(session);
+    try_again_ = true;
+    return false;
+  }
+  fetch->shard = index_;
+  fetch->session = session.handle();
+  world_.fetcher->ask(*fetch.release());
+  fetches_asked_ = true;
+  return true;
+}
+
+void ShardCore::run_fetched(Instant now) noexcept {
+  if (!has_fetcher()) return;
+  while (Fetch* taken = world_.fetcher->take_answer(index_)) {
+    const std::unique_ptr<Fetch, Destroy> fetch(taken);
+    if (Session* session = sessions_.find(fetch->session)) session->on_fetched(fetch->messages, now);
+  }
+}
+
+// Journals that hold newer messages too go back to those with content.
+void ShardCore::evict() noexcept {
+  constexpr uint32_t kEntriesPerStep = 1000, kJournalsPerTurn = 1000;
+  for (uint32_t count = 0; Journal* journal = evicting_.front(); ++count) {
+    if (count == kJournalsPerTurn) {
+      try_again_ = true;
+      return;
+    }
+    if (!journal->evict(evictable_, kEntriesPerStep)) continue;
+    if (!journal->has_content()) continue;
+    journal->ListLink<ContentTag>::unlink();
+    fan_out_.journal_totals().with_content.push_back(*journal);
+  }
+}
+
 // --- what is retained and delayed
 
 Reason ShardCore::keep_retained(const MessageRef& message) noexcept {
@@ -209,10 +250,10 @@ bool ShardCore::restore_delayed(uint64_t id, const MessageView& view, std::strin
   return delayed_.add(message, client_id, due, id) == Status::Ok;
 }
 
-void ShardCore::restore_message(Filter& filter, uint64_t number, const MessageRef& message) noexcept {
+void ShardCore::restore_message(Filter& filter, uint64_t number, const MessageRef& message, uint32_t size) noexcept {
   Filter::Rare* rare = filter.local(index_).rare;
   if (!rare) return;
-  if (!rare->journal.append(number, message)) count_dropped_no_memory(1);
+  if (!rare->journal.append(number, message, size)) count_dropped_no_memory(1);
   while (Cursor* cursor = rare->journal.waiting().front()) {
     cursor->stop_waiting();
     auto& reader = static_cast<JournalReader&>(*cursor);

@@ -193,12 +193,19 @@ bool DataDirectory::take_message(uint64_t number, Bytes body) noexcept try {
     on_damage(fmt::format("record {} is no message; skipped", number));
     return true;
   }
-  LoadedMessage loaded{number, Message::create(view), static_cast<uint32_t>(loaded_journals_.size()), count};
+  LoadedMessage loaded{number, Message::create(view), 0, static_cast<uint32_t>(loaded_journals_.size()), count};
   if (!loaded.message) return false;
+  loaded.size = loaded.message->content_size();
   for (uint32_t i = 0; i < count; ++i) {
     loaded_journals_.push_back(get_little<uint64_t>(journals.data() + i * sizeof(uint64_t)));
   }
+  loaded_bytes_ += loaded.size;
+  note_appended(number, loaded.size);
   loaded_.push_back(std::move(loaded));
+  for (; loaded_bytes_ > options_.memory_bytes && loaded_first_ < loaded_.size(); ++loaded_first_) {
+    loaded_[loaded_first_].message = {};
+    loaded_bytes_ -= loaded_[loaded_first_].size;
+  }
   return true;
 } catch (const std::bad_alloc&) {
   return false;
@@ -310,6 +317,57 @@ void DataDirectory::tend(Instant now) noexcept {
   say(LogLevel::Error, {text, std::min(end.size, sizeof text)});
 }
 
+// --- what is in memory
+
+void DataDirectory::note_appended(uint64_t number, uint64_t bytes) noexcept {
+  const uint64_t distance = std::min(uint64_t{1} << 20, options_.memory_bytes / 8 + 1);
+  appended_bytes_ += bytes;
+  const uint64_t last = marks_.empty() ? evictable_bytes_ : marks_.back().bytes;
+  if (appended_bytes_ - last >= distance) static_cast<void>(marks_.push_back({number, appended_bytes_}));  // else later
+  // In steps: each costs the shards a walk through what they have.
+  if (appended_bytes_ - evictable_bytes_ <= options_.memory_bytes) return;
+  while (!marks_.empty() && appended_bytes_ - marks_.front().bytes >= options_.memory_bytes / 2) {
+    evictable_ = marks_.front().number;
+    evictable_bytes_ = marks_.front().bytes;
+    marks_.pop_front();
+  }
+}
+
+void DataDirectory::note_messages(std::span<const LogRecord> batch) noexcept {
+  uint64_t bytes = 0;
+  for (const LogRecord& record : batch) bytes += record.message ? record.message->content_size() : 0;
+  note_appended(batch.back().number, bytes);
+}
+
+MessageRef DataDirectory::fetch(uint64_t number) noexcept {
+  const Status status = log_ ? log_->read(number, fetched_) : fetch_from_store(number, fetched_);
+  if (status != Status::Ok) return {};
+  FieldReader in(fetched_.span());
+  in.raw(size_t{in.number<uint32_t>()} * sizeof(uint64_t));
+  MessageView view;
+  MessageRef message;
+  if (read_message(in, options_.unix_offset_ms, view)) message = Message::create(view);
+  constexpr uint32_t kKept = 1u << 20;
+  if (fetched_.capacity() > kKept) fetched_.reset();
+  return message;
+}
+
+Status DataDirectory::fetch_from_store(uint64_t number, Array<std::byte>& body) noexcept {
+  struct Loader final : StateLoader {
+    explicit Loader(Array<std::byte>& to) noexcept : StateLoader(sizeof(uint64_t), true), body(to) {}
+    bool on_state(Bytes, Bytes value) noexcept override {
+      body.clear();
+      found = body.append(value);
+      return false;
+    }
+    Array<std::byte>& body;
+    bool found = false;
+  } loader(body);
+  const StateKey first = StateKey().add(number), end = StateKey().add(number + 1);
+  const Status status = store_.scan(static_cast<uint8_t>(StateTable::Log), first.bytes(), end.bytes(), loader);
+  return status == Status::Ok && !loader.found ? Status::NotFound : status;
+}
+
 // --- the log
 
 // One batch of the store: messages as entries of a table, changes of state at once.
@@ -334,7 +392,9 @@ Status DataDirectory::append_to_store(std::span<const LogRecord> batch) {
   for (StoreWrite write; reader.next(write);) writes_.push_back(write);
   for (const StoreWrite& write : meta.writes()) writes_.push_back(write);
   const Status status = commit(writes_);
-  if (status == Status::Ok) followed_ = last_number_ = batch.back().number;
+  if (status != Status::Ok) return status;
+  followed_ = last_number_ = batch.back().number;
+  note_messages(batch);
   return status;
 }
 
@@ -380,6 +440,7 @@ Status DataDirectory::append(std::span<const LogRecord> batch) noexcept try {
   const Status status = log_->append(entries_);
   if (status != Status::Ok) return status;
   last_number_ = batch.back().number;
+  note_messages(batch);
   for (const LogRecord& record : batch) {
     if (!record.message) static_cast<void>(gathered_.append(record.state, record.number));  // whole, and there is room
   }

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/log.h"
+#include "base/ring.h"
 #include "store/fields.h"
 #include "store/file_log.h"
 #include "store/log.h"
@@ -18,7 +19,7 @@
 
 namespace mqttq {
 
-class DataDirectory final : public Log, private LogReplay {
+class DataDirectory final : public Log, public MessageSource, private LogReplay {
  public:
   static constexpr uint16_t kFormat = 1;
   struct Options {
@@ -26,11 +27,13 @@ class DataDirectory final : public Log, private LogReplay {
     uint64_t follow_bytes = uint64_t{4} << 20;    // of changes that the store has not followed
     uint64_t seed = 0;                            // a secret, another one each time
     int64_t unix_offset_ms = 0;                   // from our clock to Unix time
-    LogSink* log = nullptr;                       // of what operators must know; nullable
+    uint64_t memory_bytes = uint64_t{64} << 20;  // of the newest messages, which stay in memory
+    LogSink* log = nullptr;                      // of what operators must know; nullable
   };
   struct LoadedMessage {
     uint64_t number = 0;
-    MessageRef message;
+    MessageRef message;                             // empty: it is not one of the newest
+    uint32_t size = 0;                              // of its content
     uint32_t first_journal = 0, journal_count = 0;  // of loaded_journals()
   };
 
@@ -68,6 +71,8 @@ class DataDirectory final : public Log, private LogReplay {
   void tend(Instant now) noexcept override;
   bool wants_lowest() const noexcept override { return log_ ? log_->segment_count() > 1 : wanted_ < last_number_; }
   void set_lowest(uint64_t number) noexcept override { wanted_ = std::max(wanted_, number); }
+  uint64_t evictable() const noexcept override { return evictable_; }
+  MessageRef fetch(uint64_t number) noexcept override;
   // The store follows to the end. Errors: those of the store, as `problem` of its last try.
   Status follow() noexcept;
   uint32_t segment_count() const noexcept { return log_ ? log_->segment_count() : 0; }
@@ -88,6 +93,9 @@ class DataDirectory final : public Log, private LogReplay {
   void on_damage(std::string_view text) noexcept override;
   // Room for as many bytes in gathered_. False without memory, or when there are too many.
   bool make_room(size_t bytes) noexcept;
+  void note_appended(uint64_t number, uint64_t bytes) noexcept;
+  void note_messages(std::span<const LogRecord> batch) noexcept;
+  Status fetch_from_store(uint64_t number, Array<std::byte>& body) noexcept;
   void write_body(FieldWriter& out, const LogRecord& record) const noexcept;
   void say(LogLevel level, std::string_view text) noexcept;
 
@@ -108,7 +116,17 @@ class DataDirectory final : public Log, private LogReplay {
   StateWrites keys_;  // of a batch without files
   std::vector<LoadedMessage> loaded_;
   std::vector<uint64_t> loaded_journals_;
+  uint32_t loaded_first_ = 0;  // with its content
+  uint64_t loaded_bytes_ = 0;  // of those
   std::vector<std::string> namespaces_;
+  struct Mark {
+    uint64_t number = 0;
+    uint64_t bytes = 0;  // of all messages up to it
+  };
+  Ring<Mark> marks_;  // behind what is evictable, about a megabyte apart
+  uint64_t appended_bytes_ = 0, evictable_bytes_ = 0;
+  uint64_t evictable_ = 0;
+  Array<std::byte> fetched_;  // the worker's
   std::mutex store_mutex_;  // one commits at a time
   Instant try_again_at_{};
   bool complained_ = false;

@@ -87,6 +87,11 @@ uint64_t id_of(std::string_view name) noexcept {
 
 }  // namespace
 
+void FileLog::Segment::note(uint64_t number, uint64_t offset) {
+  constexpr uint64_t kDistance = 32 * 1024;
+  if (places.empty() || offset - places.back().offset >= kDistance) places.push_back({number, offset});
+}
+
 // --- replay
 
 // One segment, read whole, and what of it is intact.
@@ -99,7 +104,9 @@ class FileLog::Reader {
   Status read(Disk& disk, Kind& kind);
   // Tells what is proved to be whole: batches of which none is missing, and intact parts of older ones.
   // from: what is before that number is not wanted. limit: the last number that was not refused.
-  bool tell(uint64_t from, uint64_t limit, LogReplay& replay, uint64_t& last_number);
+  // segment: told where its records are.
+  bool tell(uint64_t from, uint64_t limit, LogReplay& replay, uint64_t& last_number, Segment& segment);
+  size_t size() const noexcept { return bytes_.size(); }
   // Puts the last batch that was told on stable storage: it may have come from the system's memory alone, which a
   // failed sync leaves there as if it were on the disk.
   Status write_again(Disk& disk) const;
@@ -171,7 +178,8 @@ void FileLog::Reader::find_records() {
   }
 }
 
-bool FileLog::Reader::tell(uint64_t from, uint64_t limit, LogReplay& replay, uint64_t& last_number) {
+bool FileLog::Reader::tell(uint64_t from, uint64_t limit, LogReplay& replay, uint64_t& last_number,
+                           Segment& segment) {
   uint64_t told = 0, places = 0;
   for (size_t first = 0, end = 0; first < records_.size(); first = end) {
     const RecordHead& begin = records_[first].head;
@@ -186,6 +194,7 @@ bool FileLog::Reader::tell(uint64_t from, uint64_t limit, LogReplay& replay, uin
     for (size_t i = first; i < end && records_[i].head.number <= limit; ++i) {
       const auto& [at, head, behind_gap] = records_[i];
       last_number = std::max(last_number, head.number);
+      segment.note(head.number, at);
       if (head.number < from) continue;
       places += behind_gap;
       if (!replay.on_entry({head.number, head.kind, {bytes_.data() + at + kRecordHead, head.body_size}})) return false;
@@ -223,8 +232,11 @@ Status FileLog::replay(LogReplay& replay, std::string& problem) {
   std::unique_ptr<Reader> before;  // is told when the next one has said what of it counts
   const auto tell = [&](uint64_t limit) {
     if (!before) return true;
-    if (!before->tell(options_.from, limit, replay, last_number_)) return false;
-    segments_.push_back({before->id, std::max(last_number_, before->header.previous_last)});
+    Segment segment{before->id, 0, before->header.salt, before->size(), {}};
+    if (!before->tell(options_.from, limit, replay, last_number_, segment)) return false;
+    segment.last_number = std::max(last_number_, before->header.previous_last);
+    byte_count_ += segment.bytes;
+    segments_.push_back(std::move(segment));
     return true;
   };
   for (const uint64_t id : ids) {
@@ -273,7 +285,10 @@ std::unique_ptr<FileLog> FileLog::open(Disk& disk, const Options& options, LogRe
 
 // A new file, each time something failed and each time one is full: what may be torn is never written behind.
 Status FileLog::begin_segment() noexcept try {
-  segments_.reserve(segments_.size() + 1);
+  {
+    const std::lock_guard lock(mutex_);
+    segments_.reserve(segments_.size() + 1);
+  }
   const uint64_t id = next_id_;
   std::unique_ptr<File> file;
   Status status = disk_.open(name_of(id), true, file);
@@ -290,7 +305,11 @@ Status FileLog::begin_segment() noexcept try {
     static_cast<void>(disk_.remove(name_of(id)));
     return status;
   }
-  segments_.push_back({id, last_number_});
+  {
+    const std::lock_guard lock(mutex_);
+    segments_.push_back({id, last_number_, salt_, options_.segment_bytes, {}});
+  }
+  byte_count_ += options_.segment_bytes;
   file_ = std::move(file);
   offset_ = kHeaderSize;
   return Status::Ok;
@@ -339,10 +358,97 @@ Status FileLog::append(std::span<const LogEntry> batch) noexcept {
     file_.reset();  // the next one names what counts of this one
     return status;
   }
-  offset_ += size;
   last_number_ = batch.back().number;
+  const std::lock_guard lock(mutex_);
   segments_.back().last_number = last_number_;
+  try {
+    segments_.back().note(batch[0].number, offset_);
+  } catch (const std::bad_alloc&) {  // it is found from the place before
+  }
+  offset_ += size;
   return Status::Ok;
+}
+
+// --- read
+
+Status FileLog::read(uint64_t number, Array<std::byte>& body) noexcept {
+  uint64_t id = 0;
+  uint32_t salt = 0;
+  Place from;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto segment = std::lower_bound(segments_.begin(), segments_.end(), number,
+                                          [](const Segment& one, uint64_t of) { return one.last_number < of; });
+    if (segment == segments_.end()) return Status::NotFound;
+    const auto behind = std::upper_bound(segment->places.begin(), segment->places.end(), number,
+                                         [](uint64_t of, const Place& one) { return of < one.number; });
+    if (behind == segment->places.begin()) return Status::NotFound;
+    id = segment->id;
+    salt = segment->salt;
+    from = *(behind - 1);
+  }
+  if (reading_.id != id) {
+    reading_.file.reset();
+    reading_.id = 0;
+    try {
+      const Status status = disk_.open(name_of(id), false, reading_.file);
+      if (status != Status::Ok) return status;
+    } catch (const std::bad_alloc&) {
+      return Status::NoMemory;
+    }
+    reading_.id = id;
+    reading_.window.clear();
+    reading_.next = {};
+  }
+  const Place next = std::exchange(reading_.next, {});
+  if (next.number > from.number && next.number <= number) from = next;
+  return find(number, salt, from, body);
+}
+
+// As many bytes from `at` on, or fewer at the file's end; borrowed until the next call.
+Status FileLog::look(uint64_t at, size_t size, Bytes& bytes) noexcept {
+  constexpr size_t kWindow = 64 * 1024;
+  Array<std::byte>& window = reading_.window;
+  const bool inside = at >= reading_.window_at && at + size <= reading_.window_at + window.count();
+  if (!inside) {
+    const size_t wanted = std::max(size, kWindow);
+    window.clear();
+    if (wanted > UINT32_MAX || !window.reserve(static_cast<uint32_t>(wanted))) return Status::NoMemory;
+    size_t got = 0;
+    const Status status = reading_.file->read(at, {window.begin(), wanted}, got);
+    if (status != Status::Ok) return status;
+    window.set_count(static_cast<uint32_t>(got));
+    reading_.window_at = at;
+  }
+  bytes = window.span().subspan(at - reading_.window_at);
+  bytes = bytes.first(std::min(bytes.size(), size));
+  return Status::Ok;
+}
+
+// From the record at `from` on. Where none is, another one may begin at every eighth byte.
+Status FileLog::find(uint64_t number, uint32_t salt, Place from, Array<std::byte>& body) noexcept {
+  for (uint64_t at = from.offset;;) {
+    Bytes bytes;
+    Status status = look(at, kRecordHead, bytes);
+    if (status != Status::Ok) return status;
+    if (bytes.size() < kRecordHead) return Status::NotFound;
+    RecordHead head;
+    if (!get_head(bytes.data(), salt, head)) {
+      at += 8;
+      continue;
+    }
+    if (head.number > number) return Status::NotFound;
+    if (head.number == number) {
+      status = look(at + kRecordHead, head.body_size, bytes);
+      if (status != Status::Ok) return status;
+      if (bytes.size() != head.body_size || crc32c(bytes, salt) != head.body_sum) return Status::NotFound;
+      body.clear();
+      if (!body.append(bytes)) return Status::NoMemory;
+      reading_.next = {number + 1, at + record_size(head.body_size)};
+      return Status::Ok;
+    }
+    at += record_size(head.body_size);
+  }
 }
 
 Status FileLog::drop_before(uint64_t number) noexcept try {
@@ -353,6 +459,8 @@ Status FileLog::drop_before(uint64_t number) noexcept try {
   for (size_t i = 0; i < count; ++i) {
     const Status status = disk_.remove(name_of(segments_[0].id));
     if (status != Status::Ok && status != Status::NotFound) return status;
+    const std::lock_guard lock(mutex_);
+    byte_count_ -= segments_[0].bytes;
     segments_.erase(segments_.begin());
   }
   return Status::Ok;

@@ -4,6 +4,8 @@
 // when it is done, so that only the last can be torn. docs/STORE.md has the bytes.
 #pragma once
 
+#include <mutex>
+
 #include "base/array.h"
 #include "store/disk.h"
 
@@ -27,7 +29,7 @@ class LogReplay {
   ~LogReplay() = default;
 };
 
-// Used by one thread.
+// Used by one thread, but for read().
 class FileLog {
  public:
   static constexpr uint16_t kFormat = 1;
@@ -49,22 +51,47 @@ class FileLog {
   Status append(std::span<const LogEntry> batch) noexcept;
   // Of the last batch that is durable; 0: none ever was.
   uint64_t last_number() const noexcept { return last_number_; }
+  // The body of a record that is durable, in the place of what `body` held. Errors: NotFound (dropped, or damaged), Io,
+  // Permission, NoMemory. One thread at a time, any, beside the other calls. Numbers that grow are found fastest.
+  Status read(uint64_t number, Array<std::byte>& body) noexcept;
   // Removes the segments that hold nothing from `number` on. After a crash they may be there again. Errors: as
   // append().
   Status drop_before(uint64_t number) noexcept;
 
   uint32_t segment_count() const noexcept { return static_cast<uint32_t>(segments_.size()); }
+  // Of all segments.
+  uint64_t byte_count() const noexcept { return byte_count_; }
 
  private:
+  // Where a record begins; there is one for some kilobytes each, so that others are found from there.
+  struct Place {
+    uint64_t number = 0;
+    uint64_t offset = 0;
+  };
   struct Segment {
     uint64_t id = 0;
     uint64_t last_number = 0;
+    uint32_t salt = 0;
+    uint64_t bytes = 0;
+    std::vector<Place> places;
+
+    void note(uint64_t number, uint64_t offset);  // throws std::bad_alloc
+  };
+  // What read() has open, and the bytes around where it was last.
+  struct Reading {
+    uint64_t id = 0;
+    std::unique_ptr<File> file;
+    Array<std::byte> window;
+    uint64_t window_at = 0;
+    Place next;  // of the record behind the last; 0: not known
   };
   class Reader;
 
   FileLog(Disk& disk, const Options& options) noexcept : disk_(disk), options_(options) {}
   Status replay(LogReplay& replay, std::string& problem);
   Status begin_segment() noexcept;
+  Status look(uint64_t at, size_t size, Bytes& bytes) noexcept;
+  Status find(uint64_t number, uint32_t salt, Place from, Array<std::byte>& body) noexcept;
   bool encode(std::span<const LogEntry> batch, size_t size) noexcept;
 
   Disk& disk_;
@@ -75,7 +102,10 @@ class FileLog {
   uint32_t salt_ = 0;              // of its sums
   uint64_t next_id_ = 1;
   uint64_t last_number_ = 0;
+  uint64_t byte_count_ = 0;
   Array<std::byte> buffer_;
+  std::mutex mutex_;  // of segments_, as far as read() looks at them
+  Reading reading_;
 };
 
 }  // namespace mqttq

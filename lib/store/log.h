@@ -22,6 +22,16 @@ struct StoreHealth {
   std::atomic<bool> failing{false};  // the last batch was not
 };
 
+// Where messages are read from by their numbers.
+class MessageSource {
+ public:
+  // Empty: it is not there any more, damaged, or cannot be read; or there is no memory. One thread at a time, any.
+  virtual MessageRef fetch(uint64_t number) noexcept = 0;
+
+ protected:
+  ~MessageSource() = default;
+};
+
 // Used by the committer alone, in the order of the numbers.
 class Log {
  public:
@@ -41,6 +51,8 @@ class Log {
   // It would give back room if it knew which number is the first that some reader still needs.
   virtual bool wants_lowest() const noexcept { return false; }
   virtual void set_lowest(uint64_t) noexcept {}
+  // Messages up to this number are to be in memory no longer than somebody is sending them: fetch() has them.
+  virtual uint64_t evictable() const noexcept { return 0; }
 };
 
 // Keeps nothing: with a broker in memory a record lives as long as the process, which is all that was promised.

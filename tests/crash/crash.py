@@ -21,6 +21,7 @@ times at which the machine does things.
 import argparse
 import asyncio
 import collections
+import json
 import logging
 import pathlib
 import random
@@ -51,8 +52,11 @@ class Failure(Exception):
 class Server:
     """mqttq-server on one directory, killed and started many times."""
 
-    def __init__(self, path: str, directory: str, shards: int):
-        self._command = [path, "--listen", "tcp://127.0.0.1:0", "--data-dir", directory, "--shards", str(shards)]
+    def __init__(self, path: str, directory: str, shards: int, limits: dict[str, int]):
+        config = pathlib.Path(directory + ".json")
+        config.write_text(json.dumps({"limits": limits}))
+        self._command = [path, "--listen", "tcp://127.0.0.1:0", "--data-dir", directory, "--shards", str(shards),
+                         "--config", str(config)]
         self.process: subprocess.Popen | None = None
         self.port = 0
         self.kills = 0
@@ -439,11 +443,14 @@ def main() -> int:
     parser.add_argument("--round", type=int, default=10, help="kills between two times that everything is read")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 30))
     parser.add_argument("--shards", type=int, default=2)
+    parser.add_argument("--memory", type=int, default=2000, help="limits.store_memory_bytes")
+    parser.add_argument("--segment", type=int, default=20000, help="limits.log_segment_bytes")
     parser.add_argument("--server")
     parser.add_argument("--directory", help="made, and kept when something is wrong; default: a temporary one")
     arguments = parser.parse_args()
     directory = arguments.directory or tempfile.mkdtemp(prefix="mqttq-crash-")
-    server = Server(arguments.server or server_path(), directory, arguments.shards)
+    limits = {"store_memory_bytes": arguments.memory, "log_segment_bytes": arguments.segment}
+    server = Server(arguments.server or server_path(), directory, arguments.shards, limits)
     world = World(server, arguments.seed)
     print(f"seed {arguments.seed}", flush=True)
     logging.getLogger("asyncio").disabled = True  # it tells of each write to a broker that is gone

@@ -31,6 +31,14 @@ THREE_SHARDS = pytest.mark.parametrize("shards", [3], indirect=True)
 BOTH_VERSIONS = pytest.mark.parametrize("version", [5, 4], ids=["v5", "v3_1_1"])
 
 
+class Client(Socket):
+    def read_to_end(self) -> None:
+        """Takes what comes until the broker closes, and closes, for which a broker that is stopped waits a while."""
+        while self._socket.fileno() >= 0 and self.read_raw():
+            pass
+        self.close()
+
+
 class DurableBroker:
     """A broker with a data directory, which ends and starts again; clients connect to the one that there is now."""
 
@@ -44,7 +52,7 @@ class DurableBroker:
         self.end = end
         self.shards = shards
         self.flags: tuple[str, ...] = ()  # further ones
-        self.sockets: list[Socket] = []
+        self.sockets: list[Client] = []
         self.running: Broker | None = None
 
     @property
@@ -57,13 +65,20 @@ class DurableBroker:
 
     def finish(self) -> None:
         """Ends the broker while its clients are connected, and then their connections."""
-        if self.end == "stopped":
-            self.running.stop()
-        else:
+        if self.end == "killed":
             self.running.kill()
+            for one in self.sockets:
+                one.close()
+            self.sockets.clear()
+        else:
+            self.stop()
+
+    def stop(self) -> None:
+        self.running.begin_stop()
         for one in self.sockets:
-            one.close()
+            one.read_to_end()
         self.sockets.clear()
+        self.running.stop()
 
     def restart(self, shards: int | None = None) -> None:
         self.finish()
@@ -76,9 +91,9 @@ class DurableBroker:
             self.restart()
 
     def connect(self, client_id: str, present: bool | None = None, version: int = 5, clean: bool = False,
-                expiry_s: int = 300, receive_maximum: int | None = None, **options) -> Socket:
+                expiry_s: int = 300, receive_maximum: int | None = None, **options) -> Client:
         """A connection that is closed with the broker. present: what CONNACK must say; None: anything."""
-        client = Socket(self)
+        client = Client(self)
         self.sockets.append(client)
         if version == 5:
             options["properties"] = encode_property("session_expiry_interval", expiry_s)
@@ -139,7 +154,7 @@ def unstarted(tmp_path, end, shards):
     try:
         yield made
         if made.running and made.running.child.process.poll() is None:
-            made.running.stop()
+            made.stop()
     finally:
         if made.running:
             made.running.child.kill()

@@ -190,94 +190,12 @@ class Broker:
         self._check_report()
 
     def kill(self) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
-
-
-class Broker:
-    """One running broker, listening on 127.0.0.1. Ended by `stop`, which checks how it went."""
-
-    def __init__(self, directory: pathlib.Path, settings: Settings = Settings()):
-        """directory: an empty one for the configuration file; the caller's."""
-        self.host = HOST
-        self.kind = under_test()
-        if self.kind == "mqttq":
-            self._start_mqttq(directory, settings)
-        else:
-            self._start_mosquitto(directory, settings)
-
-    def _start_mqttq(self, directory: pathlib.Path, settings: Settings) -> None:
-        listener = {"url": f"tcp://{HOST}:0"}
-        for key in ("connect_timeout_ms", "packet_size_max"):
-            if getattr(settings, key) is not None:
-                listener[key] = getattr(settings, key)
-        command = [server_path(), "--allow-anonymous"]
-        sys = {} if settings.sys_interval_s is None else {"interval_s": settings.sys_interval_s}
-        if settings.client_events:
-            sys["client_events"] = True
-        if len(listener) == 1 and not sys:
-            command += ["--listen", listener["url"]]
-        else:
-            config = directory / "mqttq.json"
-            config.write_text(json.dumps({"listeners": [listener], "sys": sys}, indent=2))
-            command += ["--config", str(config)]
-        self.child = Process(command + list(settings.flags))
-        ready = self.child.wait_line(r"^mqttq-server ready\b.*?\btcp://127\.0\.0\.1:(\d+)")
-        self.port = int(ready[1])
-
-    def _start_mosquitto(self, directory: pathlib.Path, settings: Settings) -> None:
-        if settings.connect_timeout_ms is not None:
-            raise ValueError("Mosquitto has no connect time-out to set; mark the test ours_only")
-        # Mosquitto does not say which port 0 became, so a free one is chosen here, a moment earlier.
-        with socket.socket() as probe:
-            probe.bind((HOST, 0))
-            self.port = probe.getsockname()[1]
-        lines = [f"listener {self.port} {HOST}", "allow_anonymous true", "max_inflight_messages 0",
-                 "log_dest stderr"]
-        if settings.packet_size_max is not None:
-            lines.append(f"max_packet_size {settings.packet_size_max}")
-        if settings.sys_interval_s is not None:
-            lines.append(f"sys_interval {settings.sys_interval_s}")
-        config = directory / "mosquitto.conf"
-        config.write_text("\n".join(lines) + "\n")
-        path = shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin")
-        if path is None:
-            raise FileNotFoundError("no mosquitto in the PATH")
-        self.child = Process([path, "-c", str(config)])
-        self.child.wait_line(r"mosquitto version \S+ running")
-
-    def check_alive(self) -> None:
-        code = self.child.process.poll()
-        assert code is None, f"the broker ended with {code}\n{self.child.output()}"
-
-    def memory_bytes(self) -> int | None:
-        """What the broker has in memory. None under a sanitizer, which keeps what is freed."""
-        status = pathlib.Path(f"/proc/{self.child.process.pid}/status").read_text(encoding="ascii")
-        address_space, resident = (int(re.search(rf"^{name}:\s+(\d+) kB$", status, re.MULTILINE)[1]) * 1024
-                                   for name in ("VmSize", "VmRSS"))
-        return resident if address_space < 1 << 40 else None  # the shadow of a sanitizer is larger
-
-    def begin_stop(self) -> None:
-        """Asks the broker to drain, and returns at once."""
-        self.child.process.terminate()
-
-    def stop(self) -> None:
-        """Ends the broker; fails the test unless it drained, exited with 0 and reported nothing."""
-        self.begin_stop()
-        code = self.child.wait_end()
-        assert code == 0, f"the broker exited with {code}\n{self.child.output()}"
-        self._check_report()
-
-    def _check_report(self) -> None:
-        report = SANITIZER_REPORT.search("\n".join(self.child.stderr))
-        assert report is None, f"the broker reported {report[0]!r}\n{self.child.output()}"
-
-    def kill(self) -> None:
-        """Ends the broker as a crash would, by SIGKILL; fails the test if it had ended or reported something before."""
+        """Ends the broker as a crash would, by SIGKILL; fails the test if it ended or reported something before."""
         self.check_alive()
         self.child.process.kill()
         self.child.wait_end()
         self._check_report()
 
-
+    def _check_report(self) -> None:
+        report = SANITIZER_REPORT.search("\n".join(self.child.stderr))
+        assert report is None, f"the broker reported {report[0]!r}\n{self.child.output()}"
