@@ -340,6 +340,11 @@ Session::Sent Session::send(MovingMessage& message, Qos qos, bool retain, Identi
   fields.retain = retain;
   fields.qos = qos;
   fields.subscription_identifiers = identifiers.span();
+  // At QoS 1 a position that is lost costs a repeat. At the others it is durable before the message goes out.
+  if (stored_ && number && qos == Qos::AtMostOnce) {
+    record_progress();
+    connection_->gate();
+  }
   if (qos == Qos::AtMostOnce) return connection_->send_publish(message, fields, now) ? Sent::Yes : Sent::Dropped;
   if (!make_outgoing()) {
     shard_.dropped(&Counters::dropped_no_memory, this, message.view());
@@ -359,7 +364,7 @@ Session::Sent Session::send(MovingMessage& message, Qos qos, bool retain, Identi
   entry->qos = qos;
   entry->retain = retain;
   entry->number = number;
-  if (stored_ && number && qos == Qos::ExactlyOnce) {  // its identifier is durable before it goes out
+  if (stored_ && number && qos == Qos::ExactlyOnce) {
     record_inflight(packet_id, *entry);
     record_at_once_ = true;
     connection_->gate();

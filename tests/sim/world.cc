@@ -64,60 +64,111 @@ bool World::Wires::adopt(Link& link, Connection& connection) noexcept {
   return true;
 }
 
-World::World(uint64_t seed, const WorldSetup& setup)
+World::World(uint64_t seed, const WorldSetup& setup, Kept* kept)
     : seed_(seed),
       random_(seed),
       setup_(complete(setup, random_)),
       traced_(std::getenv("MQTTQ_SIM_TRACE") != nullptr),
-      router_(setup_.shard_count, random_.next()),
-      office_(setup_.shard_count, setup_.mailbox_capacity),
-      committer_(office_, log_),
-      parties_(setup_.shard_count + 1),
+      kept_(kept),
       model_(*this) {
   words_.world = this;
   log_.random = &random_;
   log_.slow = setup_.slow_log;
   log_.fails_in_1000 = setup_.log_fails_in_1000;
+  start_broker();
+}
+
+World::Broker::Broker(World& world, uint64_t seed)
+    : directory(world.open_directory()),
+      router(world.setup_.shard_count, directory ? directory->seed() : seed),
+      office(world.setup_.shard_count, world.setup_.mailbox_capacity),
+      committer(office, directory ? *directory : static_cast<Log&>(world.log_), &health),
+      parties(world.setup_.shard_count + 1) {
+  if (directory) fetcher = std::make_unique<MessageFetcher>(*directory, world.setup_.shard_count);
+}
+
+std::unique_ptr<DataDirectory> World::open_directory() {
+  if (!kept_) return nullptr;
+  DataDirectory::Options options;
+  options.seed = random_.next();
+  options.segment_bytes = 2000;
+  options.follow_bytes = 500;
+  options.memory_bytes = 400;
+  options.log = &words_;
+  Status status{};
+  std::string problem;
+  auto directory = DataDirectory::open(kept_->files ? &kept_->disk : nullptr, kept_->store, options, status, problem);
+  require(directory != nullptr, "the directory cannot be opened: " + problem);
+  return directory;
+}
+
+void World::start_broker() {
+  broker_ = std::make_unique<Broker>(*this, random_.next());
   for (uint32_t i = 0; i < setup_.shard_count; ++i) {
-    wires_.push_back(std::make_unique<Wires>());
-    wires_.back()->shard = i;
-    ShardWorld shared{setup_.limits, setup_.policy, router_, office_, population_};
-    shared.network = wires_.back().get();
+    broker_->wires.push_back(std::make_unique<Wires>());
+    broker_->wires.back()->shard = i;
+    ShardWorld shared{setup_.limits, setup_.policy, broker_->router, broker_->office, broker_->population};
+    shared.network = broker_->wires.back().get();
     shared.log = &words_;
     if (setup_.authenticates) shared.access = &access_;
-    cores_.push_back(std::make_unique<ShardCore>(shared, i, random_.next(), now_));
+    if (broker_->directory) {
+      shared.state = {&broker_->health, broker_->directory->seed(), broker_->directory->boot()};
+      shared.fetcher = broker_->fetcher.get();
+    }
+    broker_->cores.push_back(std::make_unique<ShardCore>(shared, i, random_.next(), now_));
   }
+  if (!broker_->directory) return;
+  Restored restored;
+  std::string problem;
+  const auto core = [this](uint32_t index) -> ShardCore& { return *broker_->cores[index]; };
+  const Status status = restore(*broker_->directory, broker_->router, core, now_, restored, problem);
+  require(status == Status::Ok, "what was kept cannot be restored: " + problem);
+  require(restored.lost == 0, "entries of the store are damaged, or belong to nothing");
+}
+
+void World::crash(bool power_cut) {
+  trace([&] { return std::string(power_cut ? "the power goes" : "the broker is killed"); });
+  for (const auto& link : links_) {
+    link->connection = nullptr;
+    if (!link->closed_by_broker()) link->close(true);
+  }
+  for (const auto& core : broker_->cores) core->abandon();
+  broker_.reset();
+  access_.open.clear();
+  ++crashes_;
+  if (power_cut) kept_->disk.cut_power();
+  start_broker();
 }
 
 // All shards let go of what they hold before any of them is gone, as the broker does it.
 World::~World() {
-  for (const auto& core : cores_) core->abandon();
+  for (const auto& core : broker_->cores) core->abandon();
 }
 
 uint64_t World::count(Counter Counters::* which) noexcept {
   uint64_t sum = 0;
-  for (const auto& core : cores_) sum += (core->counters().*which).value();
+  for (const auto& core : broker_->cores) sum += (core->counters().*which).value();
   return sum;
 }
 
 uint64_t World::session_count() noexcept {
   uint64_t sum = 0;
-  for (const auto& core : cores_) sum += core->sessions().count();
+  for (const auto& core : broker_->cores) sum += core->sessions().count();
   return sum;
 }
 
 uint64_t World::connection_count() noexcept {
   uint64_t sum = 0;
-  for (const auto& core : cores_) sum += core->connections().count();
+  for (const auto& core : broker_->cores) sum += core->connections().count();
   return sum;
 }
 
 void World::require_empty() {
   require(connection_count() == 0, "connections are left at the end");
   require(session_count() == 0, "sessions are left at the end");
-  for (const auto& core : cores_) require(core->groups().count() == 0, "shared groups are left at the end");
-  for (const auto& core : cores_) require(core->delayed().count() == 0, "delayed messages are left at the end");
-  router_.for_each_filter([this](const Filter& filter) { fail("a filter is left: " + std::string(filter.text())); });
+  for (const auto& core : broker_->cores) require(core->groups().count() == 0, "shared groups are left at the end");
+  for (const auto& core : broker_->cores) require(core->delayed().count() == 0, "delayed messages are left at the end");
+  broker_->router.for_each_filter([this](const Filter& filter) { fail("a filter is left: " + std::string(filter.text())); });
 }
 
 Client& World::client(std::string_view client_id, ProtocolVersion version) {
@@ -131,7 +182,7 @@ Client& World::client(std::string_view client_id, ProtocolVersion version) {
 std::string World::client_id_at(std::string_view prefix, uint32_t shard) noexcept {
   for (uint32_t i = 0;; ++i) {
     std::string name = std::string(prefix) + std::to_string(i);
-    if (cores_[0]->home_of(kGlobalNamespace, name) == shard) return name;
+    if (broker_->cores[0]->home_of(kGlobalNamespace, name) == shard) return name;
   }
 }
 
@@ -139,8 +190,8 @@ SimLink* World::open_link(uint32_t shard) {
   if (shard == UINT32_MAX) shard = static_cast<uint32_t>(random_.below(setup_.shard_count));
   links_.push_back(std::make_unique<SimLink>(static_cast<uint32_t>(links_.size()), shard, setup_.window));
   SimLink& link = *links_.back();
-  link.connection = cores_[shard]->open(link, {}, now_);
-  parties_[shard].awake = true;
+  link.connection = broker_->cores[shard]->open(link, {}, now_);
+  broker_->parties[shard].awake = true;
   return link.connection ? &link : nullptr;
 }
 
@@ -158,20 +209,20 @@ bool World::has_events(uint32_t shard) const noexcept {
 }
 
 bool World::runnable(uint32_t party) const noexcept {
-  const Party& one = parties_[party];
-  if (one.awake || one.more || one.wake_at <= now_ || office_.has_mail(party)) return true;
-  return party != office_.committer() && has_events(party);
+  const Party& one = broker_->parties[party];
+  if (one.awake || one.more || one.wake_at <= now_ || broker_->office.has_mail(party)) return true;
+  return party != broker_->office.committer() && has_events(party);
 }
 
 void World::wake(uint64_t parties) noexcept {
-  for (uint32_t i = 0; i < parties_.size(); ++i) {
-    if (parties >> i & 1) parties_[i].awake = true;
+  for (uint32_t i = 0; i < broker_->parties.size(); ++i) {
+    if (parties >> i & 1) broker_->parties[i].awake = true;
   }
 }
 
 // What a loop does with the events that it found: some of them, in any order, each at most once.
 void World::serve_links(uint32_t shard) {
-  ShardCore& core = *cores_[shard];
+  ShardCore& core = *broker_->cores[shard];
   const size_t first = random_.below(links_.size());
   for (size_t i = 0; i < links_.size(); ++i) {
     SimLink& link = *links_[(first + i) % links_.size()];
@@ -201,22 +252,25 @@ void World::serve_links(uint32_t shard) {
 
 void World::turn(uint32_t shard) {
   trace([&] { return "  turn of shard " + std::to_string(shard); });
-  Party& party = parties_[shard];
+  Party& party = broker_->parties[shard];
   party.awake = false;
-  router_.epoch().online(shard);
+  broker_->router.epoch().online(shard);
   if (!links_.empty()) serve_links(shard);
-  party.more = cores_[shard]->turn(now_);
-  wake(cores_[shard]->postman().take_woken() & ~(uint64_t{1} << shard));
-  party.wake_at = now_ + cores_[shard]->idle_ns(now_);
-  router_.epoch().offline(shard);
+  party.more = broker_->cores[shard]->turn(now_);
+  wake(broker_->cores[shard]->postman().take_woken() & ~(uint64_t{1} << shard));
+  party.wake_at = now_ + broker_->cores[shard]->idle_ns(now_);
+  broker_->router.epoch().offline(shard);
 }
 
 void World::run_committer() {
   trace([] { return std::string("  turn of the committer"); });
-  parties_.back().awake = false;
+  broker_->parties.back().awake = false;
   // What is not durable yet is asked about again when the disk has gone on.
-  committer_.turn(now_);
-  wake(committer_.take_woken());
+  broker_->committer.turn(now_);
+  // What could not be written is tried again, though nobody wakes it.
+  const bool again = broker_->health.failing && !broker_->committer.idle();
+  broker_->parties.back().wake_at = again ? now_ + 100 * kMillisecond : Instant{INT64_MAX};
+  wake(broker_->committer.take_woken());
 }
 
 void World::run_host() {
@@ -225,20 +279,20 @@ void World::run_host() {
   access_.open.erase(access_.open.begin() + static_cast<std::ptrdiff_t>(at));
   trace([] { return std::string("  the host answers"); });
   const uint32_t shard = question.ticket.shard;
-  router_.epoch().online(shard);
+  broker_->router.epoch().online(shard);
   AccessAnswer answer{.verdict = question.last ? Verdict::Allow : Verdict::Continue,
                       .authentication_data = as_bytes(SimAccess::kData)};
   if (question.last) answer.user_name = "somebody whom the host knows";
-  cores_[shard]->on_access_answer(question.ticket, answer, now_);
-  router_.epoch().offline(shard);
-  parties_[shard].awake = true;
+  broker_->cores[shard]->on_access_answer(question.ticket, answer, now_);
+  broker_->router.epoch().offline(shard);
+  broker_->parties[shard].awake = true;
 }
 
 void World::stop(uint32_t shard) {
-  router_.epoch().online(shard);
-  cores_[shard]->close_all(ReasonCode::ServerShuttingDown, now_);
-  router_.epoch().offline(shard);
-  parties_[shard].awake = true;
+  broker_->router.epoch().online(shard);
+  broker_->cores[shard]->close_all(ReasonCode::ServerShuttingDown, now_);
+  broker_->router.epoch().offline(shard);
+  broker_->parties[shard].awake = true;
 }
 
 bool World::step() {
@@ -246,8 +300,9 @@ bool World::step() {
   for (uint32_t i = 0; i < setup_.shard_count; ++i) {
     if (runnable(i)) choices_.push_back({Actor::Shard, i});
   }
-  if (runnable(office_.committer())) choices_.push_back({Actor::Committer, 0});
+  if (runnable(broker_->office.committer())) choices_.push_back({Actor::Committer, 0});
   if (log_.writing()) choices_.push_back({Actor::Disk, 0});
+  if (broker_->fetcher && !broker_->fetcher->idle()) choices_.push_back({Actor::Reader, 0});
   if (!access_.open.empty()) choices_.push_back({Actor::Host, 0});
   for (uint32_t i = 0; i < clients_.size(); ++i) {
     if (clients_[i]->can_act()) choices_.push_back({Actor::Client, i});
@@ -260,8 +315,13 @@ bool World::step() {
     case Actor::Committer: run_committer(); break;
     case Actor::Disk:
       log_.sync();
-      parties_.back().awake = true;
+      broker_->parties.back().awake = true;
       break;
+    case Actor::Reader: {
+      uint32_t shard = 0;
+      if (broker_->fetcher->run_one(shard)) broker_->parties[shard].awake = true;
+      break;
+    }
     case Actor::Host: run_host(); break;
     case Actor::Client: {
       Client& client = *clients_[chosen.index];

@@ -12,9 +12,12 @@
 #include <vector>
 
 #include "broker/committer.h"
+#include "broker/restore.h"
 #include "link.h"
 #include "model.h"
 #include "session/shard_core.h"
+#include "store/memory_store.h"
+#include "unit/store/simulated_disk.h"
 
 namespace mqttq::sim {
 
@@ -79,9 +82,18 @@ struct WorldSetup {
   Policy policy;
 };
 
+// What outlives a broker: files that forget what was not synced, and a store.
+struct Kept {
+  explicit Kept(uint64_t seed) : disk(seed) {}
+  SimulatedDisk disk;
+  MemoryStore store;
+  bool files = true;  // the log is in files; else in the store
+};
+
 class World final {
  public:
-  explicit World(uint64_t seed, const WorldSetup& setup = {});
+  // kept: what outlives its broker, with crash(); null: nothing does.
+  explicit World(uint64_t seed, const WorldSetup& setup = {}, Kept* kept = nullptr);
   ~World();
   World(const World&) = delete;
   World& operator=(const World&) = delete;
@@ -94,7 +106,7 @@ class World final {
   SimLog& log() noexcept { return log_; }
   const WorldSetup& setup() const noexcept { return setup_; }
   uint32_t shard_count() const noexcept { return setup_.shard_count; }
-  ShardCore& core(uint32_t shard) noexcept { return *cores_[shard]; }
+  ShardCore& core(uint32_t shard) noexcept { return *broker_->cores[shard]; }
   // The sum over all shards.
   uint64_t count(Counter Counters::* which) noexcept;
   uint64_t session_count() noexcept;
@@ -110,6 +122,11 @@ class World final {
 
   // A connection to a shard, by default any. nullptr when the broker refuses it.
   SimLink* open_link(uint32_t shard = UINT32_MAX);
+
+  // The broker ends without a word, and another one begins with what was kept. power_cut: the disk loses what was not
+  // synced.
+  void crash(bool power_cut);
+  uint32_t crashes() const noexcept { return crashes_; }
 
   // One event. False when nothing can happen without the clock or a client's own will.
   bool step();
@@ -154,12 +171,14 @@ class World final {
     bool more = false;
     Instant wake_at{INT64_MAX};
   };
-  enum class Actor : uint8_t { Shard, Committer, Disk, Host, Client };
+  enum class Actor : uint8_t { Shard, Committer, Disk, Reader, Host, Client };
   struct Choice {
     Actor actor;
     uint32_t index;
   };
 
+  std::unique_ptr<DataDirectory> open_directory();
+  void start_broker();
   void print(const std::string& line) const;
   bool has_events(uint32_t shard) const noexcept;
   bool runnable(uint32_t party) const noexcept;
@@ -175,15 +194,25 @@ class World final {
   const bool traced_;
   Words words_;
   std::vector<std::unique_ptr<SimLink>> links_;  // before the broker, which lets go of them
-  Router router_;
-  PostOffice office_;
-  Population population_;
   SimLog log_;
   SimAccess access_;
-  Committer committer_;
-  std::vector<std::unique_ptr<Wires>> wires_;
-  std::vector<std::unique_ptr<ShardCore>> cores_;
-  std::vector<Party> parties_;
+  Kept* const kept_;
+  // All that ends with a broker.
+  struct Broker {
+    Broker(World& world, uint64_t seed);
+    std::unique_ptr<DataDirectory> directory;
+    Router router;
+    PostOffice office;
+    Population population;
+    StoreHealth health;
+    Committer committer;
+    std::unique_ptr<MessageFetcher> fetcher;
+    std::vector<std::unique_ptr<Wires>> wires;
+    std::vector<std::unique_ptr<ShardCore>> cores;
+    std::vector<Party> parties;
+  };
+  std::unique_ptr<Broker> broker_;
+  uint32_t crashes_ = 0;
   Model model_;
   std::vector<std::unique_ptr<Client>> clients_;
   std::vector<Choice> choices_;

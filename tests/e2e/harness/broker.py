@@ -143,7 +143,11 @@ class Broker:
             config.write_text(json.dumps({"listeners": [listener], "sys": sys}, indent=2))
             command += ["--config", str(config)]
         self.child = Process(command + list(settings.flags))
-        ready = self.child.wait_line(r"^mqttq-server ready\b.*?\btcp://127\.0\.0\.1:(\d+)")
+        try:
+            ready = self.child.wait_line(r"^mqttq-server ready\b.*?\btcp://127\.0\.0\.1:(\d+)")
+        except AssertionError:
+            self.child.kill()
+            raise
         self.port = int(ready[1])
 
     def _start_mosquitto(self, directory: pathlib.Path, settings: Settings) -> None:

@@ -1,0 +1,134 @@
+// A broker that dies at any moment and comes back with what was kept: what it had acknowledged is there.
+//
+// The disk keeps of what was not synced any of its sectors, and fails when the seed says so.
+#include <catch2/catch_test_macros.hpp>
+
+#include "client.h"
+#include "world.h"
+
+using namespace mqttq;
+using namespace mqttq::sim;
+
+namespace {
+
+constexpr const char* kTopics[] = {"a", "a/b", "b"};
+constexpr const char* kFilters[] = {"a", "a/+", "a/#", "#", "b", "+"};
+constexpr uint32_t kExpiry_s = 100'000;
+
+// Clients whose sessions outlive the broker, doing what clients do.
+class Run {
+ public:
+  Run(uint64_t seed, const WorldSetup& setup)
+      : choices_(seed * 31 + 7), kept_(seed), world_(seed, with_files(setup, seed), &kept_) {
+    // A write that failed may be there all the same, until a later one has succeeded.
+    const uint32_t count = 2 + below(3);
+    for (uint32_t i = 0; i < count; ++i) {
+      clients_.push_back(&world_.client("c" + std::to_string(i), chance(300) ? ProtocolVersion::V311
+                                                                             : ProtocolVersion::V5));
+    }
+  }
+
+  void run(uint32_t actions, bool disk_fails) {
+    for (uint32_t done = 0; done < actions;) {
+      if (chance(850) && world_.step()) continue;
+      ++done;
+      if (chance(25)) {
+        world_.crash(kept_.files && chance(700));
+      } else if (disk_fails && chance(40)) {
+        may_fail_ = true;
+        kept_.disk.fail(below(20), chance(500) ? Status::Io : Status::Full, chance(300));
+      } else if (chance(30)) {
+        kept_.disk.heal();
+        world_.advance_ms(200);
+      } else {
+        act(*clients_[below(static_cast<uint32_t>(clients_.size()))]);
+      }
+    }
+    finish();
+  }
+
+ private:
+  uint32_t below(uint32_t bound) noexcept { return static_cast<uint32_t>(choices_.below(bound)); }
+  bool chance(uint32_t in_1000) noexcept { return below(1000) < in_1000; }
+  WorldSetup with_files(WorldSetup setup, uint64_t seed) {
+    kept_.files = seed % 4 != 0;
+    setup.limits.receipt_timeout_s = 1'000'000;
+    setup.limits.receive_maximum = 20;
+    setup.policy.sys_interval_s = 0;
+    return setup;
+  }
+
+  void act(Client& client) {
+    if (client.idle()) {
+      if (client.may_connect() && chance(700)) connect(client, chance(40));
+      return;
+    }
+    if (chance(30)) {
+      client.break_link(true);
+    } else if (!client.is_connected()) {
+      return;
+    } else if (chance(20)) {
+      client.begin_disconnect();
+    } else if (chance(250)) {
+      client.begin_subscribe({{kFilters[below(std::size(kFilters))], static_cast<Qos>(below(3))}});
+    } else if (chance(80)) {
+      client.begin_unsubscribe({kFilters[below(std::size(kFilters))]});
+    } else if (chance(40)) {
+      client.acknowledges = !client.acknowledges;
+    } else if (chance(40)) {
+      client.reads = !client.reads;
+    } else {
+      const Qos qos = static_cast<Qos>(below(3));
+      if (qos != Qos::AtMostOnce && !client.may_publish()) return;
+      const uint32_t padding = chance(700) ? below(20) : below(900);
+      client.begin_publish({kTopics[below(std::size(kTopics))],
+                            "m" + std::to_string(++payloads_) + ":" + std::string(padding, 'x'), qos});
+    }
+  }
+
+  void connect(Client& client, bool clean_start) {
+    ConnectSetup setup;
+    setup.clean_start = clean_start;
+    setup.session_expiry_s = kExpiry_s;
+    if (client.version() != ProtocolVersion::V5) setup.clean_start = false;
+    setup.receive_maximum = chance(300) ? static_cast<uint16_t>(1 + below(4)) : kReceiveMaximumDefault;
+    client.begin_connect(setup);
+  }
+
+  // The disk works, everybody comes back and takes what there is for him.
+  void finish() {
+    kept_.disk.heal();
+    if (chance(300)) world_.crash(kept_.files);
+    for (Client* client : clients_) client->reads = client->acknowledges = true;
+    world_.advance_ms(200).settle().advance_ms(world_.setup().limits.connect_timeout_ms + 1000).settle();
+    for (int round = 0; round < 3; ++round) {
+      for (Client* client : clients_) {
+        if (client->idle()) connect(*client, false);
+      }
+      world_.settle().advance_ms(200).settle();
+    }
+    for (Client* client : clients_) {
+      world_.require(client->is_connected(), client->client_id() + " is not connected at the end");
+      world_.require(client->open_publishes() == 0, client->client_id() + " has publishes that were never acknowledged");
+      world_.require(!client->has_requests(), client->client_id() + " has requests that were never answered");
+      world_.model().session(client->client_id())->present_at_end = true;
+    }
+    world_.model().judge();
+  }
+
+  Random choices_;
+  Kept kept_;
+  World world_;
+  std::vector<Client*> clients_;
+  uint32_t payloads_ = 0;
+  bool may_fail_ = false;
+};
+
+}  // namespace
+
+TEST_CASE("a broker that dies at any moment keeps what it has acknowledged", "[sim]") {
+  for (const uint64_t seed : seeds(300)) {
+    INFO("MQTTQ_SIM_SEED=" << seed);
+    Run(seed, {}).run(60 + static_cast<uint32_t>(seed % 400), false);
+  }
+}
