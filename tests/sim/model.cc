@@ -184,11 +184,13 @@ void Model::answered(SessionRecord& session, uint16_t packet_id, Bytes reason_co
       if (older.topic_filter == one.topic_filter && older.group == one.group && !older.ended) older.ended = now;
     }
   }
-  // Those whose end was asked for in an UNSUBSCRIBE of this identifier.
+  // Those whose end was asked for in an UNSUBSCRIBE of this identifier. One that is refused stays, and is doubtful.
+  const bool refused = at < reason_codes.size() && static_cast<uint8_t>(reason_codes[at]) >= 0x80;
+  world_.require(!refused || may_refuse, "an end of a subscription is refused");
   for (Subscribed& one : session.subscriptions) {
     if (one.packet_id == packet_id && one.end_asked && !one.ended && one.granted &&
         one.end_connection == session.connections) {
-      one.ended = now;
+      if (!refused) one.ended = now;
       one.packet_id = 0;
     }
   }

@@ -97,7 +97,15 @@ std::unique_ptr<DataDirectory> World::open_directory() {
   options.log = &words_;
   Status status{};
   std::string problem;
-  auto directory = DataDirectory::open(kept_->files ? &kept_->disk : nullptr, kept_->store, options, status, problem);
+  const auto open = [&] {
+    return DataDirectory::open(kept_->files ? &kept_->disk : nullptr, kept_->store, options, status, problem);
+  };
+  auto directory = open();
+  if (!directory && kept_->disk.failing()) {  // a start that fails loses nothing either
+    trace([&] { return "no start: " + problem; });
+    kept_->disk.heal();
+    directory = open();
+  }
   require(directory != nullptr, "the directory cannot be opened: " + problem);
   return directory;
 }
@@ -142,6 +150,7 @@ void World::crash(bool power_cut) {
 
 // All shards let go of what they hold before any of them is gone, as the broker does it.
 World::~World() {
+  if (!broker_) return;  // it could not be started
   for (const auto& core : broker_->cores) core->abandon();
 }
 

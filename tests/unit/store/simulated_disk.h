@@ -51,7 +51,12 @@ class SimulatedDisk final : public Disk {
     fail_with_ = status;
     fail_lasting_ = lasting;
   }
-  void heal() { fail_after_ = UINT64_MAX; }
+  void heal() {
+    fail_after_ = UINT64_MAX;
+    failed_ = false;
+  }
+  // Some call has failed since it was told to.
+  bool failing() const { return failed_; }
   // Calls that could have failed.
   uint64_t calls() const { return calls_; }
 
@@ -163,6 +168,7 @@ class SimulatedDisk final : public Disk {
       return Status::Ok;
     }
     if (!fail_lasting_) heal();
+    failed_ = true;
     return fail_with_;
   }
 
@@ -171,7 +177,7 @@ class SimulatedDisk final : public Disk {
   uint64_t calls_ = 0;
   uint64_t fail_after_ = UINT64_MAX;
   Status fail_with_ = Status::Io;
-  bool fail_lasting_ = false;
+  bool fail_lasting_ = false, failed_ = false;
 };
 
 }  // namespace mqttq
