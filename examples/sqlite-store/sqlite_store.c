@@ -174,8 +174,9 @@ static int write_batch(sqlite_store* store, const mqttq_store_write* writes, siz
   if (!code) return code;
   /* Some errors have rolled it back already. */
   if (!sqlite3_get_autocommit(store->db)) run(store->statements[ROLLBACK]);
-  /* A log that could not be synced may hold the whole batch behind its end, and a crash now would bring it back: the
-   * log is emptied, as far as a failing disk lets us. */
+  /* A log that could not be synced may hold the whole batch behind its end, and a crash would bring it back: the log is
+   * emptied. A disk that goes on failing does not let us; then the next batch takes its place, and only a crash before
+   * that would show it. */
   if ((code & 0xFF) == SQLITE_IOERR) {
     sqlite3_wal_checkpoint_v2(store->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
   }
