@@ -223,10 +223,8 @@ TEST_CASE("a batch that a host answers twice counts as it was answered first", "
   Host host;
   std::vector<mqttq_store_batch*> batches;
   host.commit = [&](const mqttq_store_write*, size_t, mqttq_store_batch* batch) {
+    for (mqttq_store_batch* stale : batches) mqttq_store_batch_done(stale, MQTTQ_ENOMEM);
     batches.push_back(batch);
-    for (mqttq_store_batch* stale : batches) {
-      if (stale != batch) mqttq_store_batch_done(stale, MQTTQ_ENOMEM);
-    }
     mqttq_store_batch_done(batch, MQTTQ_EFULL);
     mqttq_store_batch_done(batch, MQTTQ_OK);
   };
