@@ -15,6 +15,21 @@ if(MQTTQ_BUILD_EXAMPLES)
   find_package(simdjson 3 REQUIRED)
 endif()
 
+# For examples/sqlite-store alone; 3.20 has sqlite3_prepare_v3.
+set(MQTTQ_HAVE_SQLITE OFF)
+if(MQTTQ_BUILD_EXAMPLES AND MQTTQ_WITH_SQLITE)
+  if(MQTTQ_WITH_SQLITE STREQUAL "AUTO")
+    find_package(SQLite3 3.20 QUIET)
+  else()
+    find_package(SQLite3 3.20 REQUIRED)
+  endif()
+  set(MQTTQ_HAVE_SQLITE ${SQLite3_FOUND})
+endif()
+if(MQTTQ_BUILD_EXAMPLES AND NOT MQTTQ_HAVE_SQLITE)
+  message(STATUS "examples/sqlite-store is left out: MQTTQ_WITH_SQLITE is ${MQTTQ_WITH_SQLITE}; "
+                 "tools/setup installs libsqlite3-dev")
+endif()
+
 # For the tools that CTest runs: pytest, the guards and the ledger.
 find_package(Python3 3.11 COMPONENTS Interpreter)
 

@@ -16,5 +16,9 @@ set_property(CACHE MQTTQ_SANITIZE PROPERTY STRINGS "" "address+undefined" "threa
 set(MQTTQ_WITH_TLS "AUTO" CACHE STRING "TLS by mbedTLS 3.6: AUTO, ON or OFF")
 set_property(CACHE MQTTQ_WITH_TLS PROPERTY STRINGS AUTO ON OFF)
 
+# The same for the example of a store of the host's own, which is no part of the library.
+set(MQTTQ_WITH_SQLITE "AUTO" CACHE STRING "examples/sqlite-store: AUTO, ON or OFF")
+set_property(CACHE MQTTQ_WITH_SQLITE PROPERTY STRINGS AUTO ON OFF)
+
 # Where tools/setup puts what it builds itself.
 set(MQTTQ_DEPS_DIR "${PROJECT_SOURCE_DIR}/build/deps" CACHE PATH "Prefixes of libraries built by tools/setup")

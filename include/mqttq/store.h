@@ -1,9 +1,9 @@
 /* mqttq/store.h - a store of the host's own: where a broker keeps what is to outlive it.
  *
- * A store is ordered keys in a few tables, written in batches that are all or nothing. It is a table of functions, named
- * in mqttq_broker_config.store. The broker calls commit() from one thread at a time, the others from any, several at
- * once and beside a commit; none of them from a thread that serves connections, so that all of them may block. What the
- * bytes mean is the broker's business, and stands in docs/STORE.md.
+ * A store is ordered keys in a few tables, written in batches that are all or nothing. It is a table of functions,
+ * named in mqttq_broker_config.store. The broker calls commit() from one thread at a time, the others from any, several
+ * at once and beside a commit; none of them from a thread that serves connections, so that all of them may block. What
+ * the bytes mean is the broker's business, and stands in docs/STORE.md.
  *
  * tests/store_suite judges a store from outside; examples/sqlite-store is a complete one. */
 #ifndef MQTTQ_STORE_H
@@ -58,8 +58,8 @@ typedef mqttq_status (*mqttq_store_get_fn)(void *user, uint32_t table, mqttq_byt
  * it does not call the store. */
 typedef int (*mqttq_store_entry_fn)(void *entry_user, mqttq_bytes key, mqttq_bytes value);
 
-/* Calls on_entry(entry_user, ...) for every entry from `first` on, up to and without `end`, in order; an empty one means
- * from the first, to the last. All entries are those of one moment, which is not before the last batch that was
+/* Calls on_entry(entry_user, ...) for every entry from `first` on, up to and without `end`, in order; an empty one
+ * means from the first, to the last. All entries are those of one moment, which is not before the last batch that was
  * answered with MQTTQ_OK. Returns MQTTQ_OK, MQTTQ_ENOMEM, MQTTQ_ESYSTEM. */
 typedef mqttq_status (*mqttq_store_scan_fn)(void *user, uint32_t table, mqttq_bytes first, mqttq_bytes end,
                                             mqttq_store_entry_fn on_entry, void *entry_user);
@@ -92,7 +92,7 @@ MQTTQ_API void mqttq_store_init(mqttq_store *store, size_t size);
 MQTTQ_API void mqttq_store_batch_done(mqttq_store_batch *batch, mqttq_status status);
 
 /* Copies `bytes` as the value that get() has found.
- * Returns MQTTQ_OK, MQTTQ_ENOMEM (which get() is to return then).
+ * Returns MQTTQ_OK, MQTTQ_ENOMEM (which get() is to return then), MQTTQ_EINVAL (more than MQTTQ_STORE_VALUE_MAX).
  * Thread: that of get(), before it returns. Since 0.1. */
 MQTTQ_API mqttq_status mqttq_store_value_set(mqttq_store_value *value, mqttq_bytes bytes);
 

@@ -48,11 +48,31 @@ class Limits(ctypes.Structure):
 LogFunction = ctypes.CFUNCTYPE(None, c_void_p, c_uint8, c_void_p, c_size_t)
 
 
+class StoreWrite(ctypes.Structure):
+    _fields_ = [("kind", c_uint32), ("table", c_uint32), ("key", Bytes), ("value", Bytes)]
+
+
+# A batch, a value and the user of an entry are handles.
+StoreOpen = ctypes.CFUNCTYPE(c_int32, c_void_p, POINTER(Error))
+StoreCommit = ctypes.CFUNCTYPE(None, c_void_p, POINTER(StoreWrite), c_size_t, c_void_p)
+StoreGet = ctypes.CFUNCTYPE(c_int32, c_void_p, c_uint32, Bytes, c_void_p)
+StoreEntry = ctypes.CFUNCTYPE(c_int, c_void_p, Bytes, Bytes)
+StoreScan = ctypes.CFUNCTYPE(c_int32, c_void_p, c_uint32, Bytes, Bytes, StoreEntry, c_void_p)
+StoreUsage = ctypes.CFUNCTYPE(None, c_void_p, POINTER(c_uint64), POINTER(c_uint64))
+StoreClose = ctypes.CFUNCTYPE(None, c_void_p)
+
+
+class Store(ctypes.Structure):
+    _fields_ = [("size", c_size_t), ("user", c_void_p), ("open", StoreOpen), ("commit", StoreCommit),
+                ("get", StoreGet), ("scan", StoreScan), ("usage", StoreUsage), ("close", StoreClose)]
+
+
 class BrokerConfig(ctypes.Structure):
     _fields_ = [("size", c_size_t), ("shards", c_uint32), ("host_loop", c_uint32), ("mailbox_capacity", c_uint32),
                 ("log", LogFunction), ("log_user", c_void_p), ("limits", POINTER(Limits)),
                 ("features_off", c_uint32), ("exclusive_subscriptions", c_uint32), ("sys_interval_s", c_uint32),
-                ("client_events", c_uint32), ("response_information", c_char_p)]
+                ("client_events", c_uint32), ("response_information", c_char_p), ("data_dir", c_char_p),
+                ("store", POINTER(Store))]
 
 
 class Counter(ctypes.Structure):
@@ -144,7 +164,8 @@ STRUCTURES = {
     "mqttq_message_config": MessageConfig, "mqttq_reply": Reply, "mqttq_event": Event,
     "mqttq_auth_answer": AuthAnswer, "mqttq_events_config": EventsConfig, "mqttq_subscriber_config": SubscriberConfig,
     "mqttq_route": Route, "mqttq_client": Client, "mqttq_disconnect": Disconnect, "mqttq_rewrite": Rewrite,
-    "mqttq_auto_subscription": AutoSubscription, "mqttq_delayed": Delayed,
+    "mqttq_auto_subscription": AutoSubscription, "mqttq_delayed": Delayed, "mqttq_store_write": StoreWrite,
+    "mqttq_store": Store,
 }
 
 # Name without "mqttq_": result, arguments. A handle is a c_void_p.
@@ -197,6 +218,9 @@ PROTOTYPES = {
     "auth_answer_init": (None, [POINTER(AuthAnswer), c_size_t]),
     "reply_auth": (c_int32, [_H, POINTER(Reply), POINTER(AuthAnswer)]),
     "reply_message": (None, [_H, POINTER(Reply), c_uint8]),
+    "store_init": (None, [POINTER(Store), c_size_t]),
+    "store_batch_done": (None, [c_void_p, c_int32]),
+    "store_value_set": (c_int32, [c_void_p, Bytes]),
     "subscriber_config_init": (None, [POINTER(SubscriberConfig), c_size_t]),
     "subscriber_open": (c_int32, [_H, POINTER(SubscriberConfig), POINTER(_H), _E]),
     "subscriber_dropped": (c_uint64, [_H]),

@@ -1,42 +1,24 @@
-// The library's own stores for the suite, and what only the one on disk has.
+// The stores for the suite: the library's own, alone and behind a host, or a host's; and what only LMDB's has.
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <catch2/catch_test_macros.hpp>
-#include <csignal>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 
-#include "base/random.h"
+#include "directories.h"
+#include "hosted_store.h"
 #include "store/lmdb_store.h"
 #include "store/memory_store.h"
+#include "store_module.h"
 #include "store_suite.h"
 
 namespace mqttq {
 
 namespace {
 
-// A directory of its own for each store, gone when the program ends.
-class Directories {
- public:
-  std::string make() {
-    if (base_.empty()) {
-      base_ = (std::filesystem::temp_directory_path() / "mqttq-store-XXXXXX").string();
-      REQUIRE(::mkdtemp(base_.data()));
-    }
-    return base_ + "/" + std::to_string(++count_);
-  }
-  ~Directories() {
-    std::error_code ignored;
-    if (!base_.empty()) std::filesystem::remove_all(base_, ignored);
-  }
-
- private:
-  std::string base_;
-  int count_ = 0;
-} directories;
+Directories directories;
 
 std::unique_ptr<LmdbStore> open(const std::string& directory, uint64_t bytes_max = 64 << 20) {
   Status status = Status::Ok;
@@ -57,20 +39,53 @@ std::string problem_of(const LmdbStore::Options& options, Status expected) {
 
 }  // namespace
 
-std::vector<StoreMaker> store_makers() {
-  StoreMaker memory, lmdb;
-  memory.name = "memory";
-  memory.make = [](uint64_t bytes_max) { return std::make_unique<MemoryStore>(bytes_max); };
-  lmdb.name = "LMDB";
-  const auto directory = std::make_shared<std::string>();
-  lmdb.make = [directory](uint64_t bytes_max) {
-    return open(*directory = directories.make(), bytes_max ? bytes_max : 64 << 20);
-  };
-  lmdb.reopen = [directory](std::unique_ptr<Store> store) {
+namespace {
+
+StoreMaker memory_maker(const std::string& name, std::function<std::unique_ptr<Store>(std::unique_ptr<Store>)> wrap) {
+  StoreMaker maker;
+  maker.name = name;
+  maker.make = [wrap](uint64_t bytes_max) { return wrap(std::make_unique<MemoryStore>(bytes_max)); };
+  return maker;
+}
+
+// A store that is opened in a directory.
+StoreMaker directory_maker(const std::string& name,
+                           std::function<std::unique_ptr<Store>(const std::string&, uint64_t bytes_max)> open_in) {
+  StoreMaker maker;
+  maker.name = name;
+  const auto last = std::make_shared<std::string>();
+  maker.make = [=](uint64_t bytes_max) { return open_in(*last = directories.make(), bytes_max); };
+  maker.reopen = [=](std::unique_ptr<Store> store) {
     store.reset();
-    return open(*directory);
+    return open_in(*last, 0);
   };
-  return {memory, lmdb};
+  return maker;
+}
+
+std::unique_ptr<Store> as_it_is(std::unique_ptr<Store> store) { return store; }
+std::function<std::unique_ptr<Store>(std::unique_ptr<Store>)> by_a_host(Answers answers) {
+  return [answers](std::unique_ptr<Store> store) { return hosted(std::move(store), answers); };
+}
+
+}  // namespace
+
+std::vector<StoreMaker> store_makers() {
+  // A host's own, and no other.
+  if (const char* path = std::getenv("MQTTQ_STORE_MODULE")) {
+    return {directory_maker(path, [module = StoreModule(path)](const std::string& directory, uint64_t bytes_max) {
+      std::filesystem::create_directory(directory);
+      return module.open(directory, bytes_max);
+    })};
+  }
+  const auto lmdb = [](const std::string& directory, uint64_t bytes_max) {
+    return open(directory, bytes_max ? bytes_max : 64 << 20);
+  };
+  return {memory_maker("memory", as_it_is), directory_maker("LMDB", lmdb),
+          memory_maker("memory, by a host that answers at once", by_a_host(Answers::AtOnce)),
+          memory_maker("memory, by a host that answers now or later", by_a_host(Answers::Either)),
+          directory_maker("LMDB, by a host that answers later", [=](const std::string& directory, uint64_t bytes_max) {
+            return hosted(lmdb(directory, bytes_max), Answers::Later);
+          })};
 }
 
 TEST_CASE("a data directory that another broker has open is refused by name", "[store]") {
@@ -93,67 +108,6 @@ TEST_CASE("a data directory that cannot be used says why", "[store]") {
   std::ofstream(garbage + "/store.mdb") << std::string(100'000, 'x');
   const std::string problem = problem_of({garbage, 64 << 20}, Status::Io);
   CHECK(problem.find("cannot open " + garbage + "/store.mdb: MDB_INVALID") == 0);
-}
-
-// A process commits one batch after the other and says so; it is killed at some moment, again and again.
-TEST_CASE("what a killed process was told to be durable is there", "[store]") {
-  const std::string directory = directories.make();
-  Random random(7);
-  uint64_t told = 0;
-  for (int round = 0; round < 20; ++round) {
-    int pipe[2];
-    REQUIRE(::pipe(pipe) == 0);
-    const pid_t child = ::fork();
-    REQUIRE(child >= 0);
-    if (child == 0) {
-      Status status = Status::Ok;
-      std::string problem;
-      const auto store = LmdbStore::open({directory, 64 << 20}, status, problem);
-      if (!store) ::_exit(1);
-      for (uint64_t number = told + 1;; ++number) {
-        const std::string key = std::to_string(1'000'000 + number), gone = std::to_string(1'000'000 + number - 50);
-        const StoreWrite writes[] = {{StoreWrite::Kind::Put, 0, as_bytes(key), as_bytes("a message")},
-                                     {StoreWrite::Kind::Erase, 0, as_bytes(gone), {}},
-                                     {StoreWrite::Kind::Put, 1, as_bytes("last"), as_bytes(key)}};
-        store->commit(
-            writes, number,
-            [](void* user, uint64_t batch, Status of) noexcept {
-              if (of != Status::Ok || ::write(*static_cast<int*>(user), &batch, sizeof batch) < 0) ::_exit(1);
-            },
-            &pipe[1]);
-      }
-    }
-    ::close(pipe[1]);
-    uint64_t wanted = told + 1 + random.below(30), number = 0;
-    while (number < wanted && ::read(pipe[0], &number, sizeof number) == sizeof number) told = number;
-    REQUIRE(told >= wanted);
-    REQUIRE(::kill(child, SIGKILL) == 0);
-    while (::read(pipe[0], &number, sizeof number) == sizeof number) told = number;
-    ::close(pipe[0]);
-    int status = 0;
-    REQUIRE(::waitpid(child, &status, 0) == child);
-    REQUIRE(WIFSIGNALED(status));
-
-    const auto store = open(directory);
-    Array<std::byte> last;
-    REQUIRE(store->get(1, as_bytes("last"), last) == Status::Ok);
-    const uint64_t kept = std::stoull(std::string(as_text(last.span()))) - 1'000'000;
-    CHECK(kept >= told);
-    CHECK(kept <= told + 1);  // the batch of which nothing had been told yet
-    struct Count final : StoreVisitor {
-      bool on_entry(Bytes key, Bytes) noexcept override {
-        right &= as_text(key) == std::to_string(expected++);
-        return true;
-      }
-      uint64_t expected = 0;
-      bool right = true;
-    } count;
-    count.expected = 1'000'000 + (kept > 50 ? kept - 49 : 1);
-    REQUIRE(store->scan(0, {}, {}, count) == Status::Ok);
-    CHECK(count.right);
-    CHECK(count.expected == 1'000'000 + kept + 1);
-    told = kept;
-  }
 }
 
 TEST_CASE("what a data directory holds is its owner's alone", "[store]") {

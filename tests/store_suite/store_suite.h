@@ -12,10 +12,10 @@ namespace mqttq {
 
 struct StoreMaker {
   std::string name;
-  // An empty store. bytes_max: the most it may hold, 0: much; a store without a bound ignores it.
+  // An empty store. bytes_max: the most it may hold, 0: much; a store without a bound ignores it, and its usage() says
+  // so.
   std::function<std::unique_ptr<Store>(uint64_t bytes_max)> make;
-  bool bounded = true;
-  // The store that make() gave, ended and opened again; empty for one that keeps nothing.
+  // The store that make() gave last, ended if it is there, and opened again; empty for one that keeps nothing.
   std::function<std::unique_ptr<Store>(std::unique_ptr<Store>)> reopen;
 };
 

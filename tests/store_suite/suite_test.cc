@@ -1,7 +1,11 @@
 // The cases of store_suite.h.
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <atomic>
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/generators/catch_generators_range.hpp>
+#include <csignal>
 #include <map>
 #include <thread>
 #include <utility>
@@ -78,9 +82,26 @@ StoreMaker any_maker() {
   return makers[GENERATE_COPY(range(size_t{0}, makers.size()))];
 }
 
+// In a process of its own: writes the number of each batch to `descriptor` when it is told to be durable.
+[[noreturn]] void commit_until_killed(const StoreMaker& maker, uint64_t first, int descriptor) noexcept {
+  const auto store = maker.reopen(nullptr);
+  for (uint64_t number = first;; ++number) {
+    const std::string key = std::to_string(1'000'000 + number), gone = std::to_string(1'000'000 + number - 50);
+    const StoreWrite writes[] = {{Kind::Put, 0, as_bytes(key), as_bytes("a message")},
+                                 {Kind::Erase, 0, as_bytes(gone), {}},
+                                 {Kind::Put, 1, as_bytes("last"), as_bytes(key)}};
+    store->commit(
+        writes, number,
+        [](void* user, uint64_t batch, Status of) noexcept {
+          if (of != Status::Ok || ::write(*static_cast<int*>(user), &batch, sizeof batch) < 0) ::_exit(1);
+        },
+        &descriptor);
+  }
+}
+
 }  // namespace
 
-TEST_CASE("a store gives back what was committed last", "[store]") {
+TEST_CASE("a store gives back what was committed last", "[store][suite]") {
   const StoreMaker maker = any_maker();
   INFO(maker.name);
   const auto store = maker.make(0);
@@ -101,7 +122,7 @@ TEST_CASE("a store gives back what was committed last", "[store]") {
   CHECK(scan(*store) == Entries{{"a", "4"}, {"d", "2"}});
 }
 
-TEST_CASE("a store orders keys byte by byte, and scans from one to another", "[store]") {
+TEST_CASE("a store orders keys byte by byte, and scans from one to another", "[store][suite]") {
   const StoreMaker maker = any_maker();
   INFO(maker.name);
   const auto store = maker.make(0);
@@ -121,7 +142,7 @@ TEST_CASE("a store orders keys byte by byte, and scans from one to another", "[s
   CHECK(scan(*store, "", "", 7).empty());
 }
 
-TEST_CASE("keys and values have the sizes that they may", "[store]") {
+TEST_CASE("keys and values have the sizes that they may", "[store][suite]") {
   const StoreMaker maker = any_maker();
   INFO(maker.name);
   auto store = maker.make(0);
@@ -139,7 +160,7 @@ TEST_CASE("keys and values have the sizes that they may", "[store]") {
 }
 
 // Batches of everything, against a map of each table.
-TEST_CASE("a store behaves as a sorted map", "[store]") {
+TEST_CASE("a store behaves as a sorted map", "[store][suite]") {
   const StoreMaker maker = any_maker();
   const auto seed = static_cast<uint64_t>(GENERATE(range(1, 4)));
   INFO(maker.name << ", seed " << seed);
@@ -201,11 +222,11 @@ TEST_CASE("a store behaves as a sorted map", "[store]") {
   }
 }
 
-TEST_CASE("a batch that does not fit changes nothing, and room that is given back is used again", "[store]") {
+TEST_CASE("a batch that does not fit changes nothing, and room that is given back is used again", "[store][suite]") {
   const StoreMaker maker = any_maker();
   INFO(maker.name);
-  if (!maker.bounded) return;
   const auto store = maker.make(1 << 20);
+  if (!store->usage().bytes_max) return;  // it knows no bound
   Committed commit;
   REQUIRE(commit(*store, {put("first", "stays")}) == Status::Ok);
   const std::string block(10'000, 'b');
@@ -237,7 +258,7 @@ TEST_CASE("a batch that does not fit changes nothing, and room that is given bac
   }
 }
 
-TEST_CASE("a store that is opened again has everything that it said was durable", "[store]") {
+TEST_CASE("a store that is opened again has everything that it said was durable", "[store][suite]") {
   const StoreMaker maker = any_maker();
   INFO(maker.name);
   if (!maker.reopen) return;  // it keeps nothing
@@ -254,9 +275,58 @@ TEST_CASE("a store that is opened again has everything that it said was durable"
   }
 }
 
+// A process commits one batch after the other and says so; it is killed at some moment, again and again.
+TEST_CASE("what a killed process was told to be durable is there", "[store][suite]") {
+  const StoreMaker maker = any_maker();
+  INFO(maker.name);
+  if (!maker.reopen) return;  // it keeps nothing
+  maker.make(0).reset();
+  Random random(7);
+  uint64_t told = 0;
+  for (int round = 0; round < 20; ++round) {
+    int pipe[2];
+    REQUIRE(::pipe(pipe) == 0);
+    const pid_t child = ::fork();
+    REQUIRE(child >= 0);
+    if (child == 0) {
+      commit_until_killed(maker, told + 1, pipe[1]);
+    }
+    ::close(pipe[1]);
+    uint64_t wanted = told + 1 + random.below(30), number = 0;
+    while (number < wanted && ::read(pipe[0], &number, sizeof number) == sizeof number) told = number;
+    REQUIRE(told >= wanted);
+    REQUIRE(::kill(child, SIGKILL) == 0);
+    while (::read(pipe[0], &number, sizeof number) == sizeof number) told = number;
+    ::close(pipe[0]);
+    int status = 0;
+    REQUIRE(::waitpid(child, &status, 0) == child);
+    REQUIRE(WIFSIGNALED(status));
+
+    const auto store = maker.reopen(nullptr);
+    Array<std::byte> last;
+    REQUIRE(store->get(1, as_bytes("last"), last) == Status::Ok);
+    const uint64_t kept = std::stoull(std::string(as_text(last.span()))) - 1'000'000;
+    CHECK(kept >= told);
+    CHECK(kept <= told + 1);  // the batch of which nothing had been told yet
+    struct Count final : StoreVisitor {
+      bool on_entry(Bytes key, Bytes) noexcept override {
+        right &= as_text(key) == std::to_string(expected++);
+        return true;
+      }
+      uint64_t expected = 0;
+      bool right = true;
+    } count;
+    count.expected = 1'000'000 + (kept > 50 ? kept - 49 : 1);
+    REQUIRE(store->scan(0, {}, {}, count) == Status::Ok);
+    CHECK(count.right);
+    CHECK(count.expected == 1'000'000 + kept + 1);
+    told = kept;
+  }
+}
+
 // Every batch writes the same value under all keys: whoever reads sees one of them, and none older than what was told
 // to be durable before.
-TEST_CASE("readers see whole batches beside a commit", "[store][threads]") {
+TEST_CASE("readers see whole batches beside a commit", "[store][suite][threads]") {
   const StoreMaker maker = any_maker();
   INFO(maker.name);
   const auto store = maker.make(0);
