@@ -68,7 +68,8 @@ mqttq_status status_of_start(Status status) noexcept {
     case Status::Permission: return MQTTQ_EACCES;
     case Status::Full: return MQTTQ_EFULL;
     case Status::Unsupported: return MQTTQ_EUNSUPPORTED;
-    case Status::Busy: return MQTTQ_EEXIST;
+    case Status::Busy:
+    case Status::Exists: return MQTTQ_EEXIST;
     default: return MQTTQ_ESYSTEM;
   }
 }
@@ -123,26 +124,34 @@ mqttq_broker::mqttq_broker(const mqttq_broker_config& config)
   }
   if (log_) setup.log = this;
   namespaces_.emplace_back();  // the global one
-  if (config.data_dir) open_directory(config.data_dir, setup.limits);
-  if (directory) setup.directory = &directory->directory();
+  if (config.data_dir || config.store) open_directory(config, setup.limits);
+  setup.directory = directory;
   broker = std::make_unique<Broker>(setup);
   for (uint32_t i = 0; i < broker->shard_count(); ++i)
     held_answers.push_back(std::make_unique<Slab<HeldAnswer>>(UINT32_MAX));
 }
 
-void mqttq_broker::open_directory(const char* path, const Limits& of) {
-  LmdbDirectory::Options options;
-  options.path = path;
-  options.directory.seed = random_secret();
-  options.directory.unix_offset_ms = unix_offset_ms();
-  options.directory.memory_bytes = of.store_memory_bytes;
-  options.directory.segment_bytes = of.log_segment_bytes;
-  if (log_) options.directory.log = this;
+void mqttq_broker::open_directory(const mqttq_broker_config& config, const Limits& of) {
+  if (config.data_dir && config.store) throw std::invalid_argument("store: there is a data_dir too");
+  DataDirectory::Options options;
+  options.seed = random_secret();
+  options.unix_offset_ms = unix_offset_ms();
+  options.memory_bytes = of.store_memory_bytes;
+  options.segment_bytes = of.log_segment_bytes;
+  if (log_) options.log = this;
   Status status{};
   std::string problem;
-  directory = LmdbDirectory::open(options, status, problem);
-  if (!directory) throw StartFailure(status, fmt::format("data_dir: {}", problem));
-  for (const std::string& name : directory->directory().namespaces()) {
+  if (config.data_dir) {
+    own_store = LmdbDirectory::open({config.data_dir, options}, status, problem);
+    if (own_store) directory = &own_store->directory();
+  } else {
+    host_store = HostStore::open(*config.store, status, problem);
+    if (!host_store && status == Status::Invalid) throw std::invalid_argument(fmt::format("store: {}", problem));
+    if (host_store) host_directory = DataDirectory::open(nullptr, *host_store, options, status, problem);
+    directory = host_directory.get();
+  }
+  if (!directory) throw StartFailure(status, fmt::format("{}: {}", config.data_dir ? "data_dir" : "store", problem));
+  for (const std::string& name : directory->namespaces()) {
     namespaces_.emplace_back(mqttq_namespace{static_cast<NamespaceId>(namespaces_.size()), name});
   }
 }
@@ -182,7 +191,7 @@ mqttq_namespace* mqttq_broker::open_namespace(std::string_view name) {
     if (one.name == name) return &one;
   }
   if (namespaces_.size() == kNamespacesMax) return nullptr;
-  if (directory && directory->directory().add_namespace(name) != Status::Ok) {
+  if (directory && directory->add_namespace(name) != Status::Ok) {
     throw std::system_error(EIO, std::generic_category(), "the store cannot be written");
   }
   return &namespaces_.emplace_back(mqttq_namespace{static_cast<NamespaceId>(namespaces_.size()), std::string(name)});

@@ -11,6 +11,7 @@
 #include "base/slab.h"
 #include "broker/broker.h"
 #include "mqttq/mqttq.h"
+#include "store/host_store.h"
 #include "store/lmdb_directory.h"
 
 // A namespace lives as long as its broker, so that a name may be borrowed.
@@ -54,7 +55,10 @@ struct mqttq_broker final : private mqttq::LogSink {
   std::unique_ptr<mqttq::AccessControl> access;      // the host's, or none
   std::vector<std::string> auth_methods;             // that the host takes
   std::unique_ptr<mqttq::SessionObserver> observer;  // the host's, or none
-  std::unique_ptr<mqttq::LmdbDirectory> directory;   // none: all is in memory
+  std::unique_ptr<mqttq::LmdbDirectory> own_store;   // where everything is kept: this,
+  std::unique_ptr<mqttq::HostStore> host_store;      // or this
+  std::unique_ptr<mqttq::DataDirectory> host_directory;
+  mqttq::DataDirectory* directory = nullptr;  // in one of them; null: all is in memory
   std::unique_ptr<mqttq::Broker> broker;
   std::vector<std::unique_ptr<mqttq::Slab<mqttq::capi::HeldAnswer>>> held_answers;  // by shard, each touched only there
   bool host_loop = false;
@@ -64,7 +68,7 @@ struct mqttq_broker final : private mqttq::LogSink {
 
  private:
   void write(mqttq::LogLevel level, std::string_view text) noexcept override;
-  void open_directory(const char* path, const mqttq::Limits& of);
+  void open_directory(const mqttq_broker_config& config, const mqttq::Limits& of);
 
   mqttq_log_fn log_ = nullptr;
   void* log_user_ = nullptr;
