@@ -129,6 +129,16 @@ Status DataDirectory::open_store(std::string& problem) {
   return status;
 }
 
+Status DataDirectory::read_meta(Store& store, Meta& meta) noexcept {
+  Status status = get_meta(store, kFormatKey, meta.format);
+  if (status != Status::Ok || meta.format > kFormat) return status;
+  for (const Status one : {get_meta(store, kBootKey, meta.boot), get_meta(store, kFollowedKey, meta.followed),
+                           get_meta(store, kWantedKey, meta.wanted)}) {
+    if (one != Status::Ok) status = one == Status::NotFound ? Status::Invalid : one;
+  }
+  return status;
+}
+
 // Ids were given one after the other: one that is missing would give its messages to another.
 Status DataDirectory::load_namespaces(std::string& problem) {
   struct Loader final : StateLoader {
