@@ -212,6 +212,7 @@ std::unique_ptr<LmdbStore> LmdbStore::open(const Options& options, Status& statu
 }
 
 Status LmdbStore::write(std::span<const StoreWrite> writes) noexcept {
+  mdb_reader_check(parts_->env, nullptr);  // a tool that was killed beside us would keep old pages for ever
   Transaction transaction(parts_->env, 0);
   int error = transaction.error();
   bool puts = false;

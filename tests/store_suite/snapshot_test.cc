@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <catch2/catch_test_macros.hpp>
+#include <csignal>
 #include <cstdlib>
 #include <filesystem>
 #include <functional>
@@ -85,6 +86,7 @@ class Reader {
     for (const int one : {to_[0], to_[1], from_[0], from_[1]}) ::close(one);
     return WIFEXITED(status) ? WEXITSTATUS(status) : 97;
   }
+  pid_t child() const { return child_; }
 
  private:
   pid_t child_ = -1;
@@ -123,6 +125,25 @@ TEST_CASE("a snapshot stays as it was while the broker goes on", "[store]") {
   CHECK(Reader(directory.path, [](LmdbSnapshot& snapshot, Reader&) {
           return all(snapshot) == "a=2 b=3 " ? 0 : 1;
         }).end() == 0);
+}
+
+TEST_CASE("a reader that is killed does not keep old pages for ever", "[store]") {
+  const Directory directory;
+  const auto store = open_store(directory.path);
+  put(*store, "a", "1");
+  Reader reader(directory.path, [](LmdbSnapshot& snapshot, Reader& self) {
+    static_cast<void>(all(snapshot));
+    self.pause();
+    return 0;
+  });
+  reader.wait_pause();
+  REQUIRE(::kill(reader.child(), SIGKILL) == 0);
+  reader.end();
+  const std::string value(16'000, 'v');
+  for (int i = 0; i < 10; ++i) put(*store, "a", value);
+  const uintmax_t before = std::filesystem::file_size(directory.path + "/store.mdb");
+  for (int i = 0; i < 100; ++i) put(*store, "a", value);
+  CHECK(std::filesystem::file_size(directory.path + "/store.mdb") == before);
 }
 
 TEST_CASE("a store that no broker has open is read without touching a file", "[store]") {
