@@ -1,4 +1,4 @@
-# What `cmake --install` puts where: headers, both libraries, the CMake package and the pkg-config file.
+# What `cmake --install` puts where: headers, both libraries, the programs, the CMake package and the pkg-config file.
 
 include(CMakePackageConfigHelpers)
 
@@ -7,9 +7,11 @@ install(TARGETS mqttq mqttq_static EXPORT mqttqTargets
   ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(DIRECTORY "${PROJECT_SOURCE_DIR}/include/mqttq" DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
   FILES_MATCHING PATTERN "*.h")
-if(TARGET mqttq-server)
-  install(TARGETS mqttq-server RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
-endif()
+foreach(program IN ITEMS mqttq-server mqttq-inspect)
+  if(TARGET ${program})
+    install(TARGETS ${program} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+  endif()
+endforeach()
 
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/mqttq)
 install(EXPORT mqttqTargets NAMESPACE mqttq:: DESTINATION ${package_dir})

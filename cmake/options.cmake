@@ -1,7 +1,7 @@
 # Every option of the build. Each can be set by whoever embeds the library; the presets choose for daily work.
 
 option(MQTTQ_BUILD_TESTS "Build the tests (needs Catch2 3)" ${PROJECT_IS_TOP_LEVEL})
-option(MQTTQ_BUILD_EXAMPLES "Build mqttq-server and the embedding example" ${PROJECT_IS_TOP_LEVEL})
+option(MQTTQ_BUILD_EXAMPLES "Build mqttq-server, mqttq-inspect and the embedding example" ${PROJECT_IS_TOP_LEVEL})
 option(MQTTQ_BUILD_BENCH "Build the programs in bench/" OFF)
 option(MQTTQ_BUILD_FUZZ "Build the libFuzzer targets (needs Clang); their replays belong to the tests" OFF)
 option(MQTTQ_INSTALL "Make the install rules" ${PROJECT_IS_TOP_LEVEL})

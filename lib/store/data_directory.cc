@@ -79,6 +79,10 @@ Status DataDirectory::open_log(std::string& problem) {
   log_ = FileLog::open(*disk_, options, *this, status, problem);
   if (!log_) return status;
   last_number_ = std::max(log_->last_number(), followed_);
+  if (log_->last_number() < followed_ && wanted_ <= followed_) {
+    on_damage(fmt::format("the log ends at {}, and the store has followed it to {}: its end is missing",
+                          log_->last_number(), followed_));
+  }
   status = follow();
   if (status != Status::Ok) problem = fmt::format("the store cannot be written: {}", words(status));
   return status;
@@ -144,6 +148,16 @@ Status DataDirectory::open_store(std::string& problem) {
   meta.add(kWantedKey, wanted_);
   status = commit(meta.writes());
   if (status != Status::Ok) problem = fmt::format("the store cannot be written: {}", words(status));
+  return status;
+}
+
+Status DataDirectory::read_meta(Store& store, Meta& meta) noexcept {
+  Status status = get_meta(store, kFormatKey, meta.format);
+  if (status != Status::Ok || meta.format > kFormat) return status;
+  for (const Status one : {get_meta(store, kBootKey, meta.boot), get_meta(store, kFollowedKey, meta.followed),
+                           get_meta(store, kWantedKey, meta.wanted)}) {
+    if (one != Status::Ok) status = one == Status::NotFound ? Status::Invalid : one;
+  }
   return status;
 }
 

@@ -30,6 +30,15 @@ class DataDirectory final : public Log, public MessageSource, private LogReplay 
     uint64_t memory_bytes = uint64_t{64} << 20;  // of the newest messages, which stay in memory
     LogSink* log = nullptr;                      // of what operators must know; nullable
   };
+  // The kinds of records: a message, as a count, so many journals and what write_message() wrote; StateWrites::bytes().
+  enum class Kind : uint8_t { Message = 1, State = 2 };
+  // What the store says of the directory, but for its secret.
+  struct Meta {
+    uint16_t format = 0;
+    uint32_t boot = 0;
+    uint64_t followed = 0;  // it has all changes up to this number
+    uint64_t wanted = 1;    // no earlier message is needed
+  };
   struct LoadedMessage {
     uint64_t number = 0;
     MessageRef message;                             // empty: it is not one of the newest
@@ -42,6 +51,10 @@ class DataDirectory final : public Log, public MessageSource, private LogReplay 
   // disk: of the log's files; null: the log is a table of the store.
   static std::unique_ptr<DataDirectory> open(Disk* disk, Store& store, const Options& options, Status& status,
                                              std::string& problem);
+
+  // NotFound: nothing was ever kept there. Invalid: it is incomplete, and what is known is filled in. Of a newer format
+  // nothing but that.
+  static Status read_meta(Store& store, Meta& meta) noexcept;
 
   // The secret under which the directory's keys were made: the broker's, for all its life.
   uint64_t seed() const noexcept { return seed_; }
@@ -78,8 +91,6 @@ class DataDirectory final : public Log, public MessageSource, private LogReplay 
   uint32_t segment_count() const noexcept { return log_ ? log_->segment_count() : 0; }
 
  private:
-  enum class Kind : uint8_t { Message = 1, State = 2 };
-
   DataDirectory(Disk* disk, Store& store, const Options& options) noexcept
       : disk_(disk), store_(store), options_(options) {}
   Status open_store(std::string& problem);

@@ -99,7 +99,7 @@ class FileLog::Reader {
  public:
   explicit Reader(uint64_t of) noexcept : id(of) {}
 
-  enum class Kind : uint8_t { Good, Empty, Damaged, Newer };
+  using Kind = LogSegment::Kind;
   // Empty: it was being made when the broker ended; nothing in it can have been acknowledged.
   Status read(Disk& disk, Kind& kind);
   // Tells what is proved to be whole: batches of which none is missing, and intact parts of older ones.
@@ -110,6 +110,7 @@ class FileLog::Reader {
   // Puts the last batch that was told on stable storage: it may have come from the system's memory alone, which a
   // failed sync leaves there as if it were on the disk.
   Status write_again(Disk& disk) const;
+  LogSegment describe(Kind kind) const noexcept;
 
   const uint64_t id;
   SegmentHeader header;
@@ -218,6 +219,16 @@ Status FileLog::Reader::write_again(Disk& disk) const {
   return status == Status::Ok ? disk.sync() : status;
 }
 
+LogSegment FileLog::Reader::describe(Kind kind) const noexcept {
+  LogSegment segment{id, kind, format, bytes_.size()};
+  if (kind != Kind::Good) return segment;
+  segment.previous_last = header.previous_last;
+  segment.bytes_used = last_batch_end_;
+  segment.more = std::any_of(bytes_.begin() + static_cast<ptrdiff_t>(last_batch_end_), bytes_.end(),
+                             [](std::byte byte) { return byte != std::byte{0}; });
+  return segment;
+}
+
 Status FileLog::replay(LogReplay& replay, std::string& problem) {
   std::vector<std::string> names;
   if (const Status status = disk_.list(names); status != Status::Ok) {
@@ -237,6 +248,7 @@ Status FileLog::replay(LogReplay& replay, std::string& problem) {
     segment.last_number = std::max(last_number_, before->header.previous_last);
     byte_count_ += segment.bytes;
     segments_.push_back(std::move(segment));
+    if (only_replays_) replay.on_segment(before->describe(Reader::Kind::Good));
     return true;
   };
   for (const uint64_t id : ids) {
@@ -245,26 +257,37 @@ Status FileLog::replay(LogReplay& replay, std::string& problem) {
     Reader::Kind kind{};
     if (const Status status = reader->read(disk_, kind); status != Status::Ok) {
       problem = fmt::format("{} cannot be read", name_of(id));
-      return status;
+      if (!only_replays_) return status;
+      if (status != Status::NotFound) replay.on_damage(problem);  // else the broker has removed it
+      continue;
     }
+    if (only_replays_ && kind != Reader::Kind::Good) replay.on_segment(reader->describe(kind));
     switch (kind) {
       case Reader::Kind::Good:
+        if (!before && options_.from && reader->header.previous_last >= options_.from) {
+          replay.on_damage(fmt::format("{}: what was before it is missing, from {} to {}", name_of(id), options_.from,
+                                       reader->header.previous_last));
+        }
         if (!tell(reader->header.previous_last)) return Status::NoMemory;
         last_number_ = std::max(last_number_, reader->header.previous_last);
         before = std::move(reader);
         break;
-      case Reader::Kind::Empty: static_cast<void>(disk_.remove(name_of(id))); break;
+      case Reader::Kind::Empty:
+        if (!only_replays_) static_cast<void>(disk_.remove(name_of(id)));
+        break;
       case Reader::Kind::Damaged:
         replay.on_damage(fmt::format("{}: its header is damaged; skipped", name_of(id)));
         break;
       case Reader::Kind::Newer:
         problem = fmt::format("{} has format {}, written by a newer version; this one reads format {}", name_of(id),
                               reader->format, kFormat);
-        return Status::Unsupported;
+        if (!only_replays_) return Status::Unsupported;
+        replay.on_damage(problem);
+        break;
     }
   }
   if (!tell(UINT64_MAX)) return Status::NoMemory;
-  const Status status = before ? before->write_again(disk_) : Status::Ok;
+  const Status status = before && !only_replays_ ? before->write_again(disk_) : Status::Ok;
   if (status != Status::Ok) problem = fmt::format("{} cannot be written", name_of(before->id));
   return status;
 }
@@ -279,6 +302,19 @@ std::unique_ptr<FileLog> FileLog::open(Disk& disk, const Options& options, LogRe
   status = Status::NoMemory;
   problem = "out of memory";
   return nullptr;
+}
+
+Status FileLog::replay_only(Disk& disk, uint64_t from, LogReplay& replay, std::string& problem) try {
+  Options options;
+  options.from = from;
+  FileLog log(disk, options);
+  log.only_replays_ = true;
+  const Status status = log.replay(replay, problem);
+  if (status == Status::NoMemory) problem = "out of memory";
+  return status;
+} catch (const std::bad_alloc&) {
+  problem = "out of memory";
+  return Status::NoMemory;
 }
 
 // --- append

@@ -17,6 +17,18 @@ struct LogEntry {
   Bytes body;           // borrowed
 };
 
+// A file of the log, for tools.
+struct LogSegment {
+  enum class Kind : uint8_t { Good, Empty, Damaged, Newer };
+  uint64_t id = 0;
+  Kind kind = Kind::Good;
+  uint16_t format = 0;
+  uint64_t bytes = 0;          // of the file
+  uint64_t bytes_used = 0;     // up to the end of its last batch that counts
+  bool more = false;           // and what stands behind it is not nothing: a batch that is torn, or was refused
+  uint64_t previous_last = 0;  // the last number that was durable when it was begun
+};
+
 // Hears what the log holds when it is opened.
 class LogReplay {
  public:
@@ -24,6 +36,8 @@ class LogReplay {
   virtual bool on_entry(const LogEntry& entry) noexcept = 0;
   // Something that was durable is damaged, and skipped. text: for people.
   virtual void on_damage(std::string_view text) noexcept = 0;
+  // Behind the entries of a good one; of another there are none, and it may come before its turn.
+  virtual void on_segment(const LogSegment&) noexcept {}
 
  protected:
   ~LogReplay() = default;
@@ -45,6 +59,11 @@ class FileLog {
   // for people, say why (Io, NotFound, Permission, NoMemory, Unsupported: a newer format). disk: borrowed, outlives it.
   static std::unique_ptr<FileLog> open(Disk& disk, const Options& options, LogReplay& replay, Status& status,
                                        std::string& problem);
+
+  // For tools: tells what open() would, and writes and removes nothing; beside a broker that goes on, the last batch
+  // may seem torn. What cannot be read, or is of a newer format, is told and skipped. Errors: NoMemory; Io, NotFound,
+  // Permission of the directory.
+  static Status replay_only(Disk& disk, uint64_t from, LogReplay& replay, std::string& problem);
 
   // On stable storage as a whole when it returns Ok. Else (Full, Io, NoMemory, Permission) nothing of it will be
   // replayed once a later batch has succeeded, and until then perhaps.
@@ -96,6 +115,7 @@ class FileLog {
 
   Disk& disk_;
   const Options options_;
+  bool only_replays_ = false;
   std::vector<Segment> segments_;  // oldest first; of the open one too
   std::unique_ptr<File> file_;     // the last segment, unless the next append begins another
   uint64_t offset_ = 0;            // where its next batch goes

@@ -33,6 +33,11 @@ Status status_of(int error) noexcept {
 MDB_val val(Bytes bytes) noexcept { return {bytes.size(), const_cast<std::byte*>(bytes.data())}; }
 Bytes bytes(const MDB_val& of) noexcept { return {static_cast<const std::byte*>(of.mv_data), of.mv_size}; }
 
+struct TableName {
+  explicit TableName(uint8_t table) noexcept : text{static_cast<char>('a' + table), '\0'} {}
+  const char text[2];
+};
+
 // One transaction, undone unless it was committed.
 class Transaction {
  public:
@@ -86,6 +91,17 @@ int erase_range(const Transaction& transaction, MDB_dbi table, Bytes first, Byte
     if (!error) error = cursor.next(key, value);  // the one that stood behind it
   }
   return error == MDB_NOTFOUND ? 0 : error;
+}
+
+Status scan_range(const Transaction& transaction, MDB_dbi table, Bytes first, Bytes end,
+                  StoreVisitor& visitor) noexcept {
+  if (transaction.error()) return status_of(transaction.error());
+  TableCursor cursor(transaction, table);
+  if (cursor.error()) return status_of(cursor.error());
+  MDB_val key, value;
+  int error = cursor.seek(first, key, value);
+  while (!error && !reached(key, end) && visitor.on_entry(bytes(key), bytes(value))) error = cursor.next(key, value);
+  return error == MDB_NOTFOUND ? Status::Ok : status_of(error);
 }
 
 int apply(const Transaction& transaction, MDB_dbi table, const StoreWrite& write) noexcept {
@@ -182,8 +198,7 @@ std::unique_ptr<LmdbStore> LmdbStore::open(const Options& options, Status& statu
     Transaction transaction(parts->env, 0);
     error = transaction.error();
     for (uint8_t table = 0; table < kTables && !error; ++table) {
-      const char name[] = {static_cast<char>('a' + table), '\0'};
-      error = mdb_dbi_open(transaction.get(), name, MDB_CREATE, &parts->tables[table]);
+      error = mdb_dbi_open(transaction.get(), TableName(table).text, MDB_CREATE, &parts->tables[table]);
     }
     if (!error) error = transaction.commit();
   }
@@ -197,6 +212,7 @@ std::unique_ptr<LmdbStore> LmdbStore::open(const Options& options, Status& statu
 }
 
 Status LmdbStore::write(std::span<const StoreWrite> writes) noexcept {
+  mdb_reader_check(parts_->env, nullptr);  // a tool that was killed beside us would keep old pages for ever
   Transaction transaction(parts_->env, 0);
   int error = transaction.error();
   bool puts = false;
@@ -225,18 +241,80 @@ Status LmdbStore::get(uint8_t table, Bytes key, Array<std::byte>& value) noexcep
 
 Status LmdbStore::scan(uint8_t table, Bytes first, Bytes end, StoreVisitor& visitor) noexcept {
   const Transaction transaction(parts_->env, MDB_RDONLY);
-  if (transaction.error()) return status_of(transaction.error());
-  TableCursor cursor(transaction, parts_->tables[table]);
-  if (cursor.error()) return status_of(cursor.error());
-  MDB_val key, value;
-  int error = cursor.seek(first, key, value);
-  while (!error && !reached(key, end) && visitor.on_entry(bytes(key), bytes(value))) error = cursor.next(key, value);
-  return error == MDB_NOTFOUND ? Status::Ok : status_of(error);
+  return scan_range(transaction, parts_->tables[table], first, end, visitor);
 }
 
 StoreUsage LmdbStore::usage() noexcept {
   const Transaction transaction(parts_->env, MDB_RDONLY);
   return {transaction.error() ? 0 : parts_->bytes_in_use(transaction), parts_->bytes_max};
+}
+
+// --- for tools
+
+std::optional<int64_t> owner_of(const std::string& directory) {
+  const int descriptor = ::open((directory + "/owner").c_str(), O_RDONLY | O_CLOEXEC);
+  if (descriptor < 0) return {};
+  struct flock whole = {};
+  whole.l_type = F_WRLCK;
+  whole.l_whence = SEEK_SET;
+  const bool taken = ::fcntl(descriptor, F_OFD_GETLK, &whole) == 0 && whole.l_type != F_UNLCK;
+  char text[32] = "";
+  const ssize_t size = ::pread(descriptor, text, sizeof text - 1, 0);
+  ::close(descriptor);
+  if (!taken) return {};
+  return size > 0 ? std::strtoll(text, nullptr, 10) : 0;
+}
+
+struct LmdbSnapshot::Parts {
+  ~Parts() {
+    transaction.reset();
+    if (env) mdb_env_close(env);
+  }
+  MDB_env* env = nullptr;
+  bool locked = false;
+  std::optional<Transaction> transaction;
+};
+
+LmdbSnapshot::LmdbSnapshot(std::unique_ptr<Parts> parts) noexcept : parts_(std::move(parts)) {}
+LmdbSnapshot::~LmdbSnapshot() = default;
+
+// LMDB writes a lock file afresh that nobody else has open, and without one it cannot know which pages are still read:
+// it is used beside a broker if it can be written, and else it is looked at afterwards whether pages were used again.
+std::unique_ptr<LmdbSnapshot> LmdbSnapshot::open(const std::string& directory, Status& status, std::string& problem) {
+  const std::string path = directory + "/store.mdb";
+  struct stat of;
+  if (::stat(path.c_str(), &of) == 0 ? of.st_size == 0 : errno == ENOENT) {
+    status = Status::NotFound;
+    problem = fmt::format("there is no {}, or it is empty", path);
+    return nullptr;
+  }
+  auto parts = std::make_unique<Parts>();
+  parts->locked = owner_of(directory) && ::access((path + "-lock").c_str(), R_OK | W_OK) == 0;
+  const unsigned flags = MDB_NOSUBDIR | MDB_NOTLS | MDB_NORDAHEAD | MDB_RDONLY | (parts->locked ? 0u : MDB_NOLOCK);
+  int error = mdb_env_create(&parts->env);
+  if (!error) error = mdb_env_set_maxdbs(parts->env, Store::kTables);
+  if (!error) error = mdb_env_open(parts->env, path.c_str(), flags, kFileMode);
+  if (!error) error = parts->transaction.emplace(parts->env, MDB_RDONLY).error();
+  if (error) {
+    problem = fmt::format("cannot open {}: {}", path, mdb_strerror(error));
+    status = status_of(error);
+    return nullptr;
+  }
+  status = Status::Ok;
+  return std::unique_ptr<LmdbSnapshot>(new LmdbSnapshot(std::move(parts)));
+}
+
+Status LmdbSnapshot::scan(uint8_t table, StoreVisitor& visitor) noexcept {
+  MDB_dbi opened = 0;
+  const int error = mdb_dbi_open(parts_->transaction->get(), TableName(table).text, 0, &opened);
+  return error ? status_of(error) : scan_range(*parts_->transaction, opened, {}, {}, visitor);
+}
+
+// A writer without readers uses a page again two batches after the one that let it go.
+bool LmdbSnapshot::whole() const noexcept {
+  MDB_envinfo info;
+  if (parts_->locked || mdb_env_info(parts_->env, &info) != 0) return parts_->locked;
+  return info.me_last_txnid <= mdb_txn_id(parts_->transaction->get()) + 1;
 }
 
 }  // namespace mqttq

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "store/store.h"
@@ -34,6 +35,32 @@ class LmdbStore final : public Store {
   struct Parts;
   explicit LmdbStore(std::unique_ptr<Parts> parts) noexcept;
   Status write(std::span<const StoreWrite> writes) noexcept;
+
+  const std::unique_ptr<Parts> parts_;
+};
+
+// The process that has the directory open, 0 of one that has not said so yet; nothing: none has.
+std::optional<int64_t> owner_of(const std::string& directory);
+
+// Such a store as it is at one moment, for tools: beside the broker that has it open, or when none has. Nothing is
+// written but this reader's place in the lock file, and that only beside a broker, which then keeps the old pages.
+//
+// LMDB believes what it maps: in a damaged file it may run into signals, and is best used in a process of its own.
+class LmdbSnapshot {
+ public:
+  // nullptr: `status` and `problem`, for people, say why. NotFound: there is none, or it is empty.
+  static std::unique_ptr<LmdbSnapshot> open(const std::string& directory, Status& status, std::string& problem);
+  ~LmdbSnapshot();
+
+  // Every entry of a table, in order. Errors: Io, of a damaged file too; NotFound: there is no such table.
+  Status scan(uint8_t table, StoreVisitor& visitor) noexcept;
+  // What was read until now is of that moment. False: the lock file could not be used, a broker has written over it,
+  // and all is to be read again.
+  bool whole() const noexcept;
+
+ private:
+  struct Parts;
+  explicit LmdbSnapshot(std::unique_ptr<Parts> parts) noexcept;
 
   const std::unique_ptr<Parts> parts_;
 };

@@ -52,8 +52,10 @@ class SystemFile final : public File {
 }  // namespace
 
 Status SystemDisk::open(const std::string& name, bool make, std::unique_ptr<File>& file) noexcept try {
+  if (read_only_ && make) return Status::Permission;
   const std::string path = directory_ + "/" + name;
-  const int descriptor = ::open(path.c_str(), O_RDWR | O_CLOEXEC | (make ? O_CREAT | O_TRUNC : 0), 0600);
+  const int access = read_only_ ? O_RDONLY : O_RDWR;
+  const int descriptor = ::open(path.c_str(), access | O_CLOEXEC | (make ? O_CREAT | O_TRUNC : 0), 0600);
   if (descriptor < 0) return status_of(errno);
   file = std::make_unique<SystemFile>(descriptor);
   return Status::Ok;
@@ -62,6 +64,7 @@ Status SystemDisk::open(const std::string& name, bool make, std::unique_ptr<File
 }
 
 Status SystemDisk::remove(const std::string& name) noexcept try {
+  if (read_only_) return Status::Permission;
   const std::string path = directory_ + "/" + name;
   return ::unlink(path.c_str()) == 0 ? Status::Ok : status_of(errno);
 } catch (const std::bad_alloc&) {

@@ -7,8 +7,9 @@ namespace mqttq {
 
 class SystemDisk final : public Disk {
  public:
-  // directory: there already.
-  explicit SystemDisk(std::string directory) noexcept : directory_(std::move(directory)) {}
+  // directory: there already. read_only: nothing can be made, removed or written.
+  explicit SystemDisk(std::string directory, bool read_only = false) noexcept
+      : directory_(std::move(directory)), read_only_(read_only) {}
 
   Status open(const std::string& name, bool make, std::unique_ptr<File>& file) noexcept override;
   Status remove(const std::string& name) noexcept override;
@@ -17,6 +18,7 @@ class SystemDisk final : public Disk {
 
  private:
   const std::string directory_;
+  const bool read_only_;
 };
 
 }  // namespace mqttq

@@ -240,12 +240,6 @@ def release(client: Socket, count: int) -> None:
             assert packet.type == wire.PUBCOMP, packet
 
 
-def publish_again(client: Socket, packet_id: int, topic: str, payload: bytes, version: int = 5) -> None:
-    """Sends a QoS 2 publish that was sent before, until it is over."""
-    client.send(wire.publish(topic, payload, 2, packet_id, version, DUP))
-    release(client, 1)
-
-
 def payloads(messages: list[Published]) -> list[bytes]:
     return [message.payload for message in messages]
 
@@ -295,47 +289,52 @@ def test_subscriptions_come_back(broker):
     assert broker.last(client, "not/own") == []
 
 
-@pytest.mark.parametrize("version", [Version.V3_1, Version.V3_1_1, Version.V5], ids=lambda one: one.name.lower())
-@pytest.mark.parametrize("kind", ["paho", "mosq"])
-def test_foreign_clients_resume(broker, clients, kind, version):
-    """What a client does not acknowledge before the end, and what it missed, comes afterwards. [MQTT311-3.1.2-4]"""
-    kept = {"clean_start": False, "properties": {"session_expiry_interval": 300} if version == Version.V5 else None}
-    client = clients(kind, broker, version)
-    client.connect(**kept)
-    client.subscribe(Subscription("a/+", 2))
-    client.drop()
+def test_foreign_clients_resume(broker, clients):
+    """What they did not see before the end comes afterwards. [MQTT-3.1.2-5] [MQTT311-3.1.2-4]"""
+    subscribers = [clients(kind, broker, version) for kind in ("paho", "mosq") for version in Version]
+
+    def kept(client):
+        expiry = {"session_expiry_interval": 300} if client.version == Version.V5 else None
+        return {"clean_start": False, "properties": expiry}
+
+    for client in subscribers:
+        client.connect(**kept(client))
+        client.subscribe(Subscription("a/+", 2))
+        client.drop()
     publisher = clients("paho", broker)
     publisher.connect()
     for number in range(20):
         publisher.publish(f"a/{number % 3}", f"{number}", 1 + number % 2)
     broker.restart()
 
-    connack = client.connect(**kept)
-    if kind == "mosq":
-        client.subscribe(Subscription("a/+", 2))  # this is what connects it
-    elif version != Version.V3_1:
-        assert connack.session_present
-    received = client.take(20)
-    for qos in (1, 2):  # the clients hand out a message of QoS 2 only after its PUBREL
-        assert [message.payload for message in received if message.qos == qos] == [
-            f"{number}".encode() for number in range(qos - 1, 20, 2)]
+    for client in subscribers:
+        connack = client.connect(**kept(client))
+        if client.kind == "mosq":
+            client.subscribe(Subscription("a/+", 2))  # this is what connects it
+        elif client.version != Version.V3_1:  # whose CONNACK does not say
+            assert connack.session_present
+        received = client.take(20)
+        for qos in (1, 2):  # the clients hand out a message of QoS 2 only after its PUBREL
+            assert [message.payload for message in received if message.qos == qos] == [
+                f"{number}".encode() for number in range(qos - 1, 20, 2)]
     publisher.connect()
     publisher.publish("a/b", "end", 2)
-    assert client.take_until("end") == []
+    for client in subscribers:
+        assert client.take_until("end") == []
 
 
-@pytest.mark.parametrize("clean", [False, True], ids=["kept", "clean_session"])
-def test_mqtt_3_sessions(broker, clean):
+def test_mqtt_3_sessions(broker):
     """Clean Session 0 outlives the broker, Clean Session 1 does not. [MQTT311-3.1.2-4] [MQTT311-3.1.2-6]"""
-    client = broker.connect("s", version=4, clean=clean)
-    subscribe(client, ("a", 0), ("b", 1), ("c", 2), version=4)
+    for clean in (False, True):
+        subscribe(broker.connect(f"{clean}", version=4, clean=clean), ("a", 0), ("b", 1), ("c", 2), version=4)
     broker.restart()
-    client = broker.connect("s", present=not clean, version=4)
+    kept = broker.connect("False", present=True, version=4)
+    gone = broker.connect("True", present=False, version=4)
     for topic in "abc":
         broker.publish(topic, b"x", qos=2)
-    expected = [] if clean else [("a", 0), ("b", 1), ("c", 2)]
-    assert sorted((message.topic, message.qos) for message in receive(client, len(expected), 4)) == expected
-    client.ping()
+    received = receive(kept, 3, 4)
+    assert sorted((message.topic, message.qos) for message in received) == [("a", 0), ("b", 1), ("c", 2)]
+    gone.ping()
 
 
 def test_an_exclusive_subscription(unstarted):
@@ -396,31 +395,32 @@ def test_what_waits_for_a_filter_that_is_given_up_does_not_come(broker):
     assert payloads(broker.last(broker.connect("s", present=True), "a")) == [b"in flight", b"later"]
 
 
-@pytest.mark.parametrize("expiry_s", [0, 300], ids=["without_expiry", "with_expiry"])
-def test_a_clean_start_forgets_for_good(broker, expiry_s):
+def test_a_clean_start_forgets_for_good(broker):
     """Subscriptions, waiting messages, what was in flight, receipts: none comes back. [MQTT-3.1.2-4]"""
-    client = broker.connect("s", will=Will("will", b"old", 1, properties={"will_delay_interval": 250}))
-    subscribe(client, ("a/#", 2), ("b", 1))
-    broker.publish("a/1", b"in flight", qos=2)
-    broker.publish("b", b"in flight")
-    client.send(wire.publish("c", b"x", 2, 5))
-    for _ in range(3):
-        assert client.read().type in (wire.PUBLISH, wire.PUBREC)
-    client.close()
-    broker.publish("a/1", b"missed")
-    broker.connect("s", present=False, clean=True, expiry_s=expiry_s)
+    for expiry_s in (0, 300):
+        client = broker.connect(f"{expiry_s}", will=Will("will", b"x", 1, properties={"will_delay_interval": 250}))
+        subscribe(client, ("a/#", 2), ("b", 1))
+        broker.publish("a/1", b"in flight", qos=2)
+        broker.publish("b", b"in flight")
+        client.send(wire.publish("c", b"x", 2, 5))
+        for _ in range(3):
+            assert client.read().type in (wire.PUBLISH, wire.PUBREC)
+        client.close()
+        broker.publish("a/1", b"missed")
+        broker.connect(f"{expiry_s}", present=False, clean=True, expiry_s=expiry_s)
     broker.restart()
 
-    client = broker.connect("s", present=expiry_s != 0)
-    client.ping()
-    broker.publish("a/1", b"not for it")
     taker = broker.connect("taker")
     subscribe(taker, ("c", 2))
-    client.send(wire.publish("c", b"new", 2, 5))  # the identifier is free
-    release(client, 1)
-    assert payloads(receive(taker, 1)) == [b"new"]
-    subscribe(client, ("b", 1))
-    assert broker.last(client, "b") == []
+    for expiry_s in (0, 300):
+        client = broker.connect(f"{expiry_s}", present=expiry_s != 0)
+        client.ping()
+        broker.publish("a/1", b"not for it")
+        client.send(wire.publish("c", b"new", 2, 5))  # the identifier is free
+        release(client, 1)
+        assert payloads(receive(taker, 1)) == [b"new"]
+        subscribe(client, ("b", 1))
+        assert broker.last(client, "b") == []
 
 
 def test_sessions_that_end_with_their_connection_are_gone(broker):
@@ -511,17 +511,19 @@ def test_messages_wait(broker):
     assert broker.last(client, "a/0") == []
 
 
-@BOTH_VERSIONS
-def test_messages_wait_over_many_restarts(broker, version):
+def test_messages_wait_over_many_restarts(broker):
     """Some come before each of them; none is lost, and none comes twice."""
-    subscribe(broker.connect("s", version=version), ("a/#", 2), ("+/b", 1), version=version)
-    for restart in range(5):
+    for version in (4, 5):
+        subscribe(broker.connect(f"s{version}", version=version), ("a/#", 2), ("+/b", 1), version=version)
+        broker.sockets[-1].close()
+    for restart in range(3):
         broker.publish("a/b", *numbered(10, 20 * restart))
         broker.publish("a/b", *numbered(10, 20 * restart + 10), qos=2)
         broker.restart()
-    client = broker.connect("s", present=True, version=version)
-    assert payloads(receive(client, 100, version)) == numbered(100)
-    assert broker.last(client, "a/c", version) == []
+    for version in (4, 5):
+        client = broker.connect(f"s{version}", present=True, version=version)
+        assert payloads(receive(client, 60, version)) == numbered(60)
+        assert broker.last(client, "a/c", version) == []
 
 
 @EVERY_SHARDS
@@ -566,6 +568,7 @@ def test_one_message_for_many_sessions(broker):
 def test_qos_1_in_flight(broker, version):
     """Unacknowledged messages come again: after a stop as what they were, with DUP, and after a crash surely.
 
+    What was acknowledged does not come again after a stop.
     [MQTT-4.4.0-1] [MQTT-4.4.0-2] [MQTT-3.3.1-1] [MQTT-2.2.1-3]
     """
     client = broker.connect("s", version=version)
@@ -579,23 +582,16 @@ def test_qos_1_in_flight(broker, version):
     broker.restart()
 
     client = broker.connect("s", present=True, version=version)
+    again = broker.last(client, "b", version)
     if broker.end == "stopped":
-        again = [client.expect_publish(version) for _ in range(3)]
         assert again == [dataclasses.replace(first[index], dup=True) for index in (1, 3, 4)]
-        client.ping()
-        for message in again:
-            client.send(wire.acknowledge(wire.PUBACK, message.packet_id))
-        assert broker.last(client, "b", version) == []
-    else:
-        again = broker.last(client, "a/b", version)
+        broker.restart()
+        assert broker.last(broker.connect("s", present=True, version=version), "b", version) == []
+    else:  # how far it had been written is not seen from outside
         assert payloads(again) in [[first[index].payload for index in kept] for kept in (
             (1, 3, 4), (0, 1, 3, 4), (1, 2, 3, 4), (0, 1, 2, 3, 4))]
-        for message in again:
-            assert message.properties == first[0].properties
-    broker.restart()
-    client = broker.connect("s", present=True, version=version)
-    if broker.end == "stopped":
-        assert broker.last(client, "b", version) == []
+        assert all(message.properties == first[0].properties and message.retain == first[0].retain
+                   for message in again)
 
 
 def test_a_smaller_window_after_the_restart(broker):
@@ -612,75 +608,84 @@ def test_a_smaller_window_after_the_restart(broker):
     client = broker.connect("s", present=True, receive_maximum=2)
     received = [client.expect_publish() for _ in range(2)]
     client.ping()
-    for _ in range(12):
-        client.send(wire.acknowledge(wire.PUBACK, received[-2 if len(received) < 12 else -1].packet_id))
-        if len(received) == 12:
-            break
-        received.append(client.expect_publish())
+    for index in range(12):
+        client.send(wire.acknowledge(wire.PUBACK, received[index].packet_id))
+        if len(received) < 12:
+            received.append(client.expect_publish())
     assert payloads(received) == numbered(12)
     if broker.end == "stopped":
         assert [(one.packet_id, one.dup) for one in received[:5]] == [(one.packet_id, True) for one in first]
         assert not any(one.dup for one in received[5:])
 
 
-@pytest.mark.parametrize("reached", ["PUBLISH", "PUBREC", "PUBREL", "PUBCOMP"])
-@BOTH_VERSIONS
-def test_qos_2_in_flight(broker, reached, version):
+@EVERY_SHARDS
+def test_qos_2_in_flight(broker):
     """Exactly once, whatever packet was the last: the same identifier, and PUBREL after PUBREC.
 
     [MQTT-4.3.3-4] [MQTT-4.3.3-6] [MQTT-4.4.0-1] [MQTT-3.3.1-1] [MQTT311-4.3.3-1]
     """
-    client = broker.connect("s", version=version)
-    subscribe(client, ("a", 2), version=version)
-    broker.publish("a", b"before", b"one", b"behind", qos=2)
-    before, one, behind = (client.expect_publish(version) for _ in range(3))
-    if reached != "PUBLISH":
-        client.send(wire.acknowledge(wire.PUBREC, one.packet_id))
-    if reached == "PUBREC":
-        client.wait_read()
-    if reached in ("PUBREL", "PUBCOMP"):
-        assert client.expect(wire.PUBREL).packet_id == one.packet_id
-    if reached == "PUBCOMP":
-        client.send(wire.acknowledge(wire.PUBCOMP, one.packet_id))
-        client.ping()
+    cases = [(reached, version) for version in (5, 4) for reached in ("PUBLISH", "PUBREC", "PUBREL", "PUBCOMP")]
+    sent = {}
+    for reached, version in cases:
+        topic = f"{reached}/{version}"
+        client = broker.connect(topic, version=version)
+        subscribe(client, (topic, 2), version=version)
+        broker.publish(topic, b"before", b"one", b"behind", qos=2)
+        sent[topic] = [client.expect_publish(version) for _ in range(3)]
+        one = sent[topic][1]
+        if reached != "PUBLISH":
+            client.send(wire.acknowledge(wire.PUBREC, one.packet_id))
+        if reached == "PUBREC":
+            client.wait_read()
+        if reached in ("PUBREL", "PUBCOMP"):
+            assert client.expect(wire.PUBREL).packet_id == one.packet_id
+        if reached == "PUBCOMP":
+            client.send(wire.acknowledge(wire.PUBCOMP, one.packet_id))
+            client.ping()
     broker.restart()
 
-    client = broker.connect("s", present=True, version=version)
-    received, released = [], []
+    for reached, version in cases:
+        topic = f"{reached}/{version}"
+        client = broker.connect(topic, present=True, version=version)
+        published, released = read_all(client, version)
+        before, one, behind = (dataclasses.replace(message, dup=True) for message in sent[topic])
+        expected = {
+            "PUBLISH": [([before, one, behind], [])],
+            "PUBREC": [([before, behind], [one.packet_id])],
+            "PUBREL": [([before, behind], [one.packet_id])],
+            "PUBCOMP": [([before, behind], [])],
+        }[reached]
+        if broker.end == "killed" and reached == "PUBREC":  # it may not have been written: nobody was told
+            expected.append(([before, one, behind], []))
+        if broker.end == "killed" and reached == "PUBCOMP":
+            expected.append(([before, behind], [one.packet_id]))
+        assert (published, released) in expected, topic
+        for message in published:
+            client.send(wire.acknowledge(wire.PUBREC, message.packet_id))
+            assert client.expect(wire.PUBREL).packet_id == message.packet_id
+        for packet_id in [message.packet_id for message in published] + released:
+            client.send(wire.acknowledge(wire.PUBCOMP, packet_id))
+        assert broker.last(client, topic, version) == [], topic
+    if broker.end == "stopped":
+        broker.restart()
+        for reached, version in cases:
+            read = read_all(broker.connect(f"{reached}/{version}", present=True, version=version), version)
+            assert read == ([], []), (reached, version)
+
+
+def read_all(client: Socket, version: int) -> tuple[list[Published], list[int]]:
+    """What comes up to a PINGRESP: the messages, and the identifiers of PUBRELs. Nothing is acknowledged."""
+    published, released = [], []
     client.send(wire.packet(wire.PINGREQ << 4))
     while (packet := client.read()).type != wire.PINGRESP:
         if packet.type == wire.PUBLISH:
-            received.append(Published.of(packet, version))
+            published.append(Published.of(packet, version))
         else:
             assert packet.type == wire.PUBREL, packet
             released.append(packet.packet_id)
-    again = [dataclasses.replace(message, dup=True) for message in (before, one, behind)]
-    without = [again[0], again[2]]
-    expected = {
-        "PUBLISH": [(again, [])],
-        "PUBREC": [(without, [one.packet_id])],
-        "PUBREL": [(without, [one.packet_id])],
-        "PUBCOMP": [(without, [])],
-    }[reached]
-    if broker.end == "killed" and reached == "PUBREC":  # it may not have been written, nobody was told
-        expected.append((again, []))
-    if broker.end == "killed" and reached == "PUBCOMP":
-        expected.append((without, [one.packet_id]))
-    assert (received, released) in expected
-    for message in received:
-        client.send(wire.acknowledge(wire.PUBREC, message.packet_id))
-    for message in received:
-        assert client.expect(wire.PUBREL).packet_id == message.packet_id
-        client.send(wire.acknowledge(wire.PUBCOMP, message.packet_id))
-    for packet_id in released:
-        client.send(wire.acknowledge(wire.PUBCOMP, packet_id))
-    assert broker.last(client, "a", version) == []
-    broker.restart()
-    if broker.end == "stopped":
-        assert broker.last(broker.connect("s", present=True, version=version), "a", version) == []
+    return published, released
 
 
-@EVERY_SHARDS
 def test_a_new_message_takes_no_identifier_in_use(broker):
     """One that waits for PUBREL is still the client's old message: under its identifier nothing new is sent."""
     client = broker.connect("s")
@@ -707,7 +712,6 @@ def test_a_new_message_takes_no_identifier_in_use(broker):
     assert payloads(news) == numbered(5)
 
 
-@EVERY_SHARDS
 @pytest.mark.parametrize("qos", [1, 2])
 def test_a_retained_message_in_flight(broker, qos):
     """One that was sent for a new subscription, and was not acknowledged, is part of the session too. [MQTT-4.4.0-1]"""
@@ -774,14 +778,13 @@ class ExactlyOnceReader:
                 client.send(wire.acknowledge(wire.PUBCOMP, packet.packet_id))
 
 
-@EVERY_SHARDS
 def test_qos_2_is_read_exactly_once_over_restarts(broker):
     """A reader that is interrupted after any packet has each message once, in order. [MQTT-4.3.3-10]"""
     count = 120
     subscribe(broker.connect("s"), ("a", 2))
     broker.publish("a", *numbered(count), qos=2)
     reader = ExactlyOnceReader()
-    for packets in itertools.chain((1, 2, 3, 5, 8, 13, 21, 34, 30, 29, 28, 27), itertools.repeat(1000)):
+    for packets in itertools.chain((1, 8, 100), itertools.repeat(1000)):
         broker.restart()
         reader.read(broker.connect("s", present=True, receive_maximum=10), packets, count)
         if len(reader.taken) >= count and not reader.unreleased:
@@ -798,92 +801,81 @@ def test_qos_2_is_read_exactly_once_over_restarts(broker):
 # --- QoS 2 from the client
 
 
-@pytest.mark.parametrize("reached", ["PUBLISH", "PUBREC", "PUBREL", "PUBCOMP"])
-@pytest.mark.parametrize("taker", ["session", "nobody", "retained", "delayed"])
-def test_qos_2_from_the_client(broker, reached, taker):
+@EVERY_SHARDS
+def test_qos_2_from_the_client(broker):
     """A publish that is repeated is answered and not delivered again; its identifier can then be used again.
 
-    The broker ends right after the last packet. [MQTT-4.3.3-10] [MQTT-4.3.3-12] [MQTT-4.3.3-2]
+    [MQTT-4.3.3-10] [MQTT-4.3.3-12] [MQTT-4.3.3-2] [MQTT311-4.3.3-2]
     """
-    topic = {"delayed": "$delayed/1/a"}.get(taker, "a")
-    flags = RETAIN if taker == "retained" else 0
-    if taker != "nobody":
-        subscribe(broker.connect("taker"), ("a", 2 | RETAIN_AS_PUBLISHED))
-    client = broker.connect("s")
-    client.send(wire.publish(topic, b"one", 2, 7, flags=flags))
-    if reached != "PUBLISH":
-        assert client.expect(wire.PUBREC).packet_id == 7
-    if reached in ("PUBREL", "PUBCOMP"):
-        client.send(wire.acknowledge(wire.PUBREL, 7))
-    if reached == "PUBCOMP":
-        assert client.expect(wire.PUBCOMP).packet_id == 7
+    cases = [(taker, reached) for taker in ("session", "mqtt_3", "nobody", "retained", "delayed")
+             for reached in ("PUBCOMP", "PUBREC", "PUBREL", "PUBLISH")]
+    taker_session = broker.connect("taker")
+    subscribe(taker_session, *((f"{taker}/#", 2 | RETAIN_AS_PUBLISHED)
+                               for taker in ("session", "mqtt_3", "retained", "delayed")))
+    taker_session.close()
+
+    def connect(case, present: bool) -> Client:
+        return broker.connect("/".join(case), present=present, version=version_of(case))
+
+    def version_of(case) -> int:
+        return 4 if case[0] == "mqtt_3" else 5
+
+    def message(case, payload: bytes, flags: int = 0) -> bytes:
+        topic = "/".join(case)
+        return wire.publish(f"$delayed/1/{topic}" if case[0] == "delayed" else topic, payload, 2, 7, version_of(case),
+                            flags | (RETAIN if case[0] == "retained" else 0))
+
+    def expect(client: Socket, packet_type: int) -> None:
+        assert client.expect(packet_type).packet_id == 7
+
+    clients = {case: connect(case, False) for case in cases}
+    for case, client in clients.items():
+        if case[1] != "PUBLISH":
+            client.send(message(case, b"one"))
+            expect(client, wire.PUBREC)
+        if case[1] == "PUBCOMP":
+            client.send(wire.acknowledge(wire.PUBREL, 7))
+            expect(client, wire.PUBCOMP)
+    for case, client in clients.items():  # what is not answered comes right before the end
+        if case[1] == "PUBLISH":
+            client.send(message(case, b"one"))
+        if case[1] == "PUBREL":
+            client.send(wire.acknowledge(wire.PUBREL, 7))
     broker.restart()
 
-    client = broker.connect("s", present=True)
-    expected = [b"one"]
-    if taker == "nobody":  # who subscribes now comes too late for the first
-        subscribe(broker.connect("taker"), ("a", 2))
-        if reached == "PUBLISH":  # which may not have been read
-            client.ping()
-    if reached in ("PUBLISH", "PUBREC"):
-        client.send(wire.publish(topic, b"one", 2, 7, flags=flags | DUP))
-        assert client.expect(wire.PUBREC).packet_id == 7
-    if reached != "PUBCOMP":
-        client.send(wire.acknowledge(wire.PUBREL, 7))
-        assert client.expect(wire.PUBCOMP).packet_id == 7
-    client.send(wire.publish(topic, b"two", 2, 7, flags=flags))
-    release(client, 1)
-    expected.append(b"two")
+    subscribe(broker.connect("taker", present=True), ("nobody/#", 2))  # too late for the first of each
+    broker.sockets[-1].close()
+    for case in cases:
+        if case[1] in ("PUBLISH", "PUBREC"):
+            client = connect(case, True)
+            client.send(message(case, b"one", DUP))
+            expect(client, wire.PUBREC)
     broker.restart()
 
-    client = broker.connect("taker", present=True)
-    if taker == "delayed":  # in no order that was promised, and behind what is sent now
-        assert sorted(payloads(receive(client, 2))) == expected
-        client.ping()
-        return
-    received = broker.last(client, "a")
-    assert all(message.retain == (taker == "retained") for message in received)
-    if taker == "nobody":
-        assert payloads(received) in ([[b"two"]] if reached != "PUBLISH" else [[b"two"], expected])
-    else:
-        assert payloads(received) == expected
-    if taker == "retained":
-        assert payloads(broker.retained("a", 1)) == [b"two"]
-
-
-def test_qos_2_from_a_client_of_mqtt_3(broker):
-    """As the above. [MQTT311-4.3.3-2]"""
-    subscribe(broker.connect("taker"), ("a", 2))
-    client = broker.connect("s", version=4)
-    client.send(wire.publish("a", b"one", 2, 7, 4))
-    assert client.expect(wire.PUBREC).packet_id == 7
+    clients = {case: connect(case, True) for case in cases}
+    for case, client in clients.items():
+        if case[1] != "PUBCOMP":
+            client.send(wire.acknowledge(wire.PUBREL, 7))
+            expect(client, wire.PUBCOMP)
+        client.send(message(case, b"two"))
+        release(client, 1)
     broker.restart()
-    publish_again(broker.connect("s", present=True, version=4), 7, "a", b"one", 4)
-    broker.restart()
-    client = broker.connect("s", present=True, version=4)
-    client.send(wire.publish("a", b"two", 2, 7, 4))
-    assert client.expect(wire.PUBREC).packet_id == 7
-    assert payloads(broker.last(broker.connect("taker", present=True), "a")) == [b"one", b"two"]
+
+    taker_session = broker.connect("taker", present=True)
+    received = exchange(taker_session, lambda messages: sum(one.topic[0] == "d" for one in messages) >= 8)
+    received += broker.last(taker_session, "session/last")
+    for case in cases:
+        found = [one for one in received if one.topic == "/".join(case)]
+        expected = [b"two"] if case[0] == "nobody" else [b"one", b"two"]
+        if case == ("nobody", "PUBLISH") and len(found) == 2:  # the first may not have been read at all before
+            expected = [b"one", b"two"]
+        assert sorted(payloads(found)) == expected, case
+        if case[0] != "delayed":  # which has no order
+            assert payloads(found) == expected, case
+        assert all(one.retain == (case[0] == "retained") for one in found)
+    assert payloads(broker.retained("#", 4)) == [b"two"] * 4
 
 
-def test_a_receipt_of_many_restarts(broker):
-    """A publish without PUBREL stays known, and its identifier taken."""
-    subscribe(broker.connect("taker"), ("a", 2))
-    client = broker.connect("s")
-    client.send(wire.publish("a", b"one", 2, 7) + wire.publish("a", b"two", 2, 8))
-    assert {client.expect(wire.PUBREC).packet_id for _ in range(2)} == {7, 8}
-    for _ in range(4):
-        broker.restart()
-        client = broker.connect("s", present=True)
-        client.send(wire.publish("a", b"one", 2, 7, flags=DUP))
-        assert client.expect(wire.PUBREC).packet_id == 7
-    for packet_id in (7, 8):
-        client.send(wire.acknowledge(wire.PUBREL, packet_id))
-        assert client.expect(wire.PUBCOMP).packet_id == packet_id
-    assert payloads(broker.last(broker.connect("taker", present=True), "a")) == [b"one", b"two"]
-
-
-@EVERY_SHARDS
 def test_qos_2_is_published_exactly_once_over_restarts(broker):
     """A publisher that is interrupted again and again, and repeats what it must, is heard once, in its order.
 
@@ -898,7 +890,7 @@ def test_qos_2_is_published_exactly_once_over_restarts(broker):
     def message(number: int, flags: int = 0) -> bytes:
         return wire.publish(f"a/{number % 3}", f"{number - 1}".encode(), 2, number, flags=flags | RETAIN * (number % 5 == 0))
 
-    for packets in itertools.chain((0, 1, 3, 10, 30, 40, 50, 60), itertools.repeat(1000)):
+    for packets in itertools.chain((0, 30, 80), itertools.repeat(1000)):
         client = broker.connect("s")
         # Over the restart the client goes on as it must [MQTT-4.4.0-1].
         for number in published:
@@ -936,51 +928,58 @@ def test_qos_2_is_published_exactly_once_over_restarts(broker):
 
 
 @EVERY_SHARDS
-@pytest.mark.parametrize("read", [1, 50, 200])
-def test_acknowledged_is_kept(broker, read):
-    """Of a stream of publishes, all that were acknowledged when the broker ended are there, in order, once."""
-    count = 300
-    subscribe(broker.connect("taker"), ("a", 1))
-    broker.sockets[-1].close()
-    client = broker.connect("s")
-    client.send(b"".join(wire.publish("a", payload, 1, number) for number, payload in enumerate(numbered(count), 1)))
-    for number in range(1, read + 1):
-        assert client.expect(wire.PUBACK).packet_id == number
+def test_acknowledged_is_kept(broker):
+    """Of streams of publishes, all that were acknowledged when the broker ended are there, in order, once."""
+    count, reads = 300, (200, 50, 1)
+    for read in reads:
+        subscribe(broker.connect(f"taker/{read}"), (f"a/{read}", 1))
+        broker.sockets[-1].close()
+    for read in reads:
+        client = broker.connect(f"publisher/{read}")
+        client.send(b"".join(wire.publish(f"a/{read}", payload, 1, number)
+                             for number, payload in enumerate(numbered(count), 1)))
+        for number in range(1, read + 1):
+            assert client.expect(wire.PUBACK).packet_id == number
     broker.restart()
-    received = payloads(broker.last(broker.connect("taker", present=True), "a"))
-    assert received == numbered(len(received))
-    assert len(received) >= read
+    for read in reads:
+        received = payloads(broker.last(broker.connect(f"taker/{read}", present=True), f"a/{read}"))
+        assert received == numbered(len(received))
+        assert len(received) >= read
 
 
 # --- retained messages
 
 
-@pytest.mark.parametrize("qos", [0, 1, 2])
-def test_retained_messages(broker, qos):
+@EVERY_SHARDS
+def test_retained_messages(broker):
     """Set, replaced by a larger and a smaller one, and cleared. [MQTT-3.3.1-5] [MQTT-3.3.1-6] [MQTT-3.3.1-7]"""
-    if qos == 0 and broker.end == "killed":
-        pytest.skip("nobody was told that a message of QoS 0 is durable")
     large, small = os.urandom(300_000), b"s"
-    for topic in ("cleared", "r/set", "r/replaced", "r/larger", "r/smaller", "r/cleared/and/set"):
-        broker.publish(topic, large if topic == "r/smaller" else small, qos=qos, retain=True, **FULL)
-    broker.publish("r/replaced", b"new", qos=qos, retain=True)
-    broker.publish("r/larger", large, qos=qos, retain=True)
-    broker.publish("r/smaller", small, qos=qos, retain=True)
-    for topic in ("cleared", "r/cleared/and/set"):
-        broker.publish(topic, b"", qos=qos, retain=True)
-    broker.publish("r/cleared/and/set", b"again", qos=qos, retain=True)
-    broker.publish("r/set", b"passing", qos=qos)
-    expected = {"r/set": small, "r/replaced": b"new", "r/larger": large, "r/smaller": small,
-                "r/cleared/and/set": b"again"}
+    every_qos = (0, 1, 2) if broker.end == "stopped" else (1, 2)  # of QoS 0 nobody is told that it is durable
+    expected = {}
+    for qos in every_qos:
+        def publish(name: str, payload: bytes, retain: bool = True, **values) -> None:
+            broker.publish(f"{qos}/{name}", payload, qos=qos, retain=retain, **values)
+
+        for name in ("cleared", "set", "replaced", "larger", "smaller", "cleared/and/set"):
+            publish(name, large if name == "smaller" else small, **FULL)
+        publish("replaced", b"new")
+        publish("larger", large)
+        publish("smaller", small)
+        publish("cleared", b"")
+        publish("cleared/and/set", b"")
+        publish("cleared/and/set", b"again")
+        publish("set", b"passing", retain=False)
+        expected.update({f"{qos}/set": small, f"{qos}/replaced": b"new", f"{qos}/larger": large,
+                         f"{qos}/smaller": small, f"{qos}/cleared/and/set": b"again"})
     for _ in range(2):
         broker.restart()
         received = broker.retained("#", len(expected))
         assert {message.topic: message.payload for message in received} == expected
-        assert all(message.retain and message.qos == qos for message in received)
-        assert {message.topic: message.properties for message in received}["r/set"] == FULL_RECEIVED
+        assert all(message.retain and message.qos == int(message.topic[0]) for message in received)
+        assert {message.topic: message.properties for message in received}["1/set"] == FULL_RECEIVED
 
     for topic in expected:  # they can be cleared in a later life too
-        broker.publish(topic, b"", qos=qos, retain=True)
+        broker.publish(topic, b"", qos=1, retain=True)
     broker.restart()
     broker.retained("#", 0)
 

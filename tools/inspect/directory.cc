@@ -1,0 +1,425 @@
+// Reads a data directory: the log first, then the store, which by then has followed to where the log was or further.
+#include "inspect/directory.h"
+
+#include <fmt/format.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "inspect/store_copy.h"
+#include "inspect/text.h"
+#include "session/stored_session.h"
+#include "store/lmdb_store.h"
+#include "store/system_disk.h"
+
+namespace mqttq::inspect {
+
+namespace {
+
+constexpr size_t kSessionKey = TextKey::kSize, kFilterKey = kSessionKey + 8, kPacketKey = kSessionKey + 2;
+using Kind = DataDirectory::Kind;
+
+bool read_outline(FieldReader& in, Outline& outline) {
+  MessageView view;
+  if (!read_message(in, 0, view)) return false;
+  outline = {view.namespace_id,      std::string(view.topic_name),  view.qos, view.retain, view.payload.size(),
+             view.properties.size(), to_unix_ms(view.expires_at, 0)};
+  return true;
+}
+
+std::string bytes_of(Bytes bytes) { return std::string(as_text(bytes)); }
+
+// --- the log
+
+// What of the log is needed to know the rest: changes that the store may not have, and the messages of each journal.
+class LogReader final : public LogReplay {
+ public:
+  struct Change {
+    uint64_t number;
+    std::string body;
+  };
+
+  // meta: of the store, as it was before.
+  LogReader(Contents& contents, const DataDirectory::Meta& meta) : contents_(contents), meta_(meta) {}
+
+  bool on_entry(const LogEntry& entry) noexcept override try {
+    contents_.last_number = std::max(contents_.last_number, entry.number);
+    if (!now_.first) now_.first = entry.number;
+    now_.last = entry.number;
+    switch (static_cast<Kind>(entry.kind)) {
+      case Kind::Message: take_message(entry); break;
+      case Kind::State:
+        ++now_.changes;
+        if (entry.number > meta_.followed) changes.push_back({entry.number, bytes_of(entry.body)});
+        break;
+      default:
+        ++now_.others;
+        contents_.damage.push_back(fmt::format("record {} is of a kind that is not known", entry.number));
+    }
+    return true;
+  } catch (const std::bad_alloc&) {
+    return false;
+  }
+  void on_damage(std::string_view text) noexcept override { contents_.damage.emplace_back(text); }
+  void on_segment(const LogSegment& segment) noexcept override {
+    if (segment.kind == LogSegment::Kind::Good) {
+      now_.file = segment;
+      contents_.segments.push_back(std::exchange(now_, {}));
+    } else {
+      contents_.segments.emplace_back().file = segment;
+    }
+  }
+
+  std::vector<Change> changes;  // in the order of their numbers
+
+ private:
+  void take_message(const LogEntry& entry) {
+    ++now_.messages;
+    Outline message;
+    Bytes journals;
+    if (!read_record(entry.body, message, journals)) {
+      contents_.damage.push_back(fmt::format("record {} is no message", entry.number));
+      return;
+    }
+    if (entry.number < meta_.wanted) return;
+    for (; !journals.empty(); journals = journals.subspan(sizeof(uint64_t))) {
+      contents_.journals[get_little<uint64_t>(journals.data())].numbers.push_back(entry.number);
+    }
+  }
+
+  Contents& contents_;
+  const DataDirectory::Meta meta_;
+  Segment now_;  // of which the entries come
+};
+
+// --- the tables
+
+// Carries out in the copy what the store has not followed yet.
+void apply(const std::vector<LogReader::Change>& changes, uint64_t followed, MemoryStore& store, Contents& contents) {
+  for (const LogReader::Change& change : changes) {
+    if (change.number <= followed) continue;
+    std::byte number[sizeof(uint64_t)];
+    put_little(number, change.number);
+    std::vector<StoreWrite> writes;
+    StateReader reader(as_bytes(change.body));
+    for (StoreWrite write; reader.next(write);) {
+      if (reader.wants_number()) write.value = number;
+      writes.push_back(write);
+    }
+    if (!reader.ok()) {
+      contents.damage.push_back(fmt::format("record {} is no change of state", change.number));
+      continue;
+    }
+    Status status = Status::NoMemory;
+    store.commit(
+        writes, 0, [](void* user, uint64_t, Status of) noexcept { *static_cast<Status*>(user) = of; }, &status);
+    if (status != Status::Ok) throw std::bad_alloc();
+  }
+}
+
+// What an entry was found to be.
+enum class Found : uint8_t { Whole, Damaged, Orphan };  // the last: of a session or subscription that is not there
+
+class Tables {
+ public:
+  Tables(MemoryStore& store, Contents& contents) : store_(store), contents_(contents) {}
+
+  void count();
+  // What the tables mean. broker/restore.cc makes a broker of the same bytes.
+  void take();
+
+ private:
+  // A table through a function from key and value to what they are.
+  template <class Take>
+  void load(StateTable table, size_t key_size, bool large, Take&& take);
+
+  Found take_session(Bytes key, Bytes value);
+  Found take_subscription(Bytes key, Bytes value);
+  Found take_position(Bytes key, Bytes value);
+  Found take_inflight(Bytes key, Bytes value);
+  Found take_will(Bytes key, Bytes value);
+  Found take_delayed(Bytes key, Bytes value);
+  KeptSession* session_of(Bytes key) {
+    const auto at = contents_.sessions.find(bytes_of(key.first(kSessionKey)));
+    return at == contents_.sessions.end() ? nullptr : &at->second;
+  }
+
+  MemoryStore& store_;
+  Contents& contents_;
+};
+
+void Tables::count() {
+  struct Counter final : StoreVisitor {
+    explicit Counter(Table& of) : table(of) {}
+    bool on_entry(Bytes key, Bytes value) noexcept override {
+      ++table.entries;
+      table.bytes += key.size() + value.size();
+      return true;
+    }
+    Table& table;
+  };
+  for (uint8_t table = 0; table < Store::kTables; ++table) {
+    Counter counter(contents_.tables[table]);
+    static_cast<void>(store_.scan(table, {}, {}, counter));  // of memory
+  }
+}
+
+template <class Take>
+void Tables::load(StateTable table, size_t key_size, bool large, Take&& take) {
+  struct Loader final : StateLoader {
+    Loader(size_t size, bool pieces, Take& to) noexcept : StateLoader(size, pieces), take(to) {}
+    bool on_state(Bytes key, Bytes value) noexcept override try {
+      const Found found = take(key, value);
+      damaged += found == Found::Damaged;
+      orphans += found == Found::Orphan;
+      return true;
+    } catch (const std::bad_alloc&) {
+      refused = true;
+      return false;
+    }
+    Take& take;
+    uint64_t damaged = 0, orphans = 0;
+    bool refused = false;
+  } loader(key_size, large, take);
+  static_cast<void>(store_.scan(static_cast<uint8_t>(table), {}, {}, loader));
+  loader.finish();
+  if (loader.refused) throw std::bad_alloc();
+  Table& counted = contents_.tables[static_cast<uint8_t>(table)];
+  counted.orphans = loader.orphans;
+  counted.damaged = loader.damaged + loader.damaged_count();
+  if (!counted.damaged) return;
+  contents_.damage.push_back(
+      fmt::format("{}: {} entries are damaged", table_name(static_cast<uint8_t>(table)), counted.damaged));
+}
+
+Found Tables::take_session(Bytes key, Bytes value) {
+  FieldReader in(value);
+  KeptSession session;
+  session.namespace_id = in.number<uint32_t>();
+  session.expiry_s = in.number<uint32_t>();
+  session.disconnected_ms = static_cast<int64_t>(in.number<uint64_t>());
+  session.client_id = bytes_of(in.rest());
+  if (!in.ok() || session.client_id.empty() || session.expiry_s == 0) return Found::Damaged;
+  contents_.sessions.emplace(bytes_of(key), std::move(session));
+  return Found::Whole;
+}
+
+Found Tables::take_subscription(Bytes key, Bytes value) {
+  KeptSession* session = session_of(key);
+  FieldReader in(value);
+  KeptSubscription subscription;
+  StoredSubscription::set_flags(subscription.options, in.number<uint8_t>());
+  subscription.options.identifier = in.number<uint32_t>();
+  subscription.topic_filter = bytes_of(in.rest());
+  subscription.journal = get_big<uint64_t>(key.data() + kSessionKey);
+  if (!in.ok() || subscription.topic_filter.empty()) return Found::Damaged;
+  if (!session) return Found::Orphan;
+  session->subscriptions.push_back(std::move(subscription));
+  return Found::Whole;
+}
+
+Found Tables::take_position(Bytes key, Bytes value) {
+  KeptSession* session = session_of(key);
+  if (value.size() != sizeof(uint64_t)) return Found::Damaged;
+  if (!session) return Found::Orphan;
+  const auto journal = get_big<uint64_t>(key.data() + kSessionKey);
+  auto& all = session->subscriptions;  // in the order of their keys
+  const auto at = std::lower_bound(all.begin(), all.end(), journal,
+                                   [](const KeptSubscription& one, uint64_t wanted) { return one.journal < wanted; });
+  if (at == all.end() || at->journal != journal) return Found::Orphan;
+  at->position = get_little<uint64_t>(value.data());
+  return Found::Whole;
+}
+
+Found Tables::take_inflight(Bytes key, Bytes value) {
+  KeptSession* session = session_of(key);
+  FieldReader in(value);
+  KeptInflight entry;
+  entry.packet_id = get_big<uint16_t>(key.data() + kSessionKey);
+  entry.number = in.number<uint64_t>();
+  in.number<uint32_t>();  // the order in which they were sent
+  entry.state = static_cast<InflightEntry::State>(std::min<uint8_t>(in.number<uint8_t>(), 2));
+  const auto flags = in.number<uint8_t>();
+  entry.qos = (flags & StoredInflight::kQos) == 1 ? Qos::AtLeastOnce : Qos::ExactlyOnce;
+  entry.retain = flags & StoredInflight::kRetain;
+  while (in.ok() && !in.at_end()) entry.identifiers.push_back(in.number<uint32_t>());
+  if (!in.ok()) return Found::Damaged;
+  if (!session) return Found::Orphan;
+  session->inflight.push_back(std::move(entry));
+  return Found::Whole;
+}
+
+Found Tables::take_will(Bytes key, Bytes value) {
+  KeptSession* session = session_of(key);
+  FieldReader in(value);
+  KeptWill will;
+  will.delay_s = in.number<uint32_t>();
+  const bool expires = in.number<uint8_t>() != 0;
+  const auto expiry_s = in.number<uint32_t>();
+  if (expires) will.expiry_s = expiry_s;
+  if (!read_outline(in, will.message)) return Found::Damaged;
+  if (!session) return Found::Orphan;
+  session->will = std::move(will);
+  return Found::Whole;
+}
+
+Found Tables::take_delayed(Bytes key, Bytes value) {
+  FieldReader in(value);
+  KeptDelayed delayed;
+  delayed.id = get_big<uint64_t>(key.data());
+  delayed.due_ms = static_cast<int64_t>(in.number<uint64_t>());
+  delayed.client_id = bytes_of(in.sized());
+  if (!read_outline(in, delayed.message)) return Found::Damaged;
+  contents_.delayed.push_back(std::move(delayed));
+  return Found::Whole;
+}
+
+void Tables::take() {
+  load(StateTable::Namespaces, sizeof(NamespaceId), false, [&](Bytes key, Bytes value) {
+    contents_.namespaces.emplace(get_big<uint32_t>(key.data()), bytes_of(value));
+    return Found::Whole;
+  });
+  if (!contents_.namespaces.empty() && contents_.namespaces.rbegin()->first != contents_.namespaces.size()) {
+    contents_.damage.emplace_back("the store is damaged: a namespace is missing");
+  }
+  load(StateTable::Sessions, kSessionKey, true, [&](Bytes key, Bytes value) { return take_session(key, value); });
+  load(StateTable::Subscriptions, kFilterKey, true,
+       [&](Bytes key, Bytes value) { return take_subscription(key, value); });
+  load(StateTable::Positions, kFilterKey, false, [&](Bytes key, Bytes value) { return take_position(key, value); });
+  load(StateTable::Inflight, kPacketKey, false, [&](Bytes key, Bytes value) { return take_inflight(key, value); });
+  load(StateTable::Receipts, kPacketKey, false, [&](Bytes key, Bytes) {
+    KeptSession* session = session_of(key);
+    if (session) session->receipts.push_back(get_big<uint16_t>(key.data() + kSessionKey));
+    return session ? Found::Whole : Found::Orphan;
+  });
+  load(StateTable::Wills, kSessionKey, true, [&](Bytes key, Bytes value) { return take_will(key, value); });
+  load(StateTable::Retained, TextKey::kSize, true, [&](Bytes, Bytes value) {
+    FieldReader in(value);
+    Outline message;
+    if (!read_outline(in, message)) return Found::Damaged;
+    contents_.retained.push_back(std::move(message));
+    return Found::Whole;
+  });
+  load(StateTable::Delayed, 8, true, [&](Bytes key, Bytes value) { return take_delayed(key, value); });
+}
+
+// --- who waits for what
+
+void count_waiting(Contents& contents) {
+  const uint64_t wanted = contents.meta ? contents.meta->wanted : 1;
+  for (auto& [key, session] : contents.sessions) {
+    for (KeptSubscription& subscription : session.subscriptions) {
+      if (subscription.options.qos == Qos::AtMostOnce && !subscription.position) continue;  // it has no reader
+      KeptJournal& journal = contents.journals[subscription.journal];
+      journal.namespace_id = session.namespace_id;
+      journal.topic_filter = subscription.topic_filter;
+      ++journal.readers;
+      if (!subscription.position) continue;  // it begins behind all that is known
+      const auto first =
+          std::lower_bound(journal.numbers.begin(), journal.numbers.end(), std::max(*subscription.position, wanted));
+      subscription.waiting = static_cast<uint64_t>(journal.numbers.end() - first);
+      journal.waiting = std::max(journal.waiting, subscription.waiting);
+    }
+  }
+}
+
+// The ends of the log against what the store says that it has followed: `before` the log was read, and afterwards.
+void check_ends(const DataDirectory::Meta& before, const DataDirectory::Meta& meta, Contents& contents) {
+  uint64_t last = contents.last_number;
+  const Segment* first = nullptr;
+  for (const Segment& segment : contents.segments) {
+    if (segment.file.kind != LogSegment::Kind::Good) continue;
+    if (!first) first = &segment;
+    last = std::max(last, segment.file.previous_last);
+  }
+  if (!first && !contents.segments.empty()) return;  // that has been told
+  if (last < before.followed) {
+    contents.damage.push_back(fmt::format(
+        "the log ends at number {}, and the store has followed it to {}: files are missing", last, before.followed));
+  }
+  const uint64_t needed = std::min(meta.followed + 1, meta.wanted);
+  if (first && first->file.previous_last >= needed) {
+    contents.damage.push_back(
+        fmt::format("the log begins behind number {}, and is wanted from {} on: files are missing",
+                    first->file.previous_last, needed));
+  }
+}
+
+// The log and then the store, once.
+Contents read_once(const std::string& path) {
+  Contents contents;
+  contents.path = path;
+  contents.owner = owner_of(path);
+  DataDirectory::Meta before;  // what is not read of it is as of a new store
+  static_cast<void>(DataDirectory::read_meta(*copy_store(path, true).store, before));
+  if (before.format > DataDirectory::kFormat) before = {};
+  SystemDisk disk(path, true);
+  LogReader log(contents, before);
+  std::string problem;
+  const Status replayed = FileLog::replay_only(disk, 0, log, problem);
+  if (replayed == Status::NoMemory) throw std::bad_alloc();
+  if (replayed != Status::Ok) contents.damage.push_back(problem);
+  std::sort(contents.segments.begin(), contents.segments.end(),
+            [](const Segment& one, const Segment& other) { return one.file.id < other.file.id; });
+
+  StoreCopy copy = copy_store(path, false);
+  contents.has_store = copy.there || !copy.problems.empty();
+  contents.damage.insert(contents.damage.end(), copy.problems.begin(), copy.problems.end());
+  Tables tables(*copy.store, contents);
+  DataDirectory::Meta meta;
+  const Status status = DataDirectory::read_meta(*copy.store, meta);
+  if (status == Status::Ok || status == Status::Invalid) contents.meta = meta;
+  if (contents.meta && meta.format > DataDirectory::kFormat) {
+    contents.damage.push_back(
+        fmt::format("the store has format {}, written by a newer version; this one reads format {}", meta.format,
+                    DataDirectory::kFormat));
+    tables.count();
+    return contents;
+  }
+  if (status == Status::Invalid) {
+    contents.damage.emplace_back("the store is damaged: what it says of itself is incomplete");
+  } else if (status == Status::NotFound && copy.problems.empty() && !contents.segments.empty()) {
+    contents.damage.emplace_back("there is a log, and the store that belongs to it is missing or empty");
+  }
+  if (status == Status::Ok) check_ends(before, meta, contents);
+  apply(log.changes, meta.followed, *copy.store, contents);
+  tables.count();
+  tables.take();
+  count_waiting(contents);
+  return contents;
+}
+
+}  // namespace
+
+std::string table_name(uint8_t table) {
+  static constexpr std::string_view kNames[] = {"meta",     "sessions", "subscriptions", "positions", "inflight",
+                                                "receipts", "wills",    "retained",      "delayed",   "namespaces"};
+  return table < std::size(kNames) ? std::string(kNames[table]) : std::to_string(table);
+}
+
+bool read_record(Bytes body, Outline& message, Bytes& journals) {
+  FieldReader in(body);
+  const auto count = in.number<uint32_t>();
+  journals = in.raw(size_t{count} * sizeof(uint64_t));
+  return read_outline(in, message);
+}
+
+// What is written while it is read may look damaged; what is damaged is so again.
+std::optional<Contents> read_directory(const std::string& path, std::string& problem) {
+  std::vector<std::string> names;
+  struct stat of;
+  const int error = ::stat(path.c_str(), &of) != 0 ? errno : S_ISDIR(of.st_mode) ? 0 : ENOTDIR;
+  if (error || SystemDisk(path, true).list(names) != Status::Ok) {
+    problem = fmt::format("cannot read {}: {}", quoted(path), std::strerror(error ? error : EACCES));
+    return {};
+  }
+  constexpr int kTries = 5;
+  for (int tries = 1;; ++tries) {
+    Contents contents = read_once(path);
+    if (contents.damage.empty() || !contents.owner || tries == kTries) return contents;
+  }
+}
+
+}  // namespace mqttq::inspect
