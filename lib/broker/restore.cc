@@ -37,6 +37,7 @@ class InOrder {
 struct SessionEntry {
   std::byte key[kSessionKey];
   Session* session;
+  Instant disconnected_at;
 };
 struct PositionEntry {
   std::byte key[kFilterKey];
@@ -121,8 +122,14 @@ bool Restore::take_session(Bytes key, Bytes value) {
   ShardCore& shard = home(namespace_id, client_id);
   Session* session = shard.make_session(namespace_id, client_id);
   if (!session) return false;
-  session->restore(expiry_s, from_unix_ms(disconnected_ms, directory_.unix_offset_ms()), now_);
+  // One that was connected when the broker ended has lost its connection now, and the next start is to know.
+  Instant disconnected_at = from_unix_ms(disconnected_ms, directory_.unix_offset_ms());
+  const bool was_connected = disconnected_at.ns == INT64_MAX;
+  if (was_connected) disconnected_at = now_;
+  session->restore(expiry_s, disconnected_at);
+  if (was_connected) session->record(now_);
   sessions_.emplace_back();
+  sessions_.back().disconnected_at = disconnected_at;
   std::copy(key.begin(), key.end(), sessions_.back().key);
   sessions_.back().session = session;
   ++restored_.sessions;
@@ -179,21 +186,19 @@ bool Restore::take_inflight(Bytes key, Bytes value) {
   SessionEntry* of = session_.find(key.first(kSessionKey));
   FieldReader in(value);
   InflightEntry entry;
-  entry.number = in.number<uint64_t>();
-  entry.order = in.number<uint32_t>();
-  entry.state = static_cast<InflightEntry::State>(std::min<uint8_t>(in.number<uint8_t>(), 2));
-  const auto flags = in.number<uint8_t>();
-  entry.qos = (flags & StoredInflight::kQos) == 1 ? Qos::AtLeastOnce : Qos::ExactlyOnce;
-  entry.retain = flags & StoredInflight::kRetain;
-  std::vector<uint32_t> identifiers;
-  while (in.ok() && !in.at_end()) identifiers.push_back(in.number<uint32_t>());
-  // The message itself is fetched when the client comes.
-  const bool whole = entry.state == InflightEntry::State::AwaitPubcomp || has_message(entry.number);
-  if (!of || !in.ok() || !whole) {
+  bool whole = StoredInflight::read(in, entry);
+  // What has a number is fetched when the client comes.
+  if (whole && entry.number == 0 && entry.state != InflightEntry::State::AwaitPubcomp) {
+    MessageView view;
+    whole = read_message(in, directory_.unix_offset_ms(), view);
+    if (whole && !(entry.message = Message::create(view))) return false;
+  } else if (whole) {
+    whole = entry.state == InflightEntry::State::AwaitPubcomp || has_message(entry.number);
+  }
+  if (!of || !whole) {
     ++restored_.lost;
     return true;
   }
-  if (!entry.identifiers.set(identifiers)) return false;
   if (!of->session->restore_inflight(get_big<uint16_t>(key.data() + kSessionKey), std::move(entry))) return false;
   ++restored_.inflight;
   return true;
@@ -223,7 +228,7 @@ bool Restore::take_will(Bytes key, Bytes value) {
   }
   will.message = Message::create(view);
   if (!will.message) return false;
-  return of->session->restore_will(std::move(will), now_);
+  return of->session->restore_will(std::move(will), of->disconnected_at);
 }
 
 bool Restore::take_retained(Bytes value) {
@@ -234,7 +239,11 @@ bool Restore::take_retained(Bytes value) {
     return true;
   }
   ShardCore& shard = shard_(shard_(0).retained_home_of(view.namespace_id, view.topic_name));
-  if (!shard.restore_retained(view, now_)) return false;
+  if (view.expired(now_)) {
+    shard.forget_retained(view);
+    return true;
+  }
+  if (!shard.restore_retained(view)) return false;
   ++restored_.retained;
   return true;
 }
@@ -291,7 +300,7 @@ Status Restore::run(std::string& problem) {
       {"sessions", [&] { return load(StateTable::Sessions, kSessionKey, true, [&](Bytes k, Bytes v) { return take_session(k, v); }); }},
       {"positions", [&] { return load(StateTable::Positions, kFilterKey, false, [&](Bytes k, Bytes v) { return take_position(k, v); }); }},
       {"subscriptions", [&] { return load(StateTable::Subscriptions, kFilterKey, true, [&](Bytes k, Bytes v) { return take_subscription(k, v); }); }},
-      {"messages in flight", [&] { return load(StateTable::Inflight, kPacketKey, false, [&](Bytes k, Bytes v) { return take_inflight(k, v); }); }},
+      {"messages in flight", [&] { return load(StateTable::Inflight, kPacketKey, true, [&](Bytes k, Bytes v) { return take_inflight(k, v); }); }},
       {"receipts", [&] { return load(StateTable::Receipts, kPacketKey, false, [&](Bytes k, Bytes) { return take_receipt(k); }); }},
       {"wills", [&] { return load(StateTable::Wills, kSessionKey, true, [&](Bytes k, Bytes v) { return take_will(k, v); }); }},
       {"retained messages", [&] { return load(StateTable::Retained, TextKey::kSize, true, [&](Bytes, Bytes v) { return take_retained(v); }); }},

@@ -364,11 +364,12 @@ Session::Sent Session::send(MovingMessage& message, Qos qos, bool retain, Identi
   entry->qos = qos;
   entry->retain = retain;
   entry->number = number;
-  if (stored_ && number && qos == Qos::ExactlyOnce) {
+  if (stored_ && qos == Qos::ExactlyOnce) {
     record_inflight(packet_id, *entry);
     record_at_once_ = true;
     connection_->gate();
   }
+  if (stored_) shard_.mark_progress(*this);
   fields.packet_id = packet_id;
   fields.subscription_identifiers = entry->identifiers.span();
   if (connection_->send_publish(message, fields, now)) return Sent::Yes;
@@ -539,7 +540,7 @@ void Session::finish(uint16_t packet_id, InflightEntry& entry) noexcept {
   mark_sent(entry);
   if (entry.membership.generation) shard_.memberships().note_done(entry.membership);
   if (entry.kept && stored_) {
-    shard_.state().writes().erase(StateTable::Inflight, state_key(state_key_text()).add(packet_id).bytes());
+    shard_.state().writes().erase_below(StateTable::Inflight, state_key(state_key_text()).add(packet_id).bytes());
   }
   leave_inflight(packet_id);
 }
@@ -577,7 +578,7 @@ Session::Pubrec Session::on_pubrec(uint16_t packet_id, bool failed, Instant now)
   }
   entry->state = InflightEntry::State::AwaitPubcomp;
   entry->message = {};  // [MQTT-4.3.3-4] it is not sent again
-  if (stored_ && entry->number) {
+  if (stored_) {
     record_inflight(packet_id, *entry);
     connection_->gate();
   }

@@ -237,14 +237,14 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   // The first number that it still needs; UINT64_MAX: none.
   uint64_t lowest_number() noexcept;
   // From what was kept. False without memory.
-  void restore(uint32_t expiry_s, Instant disconnected_at, Instant now) noexcept;
+  void restore(uint32_t expiry_s, Instant disconnected_at) noexcept;
   // reader: set if it is to be attached to its journal, where its position is.
   bool restore_subscription(std::string_view topic_filter, const Subscription& options, bool durable,
                             JournalReader*& reader) noexcept;
   bool restore_inflight(uint16_t packet_id, InflightEntry&& entry) noexcept;
   // What it asked for; `messages` is emptied.
   void on_fetched(Ring<FetchedMessage>& messages, Instant now) noexcept;
-  bool restore_will(Will&& will, Instant now) noexcept;
+  bool restore_will(Will&& will, Instant disconnected_at) noexcept;
   // Nothing more of it is recorded: the broker ends.
   void forget_stored() noexcept { stored_ = false; }
   // Timers run from now on.

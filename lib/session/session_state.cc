@@ -64,13 +64,10 @@ uint64_t Session::position(const JournalReader& reader) const noexcept {
 void Session::record_inflight(uint16_t packet_id, InflightEntry& entry) noexcept {
   Array<std::byte> value;
   FieldWriter out(value);
-  out.number(entry.number);
-  out.number(entry.order);
-  out.number(static_cast<uint8_t>(entry.state));
-  out.number(static_cast<uint8_t>(static_cast<uint8_t>(entry.qos) | (entry.retain ? StoredInflight::kRetain : 0)));
-  for (const uint32_t identifier : entry.identifiers.span()) out.number(identifier);
+  StoredInflight::write(out, entry, shard_.policy().unix_offset_ms);
   if (!out.ok()) return shard_.note_unrecorded();
-  shard_.state().writes().put(StateTable::Inflight, state_key(state_key_text()).add(packet_id).bytes(), value.span());
+  const StateKey key = state_key(state_key_text()).add(packet_id);
+  shard_.state().writes().put_large(StateTable::Inflight, key.bytes(), value.span());
   entry.kept = true;
 }
 
@@ -78,7 +75,7 @@ void Session::record_progress() noexcept {
   if (!stored_) return;
   if (out_) {
     out_->inflight.for_each([this](uint16_t packet_id, InflightEntry& entry) {
-      if (entry.number && !entry.kept) record_inflight(packet_id, entry);
+      if (!entry.kept) record_inflight(packet_id, entry);
     });
   }
   if (!connection_) drop_inflight_content();
@@ -210,18 +207,15 @@ void Session::clear_will() noexcept {
 
 // --- how it comes back
 
-void Session::restore(uint32_t expiry_s, Instant disconnected_at, Instant now) noexcept {
+void Session::restore(uint32_t expiry_s, Instant disconnected_at) noexcept {
   stored_ = true;
   expiry_s_ = expiry_s;
   if (expiry_s == kSessionExpiryNever) return;
-  // One that was connected when the broker ended has lost its connection now.
-  expiry_due_ = (disconnected_at.ns == INT64_MAX ? now : disconnected_at) + int64_t{expiry_s} * kSecond;
+  expiry_due_ = disconnected_at + int64_t{expiry_s} * kSecond;
 }
 
-// It is due as long before the session's end as it was.
-bool Session::restore_will(Will&& will, Instant now) noexcept {
-  const int64_t delay = int64_t{std::min(will.delay_s, expiry_s_)} * kSecond;
-  will.due = expiry_s_ == kSessionExpiryNever ? now + delay : expiry_due_ + (delay - int64_t{expiry_s_} * kSecond);
+bool Session::restore_will(Will&& will, Instant disconnected_at) noexcept {
+  will.due = disconnected_at + int64_t{std::min(will.delay_s, expiry_s_)} * kSecond;
   will_ = create<Will>(std::move(will));
   return will_ != nullptr;
 }

@@ -274,7 +274,9 @@ class ShardCore final : private GroupCourier, private DelayedMessages::Taker {
   }
 
   // --- before it runs: what was kept. False without memory, or at a limit.
-  bool restore_retained(const MessageView& view, Instant now) noexcept;
+  bool restore_retained(const MessageView& view) noexcept;
+  // It expired while the broker was away.
+  void forget_retained(const MessageView& view) noexcept;
   bool restore_delayed(uint64_t id, const MessageView& view, std::string_view client_id, Instant due) noexcept;
   bool restore_reader(JournalReader& reader, uint64_t position) noexcept;
   // message: empty when it is not one of those that are in memory.

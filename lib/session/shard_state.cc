@@ -174,17 +174,22 @@ void ShardCore::evict() noexcept {
 
 // --- what is retained and delayed
 
+void ShardCore::forget_retained(const MessageView& view) noexcept {
+  const StateKey key = state_key(state_.key(view.namespace_id, view.topic_name));
+  state_.writes().erase_below(StateTable::Retained, key.bytes());
+}
+
 Reason ShardCore::keep_retained(const MessageRef& message) noexcept {
   const MessageView view = message->view();
   const bool recorded = state_.on() && !is_sys_topic(view.topic_name);
   if (recorded && state_.failing()) return {ReasonCode::QuotaExceeded, Detail::StoreFailing};
   const Reason reason = store_retained(message);
   if (!recorded || !reason.ok()) return reason;
-  const StateKey key = state_key(state_.key(view.namespace_id, view.topic_name));
   if (view.payload.empty()) {
-    state_.writes().erase_below(StateTable::Retained, key.bytes());
+    forget_retained(view);
     return reason;
   }
+  const StateKey key = state_key(state_.key(view.namespace_id, view.topic_name));
   scratch_state_.clear();
   FieldWriter out(scratch_state_);
   write_message(out, view, policy().unix_offset_ms);
@@ -238,8 +243,7 @@ void ShardCore::answer_when_durable(PublishOperation& operation) noexcept {
 
 // --- how it comes back
 
-bool ShardCore::restore_retained(const MessageView& view, Instant now) noexcept {
-  if (view.expired(now)) return true;
+bool ShardCore::restore_retained(const MessageView& view) noexcept {
   const MessageRef message = Message::create(view);
   return message && retained_.set(message) == Status::Ok;
 }

@@ -236,17 +236,16 @@ Found Tables::take_position(Bytes key, Bytes value) {
 Found Tables::take_inflight(Bytes key, Bytes value) {
   KeptSession* session = session_of(key);
   FieldReader in(value);
+  InflightEntry stored;
+  if (!StoredInflight::read(in, stored)) return Found::Damaged;
+  if (!session) return Found::Orphan;
   KeptInflight entry;
   entry.packet_id = get_big<uint16_t>(key.data() + kSessionKey);
-  entry.number = in.number<uint64_t>();
-  in.number<uint32_t>();  // the order in which they were sent
-  entry.state = static_cast<InflightEntry::State>(std::min<uint8_t>(in.number<uint8_t>(), 2));
-  const auto flags = in.number<uint8_t>();
-  entry.qos = (flags & StoredInflight::kQos) == 1 ? Qos::AtLeastOnce : Qos::ExactlyOnce;
-  entry.retain = flags & StoredInflight::kRetain;
-  while (in.ok() && !in.at_end()) entry.identifiers.push_back(in.number<uint32_t>());
-  if (!in.ok()) return Found::Damaged;
-  if (!session) return Found::Orphan;
+  entry.number = stored.number;
+  entry.state = stored.state;
+  entry.qos = stored.qos;
+  entry.retain = stored.retain;
+  entry.identifiers.assign(stored.identifiers.span().begin(), stored.identifiers.span().end());
   session->inflight.push_back(std::move(entry));
   return Found::Whole;
 }
@@ -288,7 +287,7 @@ void Tables::take() {
   load(StateTable::Subscriptions, kFilterKey, true,
        [&](Bytes key, Bytes value) { return take_subscription(key, value); });
   load(StateTable::Positions, kFilterKey, false, [&](Bytes key, Bytes value) { return take_position(key, value); });
-  load(StateTable::Inflight, kPacketKey, false, [&](Bytes key, Bytes value) { return take_inflight(key, value); });
+  load(StateTable::Inflight, kPacketKey, true, [&](Bytes key, Bytes value) { return take_inflight(key, value); });
   load(StateTable::Receipts, kPacketKey, false, [&](Bytes key, Bytes) {
     KeptSession* session = session_of(key);
     if (session) session->receipts.push_back(get_big<uint16_t>(key.data() + kSessionKey));
