@@ -13,7 +13,8 @@ namespace mqttq {
 
 struct FetchedMessage {
   uint64_t number = 0;
-  MessageRef message;  // empty: not there
+  MessageRef message;
+  Status status = Status::Ok;  // of MessageSource::fetch()
 };
 
 // What one session asks for, and its answer. Made by create<>().
@@ -51,7 +52,8 @@ class MessageFetcher {
     }
     if (!fetch) return false;
     for (uint32_t i = 0; i < fetch->messages.count(); ++i) {
-      fetch->messages[i].message = source_.fetch(fetch->messages[i].number);
+      FetchedMessage& one = fetch->messages[i];
+      one.status = source_.fetch(one.number, one.message);
     }
     shard = fetch->shard;
     const std::lock_guard lock(mutex_);

@@ -90,6 +90,7 @@ struct Outgoing {
   uint32_t flow_count = 0;
   uint32_t flows_asked = 0;                    // and not answered by all shards
   uint32_t retained_count = 0;                 // messages in all flows
+  uint32_t read_failures = 0;                  // of the disk, one after the other
   IntrusiveList<RetainedFlow, FlowTag> flows;  // oldest first
   RetainedFlow* next_flow = nullptr;           // the first that has not been asked for
   Array<const Message*> live_retained;         // some of waiting: what is also retained, and so comes once
@@ -112,6 +113,7 @@ struct Incoming {
 // The journals that a session with durable subscriptions reads.
 struct DurableReads {
   Ring<FetchedMessage> ahead;  // of what is not in memory: the next to be sent, by their numbers
+  uint32_t read_failures = 0;  // of the disk, one after the other
 
   HashTable<JournalReader> readers;                                                     // by filter
   IndexHeap<JournalReader, &JournalReader::ready_index, JournalReader::earlier> ready;  // with room for every reader
@@ -311,6 +313,7 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   void record_inflight(uint16_t packet_id, InflightEntry& entry) noexcept;
   void record_subscription(const Subscription& subscription) noexcept;
   uint64_t position(const JournalReader& reader) const noexcept;
+  bool is_lost(const FetchedMessage& one, uint32_t& failures) noexcept;
   enum class Content : uint8_t { Here, Asked, Lost };
   Content content(JournalReader& reader, MessageRef& message) noexcept;
   bool fetch_inflight(Instant now) noexcept;

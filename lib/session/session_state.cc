@@ -123,6 +123,17 @@ Session::Content Session::content(JournalReader& reader, MessageRef& message) no
   return Content::Asked;
 }
 
+// A disk that fails may work again; one that does not for seconds has lost it.
+bool Session::is_lost(const FetchedMessage& one, uint32_t& failures) noexcept {
+  constexpr uint32_t kFailuresMax = 100;  // twenty a second
+  if (one.status == Status::NotFound) return true;
+  if (one.status == Status::Ok) {
+    failures = 0;
+    return false;
+  }
+  return ++failures > kFailuresMax;
+}
+
 void Session::on_fetched(Ring<FetchedMessage>& messages, Instant now) noexcept {
   fetching_ = false;
   for (; !messages.empty(); messages.pop_front()) {
@@ -134,7 +145,7 @@ void Session::on_fetched(Ring<FetchedMessage>& messages, Instant now) noexcept {
         if (entry.number != one.number || entry.message || entry.state == InflightEntry::State::AwaitPubcomp) return;
         inflight = true;
         entry.message = one.message;
-        if (!one.message) lost = packet_id;
+        if (is_lost(one, out_->read_failures)) lost = packet_id;
       });
     }
     if (lost) {
@@ -142,16 +153,21 @@ void Session::on_fetched(Ring<FetchedMessage>& messages, Instant now) noexcept {
       finish(lost, *find_inflight(lost));
     }
     if (inflight || !reads_) continue;
+    if (!one.message && !is_lost(one, reads_->read_failures)) break;  // it is asked for again, and what follows it
     // By their numbers: what another reader asked for may lie between.
     if (!reads_->ahead.push_back(std::move(one))) break;  // asked for again
     for (uint32_t i = reads_->ahead.count() - 1; i && reads_->ahead[i - 1].number > reads_->ahead[i].number; --i) {
       std::swap(reads_->ahead[i - 1], reads_->ahead[i]);
     }
   }
-  if (connection_) {
-    pump(now);
-  } else {
+  const bool failed = !messages.empty() || (out_ && out_->read_failures);
+  messages.reset();
+  if (!connection_) {
     drop_inflight_content();
+  } else if (failed) {
+    shard_.mark_progress(*this);  // it is pumped again some time later
+  } else {
+    pump(now);
   }
 }
 

@@ -353,17 +353,17 @@ void DataDirectory::note_messages(std::span<const LogRecord> batch) noexcept {
   note_appended(batch.back().number, bytes);
 }
 
-MessageRef DataDirectory::fetch(uint64_t number) noexcept {
+Status DataDirectory::fetch(uint64_t number, MessageRef& message) noexcept {
   const Status status = log_ ? log_->read(number, fetched_) : fetch_from_store(number, fetched_);
-  if (status != Status::Ok) return {};
+  if (status != Status::Ok) return status;
   FieldReader in(fetched_.span());
   in.raw(size_t{in.number<uint32_t>()} * sizeof(uint64_t));
   MessageView view;
-  MessageRef message;
-  if (read_message(in, options_.unix_offset_ms, view)) message = Message::create(view);
+  const bool whole = read_message(in, options_.unix_offset_ms, view);
+  if (whole) message = Message::create(view);
   constexpr uint32_t kKept = 1u << 20;
   if (fetched_.capacity() > kKept) fetched_.reset();
-  return message;
+  return !whole ? Status::NotFound : message ? Status::Ok : Status::NoMemory;
 }
 
 Status DataDirectory::fetch_from_store(uint64_t number, Array<std::byte>& body) noexcept {

@@ -85,7 +85,7 @@ class DataDirectory final : public Log, public MessageSource, private LogReplay 
   bool wants_lowest() const noexcept override { return log_ ? log_->segment_count() > 1 : wanted_ < last_number_; }
   void set_lowest(uint64_t number) noexcept override { wanted_ = std::max(wanted_, number); }
   uint64_t evictable() const noexcept override { return evictable_; }
-  MessageRef fetch(uint64_t number) noexcept override;
+  Status fetch(uint64_t number, MessageRef& message) noexcept override;
   // The store follows to the end. Errors: those of the store, as `problem` of its last try.
   Status follow() noexcept;
   uint32_t segment_count() const noexcept { return log_ ? log_->segment_count() : 0; }

@@ -25,8 +25,8 @@ struct StoreHealth {
 // Where messages are read from by their numbers.
 class MessageSource {
  public:
-  // Empty: it is not there any more, damaged, or cannot be read; or there is no memory. One thread at a time, any.
-  virtual MessageRef fetch(uint64_t number) noexcept = 0;
+  // Errors: NotFound (it is not there any more, or damaged), Io, Permission, NoMemory. One thread at a time, any.
+  virtual Status fetch(uint64_t number, MessageRef& message) noexcept = 0;
 
  protected:
   ~MessageSource() = default;
