@@ -5,8 +5,7 @@
 
 A folder holds what one stage left, and has its name. Below it are
   ctest.xml   CTest's JUnit file; a test that left a report of its own counts as the cases in it, any other as one
-  <test>.xml  the Catch2 XML report of the CTest test of that name
-  pytest.xml  pytest's JUnit file, which stands for the CTest test e2e
+  <test>.xml  the Catch2 XML report, or pytest's JUnit file, of the CTest test of that name
   checks.txt  lines "passed NAME" and "failed NAME" of tools/check
 A test program that failed without a failed case of its own (it crashed, or leaked) counts as one more failure, and so
 does a stage given as --failed without a failed test of its own (it did not build). The last line is the sum:
@@ -77,8 +76,8 @@ def ctest_counts(path: pathlib.Path):
     for case in root.iter("testcase"):
         name = case.get("name", "")
         status = case.get("status", "")
-        # An e2e test writes pytest.xml, a suite of Catch2 its own name.
-        count = pytest_count(path.parent / "pytest.xml") if name == "e2e" else catch2_count(path.parent / f"{name}.xml")
+        report = path.parent / f"{name}.xml"
+        count = catch2_count(report) or pytest_count(report)
         if count is None:
             ran = UNITTEST_RAN.search(case.findtext("system-out") or "")
             if status == "run":

@@ -1,6 +1,8 @@
 """Fixtures of the end-to-end tests, and the marker ours_only."""
 
 import itertools
+import os
+import pathlib
 
 import pytest
 
@@ -12,6 +14,14 @@ from harness.mqttjs_client import Driver, MqttJsClient
 from harness.paho_client import PahoClient
 
 _topic_numbers = itertools.count(1)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config):
+    """With MQTTQ_JUNIT_DIR a report is left there, by the name of the test that CTest knows."""
+    directory = os.environ.get("MQTTQ_JUNIT_DIR")
+    if directory:
+        config.option.xmlpath = str(pathlib.Path(directory) / f"{os.environ.get('MQTTQ_TEST_NAME', 'e2e')}.xml")
 
 
 def pytest_collection_modifyitems(items):

@@ -111,15 +111,7 @@ class DurableBroker:
     def publish(self, topic: str, *payloads: bytes, qos: int = 1, retain: bool = False, **values) -> None:
         """Publishes from a connection of its own, until all is acknowledged. values: properties."""
         client = self.connect("", clean=True, expiry_s=0)
-        for packet_id, payload in enumerate(payloads, 1):
-            client.send(wire.publish(topic, payload, qos, packet_id if qos else None, flags=retain * RETAIN,
-                                     properties=properties(**values)))
-        for packet_id in range(1, len(payloads) + 1):
-            if qos == 1:
-                assert client.expect(wire.PUBACK).packet_id == packet_id
-        if qos == 2:
-            release(client, len(payloads))
-        client.ping()
+        publish(client, topic, *payloads, qos=qos, retain=retain, **values)
         client.close()
 
     def last(self, client: Socket, topic: str, version: int = 5) -> list[Published]:
@@ -228,6 +220,19 @@ def receive_until(client: Socket, payload: bytes, version: int = 5) -> list[Publ
     received = exchange(client, lambda messages: messages and messages[-1].payload == payload, version)
     assert received[-1].payload == payload
     return received[:-1]
+
+
+def publish(client: Socket, topic: str, *payloads: bytes, qos: int = 1, retain: bool = False, **values) -> None:
+    """Until all is acknowledged, or has been read. values: properties."""
+    for packet_id, payload in enumerate(payloads, 1):
+        client.send(wire.publish(topic, payload, qos, packet_id if qos else None, flags=retain * RETAIN,
+                                 properties=properties(**values)))
+    if qos == 1:
+        for packet_id in range(1, len(payloads) + 1):
+            assert client.expect(wire.PUBACK).packet_id == packet_id
+    elif qos == 2:
+        release(client, len(payloads))
+    client.ping()
 
 
 def release(client: Socket, count: int) -> None:
@@ -749,6 +754,22 @@ def test_a_retained_message_whose_pubrel_is_due(broker):
     assert client.expect_publish().packet_id != first.packet_id
 
 
+def test_retained_messages_that_wait(broker):
+    """A new subscription gets its retained messages, also those that found no room in the client's window before.
+
+    [MQTT-3.3.1-9] [MQTT-3.1.2-5]
+    """
+    for topic in ("a/1", "a/2", "a/3"):
+        broker.publish(topic, topic.encode(), retain=True)
+    client = broker.connect("s", receive_maximum=1)
+    subscribe(client, ("a/#", 1))
+    client.expect_publish()
+    subscribe(client, ("b", 1))
+    broker.restart()
+    received = broker.last(broker.connect("s", present=True), "b")
+    assert sorted(payloads(received)) == [b"a/1", b"a/2", b"a/3"]
+
+
 class ExactlyOnceReader:
     """A client that keeps what MQTT asks of a receiver at QoS 2, over connections and broken ones."""
 
@@ -958,18 +979,20 @@ def test_retained_messages(broker):
     every_qos = (0, 1, 2) if broker.end == "stopped" else (1, 2)  # of QoS 0 nobody is told that it is durable
     expected = {}
     for qos in every_qos:
-        def publish(name: str, payload: bytes, retain: bool = True, **values) -> None:
-            broker.publish(f"{qos}/{name}", payload, qos=qos, retain=retain, **values)
+        publisher = broker.connect("publisher", clean=True)  # one for all: at QoS 0 nothing else has an order
+
+        def put(name: str, payload: bytes, retain: bool = True, **values) -> None:
+            publish(publisher, f"{qos}/{name}", payload, qos=qos, retain=retain, **values)
 
         for name in ("cleared", "set", "replaced", "larger", "smaller", "cleared/and/set"):
-            publish(name, large if name == "smaller" else small, **FULL)
-        publish("replaced", b"new")
-        publish("larger", large)
-        publish("smaller", small)
-        publish("cleared", b"")
-        publish("cleared/and/set", b"")
-        publish("cleared/and/set", b"again")
-        publish("set", b"passing", retain=False)
+            put(name, large if name == "smaller" else small, **FULL)
+        put("replaced", b"new")
+        put("larger", large)
+        put("smaller", small)
+        put("cleared", b"")
+        put("cleared/and/set", b"")
+        put("cleared/and/set", b"again")
+        put("set", b"passing", retain=False)
         expected.update({f"{qos}/set": small, f"{qos}/replaced": b"new", f"{qos}/larger": large,
                          f"{qos}/smaller": small, f"{qos}/cleared/and/set": b"again"})
     for _ in range(2):

@@ -115,8 +115,7 @@ WRONG_FLAGS = {
     ("--shards", "2x"): '--shards: expected a whole number from 1 to 63, found "2x"',
     ("--log-level", "loud"): '--log-level: expected error, warning, notice, info or debug, found "loud"',
     ("--log-format", "xml"): '--log-format: expected text or json, found "xml"',
-    ("--data-dir", "/var/lib/mqttq"): "--data-dir /var/lib/mqttq: this build has no durable storage; without this flag "
-                                      "all is kept in memory",
+    ("--data-dir", ""): "--data-dir: expected a directory, found nothing",
     ("--listen", "tls://127.0.0.1:8883"): f"--listen tls://127.0.0.1:8883: this build has no TLS; {LEFT_OUT}",
     ("--listen", "wss://127.0.0.1/mqtt"): "--listen wss://127.0.0.1/mqtt: this build has no WebSocket over TLS; "
                                           f"{LEFT_OUT}",
@@ -207,7 +206,7 @@ WRONG_FILES = {
     '{\n  "limits": {\n    "packet_max": 1\n  }\n}':
         '3: limits.packet_max: unknown key; did you mean "packet_size_max"?',
     '{\n  "limits.packet_size_max": 1\n}':
-        "2: limits.packet_size_max: unknown key; known are listeners, allow_anonymous, shards, log, protocol, "
+        "2: limits.packet_size_max: unknown key; known are listeners, allow_anonymous, data_dir, shards, log, protocol, "
         "shared_subscriptions, rewrites, auto_subscriptions, limits, sys",
     '{\n  "shards": 1,\n  // again\n  "shards": 1\n}': "4: shards: given twice, first in line 2",
     '{\n  "limits": 3\n}': "2: limits: expected an object in braces, found 3",

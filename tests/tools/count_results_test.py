@@ -61,7 +61,7 @@ class Counting(unittest.TestCase):
 
     def test_pytest_stands_for_the_end_to_end_test(self):
         pytest = '<testsuites><testsuite tests="10" failures="1" errors="1" skipped="2"/></testsuites>'
-        self.assertEqual(self.count({"ctest.xml": ctest(case("e2e", "fail")), "pytest.xml": pytest}),
+        self.assertEqual(self.count({"ctest.xml": ctest(case("e2e", "fail")), "e2e.xml": pytest}),
                          ("6 passed, 2 failed, 2 skipped", 1))
 
     def test_unittest_counts_as_what_it_ran(self):
