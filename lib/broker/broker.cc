@@ -93,6 +93,9 @@ void Broker::restore_all() {
   const auto shard = [this](uint32_t index) -> ShardCore& { return shards_[index]->core(); };
   const Status status = restore(*setup_.directory, router_, shard, begin, restored, problem);
   if (status != Status::Ok) throw StartFailure(status, problem);
+  // What the start itself has changed is durable before anybody is let in.
+  for (const auto& one : shards_) static_cast<void>(one->core().record_all());
+  committer_.turn(begin);
   if (!setup_.log) return;
   const std::string text = fmt::format(
       "restored in {} ms: {} sessions, {} subscriptions, {} messages, {} in flight, {} retained, {} delayed",
@@ -137,7 +140,8 @@ void Broker::stop() noexcept {
       shard->stop_here();
     }
   }
-  stop_committer();
+  stop_committer();  // which still asks who takes a message
+  for (const auto& shard : shards_) shard->end_sessions();
 }
 
 // One answer after the other, so that none waits behind a long list of another's.

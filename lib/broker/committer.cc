@@ -15,7 +15,11 @@ Committer::Committer(PostOffice& office, Log& log, StoreHealth* health)
 bool Committer::turn(Instant now) noexcept {
   if (try_again_ && now >= try_again_at_) {
     try_again_ = false;
-    if (append() != Status::Ok) on_failure();
+    if (!unwritten_) {
+      probe();
+    } else if (append() != Status::Ok) {
+      on_failure();
+    }
   }
   // While answers wait for room nothing new is taken: what is open stays bounded by the mailboxes and one batch. Who
   // refused us wakes us when he has room; when nobody did, no mail may be left behind, since its wake-up is spent.
@@ -25,7 +29,8 @@ bool Committer::turn(Instant now) noexcept {
     answer_durable();
     refused = postman_.flush();
   } while (memory && !refused && open_.empty() && office_.has_mail(office_.committer()));
-  if (unwritten_ && !try_again_) {
+  const bool failing = health_ && health_->failing.load(std::memory_order_relaxed);
+  if ((unwritten_ || (failing && log_.keeps())) && !try_again_) {
     constexpr int64_t kTryAgain = 100 * kMillisecond;
     try_again_ = true;
     try_again_at_ = now + kTryAgain;
@@ -35,7 +40,13 @@ bool Committer::turn(Instant now) noexcept {
     ask_for_lowest(now);
     tell_evictable();
   }
-  return !open_.empty() || !memory;
+  return !open_.empty() || !memory || try_again_;
+}
+
+// Nothing waits for the log any more: an empty record says whether it works again.
+void Committer::probe() noexcept {
+  batch_[0] = {++last_number_, nullptr, {}, {}};
+  if (log_.append({batch_, 1}) == Status::Ok) note_health(false);
 }
 
 bool Committer::gather() noexcept {
@@ -80,20 +91,30 @@ bool Committer::take(Mail& mail) noexcept {
   return true;
 }
 
-// All that is unwritten, as one batch. Messages come in their order, and behind them the receipts of those that have
-// one: they are there together or not at all.
+// Receipts since the last call, as a record of their own.
+void Committer::end_receipts(uint32_t& count, uint64_t& number, size_t& begin) noexcept {
+  const size_t size = receipts_.bytes().size() - begin;
+  if (!size) return;
+  sizes_[count] = static_cast<uint32_t>(size);
+  batch_[count++] = {++number, nullptr, {}, {}};
+  begin += size;
+}
+
+// All that is unwritten, as one batch, in its order. A message and its receipt are there together or not at all.
 Status Committer::append() noexcept {
   const bool keeps = log_.keeps();
   const uint32_t first = open_.count() - unwritten_;
   uint64_t number = last_number_;
   uint32_t count = 0;
+  size_t receipts_begin = 0;
   journals_.clear();
   receipts_.clear();
   for (uint32_t i = first; i < open_.count(); ++i) {
     Open& open = open_[i];
     if (is_error(open.reason)) continue;  // an answer that memory was refused to
+    if (open.state) end_receipts(count, number, receipts_begin);  // it may take one back
     open.number = ++number;
-    journal_counts_[count] = 0;
+    sizes_[count] = 0;
     batch_[count++] = {number, open.message.get(), {}, {}};
     if (!keeps) continue;
     if (open.state) {
@@ -107,7 +128,7 @@ Status Committer::append() noexcept {
       }
       if (!durable) continue;
       if (!journals_.push_back(filter->hash)) return Status::NoMemory;
-      ++journal_counts_[count - 1];
+      ++sizes_[count - 1];
     }
     if (open.receipt) {
       const StateKey key =
@@ -116,13 +137,17 @@ Status Committer::append() noexcept {
     }
   }
   if (receipts_.take_failure()) return Status::NoMemory;
-  if (!receipts_.empty()) {
-    journal_counts_[count] = 0;
-    batch_[count++] = {++number, nullptr, {}, receipts_.bytes()};
-  }
-  for (uint32_t i = 0, at = 0; i < count; ++i) {
-    batch_[i].journals = journals_.span().subspan(at, journal_counts_[i]);
-    at += journal_counts_[i];
+  end_receipts(count, number, receipts_begin);
+  size_t journals_at = 0, receipts_at = 0;
+  for (uint32_t i = 0; i < count; ++i) {
+    LogRecord& record = batch_[i];
+    if (record.message) {
+      record.journals = journals_.span().subspan(journals_at, sizes_[i]);
+      journals_at += sizes_[i];
+    } else if (sizes_[i]) {
+      record.state = receipts_.bytes().subspan(receipts_at, sizes_[i]);
+      receipts_at += sizes_[i];
+    }
   }
   if (count == 0) {
     unwritten_ = 0;
@@ -150,6 +175,8 @@ void Committer::on_failure() noexcept {
     open.number = 0;
     if (open.state) {
       open.told = open.told || answer_state(open, ReasonCode::QuotaExceeded);
+    } else if (log_.keeps() && !open.origin.wanted() && unwritten_ < kBatchMax / 2) {
+      // A will, or what was delayed: it was promised before.
     } else {
       open.shards_open = 0;
       open.reason = ReasonCode::QuotaExceeded;

@@ -25,7 +25,7 @@ class Committer {
   uint64_t take_woken() noexcept { return postman_.take_woken(); }
 
  private:
-  static constexpr uint32_t kBatchMax = 1024;  // records of one append, and one more with their receipts
+  static constexpr uint32_t kBatchMax = 1024;  // mails of one append, and as many records with their receipts
   // A message for journals, or changes of a shard's state, on its way.
   struct Open {
     uint64_t number = 0;  // 0: not appended
@@ -43,6 +43,8 @@ class Committer {
   bool gather() noexcept;  // false without memory: some mails stay where they are
   bool take(Mail& mail) noexcept;
   Status append() noexcept;
+  void end_receipts(uint32_t& count, uint64_t& number, size_t& begin) noexcept;
+  void probe() noexcept;
   void on_failure() noexcept;
   void answer_durable() noexcept;
   // Sends the journals and the publisher, or the shard, what they are to hear. False without memory: the rest is left.
@@ -61,8 +63,9 @@ class Committer {
   uint32_t unwritten_ = 0;  // of these, at the end: to be appended
   bool try_again_ = false;  // what could not be written, at
   Instant try_again_at_{};
-  LogRecord batch_[kBatchMax + 1];
-  uint32_t journal_counts_[kBatchMax + 1];
+  LogRecord batch_[2 * kBatchMax];
+  // Of each record so many journals, or, if it is of receipts, so many bytes of them.
+  uint32_t sizes_[2 * kBatchMax];
   Array<uint64_t> journals_;
   StateWrites receipts_;
   std::vector<uint64_t> lowest_;  // by shard, of the question that is open; 0: not answered

@@ -142,7 +142,8 @@ void Shard::drain() noexcept {
   core_.close_all(ReasonCode::ServerShuttingDown, now_);
   end_turn();
   const Instant until = clock_now() + kDrainMax;
-  while ((core_.has_connections() || !lingering_.empty()) && clock_now() < until) run_loop_once(true);
+  const auto busy = [this] { return core_.has_connections() || core_.publishes() || !lingering_.empty(); };
+  while (busy() && clock_now() < until) run_loop_once(true);
   while (!core_.record_all() && clock_now() < until) run_loop_once(true);
   if (setup_.wake) setup_.wake(core_.postman().take_woken());
   run_tasks();
@@ -156,8 +157,16 @@ void Shard::drain() noexcept {
 }
 
 void Shard::end_all_links() noexcept {
-  core_.abandon();
+  core_.abandon_connections();
   while (TcpLink* link = lingering_.front()) link->end();
+}
+
+void Shard::end_sessions() noexcept {
+  begin_turn();
+  core_.abandon();
+  in_turn_ = false;
+  setup_.router->epoch().offline(index_);
+  MessagePool::set_current(outer_messages_);
 }
 
 void Shard::shut() noexcept {
@@ -165,6 +174,7 @@ void Shard::shut() noexcept {
   if (!loop_open_) return;
   loop_open_ = false;
   drain();
+  end_sessions();
   uv_close(reinterpret_cast<uv_handle_t*>(&wake_), nullptr);
   uv_run(&loop_, UV_RUN_DEFAULT);
   uv_loop_close(&loop_);

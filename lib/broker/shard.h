@@ -83,6 +83,9 @@ class Shard final : private TcpOwner, private Network {
   // The same, and waits until it has ended. May be called twice.
   void stop_thread() noexcept;
 
+  // Sessions end without a word; what is kept of them stays. Its thread has ended, or is the caller's. May be called
+  // twice.
+  void end_sessions() noexcept;
   // Ends all that it has; its loop is closed. The other shards are still there. May be called twice.
   void shut() noexcept;
 

@@ -252,6 +252,11 @@ void Connection::take_over_moved(MovedConnection& moved, Instant now) noexcept {
 void Connection::attach_session(const codec::ConnectView& connect, std::string_view client_id,
                                 std::string_view will_topic, Instant now) noexcept {
   Session* session = shard_.find_session(namespace_id_, client_id);
+  if (session && session->expired(now)) {
+    shard_.counters().sessions_expired.add();
+    shard_.end_session(*session, now);
+    session = nullptr;
+  }
   const uint32_t expiry_s = std::min(connect.session_expiry_s, shard_.limits().session_expiry_max_s);
   if (shard_.state().failing() && (expiry_s || (session && session->stored()))) {
     refuse(Reason(ReasonCode::QuotaExceeded, Detail::StoreFailing), now);

@@ -364,7 +364,8 @@ Session::Sent Session::send(MovingMessage& message, Qos qos, bool retain, Identi
   entry->qos = qos;
   entry->retain = retain;
   entry->number = number;
-  if (stored_ && qos == Qos::ExactlyOnce) {
+  // What has no number is found nowhere else.
+  if (stored_ && (qos == Qos::ExactlyOnce || (number == 0 && !membership.generation))) {
     record_inflight(packet_id, *entry);
     record_at_once_ = true;
     connection_->gate();

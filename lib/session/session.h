@@ -136,6 +136,8 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   void set_expiry_s(uint32_t expiry_s) noexcept { expiry_s_ = expiry_s; }
   // Messages above QoS 0 reach it through journals, so that they are kept while it is away.
   bool durable() const noexcept { return expiry_s_ != 0; }
+  // It has outlived its time, and its timer has not said so yet [MQTT-3.1.2-23].
+  bool expired(Instant now) const noexcept { return !connection_ && expiry_due_ <= now; }
 
   // A connection takes the session up: what was not finished is sent again, in order [MQTT-4.4.0-1], [MQTT-4.4.0-2].
   void attach(Connection& connection, Instant now) noexcept;

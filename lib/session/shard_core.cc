@@ -59,23 +59,10 @@ ShardCore::~ShardCore() {
   world_.population.figures[index_] = nullptr;
 }
 
-void ShardCore::abandon() noexcept {
-  state_.stop();  // what is kept stays
-  progress_alarm_.cancel();
+void ShardCore::abandon_connections() noexcept {
   gated_.clear();
-  to_record_.clear();
   for (auto* list : {&dirty_, &stalled_, &closing_}) list->clear();
   moving_.clear();
-  to_pump_.clear();
-  inside_of_clients_ = 0;
-  while (!inside_.empty()) {
-    const InsidePublish lost = inside_.pop_front();
-    if (lost.finished) lost.finished->fetch_sub(1, std::memory_order_relaxed);
-  }
-  delayed_.clear();
-  for (uint32_t i = 0; i < answers_.index_end(); ++i) {
-    if (OpenAnswer* open = answers_.at(i)) answers_.give_back(*open);
-  }
   for (uint32_t i = 0; i < connections_.index_end(); ++i) {
     Connection* connection = connections_.at(i);
     if (!connection) continue;
@@ -87,6 +74,23 @@ void ShardCore::abandon() noexcept {
     connection->link_ = nullptr;
     connections_.give_back(*connection);
   }
+}
+
+void ShardCore::abandon() noexcept {
+  state_.stop();  // what is kept stays
+  progress_alarm_.cancel();
+  to_record_.clear();
+  to_pump_.clear();
+  inside_of_clients_ = 0;
+  while (!inside_.empty()) {
+    const InsidePublish lost = inside_.pop_front();
+    if (lost.finished) lost.finished->fetch_sub(1, std::memory_order_relaxed);
+  }
+  delayed_.clear();
+  for (uint32_t i = 0; i < answers_.index_end(); ++i) {
+    if (OpenAnswer* open = answers_.at(i)) answers_.give_back(*open);
+  }
+  abandon_connections();
   for (uint32_t i = 0; i < sessions_.index_end(); ++i) {
     Session* session = sessions_.at(i);
     if (!session) continue;
@@ -435,6 +439,8 @@ bool ShardCore::publish(MovingMessage& message, const RouteRef& found, PublishOp
     operation.shards_open = (*route)->shards();
   }
   if ((operation.propose_open || (operation.shards_open & ~here)) && !message.keep()) return refuse();
+  // It may have waited for room until its session was gone: the next one of that name has no such receipt.
+  if (operation.receipt && !sessions_.find(operation.origin.session)) operation.receipt = 0;
   if (operation.propose_open) {
     // What is not durable when its receipt is would be lost: the publisher does not send it again.
     if (operation.receipt && !post_state()) return false;

@@ -147,9 +147,13 @@ class ShardCore final : private GroupCourier, private DelayedMessages::Taker {
   bool publish_of_broker(const MessageRef& message, Instant now) noexcept;
   // The broker stops: connections are told 0x8B and closed.
   void close_all(ReasonCode reason, Instant now) noexcept;
-  // Ends what is left without a word: close_all() said it, or there was no time.
+  // Ends what is left without a word: close_all() said it, or there was no time. First connections: what they published
+  // may still be on its way to sessions.
+  void abandon_connections() noexcept;
   void abandon() noexcept;
   bool has_connections() const noexcept { return connections_.count() > 0; }
+  // Some messages have still to be handed to who takes them.
+  bool publishes() const noexcept { return !inside_.empty(); }
 
   // --- the turn
   // Mail, timers, what had to wait, and then everything gathered is written. Called after the events of a turn.

@@ -420,7 +420,24 @@ void DataDirectory::write_body(FieldWriter& out, const LogRecord& record) const 
 
 Status DataDirectory::append(std::span<const LogRecord> batch) noexcept try {
   if (batch.empty()) return Status::Ok;
-  if (!disk_) return append_to_store(batch);
+  const Status status = disk_ ? append_batch(batch) : append_to_store(batch);
+  const bool failing = status != Status::Ok;
+  if (failing == append_failing_) return status;
+  append_failing_ = failing;
+  if (!failing) {
+    say(LogLevel::Notice, "what must be durable can be written again");
+    return status;
+  }
+  char text[160];
+  const auto end = fmt::format_to_n(text, sizeof text, "what must be durable cannot be written: {}; it is refused",
+                                    words(status));
+  say(LogLevel::Error, {text, std::min(end.size, sizeof text)});
+  return status;
+} catch (const std::bad_alloc&) {
+  return Status::NoMemory;
+}
+
+Status DataDirectory::append_batch(std::span<const LogRecord> batch) {
   bodies_.clear();
   entries_.clear();
   size_t state_bytes = 0;
@@ -461,8 +478,6 @@ Status DataDirectory::append(std::span<const LogRecord> batch) noexcept try {
   constexpr uint32_t kKept = 16u << 20;
   if (bodies_.capacity() > kKept) bodies_.reset();
   return Status::Ok;
-} catch (const std::bad_alloc&) {
-  return Status::NoMemory;
 }
 
 }  // namespace mqttq

@@ -109,6 +109,7 @@ class DataDirectory final : public Log, public MessageSource, private LogReplay 
   Status fetch_from_store(uint64_t number, Array<std::byte>& body) noexcept;
   void write_body(FieldWriter& out, const LogRecord& record) const noexcept;
   void say(LogLevel level, std::string_view text) noexcept;
+  Status append_batch(std::span<const LogRecord> batch);
 
   Disk* const disk_;
   Store& store_;
@@ -140,7 +141,7 @@ class DataDirectory final : public Log, public MessageSource, private LogReplay 
   Array<std::byte> fetched_;  // the worker's
   std::mutex store_mutex_;  // one commits at a time
   Instant try_again_at_{};
-  bool complained_ = false;
+  bool complained_ = false, append_failing_ = false;
 };
 
 }  // namespace mqttq

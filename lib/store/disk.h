@@ -25,6 +25,8 @@ class File {
   virtual Status write(uint64_t offset, Bytes bytes) noexcept = 0;
   // Reserves room, so that writes below `size` need no more of it. What was never written there reads as zeros.
   virtual Status reserve(uint64_t size) noexcept = 0;
+  // Gives back what lies behind `size`, if anything.
+  virtual Status cut(uint64_t size) noexcept = 0;
   // What was written is on stable storage when it returns Ok. After an error nobody knows what of it is, and a later
   // success says nothing about it.
   virtual Status sync() noexcept = 0;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cstring>
 
 #include "base/assert.h"
 #include "base/byte_order.h"
@@ -107,6 +108,8 @@ class FileLog::Reader {
   // segment: told where its records are.
   bool tell(uint64_t from, uint64_t limit, LogReplay& replay, uint64_t& last_number, Segment& segment);
   size_t size() const noexcept { return bytes_.size(); }
+  // Gives back the room that was reserved and not used: nothing is appended any more.
+  void cut(Disk& disk);
   // Puts the last batch that was told on stable storage: it may have come from the system's memory alone, which a
   // failed sync leaves there as if it were on the disk.
   Status write_again(Disk& disk) const;
@@ -126,6 +129,7 @@ class FileLog::Reader {
 
   std::vector<std::byte> bytes_;
   std::vector<Intact> records_;
+  size_t used_ = 0;  // behind it are zeros only, and no record
   size_t last_batch_at_ = kHeaderSize, last_batch_end_ = kHeaderSize;
 };
 
@@ -158,6 +162,11 @@ Status FileLog::Reader::read(Disk& disk, Kind& kind) {
 
 // Where none is, another one may begin at every eighth byte.
 void FileLog::Reader::find_records() {
+  used_ = bytes_.size();
+  for (uint64_t word = 0; used_ >= kHeaderSize + sizeof word; used_ -= sizeof word) {
+    std::memcpy(&word, bytes_.data() + used_ - sizeof word, sizeof word);
+    if (word) break;
+  }
   uint64_t last = header.previous_last;
   bool gap = false;
   for (size_t at = kHeaderSize; bytes_.size() - at >= kRecordHead;) {
@@ -165,6 +174,7 @@ void FileLog::Reader::find_records() {
     const std::byte* record = bytes_.data() + at;
     if (!get_head(record, header.salt, head) || head.number <= last ||
         head.body_size > bytes_.size() - at - kRecordHead) {
+      if (at >= used_) break;  // room that was never written
       at += 8;
       gap = true;
       continue;
@@ -176,6 +186,7 @@ void FileLog::Reader::find_records() {
     }
     gap = !good;
     at = std::min(at + record_size(head.body_size), bytes_.size());
+    used_ = std::max(used_, at);  // a body may end in zeros
   }
 }
 
@@ -207,6 +218,13 @@ bool FileLog::Reader::tell(uint64_t from, uint64_t limit, LogReplay& replay, uin
     replay.on_damage(fmt::format("{}: damaged in {} or more places; {} records are intact", name_of(id), places, told));
   }
   return true;
+}
+
+void FileLog::Reader::cut(Disk& disk) {
+  constexpr size_t kWorthIt = 4096;
+  std::unique_ptr<File> file;
+  if (bytes_.size() - used_ < kWorthIt || disk.open(name_of(id), false, file) != Status::Ok) return;
+  if (file->cut(used_) == Status::Ok) bytes_.resize(used_);
 }
 
 Status FileLog::Reader::write_again(Disk& disk) const {
@@ -243,6 +261,7 @@ Status FileLog::replay(LogReplay& replay, std::string& problem) {
   std::unique_ptr<Reader> before;  // is told when the next one has said what of it counts
   const auto tell = [&](uint64_t limit) {
     if (!before) return true;
+    if (!only_replays_) before->cut(disk_);
     Segment segment{before->id, 0, before->header.salt, before->size(), {}};
     if (!before->tell(options_.from, limit, replay, last_number_, segment)) return false;
     segment.last_number = std::max(last_number_, before->header.previous_last);

@@ -43,6 +43,9 @@ class SystemFile final : public File {
     const int error = ::posix_fallocate(descriptor_, 0, static_cast<off_t>(size));
     return error ? status_of(error) : Status::Ok;
   }
+  Status cut(uint64_t size) noexcept override {
+    return ::ftruncate(descriptor_, static_cast<off_t>(size)) == 0 ? Status::Ok : status_of(errno);
+  }
   Status sync() noexcept override { return ::fdatasync(descriptor_) == 0 ? Status::Ok : status_of(errno); }
 
  private:

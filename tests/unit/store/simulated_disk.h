@@ -141,6 +141,11 @@ class SimulatedDisk final : public Disk {
       for (auto* bytes : {&node_->durable, &node_->now}) bytes->resize(std::max<size_t>(bytes->size(), size));
       return Status::Ok;
     }
+    Status cut(uint64_t size) noexcept override {
+      if (const Status status = disk_.call(); status != Status::Ok) return status;
+      for (auto* bytes : {&node_->durable, &node_->now}) bytes->resize(std::min<size_t>(bytes->size(), size));
+      return Status::Ok;
+    }
     // One that fails leaves some of it on the disk, and forgets that there was any: a later one is no proof.
     Status sync() noexcept override {
       const Status status = disk_.call();
