@@ -153,8 +153,9 @@ constexpr Key kKeys[] = {
                 "Messages published to `$delayed/SECONDS/TOPIC` that wait; 0: none", kAny),
     MQTTQ_LIMIT(delayed_bytes_max, 1, kAny, "bytes", "268435456", "Bytes of these"),
     MQTTQ_LIMIT(delay_max_s, 1, kDelayMax_s, "s", "42949669", "The longest delay"),
-    MQTTQ_LIMIT(store_memory_bytes, 1, kAny, "bytes", "67108864",
-                "Of the newest messages in `data_dir` that wait for somebody; older ones are read again when they are sent"),
+    MQTTQ_LIMIT(
+        store_memory_bytes, 1, kAny, "bytes", "67108864",
+        "Of the newest messages in `data_dir` that wait for somebody; older ones are read again when they are sent"),
     MQTTQ_LIMIT(log_segment_bytes, 4096, kAny, "bytes", "67108864",
                 "One file of the log in `data_dir`, which is the least that is given back"),
 

@@ -53,9 +53,10 @@ Broker::Broker(const BrokerSetup& setup)
     : setup_(setup),
       router_(shards_wanted(setup), setup.directory ? setup.directory->seed() : random_secret()),
       office_(router_.shard_count(), setup.mailbox_capacity),
-      committer_(office_, setup.directory       ? *setup.directory
-                          : setup.log_in_memory ? *setup.log_in_memory
-                                                : static_cast<Log&>(log_),
+      committer_(office_,
+                 setup.directory       ? *setup.directory
+                 : setup.log_in_memory ? *setup.log_in_memory
+                                       : static_cast<Log&>(log_),
                  &health_) {
   setup_.policy.unix_offset_ms = setup.directory ? setup.directory->unix_offset_ms() : unix_offset_ms();
   ShardSetup shard;
@@ -103,8 +104,8 @@ void Broker::restore_all() {
       restored.inflight, restored.retained, restored.delayed);
   setup_.log->write(LogLevel::Notice, text);
   if (!restored.lost) return;
-  setup_.log->write(LogLevel::Error, fmt::format("{} entries of the store are damaged, or belong to nothing: left out",
-                                                 restored.lost));
+  setup_.log->write(LogLevel::Error,
+                    fmt::format("{} entries of the store are damaged, or belong to nothing: left out", restored.lost));
 }
 
 // The loops end while all shards are still there: a last turn may wake another one.

@@ -13,10 +13,10 @@ namespace mqttq {
 struct BrokerSetup {
   Limits limits;
   Policy policy;
-  uint32_t shard_count = 0;          // 0 = one per core, at most 63
-  uint32_t mailbox_capacity = 4096;  // mails between each two shards
-  bool own_threads = true;           // false: the host drives the only shard
-  LogSink* log = nullptr;            // borrowed, outlives the broker
+  uint32_t shard_count = 0;            // 0 = one per core, at most 63
+  uint32_t mailbox_capacity = 4096;    // mails between each two shards
+  bool own_threads = true;             // false: the host drives the only shard
+  LogSink* log = nullptr;              // borrowed, outlives the broker
   DataDirectory* directory = nullptr;  // where everything is kept; borrowed. Null: in memory
   Log* log_in_memory = nullptr;        // in the place of one that has everything at once; borrowed
   AccessControl* access = nullptr;

@@ -111,7 +111,7 @@ Status Committer::append() noexcept {
   receipts_.clear();
   for (uint32_t i = first; i < open_.count(); ++i) {
     Open& open = open_[i];
-    if (is_error(open.reason)) continue;  // an answer that memory was refused to
+    if (is_error(open.reason)) continue;                          // an answer that memory was refused to
     if (open.state) end_receipts(count, number, receipts_begin);  // it may take one back
     open.number = ++number;
     sizes_[count] = 0;
@@ -131,8 +131,7 @@ Status Committer::append() noexcept {
       ++sizes_[count - 1];
     }
     if (open.receipt) {
-      const StateKey key =
-          state_key({open.message->publisher(), open.receipt}).add(open.origin.packet_id);
+      const StateKey key = state_key({open.message->publisher(), open.receipt}).add(open.origin.packet_id);
       receipts_.put(StateTable::Receipts, key.bytes(), {});
     }
   }

@@ -282,7 +282,8 @@ bool Restore::take_messages() {
     for (const uint64_t journal : directory_.journals_of(loaded)) {
       const auto at = filters.find(journal);
       if (at == filters.end()) continue;
-      for (uint32_t i = 0; i < router_.shard_count(); ++i) shard_(i).restore_message(*at->second, loaded.number, loaded.message, loaded.size);
+      for (uint32_t i = 0; i < router_.shard_count(); ++i)
+        shard_(i).restore_message(*at->second, loaded.number, loaded.message, loaded.size);
     }
     ++restored_.messages;
   }
@@ -297,22 +298,41 @@ Status Restore::run(std::string& problem) {
     std::function<Status()> run;
   };
   const Step steps[] = {
-      {"sessions", [&] { return load(StateTable::Sessions, kSessionKey, true, [&](Bytes k, Bytes v) { return take_session(k, v); }); }},
-      {"positions", [&] { return load(StateTable::Positions, kFilterKey, false, [&](Bytes k, Bytes v) { return take_position(k, v); }); }},
-      {"subscriptions", [&] { return load(StateTable::Subscriptions, kFilterKey, true, [&](Bytes k, Bytes v) { return take_subscription(k, v); }); }},
-      {"messages in flight", [&] { return load(StateTable::Inflight, kPacketKey, true, [&](Bytes k, Bytes v) { return take_inflight(k, v); }); }},
-      {"receipts", [&] { return load(StateTable::Receipts, kPacketKey, false, [&](Bytes k, Bytes) { return take_receipt(k); }); }},
-      {"wills", [&] { return load(StateTable::Wills, kSessionKey, true, [&](Bytes k, Bytes v) { return take_will(k, v); }); }},
-      {"retained messages", [&] { return load(StateTable::Retained, TextKey::kSize, true, [&](Bytes, Bytes v) { return take_retained(v); }); }},
-      {"delayed messages", [&] { return load(StateTable::Delayed, 8, true, [&](Bytes k, Bytes v) { return take_delayed(k, v); }); }},
+      {"sessions",
+       [&] {
+         return load(StateTable::Sessions, kSessionKey, true, [&](Bytes k, Bytes v) { return take_session(k, v); });
+       }},
+      {"positions",
+       [&] {
+         return load(StateTable::Positions, kFilterKey, false, [&](Bytes k, Bytes v) { return take_position(k, v); });
+       }},
+      {"subscriptions",
+       [&] {
+         return load(StateTable::Subscriptions, kFilterKey, true,
+                     [&](Bytes k, Bytes v) { return take_subscription(k, v); });
+       }},
+      {"messages in flight",
+       [&] {
+         return load(StateTable::Inflight, kPacketKey, true, [&](Bytes k, Bytes v) { return take_inflight(k, v); });
+       }},
+      {"receipts",
+       [&] { return load(StateTable::Receipts, kPacketKey, false, [&](Bytes k, Bytes) { return take_receipt(k); }); }},
+      {"wills",
+       [&] { return load(StateTable::Wills, kSessionKey, true, [&](Bytes k, Bytes v) { return take_will(k, v); }); }},
+      {"retained messages",
+       [&] {
+         return load(StateTable::Retained, TextKey::kSize, true, [&](Bytes, Bytes v) { return take_retained(v); });
+       }},
+      {"delayed messages",
+       [&] { return load(StateTable::Delayed, 8, true, [&](Bytes k, Bytes v) { return take_delayed(k, v); }); }},
       {"messages", [&] { return take_messages() ? Status::Ok : Status::NoMemory; }},
   };
   for (const Step& step : steps) {
     const Status status = step.run();
     if (status == Status::Ok) continue;
-    problem = fmt::format("{} cannot be restored: {}", step.what,
-                          status == Status::NoMemory ? "out of memory, or a limit is below what was kept"
-                                                     : "the store cannot be read");
+    problem = fmt::format(
+        "{} cannot be restored: {}", step.what,
+        status == Status::NoMemory ? "out of memory, or a limit is below what was kept" : "the store cannot be read");
     return status;
   }
   for (const SessionEntry& entry : sessions_) entry.session->finish_restore(now_);

@@ -36,7 +36,7 @@ struct JournalEntry {
 // What all journals of one shard hold, read entries of a segment that is not read to its end among them.
 struct JournalTotals {
   uint64_t messages = 0;
-  uint64_t bytes = 0;  // content bytes
+  uint64_t bytes = 0;                                      // content bytes
   IntrusiveList<Journal, struct ContentTag> with_content;  // those that have messages in memory
 };
 

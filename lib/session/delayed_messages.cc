@@ -22,8 +22,7 @@ bool DelayedTotals::full(const Limits& limits) const noexcept {
          bytes.load(std::memory_order_relaxed) >= limits.delayed_bytes_max;
 }
 
-DelayedMessages::DelayedMessages(const Limits& limits, DelayedTotals& totals, TimerWheel& timers,
-                                 Taker& taker) noexcept
+DelayedMessages::DelayedMessages(const Limits& limits, DelayedTotals& totals, TimerWheel& timers, Taker& taker) noexcept
     : limits_(limits),
       totals_(totals),
       timers_(timers),
@@ -44,8 +43,7 @@ uint64_t DelayedMessages::size_of(const DelayedMessage& one) noexcept {
   return one.message->content_size() + one.client_id.count();
 }
 
-Status DelayedMessages::add(MovingMessage& message, std::string_view client_id, Instant due,
-                            uint64_t serial) noexcept {
+Status DelayedMessages::add(MovingMessage& message, std::string_view client_id, Instant due, uint64_t serial) noexcept {
   const MessageView& view = message.view();
   const uint64_t size = view.topic_name.size() + view.properties.size() + view.payload.size() + client_id.size();
   if (totals_.full(limits_)) return Status::Full;

@@ -41,7 +41,7 @@ Connection::Handled Connection::handle_subscribe(Bytes packet, Instant now) noex
   codec::SubackView suback;
   suback.packet_id = subscribe->packet_id;
   suback.reason_codes = codes.span();
-  suback.reason_string = to_text(first_refusal);              // there is one for all of them
+  suback.reason_string = to_text(first_refusal);  // there is one for all of them
   if (session_->stored()) gate();
   send_reason(suback);                                        // [MQTT-3.8.4-1]
   if (state_ != State::Closing) shard_.mark_pump(*session_);  // retained messages follow

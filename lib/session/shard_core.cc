@@ -39,9 +39,8 @@ ShardCore::ShardCore(const ShardWorld& world, uint32_t index, uint64_t seed, Ins
       sys_(*this, now) {
   world.population.figures[index] = &figures_;
   set_observer(world.observer);
-  fan_out_.set_limiter(this, [](void* user, Journal& journal) noexcept {
-    static_cast<ShardCore*>(user)->enforce_limits(journal);
-  });
+  fan_out_.set_limiter(
+      this, [](void* user, Journal& journal) noexcept { static_cast<ShardCore*>(user)->enforce_limits(journal); });
   progress_alarm_.shard = this;
 }
 
@@ -810,7 +809,9 @@ void ShardCore::run_closing(Instant now) noexcept {
 void ShardCore::end_connection(Connection& connection, Instant now) noexcept {
   connection.finish(now);
   if (connection.dirty) std::replace(dirty_.begin(), dirty_.end(), &connection, static_cast<Connection*>(nullptr));
-  if (connection.gated) gated_.remove_unordered(static_cast<uint32_t>(std::find(gated_.begin(), gated_.end(), &connection) - gated_.begin()));
+  if (connection.gated)
+    gated_.remove_unordered(
+        static_cast<uint32_t>(std::find(gated_.begin(), gated_.end(), &connection) - gated_.begin()));
   if (connection.stalled)
     std::replace(stalled_.begin(), stalled_.end(), &connection, static_cast<Connection*>(nullptr));
   connections_.give_back(connection);

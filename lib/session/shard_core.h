@@ -392,8 +392,8 @@ class ShardCore final : private GroupCourier, private DelayedMessages::Taker {
   Array<std::byte> scratch_state_;
   uint64_t lowest_ = 0;  // found until now
   uint32_t lowest_next_ = 0;
-  uint64_t evictable_ = 0;                                  // messages up to it
-  IntrusiveList<Journal, struct ContentTag> evicting_;      // which may hold such
+  uint64_t evictable_ = 0;                              // messages up to it
+  IntrusiveList<Journal, struct ContentTag> evicting_;  // which may hold such
   bool fetches_asked_ = false;
   bool lowest_wanted_ = false, progress_due_ = false, unrecorded_ = false;
   Slab<Connection> connections_;

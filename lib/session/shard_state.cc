@@ -10,7 +10,8 @@ namespace mqttq {
 
 void ShardCore::note_unrecorded() noexcept {
   if (!std::exchange(unrecorded_, true) && world_.log) {
-    world_.log->write(LogLevel::Error, "out of memory for what is to be stored: it is written again when there is some");
+    world_.log->write(LogLevel::Error,
+                      "out of memory for what is to be stored: it is written again when there is some");
   }
 }
 
@@ -22,9 +23,8 @@ void ShardCore::mark_progress(Session& session) noexcept {
   session.progress_marked = to_record_.push_back(&session);
   if (!session.progress_marked) return note_unrecorded();
   if (!progress_alarm_.armed()) {
-    timers_.arm(progress_alarm_, now_ + kInterval, [](Timer& timer, Instant) noexcept {
-      static_cast<ProgressAlarm&>(timer).shard->progress_due_ = true;
-    });
+    timers_.arm(progress_alarm_, now_ + kInterval,
+                [](Timer& timer, Instant) noexcept { static_cast<ProgressAlarm&>(timer).shard->progress_due_ = true; });
   }
 }
 

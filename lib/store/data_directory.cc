@@ -33,8 +33,8 @@ class MetaWrites {
   template <class Number>
   void add(std::string_view key, Number number) noexcept {
     put_little(bytes_ + size_, number);
-    writes_[count_++] = {StoreWrite::Kind::Put, static_cast<uint8_t>(StateTable::Meta), as_bytes(key),
-                         {bytes_ + size_, sizeof number}};
+    writes_[count_++] = {
+        StoreWrite::Kind::Put, static_cast<uint8_t>(StateTable::Meta), as_bytes(key), {bytes_ + size_, sizeof number}};
     size_ += sizeof number;
   }
   std::span<const StoreWrite> writes() const noexcept { return {writes_, count_}; }
@@ -121,8 +121,8 @@ Status DataDirectory::open_store(std::string& problem) {
     seed_ = options_.seed;
   } else {
     if (status == Status::Ok && format > kFormat) {
-      problem = fmt::format("the store has format {}, written by a newer version; this one reads format {}", format,
-                            kFormat);
+      problem =
+          fmt::format("the store has format {}, written by a newer version; this one reads format {}", format, kFormat);
       return Status::Unsupported;
     }
     if (status == Status::Ok) status = get_meta(store_, kSeedKey, seed_);
@@ -266,7 +266,6 @@ bool DataDirectory::make_room(size_t bytes) noexcept {
   return gathered_.bytes().size() + bytes <= kGatheredMax && gathered_.reserve(bytes);
 }
 
-
 Status DataDirectory::follow() noexcept try {
   if (!disk_ && wanted_ == wanted_durable_) return Status::Ok;
   if (gathered_.empty() && wanted_ == wanted_durable_ && followed_ == last_number_) return Status::Ok;
@@ -279,7 +278,8 @@ Status DataDirectory::follow() noexcept try {
   for (const StoreWrite& write : meta.writes()) writes_.push_back(write);
   const StateKey first = StateKey().add(uint64_t{0}), end = StateKey().add(wanted_);
   if (!disk_) {
-    writes_.push_back({StoreWrite::Kind::EraseRange, static_cast<uint8_t>(StateTable::Log), first.bytes(), end.bytes()});
+    writes_.push_back(
+        {StoreWrite::Kind::EraseRange, static_cast<uint8_t>(StateTable::Log), first.bytes(), end.bytes()});
   }
   const Status status = commit(writes_);
   if (status != Status::Ok) return status;
@@ -326,8 +326,8 @@ void DataDirectory::tend(Instant now) noexcept {
   try_again_at_ = now + kTryAgain;
   if (std::exchange(complained_, true)) return;
   char text[160];
-  const auto end = fmt::format_to_n(text, sizeof text, "the store cannot be written: {}; the log goes on",
-                                    words(status));
+  const auto end =
+      fmt::format_to_n(text, sizeof text, "the store cannot be written: {}; the log goes on", words(status));
   say(LogLevel::Error, {text, std::min(end.size, sizeof text)});
 }
 
@@ -429,8 +429,8 @@ Status DataDirectory::append(std::span<const LogRecord> batch) noexcept try {
     return status;
   }
   char text[160];
-  const auto end = fmt::format_to_n(text, sizeof text, "what must be durable cannot be written: {}; it is refused",
-                                    words(status));
+  const auto end =
+      fmt::format_to_n(text, sizeof text, "what must be durable cannot be written: {}; it is refused", words(status));
   say(LogLevel::Error, {text, std::min(end.size, sizeof text)});
   return status;
 } catch (const std::bad_alloc&) {

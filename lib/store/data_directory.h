@@ -27,8 +27,8 @@ class DataDirectory final : public Log, public MessageSource, private LogReplay 
     uint64_t follow_bytes = uint64_t{4} << 20;    // of changes that the store has not followed
     uint64_t seed = 0;                            // a secret, another one each time
     int64_t unix_offset_ms = 0;                   // from our clock to Unix time
-    uint64_t memory_bytes = uint64_t{64} << 20;  // of the newest messages, which stay in memory
-    LogSink* log = nullptr;                      // of what operators must know; nullable
+    uint64_t memory_bytes = uint64_t{64} << 20;   // of the newest messages, which stay in memory
+    LogSink* log = nullptr;                       // of what operators must know; nullable
   };
   // The kinds of records: a message, as a count, so many journals and what write_message() wrote; StateWrites::bytes().
   enum class Kind : uint8_t { Message = 1, State = 2 };
@@ -121,8 +121,8 @@ class DataDirectory final : public Log, public MessageSource, private LogReplay 
   uint64_t followed_ = 0;        // the store has all changes up to this number
   uint64_t wanted_ = 1;          // no earlier message is needed
   uint64_t wanted_durable_ = 1;  // and this is what the store knows of that
-  StateWrites gathered_;       // changes that the store has not followed
-  Array<std::byte> bodies_;    // scratch of append()
+  StateWrites gathered_;         // changes that the store has not followed
+  Array<std::byte> bodies_;      // scratch of append()
   std::vector<LogEntry> entries_;
   std::vector<StoreWrite> writes_;
   StateWrites keys_;  // of a batch without files
@@ -139,7 +139,7 @@ class DataDirectory final : public Log, public MessageSource, private LogReplay 
   uint64_t appended_bytes_ = 0, evictable_bytes_ = 0;
   uint64_t evictable_ = 0;
   Array<std::byte> fetched_;  // the worker's
-  std::mutex store_mutex_;  // one commits at a time
+  std::mutex store_mutex_;    // one commits at a time
   Instant try_again_at_{};
   bool complained_ = false, append_failing_ = false;
 };

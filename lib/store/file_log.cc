@@ -54,9 +54,10 @@ void put_head(std::byte* at, const RecordHead& head, uint32_t salt) noexcept {
 }
 // False: there is none here.
 bool get_head(const std::byte* at, uint32_t salt, RecordHead& head) noexcept {
-  head = {get_little<uint32_t>(at),      get_little<uint32_t>(at + 4),  get_little<uint64_t>(at + 8),  get_little<uint64_t>(at + 16),
-          get_little<uint32_t>(at + 24), get_little<uint32_t>(at + 28), get_little<uint16_t>(at + 32), get_little<uint8_t>(at + 34),
-          get_little<uint32_t>(at + 36), get_little<uint32_t>(at + 40)};
+  head = {get_little<uint32_t>(at),      get_little<uint32_t>(at + 4),  get_little<uint64_t>(at + 8),
+          get_little<uint64_t>(at + 16), get_little<uint32_t>(at + 24), get_little<uint32_t>(at + 28),
+          get_little<uint16_t>(at + 32), get_little<uint8_t>(at + 34),  get_little<uint32_t>(at + 36),
+          get_little<uint32_t>(at + 40)};
   return head.number > head.index && head.index < head.count && get_little<uint32_t>(at + 44) == crc32c({at, 44}, salt);
 }
 
@@ -190,8 +191,7 @@ void FileLog::Reader::find_records() {
   }
 }
 
-bool FileLog::Reader::tell(uint64_t from, uint64_t limit, LogReplay& replay, uint64_t& last_number,
-                           Segment& segment) {
+bool FileLog::Reader::tell(uint64_t from, uint64_t limit, LogReplay& replay, uint64_t& last_number, Segment& segment) {
   uint64_t told = 0, places = 0;
   for (size_t first = 0, end = 0; first < records_.size(); first = end) {
     const RecordHead& begin = records_[first].head;

@@ -126,8 +126,8 @@ bool StateLoader::on_entry(Bytes key, Bytes value) noexcept {
     return true;
   }
   // What has another size, or goes with nothing, is left of an older value.
-  if (!value_size_ || key.size() != key_size_ + sizeof pieces_ ||
-      !std::equal(key_.begin(), key_.end(), key.begin()) || get_big<uint16_t>(key.data() + key_size_) != pieces_) {
+  if (!value_size_ || key.size() != key_size_ + sizeof pieces_ || !std::equal(key_.begin(), key_.end(), key.begin()) ||
+      get_big<uint16_t>(key.data() + key_size_) != pieces_) {
     return true;
   }
   ++pieces_;

@@ -79,9 +79,7 @@ class StateWrites {
   bool take_failure() noexcept { return std::exchange(failed_, false); }
 
   // value: at most Store::kValueSizeMax bytes.
-  void put(StateTable table, Bytes key, Bytes value) noexcept {
-    add(StateWriteKind::Put, table, key, value);
-  }
+  void put(StateTable table, Bytes key, Bytes value) noexcept { add(StateWriteKind::Put, table, key, value); }
   // Of any size: in pieces, which StateLoader puts together. To be erased with erase_below().
   void put_large(StateTable table, Bytes key, Bytes value) noexcept;
   // The value is the number of the record that this will be.

@@ -22,8 +22,8 @@ class Run {
       : choices_(seed * 31 + 7), kept_(seed), world_(seed, with_files(setup, seed), &kept_) {
     const uint32_t count = 2 + below(3);
     for (uint32_t i = 0; i < count; ++i) {
-      clients_.push_back(&world_.client("c" + std::to_string(i), chance(300) ? ProtocolVersion::V311
-                                                                             : ProtocolVersion::V5));
+      clients_.push_back(
+          &world_.client("c" + std::to_string(i), chance(300) ? ProtocolVersion::V311 : ProtocolVersion::V5));
     }
   }
 
@@ -109,7 +109,8 @@ class Run {
     }
     for (Client* client : clients_) {
       world_.require(client->is_connected(), client->client_id() + " is not connected at the end");
-      world_.require(client->open_publishes() == 0, client->client_id() + " has publishes that were never acknowledged");
+      world_.require(client->open_publishes() == 0,
+                     client->client_id() + " has publishes that were never acknowledged");
       world_.require(!client->has_requests(), client->client_id() + " has requests that were never answered");
       world_.model().session(client->client_id())->present_at_end = true;
     }

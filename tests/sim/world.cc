@@ -177,7 +177,8 @@ void World::require_empty() {
   require(session_count() == 0, "sessions are left at the end");
   for (const auto& core : broker_->cores) require(core->groups().count() == 0, "shared groups are left at the end");
   for (const auto& core : broker_->cores) require(core->delayed().count() == 0, "delayed messages are left at the end");
-  broker_->router.for_each_filter([this](const Filter& filter) { fail("a filter is left: " + std::string(filter.text())); });
+  broker_->router.for_each_filter(
+      [this](const Filter& filter) { fail("a filter is left: " + std::string(filter.text())); });
 }
 
 Client& World::client(std::string_view client_id, ProtocolVersion version) {
