@@ -41,8 +41,8 @@ class Limits(ctypes.Structure):
         "sessions_max", "connect_rate", "receive_maximum", "receipt_timeout_s", "inflight_max", "outbox_messages_max",
         "outbox_bytes_max", "subscriptions_max", "session_expiry_max_s", "keep_alive_max_s", "topic_alias_maximum",
         "retained_messages_max", "retained_bytes_max", "message_rate", "byte_rate", "connect_size_max",
-        "maximum_qos", "topic_alias_out_maximum", "delayed_messages_max", "delayed_bytes_max", "delay_max_s", "store_memory_bytes",
-        "log_segment_bytes")]
+        "maximum_qos", "topic_alias_out_maximum", "delayed_messages_max", "delayed_bytes_max", "delay_max_s",
+        "store_memory_bytes", "log_segment_bytes")]
 
 
 LogFunction = ctypes.CFUNCTYPE(None, c_void_p, c_uint8, c_void_p, c_size_t)
