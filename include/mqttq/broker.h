@@ -95,8 +95,8 @@ MQTTQ_API void mqttq_broker_config_init(mqttq_broker_config *config, size_t size
  *   out     on success the broker, owned by caller, ended by mqttq_broker_destroy(); untouched on failure.
  *   error   nullable; filled on failure.
  * Returns MQTTQ_OK, MQTTQ_EINVAL (which field and why is in the text), MQTTQ_ENOMEM (also: a limit is below what is
- * there), MQTTQ_ESYSTEM; for data_dir and store also MQTTQ_EEXIST (another broker has it), MQTTQ_EACCES, MQTTQ_EFULL (no
- * space is left), MQTTQ_EUNSUPPORTED (a newer version wrote it).
+ * there), MQTTQ_ESYSTEM; of data_dir and store also MQTTQ_EEXIST (another broker has it), MQTTQ_EACCES, MQTTQ_EFULL
+ * (no space is left), MQTTQ_EUNSUPPORTED (a newer version wrote it).
  * With one of these it reads back what is there before it returns, which may take seconds.
  * Thread: any; not inside a callback. Since 0.1. */
 MQTTQ_API mqttq_status mqttq_broker_create(const mqttq_broker_config *config, mqttq_broker **out, mqttq_error *error);
