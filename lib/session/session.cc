@@ -340,12 +340,13 @@ Session::Sent Session::send(MovingMessage& message, Qos qos, bool retain, Identi
   fields.retain = retain;
   fields.qos = qos;
   fields.subscription_identifiers = identifiers.span();
-  // At QoS 1 a position that is lost costs a repeat. At the others it is durable before the message goes out.
-  if (stored_ && number && qos == Qos::AtMostOnce) {
-    record_progress();
-    connection_->gate();
+  if (qos == Qos::AtMostOnce) {
+    if (stored_ && number) {  // that it was taken is durable before it goes out: it never comes twice
+      record_progress();
+      connection_->gate();
+    }
+    return connection_->send_publish(message, fields, now) ? Sent::Yes : Sent::Dropped;
   }
-  if (qos == Qos::AtMostOnce) return connection_->send_publish(message, fields, now) ? Sent::Yes : Sent::Dropped;
   if (!make_outgoing()) {
     shard_.dropped(&Counters::dropped_no_memory, this, message.view());
     return Sent::Dropped;
@@ -364,13 +365,7 @@ Session::Sent Session::send(MovingMessage& message, Qos qos, bool retain, Identi
   entry->qos = qos;
   entry->retain = retain;
   entry->number = number;
-  // What has no number is found nowhere else.
-  if (stored_ && (qos == Qos::ExactlyOnce || (number == 0 && !membership.generation))) {
-    record_inflight(packet_id, *entry);
-    record_at_once_ = true;
-    connection_->gate();
-  }
-  if (stored_) shard_.mark_progress(*this);
+  if (stored_) record_sent(packet_id, *entry);
   fields.packet_id = packet_id;
   fields.subscription_identifiers = entry->identifiers.span();
   if (connection_->send_publish(message, fields, now)) return Sent::Yes;

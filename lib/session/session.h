@@ -313,6 +313,7 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   void give_back_shared(const GroupMembership* membership, Instant now) noexcept;
   void finish(uint16_t packet_id, InflightEntry& entry) noexcept;
   void record_inflight(uint16_t packet_id, InflightEntry& entry) noexcept;
+  void record_sent(uint16_t packet_id, InflightEntry& entry) noexcept;
   void record_subscription(const Subscription& subscription) noexcept;
   uint64_t position(const JournalReader& reader) const noexcept;
   bool is_lost(const FetchedMessage& one, uint32_t& failures) noexcept;

@@ -71,6 +71,17 @@ void Session::record_inflight(uint16_t packet_id, InflightEntry& entry) noexcept
   entry.kept = true;
 }
 
+// At QoS 1 what is lost is sent again, from its journal. What is at QoS 2, or has no number by which it would be found,
+// is durable before it goes out.
+void Session::record_sent(uint16_t packet_id, InflightEntry& entry) noexcept {
+  shard_.mark_progress(*this);
+  const bool found_again = entry.number || entry.membership.generation;
+  if (entry.qos == Qos::AtLeastOnce && found_again) return;
+  record_inflight(packet_id, entry);
+  record_at_once_ = true;
+  connection_->gate();
+}
+
 void Session::record_progress() noexcept {
   if (!stored_) return;
   if (out_) {
