@@ -2,8 +2,8 @@
 //
 //   bench_start DIRECTORY COUNT
 //
-// Half of the sessions have a subscription to a filter of their own, half to one of 100. Prints, for a directory that it
-// has made, the seconds until a broker on it could listen, and the memory that its process has then.
+// Half of the sessions have a subscription to a filter of their own, half to one of 100. Prints, for a directory that
+// it has made, the seconds until a broker on it could listen, and the memory that its process has then.
 #include <unistd.h>
 
 #include <chrono>
