@@ -464,6 +464,7 @@ def main() -> int:
         return 1
     finally:
         server.kill()
+        pathlib.Path(directory + ".json").unlink()
     shutil.rmtree(directory)
     return 0
 
