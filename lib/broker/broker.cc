@@ -92,7 +92,7 @@ void Broker::restore_all() {
   std::string problem;
   const Instant begin = clock_now();
   const auto shard = [this](uint32_t index) -> ShardCore& { return shards_[index]->core(); };
-  const Status status = restore(*setup_.directory, router_, shard, begin, restored, problem);
+  const Status status = restore(*setup_.directory, router_, shard, begin, setup_.log, restored, problem);
   if (status != Status::Ok) throw StartFailure(status, problem);
   // What the start itself has changed is durable before anybody is let in.
   for (const auto& one : shards_) static_cast<void>(one->core().record_all());

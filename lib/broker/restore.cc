@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <unordered_map>
 
+#include "broker/shard.h"
 #include "session/stored_session.h"
 
 namespace mqttq {
@@ -52,8 +53,8 @@ struct ReaderEntry {
 class Restore {
  public:
   Restore(DataDirectory& directory, Router& router, const std::function<ShardCore&(uint32_t)>& shard, Instant now,
-          Restored& restored)
-      : directory_(directory), router_(router), shard_(shard), now_(now), restored_(restored) {}
+          LogSink* log, Restored& restored)
+      : directory_(directory), router_(router), shard_(shard), now_(now), log_(log), restored_(restored) {}
 
   Status run(std::string& problem);
 
@@ -79,7 +80,20 @@ class Restore {
   DataDirectory& directory_;
   Router& router_;
   const std::function<ShardCore&(uint32_t)>& shard_;
+  // Every second, of a start that takes long.
+  void tell_progress(const char* what) {
+    constexpr uint64_t kEntriesBetween = 10'000;
+    if (!log_ || ++entries_ % kEntriesBetween || clock_now() - told_at_ < kSecond) return;
+    told_at_ = clock_now();
+    log_->write(LogLevel::Notice, fmt::format("restoring {}: {} sessions, {} subscriptions, {} retained until now",
+                                              what, restored_.sessions, restored_.subscriptions, restored_.retained));
+  }
+
   const Instant now_;
+  LogSink* const log_;
+  Instant told_at_ = clock_now();
+  uint64_t entries_ = 0;
+  const char* step_ = "";
   Restored& restored_;
   std::vector<SessionEntry> sessions_;
   std::vector<PositionEntry> positions_;
@@ -91,18 +105,21 @@ class Restore {
 template <class Take>
 Status Restore::load(StateTable table, size_t key_size, bool large, Take&& take) {
   struct Loader final : StateLoader {
-    Loader(size_t size, bool pieces, Take& to) noexcept : StateLoader(size, pieces), take(to) {}
+    Loader(Restore& of, size_t size, bool pieces, Take& to) noexcept
+        : StateLoader(size, pieces), restore(of), take(to) {}
     bool on_state(Bytes key, Bytes value) noexcept override {
       try {
         refused = !take(key, value);
+        restore.tell_progress(restore.step_);
       } catch (const std::bad_alloc&) {
         refused = true;
       }
       return !refused;
     }
+    Restore& restore;
     Take& take;
     bool refused = false;
-  } loader(key_size, large, take);
+  } loader(*this, key_size, large, take);
   session_.restart();
   const Status status = directory_.load(table, loader);
   restored_.lost += loader.damaged_count();
@@ -328,6 +345,7 @@ Status Restore::run(std::string& problem) {
       {"messages", [&] { return take_messages() ? Status::Ok : Status::NoMemory; }},
   };
   for (const Step& step : steps) {
+    step_ = step.what;
     const Status status = step.run();
     if (status == Status::Ok) continue;
     problem = fmt::format(
@@ -343,8 +361,8 @@ Status Restore::run(std::string& problem) {
 }  // namespace
 
 Status restore(DataDirectory& directory, Router& router, const std::function<ShardCore&(uint32_t)>& shard, Instant now,
-               Restored& restored, std::string& problem) try {
-  return Restore(directory, router, shard, now, restored).run(problem);
+               LogSink* log, Restored& restored, std::string& problem) try {
+  return Restore(directory, router, shard, now, log, restored).run(problem);
 } catch (const std::bad_alloc&) {
   problem = "out of memory";
   return Status::NoMemory;

@@ -15,8 +15,8 @@ struct Restored {
 };
 
 // Before any shard runs, from one thread. shard(i): core i of as many as the router has. Errors: NoMemory, Io, Full (a
-// limit is below what was kept); `problem` says what.
+// limit is below what was kept); `problem` says what. log: nullable; hears every second how far it is.
 Status restore(DataDirectory& directory, Router& router, const std::function<ShardCore&(uint32_t)>& shard, Instant now,
-               Restored& restored, std::string& problem);
+               LogSink* log, Restored& restored, std::string& problem);
 
 }  // namespace mqttq

@@ -129,7 +129,7 @@ void World::start_broker() {
   Restored restored;
   std::string problem;
   const auto core = [this](uint32_t index) -> ShardCore& { return *broker_->cores[index]; };
-  const Status status = restore(*broker_->directory, broker_->router, core, now_, restored, problem);
+  const Status status = restore(*broker_->directory, broker_->router, core, now_, nullptr, restored, problem);
   require(status == Status::Ok, "what was kept cannot be restored: " + problem);
   require(restored.lost == 0, "entries of the store are damaged, or belong to nothing");
 }
