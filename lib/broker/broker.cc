@@ -72,7 +72,7 @@ Broker::Broker(const BrokerSetup& setup)
   if (setup.directory) {
     fetcher_ = std::make_unique<MessageFetcher>(*setup.directory, router_.shard_count());
     shard.fetcher = fetcher_.get();
-    shard.wake_fetcher = [this] { call_fetcher(false); };
+    shard.wake_fetcher = [this] { fetcher_bell_.ring(); };
   }
   shard.host_driven = !setup.own_threads;
   // The only shard commits in its own turn: a publish is numbered and answered without leaving the thread. But for what
@@ -147,36 +147,19 @@ void Broker::stop() noexcept {
 
 // One answer after the other, so that none waits behind a long list of another's.
 void Broker::run_fetcher() noexcept {
-  for (;;) {
+  do {
     for (uint32_t shard = 0; fetcher_->run_one(shard);) shards_[shard]->wake();
-    std::unique_lock lock(fetcher_mutex_);
-    fetcher_wake_.wait(lock, [this] { return fetcher_called_ || fetcher_stops_; });
-    if (fetcher_stops_) return;
-    fetcher_called_ = false;
-  }
-}
-
-void Broker::call_fetcher(bool stop) noexcept {
-  {
-    const std::lock_guard lock(fetcher_mutex_);
-    fetcher_called_ = true;
-    fetcher_stops_ |= stop;
-  }
-  fetcher_wake_.notify_one();
+  } while (fetcher_bell_.wait());
 }
 
 // The shards have ended: what they said last is written, if the disk takes it.
 void Broker::stop_committer() noexcept {
   if (fetcher_thread_.joinable()) {
-    call_fetcher(true);
+    fetcher_bell_.close();
     fetcher_thread_.join();
   }
   if (!committer_thread_.joinable()) return;
-  {
-    const std::lock_guard lock(committer_mutex_);
-    committer_stops_ = true;
-  }
-  committer_wake_.notify_one();
+  committer_bell_.close();
   committer_thread_.join();
   if (!setup_.directory) return;
   constexpr int64_t kPatience = 5 * kSecond;
@@ -193,28 +176,15 @@ void Broker::wake(uint64_t parties) noexcept {
   for (uint32_t i = 0; i < shards_.size(); ++i) {
     if (parties >> i & 1) shards_[i]->wake();
   }
-  if (parties >> office_.committer() & 1) {
-    {
-      const std::lock_guard lock(committer_mutex_);
-      committer_called_ = true;
-    }
-    committer_wake_.notify_one();
-  }
+  if (parties >> office_.committer() & 1) committer_bell_.ring();
 }
 
 void Broker::run_committer() noexcept {
-  for (;;) {
+  for (bool open = true; open;) {
     const bool more = committer_.turn(clock_now());
     wake(committer_.take_woken());
-    std::unique_lock lock(committer_mutex_);
-    if (more) {  // the log says when it is durable only when it is asked
-      committer_wake_.wait_for(lock, std::chrono::milliseconds(1),
-                               [this] { return committer_called_ || committer_stops_; });
-    } else {
-      committer_wake_.wait(lock, [this] { return committer_called_ || committer_stops_; });
-    }
-    if (committer_stops_) return;
-    committer_called_ = false;
+    // The log says when it is durable only when it is asked.
+    open = more ? committer_bell_.wait(std::chrono::milliseconds(1)) : committer_bell_.wait();
   }
 }
 

@@ -1,6 +1,7 @@
 // A broker: shards, the committer, and what they share. The wiring, and the only code that sees everything.
 #pragma once
 
+#include <chrono>
 #include <set>
 #include <stdexcept>
 #include <string>
@@ -33,6 +34,38 @@ struct StartFailure : std::runtime_error {
 uint64_t random_secret();
 // From the clock of the shards to Unix time, by the system's clock as it stands.
 int64_t unix_offset_ms() noexcept;
+
+// By which a thread of the broker's is called, and told to end.
+class Doorbell {
+ public:
+  void ring() noexcept { set(called_); }
+  void close() noexcept { set(closed_); }
+  // Until it was rung since the last call, or for so long. False: it is closed.
+  bool wait(std::chrono::milliseconds longest = std::chrono::milliseconds::max()) noexcept {
+    std::unique_lock lock(mutex_);
+    const auto heard = [this] { return called_ || closed_; };
+    if (longest == std::chrono::milliseconds::max()) {
+      changed_.wait(lock, heard);
+    } else {
+      changed_.wait_for(lock, longest, heard);
+    }
+    called_ = false;
+    return !closed_;
+  }
+
+ private:
+  void set(bool& what) noexcept {
+    {
+      const std::lock_guard lock(mutex_);
+      what = true;
+    }
+    changed_.notify_one();
+  }
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool called_ = false, closed_ = false;
+};
 
 class Broker {
  public:
@@ -81,7 +114,6 @@ class Broker {
   void run_committer() noexcept;
   void stop_committer() noexcept;
   void run_fetcher() noexcept;
-  void call_fetcher(bool stop) noexcept;
   void restore_all();
   void on_shard(uint32_t index, std::function<void(ShardCore&, Instant)> task);
 
@@ -100,17 +132,8 @@ class Broker {
   uint32_t next_listener_ = 1;
   bool started_ = false;
 
-  std::thread committer_thread_;
-  std::mutex committer_mutex_;
-  std::condition_variable committer_wake_;
-  bool committer_called_ = false;
-  bool committer_stops_ = false;
-
-  std::thread fetcher_thread_;
-  std::mutex fetcher_mutex_;
-  std::condition_variable fetcher_wake_;
-  bool fetcher_called_ = false;
-  bool fetcher_stops_ = false;
+  std::thread committer_thread_, fetcher_thread_;
+  Doorbell committer_bell_, fetcher_bell_;
 };
 
 }  // namespace mqttq

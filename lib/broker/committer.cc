@@ -114,9 +114,9 @@ Status Committer::append() noexcept {
     if (is_error(open.reason)) continue;                          // an answer that memory was refused to
     if (open.state) end_receipts(count, number, receipts_begin);  // it may take one back
     open.number = ++number;
-    sizes_[count] = 0;
     batch_[count++] = {number, open.message.get(), {}, {}};
     if (!keeps) continue;
+    sizes_[count - 1] = 0;
     if (open.state) {
       batch_[count - 1].state = static_cast<const StateRecord&>(*open.state).writes.span();
       continue;
@@ -138,7 +138,7 @@ Status Committer::append() noexcept {
   if (receipts_.take_failure()) return Status::NoMemory;
   end_receipts(count, number, receipts_begin);
   size_t journals_at = 0, receipts_at = 0;
-  for (uint32_t i = 0; i < count; ++i) {
+  for (uint32_t i = 0; keeps && i < count; ++i) {  // the bytes move no more
     LogRecord& record = batch_[i];
     if (record.message) {
       record.journals = journals_.span().subspan(journals_at, sizes_[i]);

@@ -12,8 +12,6 @@ namespace mqttq {
 
 namespace {
 
-constexpr size_t kSessionKey = TextKey::kSize, kFilterKey = kSessionKey + 8, kPacketKey = kSessionKey + 2;
-
 // Tables of sessions lie in the order of their keys, as the list of sessions does: each is gone through once.
 template <class Entry>
 class InOrder {
@@ -73,6 +71,7 @@ class Restore {
   bool take_delayed(Bytes key, Bytes value);
   bool take_messages();
   bool has_message(uint64_t number) const;
+  void tell_progress();
   ShardCore& home(NamespaceId namespace_id, std::string_view client_id) {
     return shard_(shard_(0).home_of(namespace_id, client_id));
   }
@@ -80,20 +79,11 @@ class Restore {
   DataDirectory& directory_;
   Router& router_;
   const std::function<ShardCore&(uint32_t)>& shard_;
-  // Every second, of a start that takes long.
-  void tell_progress(const char* what) {
-    constexpr uint64_t kEntriesBetween = 10'000;
-    if (!log_ || ++entries_ % kEntriesBetween || clock_now() - told_at_ < kSecond) return;
-    told_at_ = clock_now();
-    log_->write(LogLevel::Notice, fmt::format("restoring {}: {} sessions, {} subscriptions, {} retained until now",
-                                              what, restored_.sessions, restored_.subscriptions, restored_.retained));
-  }
-
   const Instant now_;
   LogSink* const log_;
   Instant told_at_ = clock_now();
   uint64_t entries_ = 0;
-  const char* step_ = "";
+  const char* step_ = "";  // that is taken
   Restored& restored_;
   std::vector<SessionEntry> sessions_;
   std::vector<PositionEntry> positions_;
@@ -110,7 +100,7 @@ Status Restore::load(StateTable table, size_t key_size, bool large, Take&& take)
     bool on_state(Bytes key, Bytes value) noexcept override {
       try {
         refused = !take(key, value);
-        restore.tell_progress(restore.step_);
+        restore.tell_progress();
       } catch (const std::bad_alloc&) {
         refused = true;
       }
@@ -126,24 +116,30 @@ Status Restore::load(StateTable table, size_t key_size, bool large, Take&& take)
   return loader.refused ? Status::NoMemory : status;
 }
 
+// Every second, of a start that takes long.
+void Restore::tell_progress() {
+  constexpr uint64_t kEntriesBetween = 10'000;
+  if (!log_ || ++entries_ % kEntriesBetween || clock_now() - told_at_ < kSecond) return;
+  told_at_ = clock_now();
+  log_->write(LogLevel::Notice, fmt::format("restoring {}: {} sessions, {} subscriptions, {} retained until now", step_,
+                                            restored_.sessions, restored_.subscriptions, restored_.retained));
+}
+
 bool Restore::take_session(Bytes key, Bytes value) {
   FieldReader in(value);
-  const auto namespace_id = in.number<uint32_t>();
-  const auto expiry_s = in.number<uint32_t>();
-  const auto disconnected_ms = static_cast<int64_t>(in.number<uint64_t>());
-  const std::string_view client_id = as_text(in.rest());
-  if (!in.ok() || client_id.empty() || expiry_s == 0) {
+  StoredSession stored;
+  if (!stored.read(in)) {
     ++restored_.lost;
     return true;
   }
-  ShardCore& shard = home(namespace_id, client_id);
-  Session* session = shard.make_session(namespace_id, client_id);
+  ShardCore& shard = home(stored.namespace_id, stored.client_id);
+  Session* session = shard.make_session(stored.namespace_id, stored.client_id);
   if (!session) return false;
   // One that was connected when the broker ended has lost its connection now, and the next start is to know.
-  Instant disconnected_at = from_unix_ms(disconnected_ms, directory_.unix_offset_ms());
+  Instant disconnected_at = from_unix_ms(stored.disconnected_ms, directory_.unix_offset_ms());
   const bool was_connected = disconnected_at.ns == INT64_MAX;
   if (was_connected) disconnected_at = now_;
-  session->restore(expiry_s, disconnected_at);
+  session->restore(stored.expiry_s, disconnected_at);
   if (was_connected) session->record(now_);
   sessions_.emplace_back();
   sessions_.back().disconnected_at = disconnected_at;
@@ -168,10 +164,8 @@ bool Restore::take_subscription(Bytes key, Bytes value) {
   SessionEntry* of = session_.find(key.first(kSessionKey));
   FieldReader in(value);
   Subscription options;
-  StoredSubscription::set_flags(options, in.number<uint8_t>());
-  options.identifier = in.number<uint32_t>();
-  const std::string_view topic_filter = as_text(in.rest());
-  if (!of || !in.ok() || !is_valid_topic_filter(topic_filter)) {
+  std::string_view topic_filter;
+  if (!of || !StoredSubscription::read(in, options, topic_filter)) {
     ++restored_.lost;
     return true;
   }
@@ -234,16 +228,17 @@ bool Restore::take_receipt(Bytes key) {
 bool Restore::take_will(Bytes key, Bytes value) {
   SessionEntry* of = session_.find(key.first(kSessionKey));
   FieldReader in(value);
-  Will will;
-  will.delay_s = in.number<uint32_t>();
-  will.expires = in.number<uint8_t>() != 0;
-  will.expiry_s = in.number<uint32_t>();
+  StoredWill stored;
+  stored.read(in);
   MessageView view;
   if (!of || !read_message(in, directory_.unix_offset_ms(), view)) {
     ++restored_.lost;
     return true;
   }
-  will.message = Message::create(view);
+  Will will{.message = Message::create(view),
+            .delay_s = stored.delay_s,
+            .expires = stored.expires,
+            .expiry_s = stored.expiry_s};
   if (!will.message) return false;
   return of->session->restore_will(std::move(will), of->disconnected_at);
 }
@@ -267,15 +262,16 @@ bool Restore::take_retained(Bytes value) {
 
 bool Restore::take_delayed(Bytes key, Bytes value) {
   FieldReader in(value);
-  const Instant due = from_unix_ms(static_cast<int64_t>(in.number<uint64_t>()), directory_.unix_offset_ms());
-  const std::string_view client_id = as_text(in.sized());
+  StoredDelayed stored;
+  stored.read(in);
   MessageView view;
   if (!read_message(in, directory_.unix_offset_ms(), view)) {
     ++restored_.lost;
     return true;
   }
-  ShardCore& shard = client_id.empty() ? shard_(0) : home(view.namespace_id, client_id);
-  if (!shard.restore_delayed(get_big<uint64_t>(key.data()), view, client_id, due)) return false;
+  ShardCore& shard = stored.client_id.empty() ? shard_(0) : home(view.namespace_id, stored.client_id);
+  const Instant due = from_unix_ms(stored.due_ms, directory_.unix_offset_ms());
+  if (!shard.restore_delayed(get_big<uint64_t>(key.data()), view, stored.client_id, due)) return false;
   ++restored_.delayed;
   return true;
 }
@@ -341,7 +337,9 @@ Status Restore::run(std::string& problem) {
          return load(StateTable::Retained, TextKey::kSize, true, [&](Bytes, Bytes v) { return take_retained(v); });
        }},
       {"delayed messages",
-       [&] { return load(StateTable::Delayed, 8, true, [&](Bytes k, Bytes v) { return take_delayed(k, v); }); }},
+       [&] {
+         return load(StateTable::Delayed, kDelayedKey, true, [&](Bytes k, Bytes v) { return take_delayed(k, v); });
+       }},
       {"messages", [&] { return take_messages() ? Status::Ok : Status::NoMemory; }},
   };
   for (const Step& step : steps) {

@@ -34,22 +34,25 @@ class FanOut {
   template <class Woken>
   bool append(uint64_t number, MessageRef message, const Route& route, Woken&& woken) noexcept {
     bool complete = true;
+    const uint32_t size = message->content_size();
     const bool only = route.filters().size() == 1;
     for (Filter* filter : route.filters()) {
       Filter::Rare* rare = filter->local(shard_).rare;
       if (!rare) continue;
-      Journal* journal = &rare->journal;
-      if (!journal->append(number, only ? std::move(message) : message)) {
-        complete = false;
-        continue;
-      }
-      while (Cursor* cursor = journal->waiting().front()) {
-        cursor->stop_waiting();
-        woken(*cursor);
-      }
-      limited_(*journal);
+      complete &= append(rare->journal, number, only ? std::move(message) : message, size, woken);
     }
     return complete;
+  }
+  // The same to one of them. message: empty when it is not in memory. size: of its content.
+  template <class Woken>
+  bool append(Journal& journal, uint64_t number, MessageRef message, uint32_t size, Woken&& woken) noexcept {
+    if (!journal.append(number, std::move(message), size)) return false;
+    while (Cursor* cursor = journal.waiting().front()) {
+      cursor->stop_waiting();
+      woken(*cursor);
+    }
+    limited_(journal);
+    return true;
   }
   // Called for every journal after an append, to hold its readers to their limits.
   void set_limiter(void* user, void (*enforce)(void* user, Journal& journal) noexcept) noexcept {

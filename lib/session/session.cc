@@ -97,23 +97,31 @@ Session::Subscribed Session::subscribe(std::string_view topic_filter, const Subs
     return {Status::Ok, true};
   }
   if (subscriptions_.count() + memberships_.count() >= shard_.limits().subscriptions_max) return {Status::Full, false};
-  auto* added = create<Subscription>(options);
+  Subscription* added = add_subscription(topic_filter, options, durable, true);
   if (!added) return {Status::NoMemory, false};
-  added->sink = this;
-  added->durable = durable;
-  added->serial = shard_.next_subscription_serial();
-  Status status = shard_.fan_out().add(*added, namespace_id(), topic_filter);
-  if (status == Status::Ok && durable && (status = start_reading(*added)) != Status::Ok) {
-    shard_.fan_out().remove(*added);
-  }
-  if (status != Status::Ok) {
-    destroy(added);
-    return {status, false};
-  }
-  subscriptions_.insert(*added, added->filter->hash);
   record_subscription(*added);
   shard_.counters().subscriptions_added.add();
   return {};
+}
+
+Subscription* Session::add_subscription(std::string_view topic_filter, const Subscription& options, bool durable,
+                                        bool reading) noexcept {
+  auto* added = create<Subscription>(options);
+  if (!added) return nullptr;
+  added->sink = this;
+  added->durable = durable;
+  added->serial = shard_.next_subscription_serial();
+  if (shard_.fan_out().add(*added, namespace_id(), topic_filter) != Status::Ok) {
+    destroy(added);
+    return nullptr;
+  }
+  if (durable && !(reading ? start_reading(*added) == Status::Ok : make_reader(*added) != nullptr)) {
+    shard_.fan_out().remove(*added);
+    destroy(added);
+    return nullptr;
+  }
+  subscriptions_.insert(*added, added->filter->hash);
+  return added;
 }
 
 bool Session::unsubscribe(std::string_view topic_filter) noexcept {
@@ -401,7 +409,7 @@ void Session::pump(Instant now) noexcept {
 
 // In the order of the first sending, and within the window of the connection there is now [MQTT-3.3.4-9].
 bool Session::pump_unsent(Instant now) noexcept {
-  if (out_->unsent_count != 0 && !fetch_inflight(now)) return false;
+  if (out_->unsent_count != 0 && !fetch_inflight()) return false;
   if (out_->unsent_count != 0 && out_->unsent.empty() && !line_up_unsent(now)) return false;
   for (; !out_->unsent.empty(); out_->unsent.pop_front()) {
     const uint16_t packet_id = out_->unsent.front();

@@ -282,6 +282,9 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   OpenPublish* find_open_publish(const PublishOrigin& origin) noexcept;
   Subscription* find_subscription(std::string_view topic_filter) noexcept;
   void end_subscription(Subscription& subscription) noexcept;
+  // nullptr without memory. reading: a durable one starts to read; else its reader stands in no journal yet.
+  Subscription* add_subscription(std::string_view topic_filter, const Subscription& options, bool durable,
+                                 bool reading) noexcept;
   Status start_reading(Subscription& subscription) noexcept;
   JournalReader* find_reader(const Filter& filter) noexcept;
   void end_reader(JournalReader& reader) noexcept;
@@ -319,7 +322,7 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   bool is_lost(const FetchedMessage& one, uint32_t& failures) noexcept;
   enum class Content : uint8_t { Here, Asked, Lost };
   Content content(JournalReader& reader, MessageRef& message) noexcept;
-  bool fetch_inflight(Instant now) noexcept;
+  bool fetch_inflight() noexcept;
   void drop_inflight_content() noexcept;
   JournalReader* make_reader(Subscription& subscription) noexcept;
   InflightEntry* find_inflight(uint16_t packet_id) noexcept { return out_ ? out_->inflight.find(packet_id) : nullptr; }

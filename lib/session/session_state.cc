@@ -22,13 +22,10 @@ void Session::record_as(Instant disconnected_at) noexcept {
     return;
   }
   stored_ = true;
-  const int64_t offset = shard_.policy().unix_offset_ms;
+  const int64_t disconnected_ms = to_unix_ms(disconnected_at, shard_.policy().unix_offset_ms);
   Array<std::byte> value;
   FieldWriter out(value);
-  out.number(uint32_t{namespace_id()});
-  out.number(expiry_s_);
-  out.number(static_cast<uint64_t>(to_unix_ms(disconnected_at, offset)));
-  out.text(client_id());
+  StoredSession{namespace_id(), expiry_s_, disconnected_ms, client_id()}.write(out);
   if (!out.ok()) return shard_.note_unrecorded();
   state.writes().put_large(StateTable::Sessions, state_key(state_key_text()).bytes(), value.span());
 }
@@ -47,9 +44,7 @@ void Session::record_subscription(const Subscription& subscription) noexcept {
   if (!stored_) return;
   Array<std::byte> value;
   FieldWriter out(value);
-  out.number(StoredSubscription::flags_of(subscription));
-  out.number(subscription.identifier);
-  out.text(subscription.filter->text());
+  StoredSubscription::write(out, subscription, subscription.filter->text());
   if (!out.ok()) return shard_.note_unrecorded();
   const StateKey key = state_key(state_key_text()).add(subscription.filter->hash);
   shard_.state().writes().put_large(StateTable::Subscriptions, key.bytes(), value.span());
@@ -183,7 +178,7 @@ void Session::on_fetched(Ring<FetchedMessage>& messages, Instant now) noexcept {
 }
 
 // What is to be sent again has to be in memory. False: not yet.
-bool Session::fetch_inflight(Instant) noexcept {
+bool Session::fetch_inflight() noexcept {
   uint64_t numbers[Fetch::kMessagesMax];
   uint32_t count = 0;
   out_->inflight.for_each([&](uint16_t, InflightEntry& entry) {
@@ -214,9 +209,7 @@ bool Session::set_will(Will&& will) noexcept {
   if (!will_ || !shard_.state().on() || !durable()) return will_ != nullptr;
   Array<std::byte> value;
   FieldWriter out(value);
-  out.number(will_->delay_s);
-  out.number(uint8_t{will_->expires});
-  out.number(will_->expiry_s);
+  StoredWill{will_->delay_s, will_->expires, will_->expiry_s}.write(out);
   write_message(out, will_->message->view(), shard_.policy().unix_offset_ms);
   if (!out.ok()) {
     clear_will();
@@ -249,23 +242,9 @@ bool Session::restore_will(Will&& will, Instant disconnected_at) noexcept {
 
 bool Session::restore_subscription(std::string_view topic_filter, const Subscription& options, bool durable,
                                    JournalReader*& reader) noexcept {
-  reader = nullptr;
-  auto* added = create<Subscription>(options);
-  if (!added) return false;
-  added->sink = this;
-  added->durable = durable;
-  added->serial = shard_.next_subscription_serial();
-  if (shard_.fan_out().add(*added, namespace_id(), topic_filter) != Status::Ok) {
-    destroy(added);
-    return false;
-  }
-  if (durable && !(reader = make_reader(*added))) {
-    shard_.fan_out().remove(*added);
-    destroy(added);
-    return false;
-  }
-  subscriptions_.insert(*added, added->filter->hash);
-  return true;
+  const Subscription* added = add_subscription(topic_filter, options, durable, false);
+  reader = added && durable ? find_reader(*added->filter) : nullptr;
+  return added != nullptr;
 }
 
 bool Session::restore_inflight(uint16_t packet_id, InflightEntry&& entry) noexcept {

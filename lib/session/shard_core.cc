@@ -557,14 +557,14 @@ Reason ShardCore::store_retained(const MessageRef& message) noexcept {
   return {ReasonCode::QuotaExceeded, status == Status::Full ? Detail::RetainedFull : Detail::NoMemory};
 }
 
+void ShardCore::wake_reader(Cursor& cursor) noexcept {
+  auto& reader = static_cast<JournalReader&>(cursor);
+  reader.session->on_journal(reader);
+}
+
 void ShardCore::append_here(Mail& mail, Instant) noexcept {
   state_.note_seen(mail.number);
-  const bool complete = fan_out_.append(mail.number, std::move(mail.message), *mail.route, [](Cursor& cursor) {
-    auto& reader = static_cast<JournalReader&>(cursor);
-    reader.session->on_journal(reader);
-  });
-  if (complete) return;
-  count_dropped_no_memory(1);
+  if (!fan_out_.append(mail.number, std::move(mail.message), *mail.route, wake_reader)) count_dropped_no_memory(1);
 }
 
 // --- mail
@@ -628,7 +628,7 @@ bool ShardCore::handle_mail(Mail& mail, Instant now) noexcept {
              send_published(mail.origin, {ReasonCode::QuotaExceeded, Detail::NoMemory});
     }
     case Mail::Kind::Append: append_here(mail, now); return true;
-    case Mail::Kind::Recorded: return on_recorded(mail);
+    case Mail::Kind::Recorded: on_recorded(mail); return true;
     case Mail::Kind::Evict:
       evictable_ = mail.number;
       evicting_.splice_back(fan_out_.journal_totals().with_content);
@@ -732,7 +732,7 @@ bool ShardCore::turn(Instant now) noexcept {
   memberships_.tell(now);
   run_inside_publishes(now);
   run_pumps(now);
-  run_state(now);
+  run_state();
   flush_outputs(now);
   world_.router.tidy();
   more |= !queries_.empty() || !closing_.empty() || !dirty_.empty() || !to_pump_.empty();

@@ -300,6 +300,7 @@ class ShardCore final : private GroupCourier, private DelayedMessages::Taker {
   bool send_published(const PublishOrigin& origin, Reason reason) noexcept;
   void send_late_answers() noexcept;
   void append_here(Mail& mail, Instant now) noexcept;
+  static void wake_reader(Cursor& cursor) noexcept;
   void count_dropped_no_memory(uint32_t count) noexcept;
   bool answer_group_join(Mail& mail, Instant now) noexcept;
   struct WaitingQuery;
@@ -325,8 +326,8 @@ class ShardCore final : private GroupCourier, private DelayedMessages::Taker {
   void forget_progress(Session& session) noexcept;
   void record_everything() noexcept;
   bool post_state() noexcept;
-  void run_state(Instant now) noexcept;
-  bool on_recorded(Mail& mail) noexcept;
+  void run_state() noexcept;
+  void on_recorded(const Mail& mail) noexcept;
   void find_lowest() noexcept;
   void on_find_lowest(uint64_t last_number) noexcept;
   void run_fetched(Instant now) noexcept;

@@ -65,7 +65,7 @@ bool ShardCore::post_state() noexcept {
   return false;
 }
 
-void ShardCore::run_state(Instant) noexcept {
+void ShardCore::run_state() noexcept {
   if (!state_.on()) return;
   if (progress_due_ && !state_.failing()) record_progress();
   if (progress_due_ && !progress_alarm_.armed()) {  // it fails: some time later
@@ -75,7 +75,7 @@ void ShardCore::run_state(Instant) noexcept {
   post_state();
 }
 
-bool ShardCore::on_recorded(Mail& mail) noexcept {
+void ShardCore::on_recorded(const Mail& mail) noexcept {
   state_.note_seen(mail.number);
   const bool failed = is_error(mail.reason);
   state_.on_recorded(mail.token, mail.reason, [this](const PublishOrigin& origin, ReasonCode reason) {
@@ -93,7 +93,6 @@ bool ShardCore::on_recorded(Mail& mail) noexcept {
     }
     if (!connection.dirty) mark_dirty(connection);
   }
-  return true;
 }
 
 bool ShardCore::mark_gated(Connection& connection) noexcept {
@@ -205,8 +204,7 @@ Reason ShardCore::keep_delayed(MovingMessage& message, std::string_view client_i
   if (state_.on()) {
     scratch_state_.clear();
     FieldWriter out(scratch_state_);
-    out.number(static_cast<uint64_t>(to_unix_ms(due, policy().unix_offset_ms)));
-    out.sized(as_bytes(client_id));
+    StoredDelayed{to_unix_ms(due, policy().unix_offset_ms), client_id}.write(out);
     write_message(out, message.view(), policy().unix_offset_ms);
     if (!out.ok()) return {ReasonCode::QuotaExceeded, Detail::NoMemory};
   }
@@ -256,14 +254,7 @@ bool ShardCore::restore_delayed(uint64_t id, const MessageView& view, std::strin
 
 void ShardCore::restore_message(Filter& filter, uint64_t number, const MessageRef& message, uint32_t size) noexcept {
   Filter::Rare* rare = filter.local(index_).rare;
-  if (!rare) return;
-  if (!rare->journal.append(number, message, size)) count_dropped_no_memory(1);
-  while (Cursor* cursor = rare->journal.waiting().front()) {
-    cursor->stop_waiting();
-    auto& reader = static_cast<JournalReader&>(*cursor);
-    reader.session->on_journal(reader);
-  }
-  enforce_limits(rare->journal);
+  if (rare && !fan_out_.append(rare->journal, number, message, size, wake_reader)) count_dropped_no_memory(1);
 }
 
 bool ShardCore::restore_reader(JournalReader& reader, uint64_t position) noexcept {

@@ -1,13 +1,55 @@
-// The values of a session's tables in the store, as bits.
+// The values of a session's tables in the store, and of delayed messages, field by field. A message that is part of one
+// stands at its end, and is left there by read().
 #pragma once
 
+#include "message/topic.h"
 #include "router/sink.h"
 #include "session/inflight.h"
+#include "store/state.h"
 #include "store/stored_message.h"
 
 namespace mqttq {
 
+// Bytes of keys.
+inline constexpr size_t kSessionKey = TextKey::kSize, kFilterKey = kSessionKey + 8, kPacketKey = kSessionKey + 2,
+                        kDelayedKey = 8;
+
+struct StoredSession {
+  NamespaceId namespace_id = kGlobalNamespace;
+  uint32_t expiry_s = 0;
+  int64_t disconnected_ms = INT64_MAX;  // Unix time; INT64_MAX: it is connected
+  std::string_view client_id;           // borrowed
+
+  void write(FieldWriter& out) const noexcept {
+    out.number(uint32_t{namespace_id});
+    out.number(expiry_s);
+    out.number(static_cast<uint64_t>(disconnected_ms));
+    out.text(client_id);
+  }
+  bool read(FieldReader& in) noexcept {
+    namespace_id = in.number<uint32_t>();
+    expiry_s = in.number<uint32_t>();
+    disconnected_ms = static_cast<int64_t>(in.number<uint64_t>());
+    client_id = as_text(in.rest());
+    return in.ok() && !client_id.empty() && expiry_s != 0;
+  }
+};
+
 struct StoredSubscription {
+  static void write(FieldWriter& out, const Subscription& options, std::string_view topic_filter) noexcept {
+    out.number(flags_of(options));
+    out.number(options.identifier);
+    out.text(topic_filter);
+  }
+  // topic_filter: borrowed.
+  static bool read(FieldReader& in, Subscription& options, std::string_view& topic_filter) noexcept {
+    set_flags(options, in.number<uint8_t>());
+    options.identifier = in.number<uint32_t>();
+    topic_filter = as_text(in.rest());
+    return in.ok() && is_valid_topic_filter(topic_filter);
+  }
+
+ private:
   static constexpr uint8_t kQos = 3, kNoLocal = 4, kRetainAsPublished = 8, kExclusive = 16;
 
   static uint8_t flags_of(const Subscription& subscription) noexcept {
@@ -20,6 +62,37 @@ struct StoredSubscription {
     subscription.no_local = flags & kNoLocal;
     subscription.retain_as_published = flags & kRetainAsPublished;
     subscription.exclusive = flags & kExclusive;
+  }
+};
+
+struct StoredWill {
+  uint32_t delay_s = 0;
+  bool expires = false;
+  uint32_t expiry_s = 0;
+
+  void write(FieldWriter& out) const noexcept {
+    out.number(delay_s);
+    out.number(uint8_t{expires});
+    out.number(expiry_s);
+  }
+  void read(FieldReader& in) noexcept {
+    delay_s = in.number<uint32_t>();
+    expires = in.number<uint8_t>() != 0;
+    expiry_s = in.number<uint32_t>();
+  }
+};
+
+struct StoredDelayed {
+  int64_t due_ms = 0;          // Unix time
+  std::string_view client_id;  // borrowed
+
+  void write(FieldWriter& out) const noexcept {
+    out.number(static_cast<uint64_t>(due_ms));
+    out.sized(as_bytes(client_id));
+  }
+  void read(FieldReader& in) noexcept {
+    due_ms = static_cast<int64_t>(in.number<uint64_t>());
+    client_id = as_text(in.sized());
   }
 };
 
@@ -36,7 +109,7 @@ struct StoredInflight {
     for (const uint32_t identifier : entry.identifiers.span()) out.number(identifier);
     if (entry.number == 0 && entry.message) write_message(out, entry.message->view(), unix_offset_ms);
   }
-  // The message is left out. False: it is no such value, or there is no memory.
+  // False: it is no such value, or there is no memory.
   static bool read(FieldReader& in, InflightEntry& entry) noexcept {
     entry.number = in.number<uint64_t>();
     entry.order = in.number<uint32_t>();

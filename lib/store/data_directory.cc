@@ -105,8 +105,8 @@ Status DataDirectory::load_log(std::string& problem) {
 }
 
 Status DataDirectory::open_store(std::string& problem) {
-  uint16_t format = 0;
-  Status status = get_meta(store_, kFormatKey, format);
+  Meta known;
+  Status status = read_meta(store_, known);
   if (status == Status::NotFound) {
     std::vector<std::string> names;
     if (disk_ && (status = disk_->list(names)) != Status::Ok) {
@@ -120,15 +120,12 @@ Status DataDirectory::open_store(std::string& problem) {
     }
     seed_ = options_.seed;
   } else {
-    if (status == Status::Ok && format > kFormat) {
-      problem =
-          fmt::format("the store has format {}, written by a newer version; this one reads format {}", format, kFormat);
+    if (status == Status::Ok && known.format > kFormat) {
+      problem = fmt::format("the store has format {}, written by a newer version; this one reads format {}",
+                            known.format, kFormat);
       return Status::Unsupported;
     }
     if (status == Status::Ok) status = get_meta(store_, kSeedKey, seed_);
-    if (status == Status::Ok) status = get_meta(store_, kBootKey, boot_);
-    if (status == Status::Ok) status = get_meta(store_, kFollowedKey, followed_);
-    if (status == Status::Ok) status = get_meta(store_, kWantedKey, wanted_);
     if (status != Status::Ok) {
       problem = status == Status::NotFound || status == Status::Invalid
                     ? "the store is damaged: what it says of itself is incomplete"
@@ -136,7 +133,9 @@ Status DataDirectory::open_store(std::string& problem) {
       return status == Status::NotFound ? Status::Invalid : status;
     }
   }
-  wanted_durable_ = wanted_;
+  boot_ = known.boot;
+  followed_ = known.followed;
+  wanted_ = wanted_durable_ = known.wanted;
   status = load_namespaces(problem);
   if (status != Status::Ok) return status;
   ++boot_;
@@ -200,18 +199,18 @@ Status DataDirectory::add_namespace(std::string_view name) noexcept try {
 bool DataDirectory::take_message(uint64_t number, Bytes body) noexcept try {
   if (number < wanted_) return true;
   FieldReader in(body);
-  const auto count = in.number<uint32_t>();
-  const Bytes journals = in.raw(size_t{count} * sizeof(uint64_t));
+  Bytes journals;
   MessageView view;
-  if (!read_message(in, options_.unix_offset_ms, view)) {
+  if (!read_journaled(in, options_.unix_offset_ms, journals, view)) {
     on_damage(fmt::format("record {} is no message; skipped", number));
     return true;
   }
-  LoadedMessage loaded{number, Message::create(view), 0, static_cast<uint32_t>(loaded_journals_.size()), count};
+  LoadedMessage loaded{number, Message::create(view), 0, static_cast<uint32_t>(loaded_journals_.size()),
+                       static_cast<uint32_t>(journals.size() / sizeof(uint64_t))};
   if (!loaded.message) return false;
   loaded.size = loaded.message->content_size();
-  for (uint32_t i = 0; i < count; ++i) {
-    loaded_journals_.push_back(get_little<uint64_t>(journals.data() + i * sizeof(uint64_t)));
+  for (; !journals.empty(); journals = journals.subspan(sizeof(uint64_t))) {
+    loaded_journals_.push_back(get_little<uint64_t>(journals.data()));
   }
   loaded_bytes_ += loaded.size;
   note_appended(number, loaded.size);
@@ -247,6 +246,12 @@ void DataDirectory::on_damage(std::string_view text) noexcept { say(LogLevel::Er
 
 void DataDirectory::say(LogLevel level, std::string_view text) noexcept {
   if (options_.log) options_.log->write(level, text);
+}
+
+void DataDirectory::say_failing(std::string_view what, Status status, std::string_view so) noexcept {
+  char text[160];
+  const auto end = fmt::format_to_n(text, sizeof text, "{} cannot be written: {}; {}", what, words(status), so);
+  say(LogLevel::Error, {text, std::min(end.size, sizeof text)});
 }
 
 void DataDirectory::forget_loaded() noexcept {
@@ -325,10 +330,7 @@ void DataDirectory::tend(Instant now) noexcept {
   }
   try_again_at_ = now + kTryAgain;
   if (std::exchange(complained_, true)) return;
-  char text[160];
-  const auto end =
-      fmt::format_to_n(text, sizeof text, "the store cannot be written: {}; the log goes on", words(status));
-  say(LogLevel::Error, {text, std::min(end.size, sizeof text)});
+  say_failing("the store", status, "the log goes on");
 }
 
 // --- what is in memory
@@ -357,9 +359,9 @@ Status DataDirectory::fetch(uint64_t number, MessageRef& message) noexcept {
   const Status status = log_ ? log_->read(number, fetched_) : fetch_from_store(number, fetched_);
   if (status != Status::Ok) return status;
   FieldReader in(fetched_.span());
-  in.raw(size_t{in.number<uint32_t>()} * sizeof(uint64_t));
+  Bytes journals;
   MessageView view;
-  const bool whole = read_message(in, options_.unix_offset_ms, view);
+  const bool whole = read_journaled(in, options_.unix_offset_ms, journals, view);
   if (whole) message = Message::create(view);
   constexpr uint32_t kKept = 1u << 20;
   if (fetched_.capacity() > kKept) fetched_.reset();
@@ -394,7 +396,7 @@ Status DataDirectory::append_to_store(std::span<const LogRecord> batch) {
     }
     bodies_.clear();
     FieldWriter out(bodies_);
-    write_body(out, record);
+    write_journaled(out, record.journals, record.message->view(), options_.unix_offset_ms);
     if (!out.ok()) return Status::NoMemory;
     keys_.put_large(StateTable::Log, StateKey().add(record.number).bytes(), bodies_.span());
   }
@@ -412,12 +414,6 @@ Status DataDirectory::append_to_store(std::span<const LogRecord> batch) {
   return status;
 }
 
-void DataDirectory::write_body(FieldWriter& out, const LogRecord& record) const noexcept {
-  out.number(static_cast<uint32_t>(record.journals.size()));
-  for (const uint64_t journal : record.journals) out.number(journal);
-  write_message(out, record.message->view(), options_.unix_offset_ms);
-}
-
 Status DataDirectory::append(std::span<const LogRecord> batch) noexcept try {
   if (batch.empty()) return Status::Ok;
   const Status status = disk_ ? append_batch(batch) : append_to_store(batch);
@@ -428,10 +424,7 @@ Status DataDirectory::append(std::span<const LogRecord> batch) noexcept try {
     say(LogLevel::Notice, "what must be durable can be written again");
     return status;
   }
-  char text[160];
-  const auto end =
-      fmt::format_to_n(text, sizeof text, "what must be durable cannot be written: {}; it is refused", words(status));
-  say(LogLevel::Error, {text, std::min(end.size, sizeof text)});
+  say_failing("what must be durable", status, "it is refused");
   return status;
 } catch (const std::bad_alloc&) {
   return Status::NoMemory;
@@ -452,7 +445,7 @@ Status DataDirectory::append_batch(std::span<const LogRecord> batch) {
           !bodies_.reserve(static_cast<uint32_t>(std::max(size, size_t{bodies_.capacity()} * 2)))) {
         return Status::NoMemory;
       }
-      write_body(out, record);
+      write_journaled(out, record.journals, record.message->view(), options_.unix_offset_ms);
       entry.kind = static_cast<uint8_t>(Kind::Message);
       entry.body = bodies_.span().subspan(start);  // its size counts: bodies_ may move yet
     } else {

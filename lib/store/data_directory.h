@@ -88,7 +88,6 @@ class DataDirectory final : public Log, public MessageSource, private LogReplay 
   Status fetch(uint64_t number, MessageRef& message) noexcept override;
   // The store follows to the end. Errors: those of the store, as `problem` of its last try.
   Status follow() noexcept;
-  uint32_t segment_count() const noexcept { return log_ ? log_->segment_count() : 0; }
 
  private:
   DataDirectory(Disk* disk, Store& store, const Options& options) noexcept
@@ -107,8 +106,8 @@ class DataDirectory final : public Log, public MessageSource, private LogReplay 
   void note_appended(uint64_t number, uint64_t bytes) noexcept;
   void note_messages(std::span<const LogRecord> batch) noexcept;
   Status fetch_from_store(uint64_t number, Array<std::byte>& body) noexcept;
-  void write_body(FieldWriter& out, const LogRecord& record) const noexcept;
   void say(LogLevel level, std::string_view text) noexcept;
+  void say_failing(std::string_view what, Status status, std::string_view so) noexcept;
   Status append_batch(std::span<const LogRecord> batch);
 
   Disk* const disk_;

@@ -108,7 +108,6 @@ class FileLog::Reader {
   // from: what is before that number is not wanted. limit: the last number that was not refused.
   // segment: told where its records are.
   bool tell(uint64_t from, uint64_t limit, LogReplay& replay, uint64_t& last_number, Segment& segment);
-  size_t size() const noexcept { return bytes_.size(); }
   // Gives back the room that was reserved and not used: nothing is appended any more.
   void cut(Disk& disk);
   // Puts the last batch that was told on stable storage: it may have come from the system's memory alone, which a
@@ -262,10 +261,9 @@ Status FileLog::replay(LogReplay& replay, std::string& problem) {
   const auto tell = [&](uint64_t limit) {
     if (!before) return true;
     if (!only_replays_) before->cut(disk_);
-    Segment segment{before->id, 0, before->header.salt, before->size(), {}};
+    Segment segment{before->id, 0, before->header.salt, {}};
     if (!before->tell(options_.from, limit, replay, last_number_, segment)) return false;
     segment.last_number = std::max(last_number_, before->header.previous_last);
-    byte_count_ += segment.bytes;
     segments_.push_back(std::move(segment));
     if (only_replays_) replay.on_segment(before->describe(Reader::Kind::Good));
     return true;
@@ -362,9 +360,8 @@ Status FileLog::begin_segment() noexcept try {
   }
   {
     const std::lock_guard lock(mutex_);
-    segments_.push_back({id, last_number_, salt_, options_.segment_bytes, {}});
+    segments_.push_back({id, last_number_, salt_, {}});
   }
-  byte_count_ += options_.segment_bytes;
   file_ = std::move(file);
   offset_ = kHeaderSize;
   return Status::Ok;
@@ -515,7 +512,6 @@ Status FileLog::drop_before(uint64_t number) noexcept try {
     const Status status = disk_.remove(name_of(segments_[0].id));
     if (status != Status::Ok && status != Status::NotFound) return status;
     const std::lock_guard lock(mutex_);
-    byte_count_ -= segments_[0].bytes;
     segments_.erase(segments_.begin());
   }
   return Status::Ok;

@@ -78,8 +78,6 @@ class FileLog {
   Status drop_before(uint64_t number) noexcept;
 
   uint32_t segment_count() const noexcept { return static_cast<uint32_t>(segments_.size()); }
-  // Of all segments.
-  uint64_t byte_count() const noexcept { return byte_count_; }
 
  private:
   // Where a record begins; there is one for some kilobytes each, so that others are found from there.
@@ -91,7 +89,6 @@ class FileLog {
     uint64_t id = 0;
     uint64_t last_number = 0;
     uint32_t salt = 0;
-    uint64_t bytes = 0;
     std::vector<Place> places;
 
     void note(uint64_t number, uint64_t offset);  // throws std::bad_alloc
@@ -122,7 +119,6 @@ class FileLog {
   uint32_t salt_ = 0;              // of its sums
   uint64_t next_id_ = 1;
   uint64_t last_number_ = 0;
-  uint64_t byte_count_ = 0;
   Array<std::byte> buffer_;
   std::mutex mutex_;  // of segments_, as far as read() looks at them
   Reading reading_;

@@ -30,4 +30,17 @@ bool read_message(FieldReader& in, int64_t unix_offset_ms, MessageView& message)
          message.topic_name.size() <= UINT16_MAX;
 }
 
+void write_journaled(FieldWriter& out, std::span<const uint64_t> journals, const MessageView& message,
+                     int64_t unix_offset_ms) noexcept {
+  out.number(static_cast<uint32_t>(journals.size()));
+  for (const uint64_t journal : journals) out.number(journal);
+  write_message(out, message, unix_offset_ms);
+}
+
+bool read_journaled(FieldReader& in, int64_t unix_offset_ms, Bytes& journals, MessageView& message) noexcept {
+  const auto count = in.number<uint32_t>();
+  journals = in.raw(size_t{count} * sizeof(uint64_t));
+  return read_message(in, unix_offset_ms, message);
+}
+
 }  // namespace mqttq

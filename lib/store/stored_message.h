@@ -14,6 +14,12 @@ void write_message(FieldWriter& out, const MessageView& message, int64_t unix_of
 // False: that is no message. Texts and bytes are borrowed from what `in` reads.
 bool read_message(FieldReader& in, int64_t unix_offset_ms, MessageView& message) noexcept;
 
+// One with the journals that take it: the body of its record in the log.
+void write_journaled(FieldWriter& out, std::span<const uint64_t> journals, const MessageView& message,
+                     int64_t unix_offset_ms) noexcept;
+// journals: eight bytes each, for get_little(). The rest as read_message().
+bool read_journaled(FieldReader& in, int64_t unix_offset_ms, Bytes& journals, MessageView& message) noexcept;
+
 inline int64_t to_unix_ms(Instant at, int64_t unix_offset_ms) noexcept {
   return at.ns == INT64_MAX ? INT64_MAX : at.ns / kMillisecond + unix_offset_ms;
 }

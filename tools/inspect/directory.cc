@@ -18,14 +18,17 @@ namespace mqttq::inspect {
 
 namespace {
 
-constexpr size_t kSessionKey = TextKey::kSize, kFilterKey = kSessionKey + 8, kPacketKey = kSessionKey + 2;
 using Kind = DataDirectory::Kind;
+
+Outline outline_of(const MessageView& view) {
+  return {view.namespace_id,      std::string(view.topic_name),  view.qos, view.retain, view.payload.size(),
+          view.properties.size(), to_unix_ms(view.expires_at, 0)};
+}
 
 bool read_outline(FieldReader& in, Outline& outline) {
   MessageView view;
   if (!read_message(in, 0, view)) return false;
-  outline = {view.namespace_id,      std::string(view.topic_name),  view.qos, view.retain, view.payload.size(),
-             view.properties.size(), to_unix_ms(view.expires_at, 0)};
+  outline = outline_of(view);
   return true;
 }
 
@@ -196,12 +199,13 @@ void Tables::load(StateTable table, size_t key_size, bool large, Take&& take) {
 
 Found Tables::take_session(Bytes key, Bytes value) {
   FieldReader in(value);
+  StoredSession stored;
+  if (!stored.read(in)) return Found::Damaged;
   KeptSession session;
-  session.namespace_id = in.number<uint32_t>();
-  session.expiry_s = in.number<uint32_t>();
-  session.disconnected_ms = static_cast<int64_t>(in.number<uint64_t>());
-  session.client_id = bytes_of(in.rest());
-  if (!in.ok() || session.client_id.empty() || session.expiry_s == 0) return Found::Damaged;
+  session.namespace_id = stored.namespace_id;
+  session.expiry_s = stored.expiry_s;
+  session.disconnected_ms = stored.disconnected_ms;
+  session.client_id = stored.client_id;
   contents_.sessions.emplace(bytes_of(key), std::move(session));
   return Found::Whole;
 }
@@ -210,11 +214,10 @@ Found Tables::take_subscription(Bytes key, Bytes value) {
   KeptSession* session = session_of(key);
   FieldReader in(value);
   KeptSubscription subscription;
-  StoredSubscription::set_flags(subscription.options, in.number<uint8_t>());
-  subscription.options.identifier = in.number<uint32_t>();
-  subscription.topic_filter = bytes_of(in.rest());
+  std::string_view topic_filter;
+  if (!StoredSubscription::read(in, subscription.options, topic_filter)) return Found::Damaged;
+  subscription.topic_filter = topic_filter;
   subscription.journal = get_big<uint64_t>(key.data() + kSessionKey);
-  if (!in.ok() || subscription.topic_filter.empty()) return Found::Damaged;
   if (!session) return Found::Orphan;
   session->subscriptions.push_back(std::move(subscription));
   return Found::Whole;
@@ -253,11 +256,11 @@ Found Tables::take_inflight(Bytes key, Bytes value) {
 Found Tables::take_will(Bytes key, Bytes value) {
   KeptSession* session = session_of(key);
   FieldReader in(value);
+  StoredWill stored;
+  stored.read(in);
   KeptWill will;
-  will.delay_s = in.number<uint32_t>();
-  const bool expires = in.number<uint8_t>() != 0;
-  const auto expiry_s = in.number<uint32_t>();
-  if (expires) will.expiry_s = expiry_s;
+  will.delay_s = stored.delay_s;
+  if (stored.expires) will.expiry_s = stored.expiry_s;
   if (!read_outline(in, will.message)) return Found::Damaged;
   if (!session) return Found::Orphan;
   session->will = std::move(will);
@@ -266,10 +269,12 @@ Found Tables::take_will(Bytes key, Bytes value) {
 
 Found Tables::take_delayed(Bytes key, Bytes value) {
   FieldReader in(value);
+  StoredDelayed stored;
+  stored.read(in);
   KeptDelayed delayed;
   delayed.id = get_big<uint64_t>(key.data());
-  delayed.due_ms = static_cast<int64_t>(in.number<uint64_t>());
-  delayed.client_id = bytes_of(in.sized());
+  delayed.due_ms = stored.due_ms;
+  delayed.client_id = stored.client_id;
   if (!read_outline(in, delayed.message)) return Found::Damaged;
   contents_.delayed.push_back(std::move(delayed));
   return Found::Whole;
@@ -301,7 +306,7 @@ void Tables::take() {
     contents_.retained.push_back(std::move(message));
     return Found::Whole;
   });
-  load(StateTable::Delayed, 8, true, [&](Bytes key, Bytes value) { return take_delayed(key, value); });
+  load(StateTable::Delayed, kDelayedKey, true, [&](Bytes key, Bytes value) { return take_delayed(key, value); });
 }
 
 // --- who waits for what
@@ -400,9 +405,10 @@ std::string table_name(uint8_t table) {
 
 bool read_record(Bytes body, Outline& message, Bytes& journals) {
   FieldReader in(body);
-  const auto count = in.number<uint32_t>();
-  journals = in.raw(size_t{count} * sizeof(uint64_t));
-  return read_outline(in, message);
+  MessageView view;
+  if (!read_journaled(in, 0, journals, view)) return false;
+  message = outline_of(view);
+  return true;
 }
 
 // What is written while it is read may look damaged; what is damaged is so again.
