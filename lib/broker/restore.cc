@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <unordered_map>
 
 #include "broker/shard.h"
@@ -44,8 +45,17 @@ struct PositionEntry {
 };
 struct ReaderEntry {
   uint64_t position;
-  JournalReader* reader;
+  JournalReader* reader;  // null: the group's
+  SharedGroup* group;
   ShardCore* shard;
+};
+// A shared group with members, which stands nowhere yet.
+struct GroupEntry {
+  SharedGroup* group;
+  ShardCore* shard;
+  uint64_t position;               // where the first of its members came, unless it says so itself
+  std::vector<uint64_t> open;      // messages before it
+  std::vector<GroupOpen> handed;   // to its members, by their numbers; settled: they have finished them
 };
 
 class Restore {
@@ -64,6 +74,11 @@ class Restore {
   bool take_session(Bytes key, Bytes value);
   bool take_position(Bytes key, Bytes value);
   bool take_subscription(Bytes key, Bytes value);
+  bool take_membership(Session& session, std::string_view shared_filter, const Subscription& options,
+                       uint64_t position);
+  bool take_group(Bytes key, Bytes value);
+  bool take_taken(Bytes key);
+  bool settle_groups();
   bool take_inflight(Bytes key, Bytes value);
   bool take_receipt(Bytes key);
   bool take_will(Bytes key, Bytes value);
@@ -88,6 +103,7 @@ class Restore {
   std::vector<SessionEntry> sessions_;
   std::vector<PositionEntry> positions_;
   std::vector<ReaderEntry> readers_;
+  std::map<std::pair<uint64_t, uint64_t>, GroupEntry> groups_;  // by their keys
   InOrder<SessionEntry> session_ = InOrder<SessionEntry>(sessions_);
   InOrder<PositionEntry> position_ = InOrder<PositionEntry>(positions_);
 };
@@ -171,18 +187,106 @@ bool Restore::take_subscription(Bytes key, Bytes value) {
   }
   Session& session = *of->session;
   const PositionEntry* position = position_.find(key);
+  // Without a position it begins behind all that is known.
+  const uint64_t number = position ? position->number : directory_.durable_number() + 1;
+  if (parse_shared_filter(topic_filter).kind == SharedFilter::Kind::Shared) {
+    return take_membership(session, topic_filter, options, number);
+  }
   const bool durable = position || options.qos != Qos::AtMostOnce;
   JournalReader* reader = nullptr;
   if (!session.restore_subscription(topic_filter, options, durable, reader)) return false;
   if (options.exclusive) {
     static_cast<void>(router_.claim(session.namespace_id(), topic_filter, session.publisher_id()));
   }
-  if (reader) {
-    // Without a position it begins behind all that is known.
-    const uint64_t number = position ? position->number : directory_.durable_number() + 1;
-    readers_.push_back({number, reader, &home(session.namespace_id(), session.client_id())});
-  }
+  if (reader) readers_.push_back({number, reader, nullptr, &home(session.namespace_id(), session.client_id())});
   ++restored_.subscriptions;
+  return true;
+}
+
+bool Restore::take_membership(Session& session, std::string_view shared_filter, const Subscription& options,
+                              uint64_t position) {
+  const NamespaceId namespace_id = session.namespace_id();
+  const uint32_t home_index = shard_(0).group_home_of(namespace_id, shared_filter);
+  ShardCore &group_home = shard_(home_index), &of = home(namespace_id, session.client_id());
+  GroupMembership* membership = session.restore_membership(shared_filter, options, home_index);
+  const std::unique_ptr<GroupJoin, Destroy> join(GroupJoin::create_for(namespace_id, shared_filter));
+  if (!membership || !join) return false;
+  const MemberId member =
+      group_home.groups().join(*join, of.index(), GroupMemberships::handle(*membership), membership->state());
+  if (!member) return false;
+  of.memberships().on_restored(*membership, member);
+  ++restored_.subscriptions;
+  SharedGroup* group = group_home.groups().find(namespace_id, shared_filter);
+  if (!group->reader.journal) return true;  // live messages are all that it gets
+  const TextKey key = text_key(namespace_id, shared_filter, directory_.seed());
+  const auto [at, added] =
+      groups_.try_emplace({key.first, key.second}, GroupEntry{group, &group_home, position, {}, {}});
+  at->second.position = std::min(at->second.position, position);
+  return true;
+}
+
+// One without members has ended.
+bool Restore::take_group(Bytes key, Bytes value) {
+  const auto at = groups_.find({get_big<uint64_t>(key.data()), get_big<uint64_t>(key.data() + 8)});
+  NamespaceId namespace_id;
+  uint64_t position;
+  std::string_view shared_filter;
+  std::vector<uint64_t> open;
+  FieldReader in(value);
+  if (!StoredGroup::read(in, namespace_id, position, shared_filter, [&](uint64_t number) { open.push_back(number); })) {
+    ++restored_.lost;
+  } else if (at != groups_.end()) {
+    at->second.position = position;
+    at->second.open = std::move(open);
+  } else {
+    shard_(0).forget_group(namespace_id, shared_filter);
+  }
+  return true;
+}
+
+bool Restore::take_taken(Bytes key) {
+  const auto at = groups_.find({get_big<uint64_t>(key.data()), get_big<uint64_t>(key.data() + 8)});
+  if (at == groups_.end()) return true;
+  const auto number = get_big<uint64_t>(key.data() + TextKey::kSize);
+  std::vector<GroupOpen>& handed = at->second.handed;
+  if (!handed.empty() && handed.back().number == number) return true;
+  handed.push_back({number, 0, {}, true, true});
+  return true;
+}
+
+// What is with a member stays there; what nobody has is handed out again.
+bool Restore::settle_groups() {
+  for (const SessionEntry& of : sessions_) {
+    of.session->for_each_open_of_group([&](const GroupMembership& membership, uint64_t number) {
+      const TextKey key = text_key(of.session->namespace_id(), membership.text(), directory_.seed());
+      const auto at = groups_.find({key.first, key.second});
+      if (at == groups_.end()) return;
+      std::vector<GroupOpen>& handed = at->second.handed;
+      const auto found = std::lower_bound(handed.begin(), handed.end(), number,
+                                          [](const GroupOpen& one, uint64_t wanted) { return one.number < wanted; });
+      if (found == handed.end() || found->number != number) return;
+      found->settled = false;
+      found->member = GroupMemberships::member_of(membership);
+    });
+  }
+  for (auto& [key, entry] : groups_) {
+    for (const uint64_t number : entry.open) {
+      const auto found = std::lower_bound(entry.handed.begin(), entry.handed.end(), number,
+                                          [](const GroupOpen& one, uint64_t wanted) { return one.number < wanted; });
+      if (found != entry.handed.end() && found->number == number) continue;
+      if (has_message(number)) {
+        entry.handed.insert(found, {number, 0, {}, false, false});
+      } else {
+        ++restored_.lost;
+      }
+    }
+    SharedGroups& groups = entry.shard->groups();
+    for (GroupOpen& one : entry.handed) {
+      if (!groups.restore_open(*entry.group, std::move(one))) return false;
+    }
+    groups.restore_begin(*entry.group);
+    readers_.push_back({entry.position, nullptr, entry.group, entry.shard});
+  }
   return true;
 }
 
@@ -197,7 +301,8 @@ bool Restore::take_inflight(Bytes key, Bytes value) {
   SessionEntry* of = session_.find(key.first(kSessionKey));
   FieldReader in(value);
   InflightEntry entry;
-  bool whole = StoredInflight::read(in, entry);
+  uint64_t group = 0;
+  bool whole = StoredInflight::read(in, entry, group);
   // What has a number is fetched when the client comes.
   if (whole && entry.number == 0 && entry.state != InflightEntry::State::AwaitPubcomp) {
     MessageView view;
@@ -210,7 +315,9 @@ bool Restore::take_inflight(Bytes key, Bytes value) {
     ++restored_.lost;
     return true;
   }
-  if (!of->session->restore_inflight(get_big<uint16_t>(key.data() + kSessionKey), std::move(entry))) return false;
+  if (!of->session->restore_inflight(get_big<uint16_t>(key.data() + kSessionKey), std::move(entry), group)) {
+    return false;
+  }
   ++restored_.inflight;
   return true;
 }
@@ -281,12 +388,18 @@ bool Restore::take_messages() {
   std::sort(readers_.begin(), readers_.end(),
             [](const ReaderEntry& one, const ReaderEntry& other) { return one.position < other.position; });
   std::unordered_map<uint64_t, Filter*> filters;
-  for (const ReaderEntry& entry : readers_) filters.emplace(entry.reader->filter->hash, entry.reader->filter);
+  for (const ReaderEntry& entry : readers_) {
+    Filter* filter = entry.reader ? entry.reader->filter : entry.group->subscription.filter;
+    filters.emplace(filter->hash, filter);
+  }
   size_t next = 0;
   const auto attach = [&](uint64_t number) {
     for (; next < readers_.size() && readers_[next].position <= number; ++next) {
       const ReaderEntry& entry = readers_[next];
-      if (!entry.shard->restore_reader(*entry.reader, entry.position)) return false;
+      if (entry.reader ? !entry.shard->restore_reader(*entry.reader, entry.position)
+                       : !entry.shard->groups().restore_reader(*entry.group)) {
+        return false;
+      }
     }
     return true;
   };
@@ -328,6 +441,15 @@ Status Restore::run(std::string& problem) {
        [&] {
          return load(StateTable::Inflight, kPacketKey, true, [&](Bytes k, Bytes v) { return take_inflight(k, v); });
        }},
+      {"shared groups",
+       [&] {
+         return load(StateTable::Groups, TextKey::kSize, true, [&](Bytes k, Bytes v) { return take_group(k, v); });
+       }},
+      {"shared groups",
+       [&] {
+         return load(StateTable::GroupTaken, kTakenKey, false, [&](Bytes k, Bytes) { return take_taken(k); });
+       }},
+      {"shared groups", [&] { return settle_groups() ? Status::Ok : Status::NoMemory; }},
       {"receipts",
        [&] { return load(StateTable::Receipts, kPacketKey, false, [&](Bytes k, Bytes) { return take_receipt(k); }); }},
       {"wills",

@@ -26,6 +26,8 @@ class FanOut {
 
   // How many sinks got nothing from deliver() for want of memory, since the last call.
   uint32_t take_lost_count() noexcept { return std::exchange(lost_count_, 0); }
+  // This shard's of a filter that has, or had, a durable subscription here.
+  Journal& journal_of(Filter& filter) noexcept { return filter.local(shard_).rare->journal; }
   // Of all journals here.
   JournalTotals& journal_totals() noexcept { return journal_totals_; }
 

@@ -52,12 +52,15 @@ struct Mail {
     GroupJoin,    // session (membership), token (MemberState), payload GroupJoin
     GroupLeave,   // number
     GroupState,   // number, token (MemberState)
-    GroupDone,    // number, token: so many messages are finished
-    GroupReturn,  // number, message, token (Handed), session (group): it is not for this member, who may have left
+    GroupDone,    // number, token: so many messages are finished; payload GroupNumbers: those that have numbers
+    GroupReturn,  // session (member), number (of the log), message, token (Handed), origin.session (group): it is not
+                  // for this member, who may have left
     // And from there, to a membership:
     GroupJoined,   // session (membership), number: the MemberId, or 0 without memory
-    GroupDeliver,  // session (membership), message, number (group)
+    GroupDeliver,  // session (membership), message, number (of the log; 0: none), origin.session (group)
     GroupRecall,   // session (membership): others are there
+    GroupLeft,     // number (MemberId), session (group), token (1): a member has left that had messages; back from
+                   // there, token 0, when all that it recorded is durable
   };
   Kind kind = Kind::None;
   ReasonCode reason = ReasonCode::Success;

@@ -10,29 +10,36 @@ namespace mqttq {
 SharedGroups::~SharedGroups() {
   groups_.for_each([this](Group& group) {
     for (Member* member : group.members) members_.give_back(*member);
-    end(group);
+    end(group, false);
   });
+}
+
+GroupJoin* GroupJoin::create_for(NamespaceId namespace_id, std::string_view shared_filter) noexcept {
+  std::unique_ptr<GroupJoin, Destroy> made(create<GroupJoin>());
+  if (!made || !(made->text = static_cast<char*>(allocate(shared_filter.size())))) return nullptr;
+  std::memcpy(made->text, shared_filter.data(), shared_filter.size());
+  made->text_size = static_cast<uint16_t>(shared_filter.size());
+  made->namespace_id = namespace_id;
+  return made.release();
 }
 
 // --- members
 
 MemberId SharedGroups::id_of(const Member& member) noexcept {
-  const SlabHandle handle = Slab<Member>::handle(member);
-  return uint64_t{handle.index} << 32 | handle.generation;
+  return member_id(Slab<Member>::handle(member));
 }
 
-SharedGroups::Member* SharedGroups::find_member(MemberId id) noexcept {
-  return members_.find({static_cast<uint32_t>(id >> 32), static_cast<uint32_t>(id)});
+GroupMember* SharedGroups::find_member(MemberId id) noexcept {
+  return members_.find(handle_of(id));
 }
 
 uint64_t SharedGroups::key(NamespaceId namespace_id, std::string_view text) const noexcept {
   return hash_text(text, hash_mix(seed_, namespace_id));
 }
 
-SharedGroups::Group* SharedGroups::find_or_make(NamespaceId namespace_id, std::string_view text) noexcept {
+SharedGroup* SharedGroups::find_or_make(NamespaceId namespace_id, std::string_view text) noexcept {
   const uint64_t hash = key(namespace_id, text);
-  Group* group =
-      groups_.find(hash, [&](const Group& one) { return one.namespace_id() == namespace_id && one.text() == text; });
+  Group* group = find(namespace_id, text);
   if (group) return group;
   group = group_slab_.take(namespace_id);
   if (!group) return nullptr;
@@ -57,8 +64,15 @@ SharedGroups::Group* SharedGroups::find_or_make(NamespaceId namespace_id, std::s
   return group;
 }
 
-void SharedGroups::end(Group& group) noexcept {
+// forget: it has lost its last member, and nothing of it is kept.
+void SharedGroups::end(Group& group, bool forget) noexcept {
   groups_.remove(group);
+  group.ListLink<ChangedTag>::unlink();
+  group.ListLink<ReadyTag>::unlink();
+  if (Journal* journal = group.reader.journal) {
+    journal->detach(group.reader);
+    if (forget) courier_.forget_group(group.namespace_id(), group.text());
+  }
   fan_out_.remove(group.subscription);
   while (!group.waiting.empty()) group.drop_oldest();
   group_slab_.give_back(group);
@@ -68,8 +82,9 @@ MemberId SharedGroups::join(const GroupJoin& join, uint32_t shard, SlabHandle me
   Group* group = find_or_make(join.namespace_id, join.shared_filter());
   if (!group) return 0;
   Member* member = group->members.make_room() ? members_.take() : nullptr;
-  if (!member) {
-    if (group->members.empty()) end(*group);
+  if (!member || (state.durable && !group->make_durable())) {
+    if (member) members_.give_back(*member);
+    if (group->members.empty()) end(*group, true);
     return 0;
   }
   member->group = group;
@@ -89,11 +104,22 @@ void SharedGroups::leave(MemberId id, Instant now) noexcept {
   if (group.sticky == member) group.sticky = nullptr;
   group.members.back()->index = member->index;
   group.members.remove_unordered(member->index);
+  const uint32_t shard = member->shard;
   members_.give_back(*member);
   if (group.members.empty()) {
-    end(group);
-  } else {
-    group.flush(now);
+    end(group, true);
+    return;
+  }
+  if (group.has_open_of(id)) courier_.confirm_leave(shard, id, group.handle());
+  group.flush(now);
+}
+
+// What it still has it finishes by itself [MQTT-3.10.4-3], or has ended with [MQTT-4.8.2-5].
+void SharedGroups::on_left(MemberId id, SlabHandle of) noexcept {
+  Group* group = group_slab_.find(of);
+  if (!group) return;
+  for (uint32_t i = 0; i < group->open.count(); ++i) {
+    if (group->open[i].member == id) group->settle_open(group->open[i], true);
   }
 }
 
@@ -106,31 +132,46 @@ void SharedGroups::set_state(MemberId id, MemberState state, Instant now) noexce
   member->group->flush(now);
 }
 
-void SharedGroups::done(MemberId id, uint32_t count, Instant now) noexcept {
+void SharedGroups::done(MemberId id, uint32_t count, std::span<const uint64_t> numbers, Instant now) noexcept {
   Member* member = find_member(id);
   if (!member) return;
-  member->open_count -= std::min(count, member->open_count);
+  member->open_count -= std::min(count + static_cast<uint32_t>(numbers.size()), member->open_count);
+  for (const uint64_t number : numbers) {
+    GroupOpen* one = member->group->find_open(number & ~GroupNumbers::kRecorded);
+    if (one && one->member == id) member->group->settle_open(*one, number & GroupNumbers::kRecorded);
+  }
   member->group->flush(now);
 }
 
-void SharedGroups::give_back(MemberId id, SlabHandle of, const MessageRef& message, Handed why, Instant now) noexcept {
+void SharedGroups::give_back(MemberId id, SlabHandle of, const MessageRef& message, uint64_t number, Handed why,
+                             Instant now) noexcept {
   Member* member = find_member(id);
   Group* group = member ? member->group : group_slab_.find(of);
   if (!group) {
-    courier_.count_dropped(message->view());
+    if (message) courier_.count_dropped(message->view());
     return;
   }
   if (member) {
-    if (message->qos() != Qos::AtMostOnce && member->open_count) --member->open_count;
+    if ((number || message->qos() != Qos::AtMostOnce) && member->open_count) --member->open_count;
     group->set_unable(*member, why);
   }
+  if (number) {
+    GroupOpen* one = group->find_open(number);
+    if (!one || !one->member) return;
+    one->member = 0;
+    one->message = message;
+    ++group->returned_count;
+    group->changed();
+    group->flush(now);
+    return;
+  }
   MovingMessage moving(message);
-  if (!group->offer(moving, now)) group->keep_waiting(moving);
+  if (!group->offer(moving, 0, now)) group->keep_waiting(moving);
 }
 
 // --- one group
 
-void SharedGroups::Group::set_state(Member& member, MemberState state) noexcept {
+void SharedGroup::set_state(GroupMember& member, MemberState state) noexcept {
   durable_count += state.durable;
   durable_count -= member.state.durable;
   connected_count += state.connected;
@@ -139,7 +180,7 @@ void SharedGroups::Group::set_state(Member& member, MemberState state) noexcept 
 }
 
 // It is not chosen again until it says that it may be.
-void SharedGroups::Group::set_unable(Member& member, Handed why) noexcept {
+void SharedGroup::set_unable(GroupMember& member, Handed why) noexcept {
   MemberState state = member.state;
   if (why == Handed::Full) member.full = true;
   if (why == Handed::Away) state.connected = false;
@@ -147,33 +188,33 @@ void SharedGroups::Group::set_unable(Member& member, Handed why) noexcept {
 }
 
 // What a member holds that is away is of use to the others now. One that stays alone finishes it when it is back.
-void SharedGroups::Group::recall_from_absent(Instant now) noexcept {
+void SharedGroup::recall_from_absent(Instant now) noexcept {
   if (connected_count == 0 || connected_count == members.count()) return;
-  for (Member* member : members) {
+  for (GroupMember* member : members) {
     if (!member->state.connected && member->open_count) {
       home->courier_.recall(member->shard, member->membership, now);
     }
   }
 }
 
-void SharedGroups::Group::deliver(const Delivery& delivery, Instant now) noexcept {
+void SharedGroup::deliver(const Delivery& delivery, Instant now) noexcept {
   // What waits goes first.
   const bool behind = !waiting.empty() && delivery.qos != Qos::AtMostOnce;
-  if (behind || !offer(delivery.message, now)) keep_waiting(delivery.message);
+  if (behind || !offer(delivery.message, 0, now)) keep_waiting(delivery.message);
 }
 
-SharedGroups::Member* SharedGroups::Group::first_from(uint32_t start, bool counted) noexcept {
+GroupMember* SharedGroup::first_from(uint32_t start, bool counted) noexcept {
   for (uint32_t i = 0; i < members.count(); ++i) {
-    Member* member = members[(start + i) % members.count()];
+    GroupMember* member = members[(start + i) % members.count()];
     if (member->takes(counted)) return member;
   }
   return nullptr;
 }
 
 // Somebody who has room, or nobody when nobody has.
-SharedGroups::Member* SharedGroups::Group::choose(const MessageView& message, bool counted) noexcept {
+GroupMember* SharedGroup::choose(const MessageView& message, bool counted) noexcept {
   const uint32_t count = members.count();
-  Member* chosen = nullptr;
+  GroupMember* chosen = nullptr;
   switch (strategy) {
     case SharedStrategy::RoundRobin: chosen = first_from(next % count, counted); break;
     case SharedStrategy::Random: return first_from(static_cast<uint32_t>(home->random_.below(count)), counted);
@@ -189,7 +230,7 @@ SharedGroups::Member* SharedGroups::Group::choose(const MessageView& message, bo
       break;
     case SharedStrategy::LeastInflight:
       for (uint32_t i = 0; i < count; ++i) {
-        Member* member = members[(next + i) % count];
+        GroupMember* member = members[(next + i) % count];
         if (!member->takes(counted) || (chosen && chosen->open_count <= member->open_count)) continue;
         chosen = member;
         if (chosen->open_count == 0) break;
@@ -200,19 +241,23 @@ SharedGroups::Member* SharedGroups::Group::choose(const MessageView& message, bo
   return chosen;
 }
 
-bool SharedGroups::Group::offer(MovingMessage& message, Instant now) noexcept {
+// number: not 0, then it stands in `open`, or there is room for it.
+bool SharedGroup::offer(MovingMessage& message, uint64_t number, Instant now) noexcept {
   const bool counted = message.view().qos != Qos::AtMostOnce;
-  const SlabHandle own = Slab<Group>::handle(*this);
-  while (Member* member = choose(message.view(), counted)) {
-    const Handed handed = home->courier_.hand_to_member(member->shard, member->membership, own, message, now);
+  while (GroupMember* member = choose(message.view(), counted)) {
+    const Handed handed =
+        home->courier_.hand_to_member(member->shard, member->membership, handle(), message, number, now);
     if (handed == Handed::Open) ++member->open_count;
-    if (handed == Handed::Open || handed == Handed::Finished) return true;
+    if (handed == Handed::Open || handed == Handed::Finished) {
+      if (number) note_handed(number, handed == Handed::Open ? SharedGroups::id_of(*member) : 0);
+      return true;
+    }
     set_unable(*member, handed);
   }
   return false;
 }
 
-void SharedGroups::Group::keep_waiting(MovingMessage& moving) noexcept {
+void SharedGroup::keep_waiting(MovingMessage& moving) noexcept {
   const bool somebody_comes = durable_count || connected_count;
   const MessageRef* message =
       moving.view().qos != Qos::AtMostOnce && somebody_comes && moving.keep() ? &moving.keep() : nullptr;
@@ -228,19 +273,241 @@ void SharedGroups::Group::keep_waiting(MovingMessage& moving) noexcept {
   }
 }
 
-void SharedGroups::Group::drop_oldest() noexcept {
+void SharedGroup::drop_oldest() noexcept {
   const MessageRef oldest = waiting.pop_front();
   waiting_bytes -= oldest->content_size();
   home->courier_.count_dropped(oldest->view());
 }
 
-void SharedGroups::Group::flush(Instant now) noexcept {
+void SharedGroup::flush(Instant now) noexcept {
+  if (durable_count && !make_durable()) changed();  // it is tried again then
   while (!waiting.empty()) {
     MovingMessage moving(waiting.front());
-    if (!offer(moving, now)) return;
+    if (!offer(moving, 0, now)) return;
     waiting_bytes -= waiting.front()->content_size();
     waiting.pop_front();
   }
+  if (reader.journal && flush_returned(now)) flush_journal(now);
+}
+
+// --- a durable group
+
+// It stays so until its end, whoever is left.
+bool SharedGroup::make_durable() noexcept {
+  if (reader.journal) return true;
+  FanOut& fan_out = home->fan_out_;
+  if (fan_out.set_durable(subscription, true) != Status::Ok) return false;
+  Journal& journal = fan_out.journal_of(*subscription.filter);
+  if (!journal.attach(reader)) {
+    static_cast<void>(fan_out.set_durable(subscription, false));
+    return false;
+  }
+  reader.of_group = true;
+  reader.group = this;
+  journal.wait(reader);
+  changed();
+  return true;
+}
+
+GroupOpen* SharedGroup::find_open(uint64_t number) noexcept {
+  if (open.empty() || open.back().number < number) return nullptr;
+  uint32_t first = 0;
+  for (uint32_t count = open.count(); count;) {
+    const uint32_t half = count / 2;
+    if (open[first + half].number < number) {
+      first += half + 1;
+      count -= half + 1;
+    } else {
+      count = half;
+    }
+  }
+  return open[first].number == number ? &open[first] : nullptr;
+}
+
+bool SharedGroup::has_open_of(MemberId member) noexcept {
+  for (uint32_t i = 0; i < open.count(); ++i) {
+    if (open[i].member == member) return true;
+  }
+  return false;
+}
+
+// A member has it now, or, 0, has finished it at once.
+void SharedGroup::note_handed(uint64_t number, MemberId member) noexcept {
+  changed();
+  GroupOpen* one = find_open(number);
+  if (one) {
+    --returned_count;
+    one->message = {};
+    one->member = member;
+  } else {
+    static_cast<void>(open.push_back({number, member, {}}));  // there is room
+    uint32_t at = open.count() - 1;
+    for (; at && open[at - 1].number > number; --at) std::swap(open[at - 1], open[at]);
+    one = &open[at];
+  }
+  if (!member) settle_open(*one, true);
+}
+
+// recorded: its member may have written that he took it.
+void SharedGroup::settle_open(GroupOpen& one, bool recorded) noexcept {
+  one.member = 0;
+  one.settled = true;
+  one.recorded = recorded;
+  changed();
+}
+
+void SharedGroup::drop_settled() noexcept {
+  for (uint32_t count = open.count(); count; --count) {
+    GroupOpen one = open.pop_front();
+    if (!one.settled) static_cast<void>(open.push_back(std::move(one)));  // there is room: one was taken out
+  }
+}
+
+void SharedGroup::changed() noexcept {
+  if (ListLink<ChangedTag>::linked()) return;
+  home->changed_.push_back(*this);
+  home->courier_.note_groups_changed();
+}
+
+uint64_t SharedGroup::position(uint64_t seen_number) const noexcept {
+  const JournalEntry* entry = reader.journal ? reader.journal->peek(reader) : nullptr;
+  return entry ? entry->number : seen_number + 1;
+}
+
+// Each of these is false when nobody has room, or a message has to be read first.
+
+bool SharedGroup::flush_returned(Instant now) noexcept {
+  for (uint32_t i = 0; returned_count && i < open.count(); ++i) {
+    GroupOpen& one = open[i];
+    if (one.member || one.settled) continue;
+    if (!first_from(0, true)) return false;
+    MessageRef message = one.message;
+    switch (message ? Content::Here : content(one.number, message)) {
+      case Content::Here: break;
+      case Content::Asked: return false;
+      case Content::Lost:
+        --returned_count;
+        settle_open(one, true);
+        continue;
+    }
+    MovingMessage moving(std::move(message));
+    if (offer(moving, one.number, now)) continue;
+    one.message = moving.keep();
+    return false;
+  }
+  return true;
+}
+
+bool SharedGroup::flush_journal(Instant now) noexcept {
+  Journal& journal = *reader.journal;
+  while (const JournalEntry* entry = journal.peek(reader)) {
+    const uint64_t number = entry->number;
+    if (find_open(number)) {  // it was handed out before the broker began
+      journal.advance(reader);
+      continue;
+    }
+    if (!first_from(0, true)) return false;
+    MessageRef message = entry->message;
+    const Content found = message ? Content::Here : content(number, message);
+    if (found == Content::Asked) return false;
+    if (found == Content::Here) {
+      if (!open.make_room()) {
+        changed();  // it goes on then
+        return false;
+      }
+      MovingMessage moving(std::move(message));
+      if (!offer(moving, number, now)) return false;
+    }
+    journal.advance(reader);
+    changed();
+  }
+  journal.wait(reader);
+  return true;
+}
+
+// The message of this number, which is not in memory and the next to be handed out.
+SharedGroup::Content SharedGroup::content(uint64_t number, MessageRef& message) noexcept {
+  while (!ahead.empty() && ahead.front().number < number) ahead.pop_front();
+  if (!ahead.empty() && ahead.front().number == number) {
+    message = ahead.pop_front().message;
+    if (message) return Content::Here;
+    home->courier_.count_lost();
+    return Content::Lost;
+  }
+  if (fetching) return Content::Asked;
+  ahead.reset();
+  uint64_t numbers[kFetchMessagesMax] = {number};
+  uint32_t count = 1;
+  const JournalEntry* entry = reader.journal->peek(reader);
+  if (entry && entry->number == number) {
+    count = reader.journal->missing(reader, numbers, kFetchBytesMax);
+  }
+  fetching = home->courier_.fetch_for_group(handle(), {numbers, count});
+  if (!fetching) changed();
+  return Content::Asked;
+}
+
+void SharedGroups::on_journal(GroupReader& reader) noexcept {
+  Group& group = *reader.group;
+  if (!group.ListLink<ReadyTag>::linked()) ready_.push_back(group);
+}
+
+void SharedGroups::note_changed(GroupReader& reader) noexcept { reader.group->changed(); }
+
+void SharedGroups::run(Instant now) noexcept {
+  while (Group* group = ready_.pop_front()) group->flush(now);
+}
+
+void SharedGroups::on_fetched(SlabHandle of, Ring<FetchedMessage>& messages, Instant now) noexcept {
+  Group* group = group_slab_.find(of);
+  if (!group) return messages.reset();
+  group->fetching = false;
+  for (; !messages.empty(); messages.pop_front()) {
+    FetchedMessage& one = messages.front();
+    const bool lost = one.lost(group->read_failures);
+    if ((!one.message && !lost) || !group->ahead.push_back(std::move(one))) break;
+  }
+  if (messages.empty()) {
+    group->flush(now);
+  } else {
+    group->changed();  // some time later again
+  }
+  messages.reset();
+}
+
+uint64_t SharedGroups::lowest_number(uint64_t seen_number) noexcept {
+  uint64_t lowest = UINT64_MAX;
+  groups_.for_each([&](Group& group) {
+    if (!group.reader.journal) return;
+    lowest = std::min(lowest, group.position(seen_number));
+    uint32_t first = 0;
+    while (first < group.open.count() && group.open[first].settled) ++first;
+    if (first < group.open.count()) lowest = std::min(lowest, group.open[first].number);
+  });
+  return lowest;
+}
+
+// --- how it comes back
+
+SharedGroup* SharedGroups::find(NamespaceId namespace_id, std::string_view text) noexcept {
+  return groups_.find(key(namespace_id, text), [&](const Group& one) {
+    return one.namespace_id() == namespace_id && one.text() == text;
+  });
+}
+
+void SharedGroups::restore_begin(Group& group) noexcept { group.reader.journal->detach(group.reader); }
+
+bool SharedGroups::restore_open(Group& group, GroupOpen&& open) noexcept {
+  if (!open.settled && !open.member) ++group.returned_count;
+  if (Member* member = find_member(open.member)) ++member->open_count;
+  return group.open.push_back(std::move(open));
+}
+
+bool SharedGroups::restore_reader(Group& group) noexcept {
+  Journal& journal = fan_out_.journal_of(*group.subscription.filter);
+  if (!journal.attach(group.reader)) return false;
+  journal.wait(group.reader);
+  return true;
 }
 
 }  // namespace mqttq

@@ -180,7 +180,7 @@ class Connection final : private Timer {
   bool hand_over_held(Instant now) noexcept;
   // What has to be known before any entry takes effect: permissions, and the answers of groups' homes.
   Stall prepare_subscribe(codec::SubscribeEntry entry, uint32_t identifier) noexcept;
-  void set_options(GroupMembership& member, const codec::SubscribeEntry& entry, uint32_t identifier) const noexcept;
+  Subscription options_of(const codec::SubscribeEntry& entry, uint32_t identifier) const noexcept;
   // Pending: the host was asked and the packet is to wait.
   Verdict authorize(Action action, std::string_view client_id, std::string_view topic, Qos qos, bool retain) noexcept;
   Handled stall(Stall why, Instant now) noexcept;

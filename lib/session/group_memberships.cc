@@ -10,30 +10,51 @@ GroupMemberships::~GroupMemberships() {
   }
 }
 
-GroupMembership* GroupMemberships::join(Session& session, std::string_view shared_filter) noexcept {
+MemberState GroupMembership::state() const noexcept {
+  MemberState state = session->group_state();
+  state.durable = state.durable && qos != Qos::AtMostOnce;
+  return state;
+}
+
+GroupMembership* GroupMemberships::make(Session& session, std::string_view shared_filter) noexcept {
   GroupMembership* made = slab_.take(session);
   if (!made) return nullptr;
   made->text_ = static_cast<char*>(allocate(shared_filter.size()));
-  std::unique_ptr<GroupJoin, Destroy> join(create<GroupJoin>());
-  if (join) join->text = static_cast<char*>(allocate(shared_filter.size()));
-  if (!made->text_ || !join || !join->text) {
+  if (!made->text_) {
     slab_.give_back(*made);
     return nullptr;
   }
   std::memcpy(made->text_, shared_filter.data(), shared_filter.size());
-  std::memcpy(join->text, shared_filter.data(), shared_filter.size());
-  made->text_size_ = join->text_size = static_cast<uint16_t>(shared_filter.size());
+  made->text_size_ = static_cast<uint16_t>(shared_filter.size());
+  return made;
+}
+
+GroupMembership* GroupMemberships::restore(Session& session, std::string_view shared_filter, uint32_t home) noexcept {
+  GroupMembership* made = make(session, shared_filter);
+  if (made) made->home_ = static_cast<uint8_t>(home);
+  return made;
+}
+
+GroupMembership* GroupMemberships::join(Session& session, std::string_view shared_filter,
+                                        const Subscription& options) noexcept {
+  GroupMembership* made = make(session, shared_filter);
+  if (!made) return nullptr;
+  made->set_options(options);
+  std::unique_ptr<GroupJoin, Destroy> join(GroupJoin::create_for(session.namespace_id(), shared_filter));
+  if (!join) {
+    slab_.give_back(*made);
+    return nullptr;
+  }
   made->home_ = static_cast<uint8_t>(shard_.group_home_of(session.namespace_id(), shared_filter));
-  join->namespace_id = session.namespace_id();
   if (made->home_ == shard_.index()) {
-    on_joined(handle(*made), shard_.groups().join(*join, shard_.index(), handle(*made), session.group_state()));
+    on_joined(handle(*made), shard_.groups().join(*join, shard_.index(), handle(*made), made->state()));
     note_state(*made);  // which brings what waits, after SUBACK
     return made;
   }
   Mail mail;
   mail.kind = Mail::Kind::GroupJoin;
   mail.session = handle(*made);
-  mail.token = session.group_state().pack();
+  mail.token = made->state().pack();
   mail.payload.reset(join.release());
   if (shard_.postman().post_surely(made->home_, std::move(mail))) return made;
   slab_.give_back(*made);
@@ -61,11 +82,23 @@ void GroupMemberships::note_state(GroupMembership& membership) noexcept {
   list(membership);
 }
 
-void GroupMemberships::note_done(SlabHandle of) noexcept {
+void GroupMemberships::note_done(SlabHandle of, uint64_t number, bool recorded) noexcept {
   GroupMembership* membership = slab_.find(of);
   if (!membership) return;
-  ++membership->done_count_;
+  if (number) {
+    --membership->numbered_count_;
+    static_cast<void>(membership->done_.push_back(number | (recorded ? GroupNumbers::kRecorded : 0)));  // there is room
+  } else {
+    ++membership->done_count_;
+  }
   list(*membership);
+}
+
+void GroupMemberships::note_finished(SlabHandle of, uint64_t number) noexcept {
+  GroupMembership* membership = slab_.find(of);
+  if (!membership) return;
+  if (number) membership->note_taken();
+  note_done(of, number, true);
 }
 
 void GroupMemberships::on_joined(SlabHandle of, MemberId member) noexcept {
@@ -75,7 +108,7 @@ void GroupMemberships::on_joined(SlabHandle of, MemberId member) noexcept {
   membership->phase_ = member ? GroupMembership::Phase::Member : GroupMembership::Phase::Refused;
   if (membership->session) {
     membership->session->on_group_answer();
-    if (membership->state_changed_ || membership->done_count_) list(*membership);
+    if (membership->state_changed_ || membership->has_done()) list(*membership);
   } else if (member) {  // it has left before it was known
     list(*membership);
   } else {
@@ -83,43 +116,61 @@ void GroupMemberships::on_joined(SlabHandle of, MemberId member) noexcept {
   }
 }
 
-void GroupMemberships::give_back(GroupMembership& membership, const MessageRef& message, Handed why,
-                                 Instant now) noexcept {
-  if (!post(membership, Mail::Kind::GroupReturn, static_cast<uint32_t>(why), message, now)) {
-    shard_.dropped(&Counters::dropped_no_memory, membership.session, message->view());
-    note_done(handle(membership));
-  }
+void GroupMemberships::give_back(GroupMembership& membership, const MessageRef& message, uint64_t number, bool open,
+                                 Handed why, Instant now) noexcept {
+  if (open && number) --membership.numbered_count_;
+  Mail mail;
+  mail.kind = Mail::Kind::GroupReturn;
+  mail.session = handle_of(membership.member_);
+  mail.number = number;
+  mail.message = message;
+  mail.token = static_cast<uint32_t>(why);
+  if (post(membership, std::move(mail), now)) return;
+  if (message) shard_.dropped(&Counters::dropped_no_memory, membership.session, message->view());
+  if (!number) note_done(handle(membership), 0, false);
 }
 
-bool GroupMemberships::post(GroupMembership& membership, Mail::Kind kind, uint32_t token, const MessageRef& message,
-                            Instant now) noexcept {
-  Mail mail;
-  mail.kind = kind;
+bool GroupMemberships::post(const GroupMembership& membership, Mail&& mail, Instant now) noexcept {
   mail.from = static_cast<uint8_t>(shard_.index());
-  mail.number = membership.member_;
-  mail.token = token;
-  mail.message = message;
   if (membership.home_ != shard_.index()) return shard_.postman().post_surely(membership.home_, std::move(mail));
   return shard_.handle_mail(mail, now);
 }
 
-bool GroupMemberships::tell_one(GroupMembership& membership, Instant now) noexcept {
-  if (membership.done_count_) {
-    const uint32_t count = std::exchange(membership.done_count_, 0);
-    if (!post(membership, Mail::Kind::GroupDone, count, {}, now)) {
-      membership.done_count_ += count;
-      return false;
-    }
+bool GroupMemberships::post(GroupMembership& membership, Mail::Kind kind, uint32_t token, Instant now) noexcept {
+  Mail mail;
+  mail.kind = kind;
+  mail.number = membership.member_;
+  mail.token = token;
+  return post(membership, std::move(mail), now);
+}
+
+bool GroupMemberships::tell_done(GroupMembership& membership, Instant now) noexcept {
+  if (!membership.done_count_ && membership.done_.empty()) return true;
+  Mail mail;
+  mail.kind = Mail::Kind::GroupDone;
+  mail.number = membership.member_;
+  mail.token = membership.done_count_;
+  if (!membership.done_.empty()) {
+    std::unique_ptr<GroupNumbers, Destroy> numbers(create<GroupNumbers>());
+    if (!numbers || !numbers->numbers.append(membership.done_.span())) return false;
+    mail.payload.reset(numbers.release());
   }
+  if (!post(membership, std::move(mail), now)) return false;
+  membership.done_count_ = 0;
+  membership.done_.clear();
+  return true;
+}
+
+bool GroupMemberships::tell_one(GroupMembership& membership, Instant now) noexcept {
+  if (!tell_done(membership, now)) return false;
   if (!membership.session) {
-    if (!post(membership, Mail::Kind::GroupLeave, 0, {}, now)) return false;
+    if (!post(membership, Mail::Kind::GroupLeave, 0, now)) return false;
     slab_.give_back(membership);
     return true;
   }
   if (!std::exchange(membership.state_changed_, false)) return true;
   membership.was_full = false;
-  membership.state_changed_ =
-      !post(membership, Mail::Kind::GroupState, membership.session->group_state().pack(), {}, now);
+  membership.state_changed_ = !post(membership, Mail::Kind::GroupState, membership.state().pack(), now);
   return !membership.state_changed_;
 }
 
@@ -127,7 +178,7 @@ bool GroupMemberships::tell(Instant now) noexcept {
   if (std::exchange(look_for_news_, false)) {
     for (uint32_t i = 0; i < slab_.index_end(); ++i) {
       GroupMembership* one = slab_.at(i);
-      if (one && !one->listed_ && (!one->session || one->done_count_ || one->state_changed_)) list(*one);
+      if (one && !one->listed_ && (!one->session || one->has_done() || one->state_changed_)) list(*one);
     }
   }
   for (uint32_t i = 0; i < news_.count(); ++i) {  // which may grow meanwhile

@@ -32,10 +32,27 @@ struct GroupMembership : HashLink<GroupMembership> {
   Qos qos = Qos::AtMostOnce;
   bool retain_as_published = false;
   bool was_full = false;  // the home was told so, and is to hear when there is room
+  bool stored = false;    // it is recorded
+
+  void set_options(const Subscription& options) noexcept {
+    qos = options.qos;
+    identifier = options.identifier;
+    retain_as_published = options.retain_as_published;
+  }
+  // What the home is to know: of one at QoS 0 nothing is kept.
+  MemberState state() const noexcept;
+  // Room to note one more message that has a number, as taken and as done. False without memory.
+  [[nodiscard]] bool make_room() noexcept { return done_.reserve(done_.count() + numbered_count_ + 1); }
+  // Such a message is open: note_done(), or give_back(), follows.
+  void note_taken() noexcept { ++numbered_count_; }
 
  private:
   friend class GroupMemberships;
+  bool has_done() const noexcept { return done_count_ || !done_.empty(); }
+
   MemberId member_ = 0;
+  Array<uint64_t> done_;         // GroupNumbers, not told yet
+  uint32_t numbered_count_ = 0;  // open messages that have numbers
   uint32_t done_count_ = 0;  // not told yet
   Phase phase_ = Phase::Asking;
   bool state_changed_ = false;  // not told yet
@@ -52,7 +69,7 @@ class GroupMemberships {
   ~GroupMemberships();
 
   // Asks the group's home; the answer comes to Session::on_group_joined. nullptr without memory.
-  GroupMembership* join(Session& session, std::string_view shared_filter) noexcept;
+  GroupMembership* join(Session& session, std::string_view shared_filter, const Subscription& options) noexcept;
   // The session lets go of it.
   void leave(GroupMembership& membership) noexcept;
   GroupMembership* find(SlabHandle membership) noexcept { return slab_.find(membership); }
@@ -62,22 +79,35 @@ class GroupMemberships {
 
   // The session's connection or window is another now, or there is room again.
   void note_state(GroupMembership& membership) noexcept;
-  // A message that came through it is finished. It may have ended.
-  void note_done(SlabHandle membership) noexcept;
-  // A message that came through it, and is not for this member: at once.
-  void give_back(GroupMembership& membership, const MessageRef& message, Handed why, Instant now) noexcept;
+  // A message that came through it is finished. It may have ended. number: 0 if it has none; recorded: its place in the
+  // member's window was.
+  void note_done(SlabHandle membership, uint64_t number, bool recorded) noexcept;
+  // The same of one that was never open.
+  void note_finished(SlabHandle membership, uint64_t number) noexcept;
+  // A message that came through it, and is not for this member: at once. open: it was.
+  void give_back(GroupMembership& membership, const MessageRef& message, uint64_t number, bool open, Handed why,
+                 Instant now) noexcept;
   void on_joined(SlabHandle membership, MemberId member) noexcept;
 
   // Tells the homes what was noted. False: memory was refused to some of it, which is told at the next call.
   bool tell(Instant now) noexcept;
   bool has_news() const noexcept { return !news_.empty() || look_for_news_; }
   uint32_t count() const noexcept { return slab_.count(); }
+  // Before it runs: one that its home, shard `home`, knows by this name. nullptr without memory.
+  GroupMembership* restore(Session& session, std::string_view shared_filter, uint32_t home) noexcept;
+  void on_restored(GroupMembership& membership, MemberId member) noexcept {
+    membership.member_ = member;
+    membership.phase_ = GroupMembership::Phase::Member;
+  }
+  static MemberId member_of(const GroupMembership& membership) noexcept { return membership.member_; }
 
  private:
+  GroupMembership* make(Session& session, std::string_view shared_filter) noexcept;
   void list(GroupMembership& membership) noexcept;
   bool tell_one(GroupMembership& membership, Instant now) noexcept;
-  bool post(GroupMembership& membership, Mail::Kind kind, uint32_t token, const MessageRef& message,
-            Instant now) noexcept;
+  bool post(GroupMembership& membership, Mail::Kind kind, uint32_t token, Instant now) noexcept;
+  bool post(const GroupMembership& membership, Mail&& mail, Instant now) noexcept;
+  bool tell_done(GroupMembership& membership, Instant now) noexcept;
 
   ShardCore& shard_;
   Slab<GroupMembership> slab_{UINT32_MAX};

@@ -115,16 +115,16 @@ GroupMembership* Connection::join(const codec::SubscribeEntry& entry, uint32_t i
   if (session_->subscription_count() + session_->membership_count() >= shard_.limits().subscriptions_max) {
     return nullptr;
   }
-  GroupMembership* made = session_->join_group(entry.topic_filter);
-  if (made) set_options(*made, entry, identifier);
-  return made;
+  return session_->join_group(entry.topic_filter, options_of(entry, identifier));
 }
 
-void Connection::set_options(GroupMembership& member, const codec::SubscribeEntry& entry,
-                             uint32_t identifier) const noexcept {
-  member.qos = std::min(entry.options.qos, static_cast<Qos>(shard_.limits().maximum_qos));
-  member.retain_as_published = entry.options.retain_as_published;
-  member.identifier = identifier;
+Subscription Connection::options_of(const codec::SubscribeEntry& entry, uint32_t identifier) const noexcept {
+  Subscription options;
+  options.qos = std::min(entry.options.qos, static_cast<Qos>(shard_.limits().maximum_qos));
+  options.no_local = entry.options.no_local;
+  options.retain_as_published = entry.options.retain_as_published;
+  options.identifier = identifier;
+  return options;
 }
 
 Reason Connection::subscribe_one(codec::SubscribeEntry entry, uint32_t identifier) noexcept {
@@ -140,32 +140,30 @@ Reason Connection::subscribe_one(codec::SubscribeEntry entry, uint32_t identifie
 }
 
 Reason Connection::enter_subscription(const codec::SubscribeEntry& entry, uint32_t identifier) noexcept {
-  Subscription options;
+  Subscription options = options_of(entry, identifier);
   bool exclusive = false;
   const std::string_view topic_filter = exclusive_filter(entry.topic_filter, exclusive);
   options.exclusive = exclusive;
-  const Qos granted = std::min(entry.options.qos, static_cast<Qos>(shard_.limits().maximum_qos));
+  const bool unwritable = session_->stored() && shard_.state().failing();
   // One that is shared gets no retained messages (MQTT5 4.8.2).
   if (parse_shared_filter(topic_filter).kind == SharedFilter::Kind::Shared) {
     GroupMembership* member = session_->find_membership(entry.topic_filter);
-    if (member && member->joined()) {
-      set_options(*member, entry, identifier);
-      return static_cast<ReasonCode>(granted);
+    if (member && member->joined() && !(unwritable && !member->stored)) {
+      if (unwritable) return {ReasonCode::QuotaExceeded, Detail::StoreFailing};
+      session_->set_membership(*member, options);
+      return static_cast<ReasonCode>(options.qos);
     }
     if (!member) return {ReasonCode::QuotaExceeded, Detail::SubscriptionsFull};
-    session_->leave_group(entry.topic_filter);  // its home had no memory
-    return {ReasonCode::QuotaExceeded, Detail::NoMemory};
+    const bool joined = member->joined();
+    session_->leave_group(entry.topic_filter);
+    return {ReasonCode::QuotaExceeded, joined ? Detail::StoreFailing : Detail::NoMemory};  // its home had none
   }
-  options.qos = granted;
-  options.no_local = entry.options.no_local;
-  options.retain_as_published = entry.options.retain_as_published;
-  options.identifier = identifier;
   Router& router = shard_.router();
   const PublisherId owner = session_->publisher_id();
   if (options.exclusive && router.claim(namespace_id_, topic_filter, owner) != Status::Ok) {
     return {ReasonCode::QuotaExceeded, Detail::ExclusiveTaken};
   }
-  if (session_->stored() && shard_.state().failing()) {
+  if (unwritable) {
     if (options.exclusive && !session_->subscribed(topic_filter)) router.unclaim(namespace_id_, topic_filter, owner);
     return {ReasonCode::QuotaExceeded, Detail::StoreFailing};
   }
@@ -180,7 +178,7 @@ Reason Connection::enter_subscription(const codec::SubscribeEntry& entry, uint32
     session_->unsubscribe(topic_filter);  // a subscription without its retained messages is not what was asked
     return {ReasonCode::QuotaExceeded, Detail::NoMemory};
   }
-  return static_cast<ReasonCode>(granted);
+  return static_cast<ReasonCode>(options.qos);
 }
 
 // What every client has from its CONNACK on: nobody is asked, and nobody waits. A session that has it keeps its own.
@@ -200,7 +198,11 @@ void Connection::auto_subscribe(Instant now) noexcept {
     if (reason.ok() && parse_shared_filter(entry.topic_filter).kind == SharedFilter::Kind::Shared) {
       const GroupMembership* member = session_->find_membership(entry.topic_filter);
       if (member && member->refused()) session_->leave_group(entry.topic_filter);
-      if (!join(entry, 0)) reason = {ReasonCode::QuotaExceeded, Detail::SubscriptionsFull};
+      if (GroupMembership* joined = join(entry, 0)) {
+        if (!joined->stored) session_->record_membership(*joined);
+      } else {
+        reason = {ReasonCode::QuotaExceeded, Detail::SubscriptionsFull};
+      }
     } else if (reason.ok() && !session_->subscribed(entry.topic_filter)) {
       reason = enter_subscription(entry, 0);
     }

@@ -11,22 +11,15 @@
 
 namespace mqttq {
 
-struct FetchedMessage {
-  uint64_t number = 0;
-  MessageRef message;
-  Status status = Status::Ok;  // of MessageSource::fetch()
-};
-
-// What one session asks for, and its answer. Made by create<>().
+// What one session, or shared group, asks for, and its answer. Made by create<>().
 struct Fetch : ListLink<struct FetchTag> {
-  static constexpr uint32_t kMessagesMax = 64;
-  static constexpr uint64_t kBytesMax = 256 * 1024;  // of content, beyond the first
   uint32_t shard = 0;
   SlabHandle session;
+  SlabHandle group;  // names one: it is for that
   Ring<FetchedMessage> messages;  // in the order of their numbers
 };
 
-// One for all shards of a broker. Each session has one Fetch under way at most.
+// One for all shards of a broker. Each session and group has one Fetch under way at most.
 class MessageFetcher {
  public:
   // Throws std::bad_alloc. source: borrowed.

@@ -149,10 +149,7 @@ void Session::end_subscription(Subscription& subscription) noexcept {
 void Session::unsubscribe_all(Instant now) noexcept {
   if (memberships_.count()) give_back_shared(nullptr, now);
   subscriptions_.for_each([this](Subscription& subscription) { end_subscription(subscription); });
-  memberships_.for_each([this](GroupMembership& membership) {
-    memberships_.remove(membership);
-    shard_.memberships().leave(membership);
-  });
+  memberships_.for_each([this](GroupMembership& membership) { end_membership(membership); });
   end_retained_flows();
 }
 
@@ -350,7 +347,11 @@ Session::Sent Session::send(MovingMessage& message, Qos qos, bool retain, Identi
   fields.subscription_identifiers = identifiers.span();
   if (qos == Qos::AtMostOnce) {
     if (stored_ && number) {  // that it was taken is durable before it goes out: it never comes twice
-      record_progress();
+      if (const GroupMembership* through = shard_.memberships().find(membership)) {
+        record_taken(*through, number);
+      } else {
+        record_progress();
+      }
       connection_->gate();
     }
     return connection_->send_publish(message, fields, now) ? Sent::Yes : Sent::Dropped;
@@ -376,8 +377,9 @@ Session::Sent Session::send(MovingMessage& message, Qos qos, bool retain, Identi
   if (stored_) record_sent(packet_id, *entry);
   fields.packet_id = packet_id;
   fields.subscription_identifiers = entry->identifiers.span();
-  if (connection_->send_publish(message, fields, now)) return Sent::Yes;
-  if (!connection_->closing()) finish(packet_id, *entry);  // too large for this client: as if it were delivered
+  if (connection_->send_publish(message, fields, now) || connection_->closing()) return Sent::Yes;
+  entry->membership = {};
+  finish(packet_id, *entry);  // too large for this client: as if it were delivered
   return Sent::Dropped;
 }
 
@@ -542,7 +544,7 @@ bool Session::pump_journals(Instant now) noexcept {
 // It may not have been sent on this connection yet: then it was on the one before.
 void Session::finish(uint16_t packet_id, InflightEntry& entry) noexcept {
   mark_sent(entry);
-  if (entry.membership.generation) shard_.memberships().note_done(entry.membership);
+  if (entry.membership.generation) shard_.memberships().note_done(entry.membership, entry.number, entry.kept);
   if (entry.kept && stored_) {
     shard_.state().writes().erase_below(StateTable::Inflight, state_key(state_key_text()).add(packet_id).bytes());
   }
@@ -600,23 +602,43 @@ bool Session::on_pubcomp(uint16_t packet_id, Instant now) noexcept {
 // --- shared groups
 
 GroupMembership* Session::find_membership(std::string_view shared_filter) noexcept {
-  return memberships_.find(hash_text(shared_filter, shard_.router().seed()),
+  return memberships_.find(membership_hash(shared_filter),
                            [&](const GroupMembership& one) { return one.text() == shared_filter; });
 }
 
-GroupMembership* Session::join_group(std::string_view shared_filter) noexcept {
-  GroupMembership* joined = shard_.memberships().join(*this, shared_filter);
-  if (joined) memberships_.insert(*joined, hash_text(shared_filter, shard_.router().seed()));
+uint64_t Session::membership_hash(std::string_view shared_filter) const noexcept {
+  return hash_text(shared_filter, shard_.router().seed());
+}
+
+GroupMembership* Session::join_group(std::string_view shared_filter, const Subscription& options) noexcept {
+  GroupMembership* joined = shard_.memberships().join(*this, shared_filter, options);
+  if (joined) memberships_.insert(*joined, membership_hash(shared_filter));
   return joined;
+}
+
+void Session::set_membership(GroupMembership& membership, const Subscription& options) noexcept {
+  membership.set_options(options);
+  shard_.memberships().note_state(membership);  // of its QoS
+  record_membership(membership);
 }
 
 // What was sent through it is finished by the session all the same [MQTT-3.10.4-3].
 bool Session::leave_group(std::string_view shared_filter) noexcept {
   GroupMembership* left = find_membership(shared_filter);
   if (!left) return false;
-  memberships_.remove(*left);
-  shard_.memberships().leave(*left);
+  if (stored_) record_progress();  // it is on its own with what it has
+  end_membership(*left);
   return true;
+}
+
+void Session::end_membership(GroupMembership& membership) noexcept {
+  if (stored_ && membership.stored) {
+    const StateKey key = membership_key(membership);
+    shard_.state().writes().erase_below(StateTable::Subscriptions, key.bytes());
+    shard_.state().writes().erase(StateTable::Positions, key.bytes());
+  }
+  memberships_.remove(membership);
+  shard_.memberships().leave(membership);
 }
 
 void Session::on_group_answer() noexcept {
@@ -639,19 +661,25 @@ bool Session::may_take_shared(Qos qos) const noexcept {
   return out_->waiting.empty() && out_->unsent_count == 0 && !window_full();
 }
 
-Handed Session::take_shared(GroupMembership& membership, MovingMessage& message, Instant now) noexcept {
+Handed Session::take_shared(GroupMembership& membership, MovingMessage& message, uint64_t number,
+                            Instant now) noexcept {
   if (!connection_ || connection_->closing()) return Handed::Away;
   const MessageView& view = message.view();
   const Qos qos = std::min(view.qos, membership.qos);
-  if (!may_take_shared(qos)) {
+  // What has to be written before it goes out waits for a store that fails.
+  const bool unwritable = stored_ && number && qos != Qos::AtLeastOnce && shard_.state().failing();
+  if (unwritable) shard_.mark_progress(*this);
+  if (unwritable || !may_take_shared(qos) || (number && !membership.make_room())) {
     membership.was_full = some_group_found_full_ = true;
     return Handed::Full;
   }
   Identifiers identifiers;
   static_cast<void>(identifiers.set({&membership.identifier, membership.identifier ? 1u : 0u}));  // one needs no memory
   const bool retain = view.retain && membership.retain_as_published;
-  const Sent sent = send(message, qos, retain, std::move(identifiers), now, GroupMemberships::handle(membership));
-  return sent == Sent::Yes && qos != Qos::AtMostOnce ? Handed::Open : Handed::Finished;
+  const Sent sent = send(message, qos, retain, std::move(identifiers), now, GroupMemberships::handle(membership), number);
+  if (sent == Sent::Dropped || qos == Qos::AtMostOnce) return Handed::Finished;
+  if (number) membership.note_taken();
+  return Handed::Open;
 }
 
 void Session::tell_groups_of_room() noexcept {
@@ -677,9 +705,14 @@ void Session::give_back_shared(const GroupMembership* membership, Instant now) n
     InflightEntry& entry = *out_->inflight.find(packet_id);
     GroupMembership* of = shard_.memberships().find(entry.membership);
     const MessageRef message = std::move(entry.message);
+    const uint64_t number = entry.number;
     mark_sent(entry);
+    if (entry.kept && stored_) {
+      shard_.state().writes().erase_below(StateTable::Inflight, state_key(state_key_text()).add(packet_id).bytes());
+      if (of && number) shard_.state().writes().erase(StateTable::GroupTaken, taken_key(*of, number).bytes());
+    }
     leave_inflight(packet_id);
-    if (of) shard_.memberships().give_back(*of, message, Handed::Away, now);
+    if (of) shard_.memberships().give_back(*of, message, number, true, Handed::Away, now);
   }
 }
 

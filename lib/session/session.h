@@ -27,12 +27,12 @@ struct PublishOperation;
 
 // A session's place in the journal of one of its durable subscriptions. The cursor waits at the journal's end, or the
 // reader stands in the session's heap of those that have something to read.
-struct JournalReader : Cursor, HashLink<JournalReader> {
-  Session* session = nullptr;
-  Filter* filter = nullptr;          // counted by the subscription
-  uint64_t number = 0;               // of the next entry, at the last look; the entry may be one behind it by now
-  uint64_t recorded = 0;             // the position that was recorded last
+struct JournalReader : HashLink<JournalReader>, Cursor {
   uint32_t ready_index = kInNoHeap;  // in the heap of DurableReads
+  Session* session = nullptr;
+  Filter* filter = nullptr;  // counted by the subscription
+  uint64_t number = 0;       // of the next entry, at the last look; the entry may be one behind it by now
+  uint64_t recorded = 0;     // the position that was recorded last
 
   static bool earlier(const JournalReader& one, const JournalReader& other) noexcept {
     return one.number < other.number;
@@ -152,8 +152,9 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
 
   // Sink.
   void deliver(const Delivery& delivery, Instant now) noexcept override;
-  // A shared group chose this member. Nothing is kept here that cannot be sent: another may have room.
-  Handed take_shared(GroupMembership& membership, MovingMessage& message, Instant now) noexcept;
+  // A shared group chose this member. Nothing is kept here that cannot be sent: another may have room. number: of the
+  // log, 0 if it has none.
+  Handed take_shared(GroupMembership& membership, MovingMessage& message, uint64_t number, Instant now) noexcept;
   // Sends what waits, as far as the window and the outbox have room.
   void pump(Instant now) noexcept;
   // The journal of a reader has gone on.
@@ -245,20 +246,31 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   // reader: set if it is to be attached to its journal, where its position is.
   bool restore_subscription(std::string_view topic_filter, const Subscription& options, bool durable,
                             JournalReader*& reader) noexcept;
-  bool restore_inflight(uint16_t packet_id, InflightEntry&& entry) noexcept;
+  // Before messages in flight. nullptr without memory.
+  GroupMembership* restore_membership(std::string_view shared_filter, const Subscription& options,
+                                      uint32_t home) noexcept;
+  // group: the hash of the shared filter that it came through; 0: it came by itself.
+  bool restore_inflight(uint16_t packet_id, InflightEntry&& entry, uint64_t group) noexcept;
   // What it asked for; `messages` is emptied.
   void on_fetched(Ring<FetchedMessage>& messages, Instant now) noexcept;
   bool restore_will(Will&& will, Instant disconnected_at) noexcept;
   // Nothing more of it is recorded: the broker ends.
   void forget_stored() noexcept { stored_ = false; }
+  // Calls visit(const GroupMembership&, number) for each message in flight that came through a group.
+  template <class Visit>
+  void for_each_open_of_group(Visit&& visit) noexcept;
   // Timers run from now on.
   void finish_restore(Instant now) noexcept;
 
   // --- shared groups
   GroupMembership* find_membership(std::string_view shared_filter) noexcept;
   // Becomes a member, once the group's home has said so. nullptr without memory.
-  GroupMembership* join_group(std::string_view shared_filter) noexcept;
+  GroupMembership* join_group(std::string_view shared_filter, const Subscription& options) noexcept;
   bool leave_group(std::string_view shared_filter) noexcept;
+  // A member subscribes, perhaps once more: it has these options from now on, and is recorded so.
+  void set_membership(GroupMembership& membership, const Subscription& options) noexcept;
+  // Has it, as it is now, recorded.
+  void record_membership(GroupMembership& membership) noexcept;
   void on_group_answer() noexcept;
   // Gives back what it has unacknowledged at QoS 1 of one group, unless it is here again.
   void recall(const GroupMembership& membership, Instant now) noexcept;
@@ -318,8 +330,12 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   void record_inflight(uint16_t packet_id, InflightEntry& entry) noexcept;
   void record_sent(uint16_t packet_id, InflightEntry& entry) noexcept;
   void record_subscription(const Subscription& subscription) noexcept;
+  void record_taken(const GroupMembership& membership, uint64_t number) noexcept;
+  uint64_t membership_hash(std::string_view shared_filter) const noexcept;
+  StateKey membership_key(const GroupMembership& membership) const noexcept;
+  StateKey taken_key(const GroupMembership& membership, uint64_t number) const noexcept;
+  void end_membership(GroupMembership& membership) noexcept;
   uint64_t position(const JournalReader& reader) const noexcept;
-  bool is_lost(const FetchedMessage& one, uint32_t& failures) noexcept;
   enum class Content : uint8_t { Here, Asked, Lost };
   Content content(JournalReader& reader, MessageRef& message) noexcept;
   bool fetch_inflight() noexcept;

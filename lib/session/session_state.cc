@@ -50,6 +50,37 @@ void Session::record_subscription(const Subscription& subscription) noexcept {
   shard_.state().writes().put_large(StateTable::Subscriptions, key.bytes(), value.span());
 }
 
+StateKey Session::membership_key(const GroupMembership& membership) const noexcept {
+  return state_key(state_key_text()).add(membership.hash);
+}
+
+StateKey Session::taken_key(const GroupMembership& membership, uint64_t number) const noexcept {
+  return state_key(shard_.state().key(namespace_id(), membership.text())).add(number).add(publisher_id());
+}
+
+// A group of which nothing is known yet begins behind the record of the first of its members.
+void Session::record_membership(GroupMembership& membership) noexcept {
+  if (!stored_) return;
+  Subscription options;
+  options.qos = membership.qos;
+  options.identifier = membership.identifier;
+  options.retain_as_published = membership.retain_as_published;
+  Array<std::byte> value;
+  FieldWriter out(value);
+  StoredSubscription::write(out, options, membership.text());
+  if (!out.ok()) return shard_.note_unrecorded();
+  const StateKey key = membership_key(membership);
+  shard_.state().writes().put_large(StateTable::Subscriptions, key.bytes(), value.span());
+  if (!std::exchange(membership.stored, true)) {
+    shard_.state().writes().put_number(StateTable::Positions, key.bytes());
+  }
+}
+
+// Whoever finds that the group still has it knows that it is with this member, or finished by him.
+void Session::record_taken(const GroupMembership& membership, uint64_t number) noexcept {
+  shard_.state().writes().put(StateTable::GroupTaken, taken_key(membership, number).bytes(), {});
+}
+
 // The first number that a reader has not taken. One at its journal's end has taken all that this shard has heard of.
 uint64_t Session::position(const JournalReader& reader) const noexcept {
   const JournalEntry* entry = reader.journal->peek(reader);
@@ -59,7 +90,9 @@ uint64_t Session::position(const JournalReader& reader) const noexcept {
 void Session::record_inflight(uint16_t packet_id, InflightEntry& entry) noexcept {
   Array<std::byte> value;
   FieldWriter out(value);
-  StoredInflight::write(out, entry, shard_.policy().unix_offset_ms);
+  const GroupMembership* through = entry.number ? shard_.memberships().find(entry.membership) : nullptr;
+  StoredInflight::write(out, entry, through ? through->hash : 0, shard_.policy().unix_offset_ms);
+  if (through) record_taken(*through, entry.number);
   if (!out.ok()) return shard_.note_unrecorded();
   const StateKey key = state_key(state_key_text()).add(packet_id);
   shard_.state().writes().put_large(StateTable::Inflight, key.bytes(), value.span());
@@ -123,21 +156,10 @@ Session::Content Session::content(JournalReader& reader, MessageRef& message) no
     return message ? Content::Here : Content::Lost;
   }
   if (fetching_) return Content::Asked;
-  uint64_t numbers[Fetch::kMessagesMax];
-  const uint32_t count = reader.journal->missing(reader, numbers, Fetch::kBytesMax);
+  uint64_t numbers[kFetchMessagesMax];
+  const uint32_t count = reader.journal->missing(reader, numbers, kFetchBytesMax);
   fetching_ = shard_.fetch(*this, {numbers, count});
   return Content::Asked;
-}
-
-// A disk that fails may work again; one that does not for seconds has lost it.
-bool Session::is_lost(const FetchedMessage& one, uint32_t& failures) noexcept {
-  constexpr uint32_t kFailuresMax = 100;  // twenty a second
-  if (one.status == Status::NotFound) return true;
-  if (one.status == Status::Ok) {
-    failures = 0;
-    return false;
-  }
-  return ++failures > kFailuresMax;
 }
 
 void Session::on_fetched(Ring<FetchedMessage>& messages, Instant now) noexcept {
@@ -151,7 +173,7 @@ void Session::on_fetched(Ring<FetchedMessage>& messages, Instant now) noexcept {
         if (entry.number != one.number || entry.message || entry.state == InflightEntry::State::AwaitPubcomp) return;
         inflight = true;
         entry.message = one.message;
-        if (is_lost(one, out_->read_failures)) lost = packet_id;
+        if (one.lost(out_->read_failures)) lost = packet_id;
       });
     }
     if (lost) {
@@ -159,7 +181,7 @@ void Session::on_fetched(Ring<FetchedMessage>& messages, Instant now) noexcept {
       finish(lost, *find_inflight(lost));
     }
     if (inflight || !reads_) continue;
-    if (!one.message && !is_lost(one, reads_->read_failures)) break;  // it is asked for again, and what follows it
+    if (!one.message && !one.lost(reads_->read_failures)) break;  // it is asked for again, and what follows it
     // By their numbers: what another reader asked for may lie between.
     if (!reads_->ahead.push_back(std::move(one))) break;  // asked for again
     for (uint32_t i = reads_->ahead.count() - 1; i && reads_->ahead[i - 1].number > reads_->ahead[i].number; --i) {
@@ -179,11 +201,11 @@ void Session::on_fetched(Ring<FetchedMessage>& messages, Instant now) noexcept {
 
 // What is to be sent again has to be in memory. False: not yet.
 bool Session::fetch_inflight() noexcept {
-  uint64_t numbers[Fetch::kMessagesMax];
+  uint64_t numbers[kFetchMessagesMax];
   uint32_t count = 0;
   out_->inflight.for_each([&](uint16_t, InflightEntry& entry) {
     if (entry.message || !entry.number || entry.state == InflightEntry::State::AwaitPubcomp) return;
-    if (count < Fetch::kMessagesMax) numbers[count++] = entry.number;
+    if (count < kFetchMessagesMax) numbers[count++] = entry.number;
   });
   if (!count) return true;
   if (fetching_) return false;
@@ -247,8 +269,25 @@ bool Session::restore_subscription(std::string_view topic_filter, const Subscrip
   return added != nullptr;
 }
 
-bool Session::restore_inflight(uint16_t packet_id, InflightEntry&& entry) noexcept {
+GroupMembership* Session::restore_membership(std::string_view shared_filter, const Subscription& options,
+                                             uint32_t home) noexcept {
+  GroupMembership* made = shard_.memberships().restore(*this, shared_filter, home);
+  if (!made) return nullptr;
+  made->set_options(options);
+  made->stored = true;
+  memberships_.insert(*made, membership_hash(shared_filter));
+  return made;
+}
+
+bool Session::restore_inflight(uint16_t packet_id, InflightEntry&& entry, uint64_t group) noexcept {
   if (!make_outgoing() || packet_id == 0 || out_->inflight.find(packet_id)) return false;
+  GroupMembership* through =
+      group ? memberships_.find(group, [](const GroupMembership&) { return true; }) : nullptr;
+  if (through) {
+    if (!through->make_room()) return false;
+    through->note_taken();
+    entry.membership = GroupMemberships::handle(*through);
+  }
   entry.sent = false;
   entry.kept = true;
   if (!out_->inflight.insert(packet_id, std::move(entry))) return false;
@@ -268,6 +307,7 @@ void Session::finish_restore(Instant now) noexcept { arm_timer(now); }
 void Session::record_whole(Instant now) noexcept {
   record(now);
   for_each_subscription([this](Subscription& one) { record_subscription(one); });
+  memberships_.for_each([this](GroupMembership& one) { record_membership(one); });
   if (out_) out_->inflight.for_each([](uint16_t, InflightEntry& entry) { entry.kept = false; });
   if (reads_) reads_->readers.for_each([](JournalReader& reader) { reader.recorded = 0; });
   record_progress();

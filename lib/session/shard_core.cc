@@ -48,6 +48,7 @@ void ShardCore::enforce_limits(Journal& journal) noexcept {
   journal.enforce(limits().outbox_messages_max, limits().outbox_bytes_max, [&](Cursor& cursor, uint32_t count) {
     counters_.messages_dropped.add(count);
     counters_.dropped_limit.add(count);
+    if (cursor.of_group) return groups_.note_changed(static_cast<GroupReader&>(cursor));
     Session& session = *static_cast<JournalReader&>(cursor).session;
     if (session.stored()) mark_progress(session);
   });
@@ -558,6 +559,10 @@ Reason ShardCore::store_retained(const MessageRef& message) noexcept {
 }
 
 void ShardCore::wake_reader(Cursor& cursor) noexcept {
+  if (cursor.of_group) {
+    auto& of_group = static_cast<GroupReader&>(cursor);
+    return of_group.group->home->on_journal(of_group);
+  }
   auto& reader = static_cast<JournalReader&>(cursor);
   reader.session->on_journal(reader);
 }
@@ -655,9 +660,18 @@ bool ShardCore::handle_mail(Mail& mail, Instant now) noexcept {
     case Mail::Kind::GroupJoin: return answer_group_join(mail, now);
     case Mail::Kind::GroupLeave: groups_.leave(mail.number, now); return true;
     case Mail::Kind::GroupState: groups_.set_state(mail.number, MemberState::unpack(mail.token), now); return true;
-    case Mail::Kind::GroupDone: groups_.done(mail.number, mail.token, now); return true;
+    case Mail::Kind::GroupDone: {
+      const auto* numbers = static_cast<const GroupNumbers*>(mail.payload.get());
+      groups_.done(mail.number, mail.token, numbers ? numbers->numbers.span() : std::span<const uint64_t>(), now);
+      return true;
+    }
     case Mail::Kind::GroupReturn:
-      groups_.give_back(mail.number, mail.session, mail.message, static_cast<Handed>(mail.token), now);
+      groups_.give_back(member_id(mail.session), mail.origin.session, mail.message, mail.number,
+                        static_cast<Handed>(mail.token), now);
+      return true;
+    case Mail::Kind::GroupLeft:
+      if (mail.token == kLeaveAsked) return put_leave_aside(mail);
+      groups_.on_left(mail.number, mail.session);
       return true;
     case Mail::Kind::GroupJoined: memberships_.on_joined(mail.session, mail.number); return true;
     case Mail::Kind::GroupDeliver: take_group_message(mail, now); return true;
@@ -714,6 +728,7 @@ bool ShardCore::turn(Instant now) noexcept {
   try_again_ = false;
   bool more = read_mail(now);
   timers_.advance(now);
+  groups_.run(now);
   postman_.flush();
   memberships_.tell(now);
   send_late_answers();

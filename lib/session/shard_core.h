@@ -265,7 +265,7 @@ class ShardCore final : private GroupCourier, private DelayedMessages::Taker {
   // Asks for these, which session.on_fetched() gets. False without memory: the session is pumped again.
   bool fetch(Session& session, std::span<const uint64_t> numbers) noexcept;
   // A message that was kept is not there any more, or damaged.
-  void count_lost() noexcept {
+  void count_lost() noexcept override {
     counters_.messages_dropped.add();
     counters_.dropped_damaged.add();
   }
@@ -279,6 +279,8 @@ class ShardCore final : private GroupCourier, private DelayedMessages::Taker {
 
   // --- before it runs: what was kept. False without memory, or at a limit.
   bool restore_retained(const MessageView& view) noexcept;
+  // It has no members any more.
+  void forget_group(NamespaceId namespace_id, std::string_view shared_filter) noexcept override;
   // It expired while the broker was away.
   void forget_retained(const MessageView& view) noexcept;
   bool restore_delayed(uint64_t id, const MessageView& view, std::string_view client_id, Instant due) noexcept;
@@ -308,11 +310,18 @@ class ShardCore final : private GroupCourier, private DelayedMessages::Taker {
   bool answer_retained_queries(Instant now) noexcept;
   bool answer_retained_query(const WaitingQuery& waiting, Instant now) noexcept;
   Handed hand_to_member(uint32_t shard, SlabHandle membership, SlabHandle group, MovingMessage& message,
-                        Instant now) noexcept override;
+                        uint64_t number, Instant now) noexcept override;
   void recall(uint32_t shard, SlabHandle membership, Instant now) noexcept override;
   void count_dropped(const MessageView& message) noexcept override {
     dropped(&Counters::dropped_outbox_full, nullptr, message);
   }
+  bool fetch_for_group(SlabHandle group, std::span<const uint64_t> numbers) noexcept override;
+  void confirm_leave(uint32_t shard, MemberId member, SlabHandle group) noexcept override;
+  void note_groups_changed() noexcept override { arm_progress(); }
+  static constexpr uint32_t kLeaveAsked = 1;  // Mail::token of GroupLeft
+  bool put_leave_aside(const Mail& mail) noexcept;
+  // Of members that have left, to whoever waits for it and need not any more.
+  void confirm_leaves() noexcept;
   void take_group_message(Mail& mail, Instant now) noexcept;
   struct InsidePublish;
   bool enter_inside(InsidePublish&& one) noexcept;
@@ -322,7 +331,10 @@ class ShardCore final : private GroupCourier, private DelayedMessages::Taker {
   Reason keep_retained(const MessageRef& message) noexcept;
   void answer_when_durable(PublishOperation& operation) noexcept;
   void enforce_limits(Journal& journal) noexcept;
+  void arm_progress() noexcept;
   void record_progress() noexcept;
+  void record_groups(bool all) noexcept;
+  bool ask_fetcher(std::unique_ptr<Fetch, Destroy> fetch, std::span<const uint64_t> numbers) noexcept;
   void forget_progress(Session& session) noexcept;
   void record_everything() noexcept;
   bool post_state() noexcept;
@@ -390,6 +402,13 @@ class ShardCore final : private GroupCourier, private DelayedMessages::Taker {
   ProgressAlarm progress_alarm_;  // armed while sessions wait for their progress to be recorded
   Array<Session*> to_record_;     // these
   Array<Connection*> gated_;
+  struct Leave {  // of a member of a group
+    MemberId member;
+    SlabHandle group;
+    uint32_t home;
+    uint32_t serial;  // what is to be durable before
+  };
+  Ring<Leave> leaves_;
   Array<std::byte> scratch_state_;
   uint64_t lowest_ = 0;  // found until now
   uint32_t lowest_next_ = 0;
@@ -430,5 +449,14 @@ class ShardCore final : private GroupCourier, private DelayedMessages::Taker {
   uint32_t work_ = 0;
   bool wants_messages_ = false;
 };
+
+template <class Visit>
+void Session::for_each_open_of_group(Visit&& visit) noexcept {
+  if (!out_) return;
+  out_->inflight.for_each([&](uint16_t, InflightEntry& entry) {
+    const GroupMembership* through = entry.number ? shard_.memberships().find(entry.membership) : nullptr;
+    if (through) visit(*through, entry.number);
+  });
+}
 
 }  // namespace mqttq

@@ -74,18 +74,20 @@ bool ShardCore::answer_group_join(Mail& mail, Instant now) noexcept {
 }
 
 Handed ShardCore::hand_to_member(uint32_t shard, SlabHandle to, SlabHandle group, MovingMessage& message,
-                                 Instant now) noexcept {
+                                 uint64_t number, Instant now) noexcept {
   if (shard == index_) {
     GroupMembership* membership = memberships_.find(to);
     if (!membership || !membership->session) return Handed::Away;
-    return membership->session->take_shared(*membership, message, now);
+    return membership->session->take_shared(*membership, message, number, now);
   }
   Mail mail;
   mail.kind = Mail::Kind::GroupDeliver;
   mail.session = to;
-  mail.number = uint64_t{group.index} << 32 | group.generation;
+  mail.number = number;
+  mail.origin.session = group;
   mail.message = message.share();
   if (!mail.message || !postman_.post_surely(shard, std::move(mail))) {
+    if (number) return Handed::Full;  // it stays where it is
     dropped(&Counters::dropped_no_memory, nullptr, message.view());
     return Handed::Finished;
   }
@@ -96,26 +98,68 @@ void ShardCore::take_group_message(Mail& mail, Instant now) noexcept {
   GroupMembership* membership = memberships_.find(mail.session);
   Handed handed = Handed::Away;
   MovingMessage message(mail.message);
-  if (membership && membership->session) handed = membership->session->take_shared(*membership, message, now);
+  if (membership && membership->session) {
+    handed = membership->session->take_shared(*membership, message, mail.number, now);
+  }
   switch (handed) {
     case Handed::Open: return;
     case Handed::Finished:
-      if (mail.message->qos() != Qos::AtMostOnce) memberships_.note_done(mail.session);
+      if (mail.message->qos() != Qos::AtMostOnce) memberships_.note_finished(mail.session, mail.number);
       return;
     case Handed::Full:
     case Handed::Away: break;
   }
   if (membership) {
-    memberships_.give_back(*membership, mail.message, handed, now);
+    memberships_.give_back(*membership, mail.message, mail.number, false, handed, now);
     return;
   }
   Mail answer;  // it has left
   answer.kind = Mail::Kind::GroupReturn;
-  answer.session = {static_cast<uint32_t>(mail.number >> 32), static_cast<uint32_t>(mail.number)};
+  answer.origin.session = mail.origin.session;
+  answer.number = mail.number;
   answer.message = mail.message;
   answer.token = static_cast<uint32_t>(handed);
   if (!postman_.post_surely(mail.from, std::move(answer))) {
     dropped(&Counters::dropped_no_memory, nullptr, mail.message->view());
+  }
+}
+
+bool ShardCore::fetch_for_group(SlabHandle group, std::span<const uint64_t> numbers) noexcept {
+  std::unique_ptr<Fetch, Destroy> fetch(create<Fetch>());
+  if (fetch) fetch->group = group;
+  return ask_fetcher(std::move(fetch), numbers);
+}
+
+void ShardCore::confirm_leave(uint32_t shard, MemberId member, SlabHandle group) noexcept {
+  Mail mail;
+  mail.kind = Mail::Kind::GroupLeft;
+  mail.number = member;
+  mail.session = group;
+  mail.token = kLeaveAsked;
+  mail.from = static_cast<uint8_t>(index_);
+  // Without memory it has the messages until its group ends.
+  static_cast<void>(shard == index_ ? put_leave_aside(mail) : postman_.post_surely(shard, std::move(mail)));
+}
+
+bool ShardCore::put_leave_aside(const Mail& mail) noexcept {
+  if (!leaves_.push_back({mail.number, mail.session, mail.from, state_.serial()})) return false;
+  confirm_leaves();
+  return true;
+}
+
+void ShardCore::confirm_leaves() noexcept {
+  while (!leaves_.empty() && (!state_.on() || state_.durable(leaves_.front().serial))) {
+    const Leave& leave = leaves_.front();
+    if (leave.home == index_) {
+      groups_.on_left(leave.member, leave.group);
+    } else {
+      Mail mail;
+      mail.kind = Mail::Kind::GroupLeft;
+      mail.number = leave.member;
+      mail.session = leave.group;
+      if (!postman_.post_surely(leave.home, std::move(mail))) return;
+    }
+    leaves_.pop_front();
   }
 }
 

@@ -18,14 +18,17 @@ void ShardCore::note_unrecorded() noexcept {
 // --- progress: what is written in its own time
 
 void ShardCore::mark_progress(Session& session) noexcept {
-  constexpr int64_t kInterval = 50 * kMillisecond;
   if (session.progress_marked) return;
   session.progress_marked = to_record_.push_back(&session);
   if (!session.progress_marked) return note_unrecorded();
-  if (!progress_alarm_.armed()) {
-    timers_.arm(progress_alarm_, now_ + kInterval,
-                [](Timer& timer, Instant) noexcept { static_cast<ProgressAlarm&>(timer).shard->progress_due_ = true; });
-  }
+  arm_progress();
+}
+
+void ShardCore::arm_progress() noexcept {
+  constexpr int64_t kInterval = 50 * kMillisecond;
+  if (progress_alarm_.armed()) return;
+  timers_.arm(progress_alarm_, now_ + kInterval,
+              [](Timer& timer, Instant) noexcept { static_cast<ProgressAlarm&>(timer).shard->progress_due_ = true; });
 }
 
 void ShardCore::record_progress() noexcept {
@@ -38,6 +41,33 @@ void ShardCore::record_progress() noexcept {
     if (session->connection()) mark_pump(*session);  // it may have waited for a store that failed
   }
   to_record_.clear();
+  record_groups(false);
+}
+
+// What their members have recorded themselves is kept with the members. all: those too that did not change.
+void ShardCore::record_groups(bool all) noexcept {
+  groups_.settle(state_.seen_number(), all, now_, [this](const GroupProgress& progress) {
+    if (!state_.on()) return;
+    const StateKey key = state_key(state_.key(progress.namespace_id, progress.shared_filter));
+    scratch_state_.clear();
+    FieldWriter out(scratch_state_);
+    StoredGroup::write(out, progress);
+    if (!out.ok()) return note_unrecorded();
+    state_.writes().put_large(StateTable::Groups, key.bytes(), scratch_state_.span());
+    for (uint32_t i = 0; i < progress.open.count(); ++i) {
+      const GroupOpen& one = progress.open[i];
+      if (!one.settled || !one.recorded) continue;
+      state_.writes().erase_below(StateTable::GroupTaken, StateKey(key).add(one.number).bytes());
+    }
+  });
+}
+
+void ShardCore::forget_group(NamespaceId namespace_id, std::string_view shared_filter) noexcept {
+  if (!state_.on()) return;
+  const StateKey key = state_key(state_.key(namespace_id, shared_filter));
+  for (const StateTable table : {StateTable::Groups, StateTable::GroupTaken}) {
+    state_.writes().erase_below(table, key.bytes());
+  }
 }
 
 void ShardCore::forget_progress(Session& session) noexcept {
@@ -53,6 +83,7 @@ void ShardCore::record_everything() noexcept {
   for (uint32_t i = 0; i < sessions_.index_end(); ++i) {
     if (Session* session = sessions_.at(i); session && session->durable()) session->record_whole(now_);
   }
+  record_groups(true);
   if (state_.writes().take_failure()) unrecorded_ = true;
 }
 
@@ -66,7 +97,10 @@ bool ShardCore::post_state() noexcept {
 }
 
 void ShardCore::run_state() noexcept {
-  if (!state_.on()) return;
+  if (!state_.on()) {
+    if (progress_due_) record_progress();  // groups settle all the same
+    return;
+  }
   if (progress_due_ && !state_.failing()) record_progress();
   if (progress_due_ && !progress_alarm_.armed()) {  // it fails: some time later
     timers_.arm(progress_alarm_, now_ + 100 * kMillisecond, [](Timer&, Instant) noexcept {});
@@ -82,6 +116,7 @@ void ShardCore::on_recorded(const Mail& mail) noexcept {
     const Reason why = is_error(reason) ? Reason(reason, Detail::StoreFailing) : Reason();
     if (!send_published(origin, why)) count_dropped_no_memory(1);
   });
+  confirm_leaves();
   for (uint32_t i = 0; i < gated_.count();) {
     Connection& connection = *gated_[i];
     if (failed) connection.close(Reason(ReasonCode::QuotaExceeded, Detail::StoreFailing), now_);
@@ -127,22 +162,26 @@ void ShardCore::on_find_lowest(uint64_t last_number) noexcept {
   state_.note_seen(last_number);
   lowest_wanted_ = true;
   lowest_next_ = 0;
-  lowest_ = last_number + 1;
+  lowest_ = std::min(last_number + 1, groups_.lowest_number(last_number));
 }
 
 // --- messages that are not in memory
 
 bool ShardCore::fetch(Session& session, std::span<const uint64_t> numbers) noexcept {
   std::unique_ptr<Fetch, Destroy> fetch(create<Fetch>());
+  if (fetch) fetch->session = session.handle();
+  if (ask_fetcher(std::move(fetch), numbers)) return true;
+  mark_pump(session);
+  try_again_ = true;
+  return false;
+}
+
+// fetch: null without memory.
+bool ShardCore::ask_fetcher(std::unique_ptr<Fetch, Destroy> fetch, std::span<const uint64_t> numbers) noexcept {
   bool complete = fetch != nullptr && has_fetcher();
   for (const uint64_t number : numbers) complete = complete && fetch->messages.push_back({number, {}});
-  if (!complete) {
-    mark_pump(session);
-    try_again_ = true;
-    return false;
-  }
+  if (!complete) return false;
   fetch->shard = index_;
-  fetch->session = session.handle();
   world_.fetcher->ask(*fetch.release());
   fetches_asked_ = true;
   return true;
@@ -153,6 +192,7 @@ void ShardCore::run_fetched(Instant now) noexcept {
   while (Fetch* taken = world_.fetcher->take_answer(index_)) {
     const std::unique_ptr<Fetch, Destroy> fetch(taken);
     if (Session* session = sessions_.find(fetch->session)) session->on_fetched(fetch->messages, now);
+    if (fetch->group.generation) groups_.on_fetched(fetch->group, fetch->messages, now);
   }
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "message/topic.h"
+#include "router/shared_group.h"
 #include "router/sink.h"
 #include "session/inflight.h"
 #include "store/state.h"
@@ -12,7 +13,7 @@ namespace mqttq {
 
 // Bytes of keys.
 inline constexpr size_t kSessionKey = TextKey::kSize, kFilterKey = kSessionKey + 8, kPacketKey = kSessionKey + 2,
-                        kDelayedKey = 8;
+                        kDelayedKey = 8, kTakenKey = TextKey::kSize + 16;
 
 struct StoredSession {
   NamespaceId namespace_id = kGlobalNamespace;
@@ -65,6 +66,32 @@ struct StoredSubscription {
   }
 };
 
+// Where a durable group stands, and which messages before that are with members whose sessions end with the broker, or
+// nobody: the numbers follow, each with 8 bytes, and then the text, which is borrowed.
+struct StoredGroup {
+  static void write(FieldWriter& out, const GroupProgress& progress) noexcept {
+    out.number(uint32_t{progress.namespace_id});
+    out.number(progress.position);
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < progress.open.count(); ++i) count += !progress.open[i].settled;
+    out.number(count);
+    for (uint32_t i = 0; i < progress.open.count(); ++i) {
+      if (!progress.open[i].settled) out.number(progress.open[i].number);
+    }
+    out.text(progress.shared_filter);
+  }
+  // open(uint64_t): for each message before the position, false stops.
+  template <class Open>
+  static bool read(FieldReader& in, NamespaceId& namespace_id, uint64_t& position, std::string_view& shared_filter,
+                   Open&& open) noexcept {
+    namespace_id = in.number<uint32_t>();
+    position = in.number<uint64_t>();
+    for (auto left = in.number<uint32_t>(); left && in.ok(); --left) open(in.number<uint64_t>());
+    shared_filter = as_text(in.rest());
+    return in.ok() && parse_shared_filter(shared_filter).kind == SharedFilter::Kind::Shared;
+  }
+};
+
 struct StoredWill {
   uint32_t delay_s = 0;
   bool expires = false;
@@ -98,19 +125,22 @@ struct StoredDelayed {
 
 // A message on its way to a client: by its number in the log, or, where it has none, with all that it holds.
 struct StoredInflight {
-  static constexpr uint8_t kQos = 3, kRetain = 4;
+  static constexpr uint8_t kQos = 3, kRetain = 4, kOfGroup = 8;
 
-  static void write(FieldWriter& out, const InflightEntry& entry, int64_t unix_offset_ms) noexcept {
+  // group: the hash of the shared filter that it came through; 0: it came by itself.
+  static void write(FieldWriter& out, const InflightEntry& entry, uint64_t group, int64_t unix_offset_ms) noexcept {
     out.number(entry.number);
     out.number(entry.order);
     out.number(static_cast<uint8_t>(entry.state));
-    out.number(static_cast<uint8_t>(static_cast<uint8_t>(entry.qos) | (entry.retain ? kRetain : 0)));
+    out.number(static_cast<uint8_t>(static_cast<uint8_t>(entry.qos) | (entry.retain ? kRetain : 0) |
+                                    (group ? kOfGroup : 0)));
     out.number(static_cast<uint32_t>(entry.identifiers.span().size()));
     for (const uint32_t identifier : entry.identifiers.span()) out.number(identifier);
+    if (group) out.number(group);
     if (entry.number == 0 && entry.message) write_message(out, entry.message->view(), unix_offset_ms);
   }
   // False: it is no such value, or there is no memory.
-  static bool read(FieldReader& in, InflightEntry& entry) noexcept {
+  static bool read(FieldReader& in, InflightEntry& entry, uint64_t& group) noexcept {
     entry.number = in.number<uint64_t>();
     entry.order = in.number<uint32_t>();
     const auto state = in.number<uint8_t>(), flags = in.number<uint8_t>();
@@ -122,6 +152,7 @@ struct StoredInflight {
     for (auto left = in.number<uint32_t>(); left && in.ok(); --left) {
       memory = memory && identifiers.push_back(in.number<uint32_t>());
     }
+    group = flags & kOfGroup ? in.number<uint64_t>() : 0;
     return in.ok() && state <= 2 && memory && entry.identifiers.set(identifiers.span());
   }
 };

@@ -22,6 +22,28 @@ struct StoreHealth {
   std::atomic<bool> failing{false};  // the last batch was not
 };
 
+// What was read of one that is not in memory.
+struct FetchedMessage {
+  uint64_t number = 0;
+  MessageRef message;
+  Status status = Status::Ok;  // of MessageSource::fetch()
+
+  // A disk that fails may work again; one that does not for seconds has lost it. failures: reads of one reader that
+  // failed, one after the other.
+  bool lost(uint32_t& failures) const noexcept {
+    constexpr uint32_t kFailuresMax = 100;  // twenty a second
+    if (status == Status::NotFound) return true;
+    if (status == Status::Ok) {
+      failures = 0;
+      return false;
+    }
+    return ++failures > kFailuresMax;
+  }
+};
+// Of what one reader asks for at a time.
+inline constexpr uint32_t kFetchMessagesMax = 64;
+inline constexpr uint64_t kFetchBytesMax = 256 * 1024;  // of content, beyond the first
+
 // Where messages are read from by their numbers.
 class MessageSource {
  public:

@@ -240,7 +240,8 @@ Found Tables::take_inflight(Bytes key, Bytes value) {
   KeptSession* session = session_of(key);
   FieldReader in(value);
   InflightEntry stored;
-  if (!StoredInflight::read(in, stored)) return Found::Damaged;
+  uint64_t group = 0;
+  if (!StoredInflight::read(in, stored, group)) return Found::Damaged;
   if (!session) return Found::Orphan;
   KeptInflight entry;
   entry.packet_id = get_big<uint16_t>(key.data() + kSessionKey);
