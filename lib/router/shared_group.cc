@@ -356,10 +356,10 @@ void SharedGroup::settle_open(GroupOpen& one, bool recorded) noexcept {
   changed();
 }
 
-void SharedGroup::drop_settled() noexcept {
+void SharedGroup::drop_settled(uint64_t position) noexcept {
   for (uint32_t count = open.count(); count; --count) {
     GroupOpen one = open.pop_front();
-    if (!one.settled) static_cast<void>(open.push_back(std::move(one)));  // there is room: one was taken out
+    if (!one.settled || one.number >= position) static_cast<void>(open.push_back(std::move(one)));  // there is room: one was taken out
   }
 }
 

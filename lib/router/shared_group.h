@@ -106,7 +106,9 @@ struct GroupProgress {
   NamespaceId namespace_id = kGlobalNamespace;
   std::string_view shared_filter;
   uint64_t position = 0;             // the first number that was not taken out of its journal
-  Ring<GroupOpen>& open;  // before it, by their numbers; some are settled
+  // By their numbers; some are settled, and out of here afterwards. Of another life of the broker's there may be some
+  // behind the position, until it has come that far.
+  Ring<GroupOpen>& open;
 };
 
 struct SharedGroup;
@@ -178,7 +180,7 @@ struct SharedGroup final : Sink, HashLink<SharedGroup>, ListLink<struct ChangedT
   enum class Content : uint8_t { Here, Asked, Lost };
   Content content(uint64_t number, MessageRef& message) noexcept;
   void settle_open(GroupOpen& one, bool recorded) noexcept;
-  void drop_settled() noexcept;
+  void drop_settled(uint64_t position) noexcept;
   void changed() noexcept;
   uint64_t position(uint64_t seen_number) const noexcept;
 };
@@ -267,8 +269,9 @@ void SharedGroups::settle(uint64_t seen_number, bool all, Instant now, Record&& 
   IntrusiveList<Group, ChangedTag> changed;
   changed.splice_back(changed_);
   while (Group* group = changed.pop_front()) {
-    record(GroupProgress{group->namespace_id(), group->text(), group->position(seen_number), group->open});
-    group->drop_settled();
+    const uint64_t position = group->position(seen_number);
+    record(GroupProgress{group->namespace_id(), group->text(), position, group->open});
+    group->drop_settled(position);
     group->flush(now);
   }
 }

@@ -56,7 +56,7 @@ void ShardCore::record_groups(bool all) noexcept {
     state_.writes().put_large(StateTable::Groups, key.bytes(), scratch_state_.span());
     for (uint32_t i = 0; i < progress.open.count(); ++i) {
       const GroupOpen& one = progress.open[i];
-      if (!one.settled || !one.recorded) continue;
+      if (!one.settled || !one.recorded || one.number >= progress.position) continue;
       state_.writes().erase_below(StateTable::GroupTaken, StateKey(key).add(one.number).bytes());
     }
   });

@@ -2,6 +2,7 @@
 //
 // The disk keeps of what was not synced any of its sectors, and fails when the seed says so.
 #include <catch2/catch_test_macros.hpp>
+#include <map>
 
 #include "client.h"
 #include "world.h"
@@ -13,6 +14,7 @@ namespace {
 
 constexpr const char* kTopics[] = {"a", "a/b", "b"};
 constexpr const char* kFilters[] = {"a", "a/+", "a/#", "#", "b", "+"};
+constexpr const char* kGroup = "$share/g/#";
 constexpr uint32_t kExpiry_s = 100'000;
 
 // Clients whose sessions outlive the broker, doing what clients do.
@@ -24,6 +26,7 @@ class Run {
     for (uint32_t i = 0; i < count; ++i) {
       clients_.push_back(
           &world_.client("c" + std::to_string(i), chance(300) ? ProtocolVersion::V311 : ProtocolVersion::V5));
+      if (chance(300)) members_[clients_.back()] = 0;
     }
   }
 
@@ -70,9 +73,14 @@ class Run {
     } else if (chance(20)) {
       client.begin_disconnect();
     } else if (chance(250)) {
-      client.begin_subscribe({{kFilters[below(std::size(kFilters))], static_cast<Qos>(below(3))}});
-    } else if (chance(80)) {
-      client.begin_unsubscribe({kFilters[below(std::size(kFilters))]});
+      if (members_.contains(&client)) {  // most of them once: a group is judged while nobody comes or goes
+        const bool first = members_[&client]++ == 0;
+        if (first || chance(30)) client.begin_subscribe({{kGroup, static_cast<Qos>(1 + below(2))}});
+      } else {
+        client.begin_subscribe({{kFilters[below(std::size(kFilters))], static_cast<Qos>(below(3))}});
+      }
+    } else if (members_.contains(&client) ? chance(10) : chance(80)) {
+      client.begin_unsubscribe({members_.contains(&client) ? kGroup : kFilters[below(std::size(kFilters))]});
     } else if (chance(40)) {
       client.acknowledges = !client.acknowledges;
     } else if (chance(40)) {
@@ -121,6 +129,7 @@ class Run {
   Kept kept_;
   World world_;
   std::vector<Client*> clients_;
+  std::map<Client*, int> members_;  // of one group, and subscribed to nothing else; how often they wanted to
   uint32_t payloads_ = 0;
 };
 
