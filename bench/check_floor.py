@@ -11,6 +11,8 @@ import subprocess
 import sys
 import tempfile
 
+from checks import run_checks
+
 FILE_HEADER = struct.Struct("<8sHHIQQI24sI")
 RECORD_HEAD = struct.Struct("<IIQQIIHBBIII")
 MESSAGE = 1
@@ -153,19 +155,8 @@ def refused(program, data):
         assert result.returncode == 1 and "a log of format 2" in result.stderr, result
 
 
-def main():
-    failed_count = 0
-    for check in (equal_batches, batches_of_a_broker, without_sums, nothing_left_behind, torn_end, refused):
-        try:
-            check(*sys.argv[1:])
-            print(f"ok     {check.__name__}")
-        except AssertionError as error:
-            failed_count += 1
-            print(f"FAILED {check.__name__}: {error}")
-    return 1 if failed_count else 0
-
-
 if __name__ == "__main__":
     if len(sys.argv) != 3:
         sys.exit(__doc__)
-    sys.exit(main())
+    sys.exit(run_checks((equal_batches, batches_of_a_broker, without_sums, nothing_left_behind, torn_end, refused),
+                        *sys.argv[1:]))
