@@ -47,12 +47,9 @@ class Floor:
     """Takes the place of a broker in a list of runs."""
 
     name = "floor"
-    kind = "floor"
-    keeps = True
 
     def __init__(self, program):
         self.program = program
-        self.build = "bench_store_floor"
 
 
 def run_floor(options, case, floor, repeat, shape):
