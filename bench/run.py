@@ -6,6 +6,7 @@ for at least one ratio.
 """
 
 import argparse
+import functools
 import json
 import os
 import resource
@@ -49,16 +50,19 @@ def parse_line(text):
     return dict(word.split("=", 1) for word in text.split() if "=" in word)
 
 
-def run_once(options, case, broker, repeat):
+def run_once(options, case, broker, repeat, before_stop=None):
+    """before_stop: is told the broker's folder while the broker still runs, when the load went well."""
     run = Run(case, broker, repeat)
     run.load_average = machine.load_average()
     before = machine.Sample()
     running = None
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=options.scratch) as folder:
         try:
             running = broker.start(options.broker_cores, folder)
-            command = [options.load, "--port", str(running.port), "--pid", str(running.pid), "--broker", broker.name,
-                       "--build", broker.build, "--version", options.version, "--seed", str(options.seed + repeat),
+            command = [options.load, "--port", str(running.port), "--pid", ",".join(map(str, running.pids)),
+                       "--broker", broker.name, "--build", broker.build,
+                       "--store", "disk" if broker.keeps else "none", "--version", options.version,
+                       "--seed", str(options.seed + repeat),
                        "--seconds", str(options.seconds), "--warmup", str(options.warmup)] + shlex.split(case.arguments)
             result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
                                     timeout=LOAD_TIMEOUT_S,
@@ -68,6 +72,8 @@ def run_once(options, case, broker, repeat):
                 for text in result.stdout.splitlines():
                     line = parse_line(text)
                     run.lines[line["scenario"]] = line
+                if before_stop:
+                    before_stop(folder)
             elif not run.unsupported:
                 run.error = result.stderr.strip() or f"bench_load ended with code {result.returncode}"
         except BrokerError as error:
@@ -82,6 +88,20 @@ def run_once(options, case, broker, repeat):
     return run
 
 
+def attempt(options, once):
+    """once() until the machine was quiet, it failed, or there are no retries left; its Run is told."""
+    for _attempt in range(1 + options.retries):
+        run = once()
+        if run.quiet or run.error or run.unsupported:
+            break
+    if options.lines:
+        for line in run.lines.values():
+            print(" ".join(f"{key}={value}" for key, value in line.items()), flush=True)
+    if run.error:
+        print(f"{run.case.name}: {run.broker.name}: {run.error}", file=sys.stderr, flush=True)
+    return run
+
+
 def run_case(options, case):
     """All repeats of one case, the brokers in turn, whoever began last time going last."""
     runs = []
@@ -91,16 +111,8 @@ def run_case(options, case):
         for broker in options.brokers[shift:] + options.brokers[:shift]:
             if broker.name in refused or (broker.kind == "reference" and not case.reference):
                 continue
-            for _attempt in range(1 + options.retries):
-                run = run_once(options, case, broker, repeat)
-                if run.quiet or run.error or run.unsupported:
-                    break
+            run = attempt(options, functools.partial(run_once, options, case, broker, repeat))
             runs.append(run)
-            if options.lines:
-                for line in run.lines.values():
-                    print(" ".join(f"{key}={value}" for key, value in line.items()), flush=True)
-            if run.error:
-                print(f"{case.name}: {broker.name}: {run.error}", file=sys.stderr, flush=True)
             if run.error or run.unsupported:
                 refused.add(broker.name)
     return runs
@@ -152,7 +164,7 @@ def table_rows(options, case, runs):
                     others = [value for value, _quiet in values_of(runs, broker, scenario, key).values()]
                     row[key] = statistics.median(others) if others else None
                 for base in options.brokers:
-                    if base.kind in ("mosquitto", "reference") and base.name != broker.name:
+                    if base.kind != "mqttq" and base.name != broker.name:
                         ratio = ratio_of(options, figure, values, by_broker[base.name])
                         if ratio is not None:
                             row["ratios"][base.name] = ratio
@@ -232,16 +244,8 @@ def core_set(text):
     return cores
 
 
-def parse_arguments():
-    parser = argparse.ArgumentParser(description="Measures MQTT brokers against each other.",
-                                     epilog="cases: " + ", ".join(case.name for case in cases.CASES))
-    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    parser.add_argument("cases", nargs="*", help="names of cases; \"all\"; without any, a quick choice of them")
-    parser.add_argument("--build", default=os.path.join(root, "build", "release"),
-                        help="where bench_load, bench_reference and mqttq-server are looked for (%(default)s)")
-    parser.add_argument("--broker", action="append", metavar="NAME=COMMAND", default=[],
-                        help="a broker to measure, its kind told by the program's name; replaces the default three; "
-                             "may be repeated, also for two builds or two settings of one broker")
+def add_run_options(parser):
+    """How often, how long and where a run is made."""
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--retries", type=int, default=1,
                         help="more attempts at a run that was disturbed (%(default)s)")
@@ -255,15 +259,45 @@ def parse_arguments():
                         help="share of a core that other programs may use before a run counts as busy (%(default)s)")
     parser.add_argument("--lines", action="store_true", help="also print the load generator's lines")
     parser.add_argument("--json", metavar="FILE", help="also write every run and row to FILE")
-    options = parser.parse_args()
 
+
+def check_run_options(parser, options):
     if options.repeats < 1 or options.retries < 0 or options.seconds <= 0 or options.warmup < 0:
         parser.error("--repeats is 1 or more, --retries 0 or more, --seconds more than 0, --warmup 0 or more")
+
+
+def raise_file_limit():
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def write_json(options, brokers, runs, rows):
+    with open(options.json, "w", encoding="utf-8") as file:
+        json.dump({"machine": machine.description(), "version": options.version, "seconds": options.seconds,
+                   "brokers": {broker.name: broker.build for broker in brokers},
+                   "runs": [run.as_json() for run in runs], "rows": rows}, file, indent=1)
+        file.write("\n")
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description="Measures MQTT brokers against each other.",
+                                     epilog="cases: " + ", ".join(case.name for case in cases.CASES))
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    parser.add_argument("cases", nargs="*", help="names of cases; \"all\"; without any, a quick choice of them")
+    parser.add_argument("--build", default=os.path.join(root, "build", "release"),
+                        help="where bench_load, bench_reference and mqttq-server are looked for (%(default)s)")
+    parser.add_argument("--broker", action="append", metavar="NAME=COMMAND", default=[],
+                        help="a broker to measure, its kind told by the program's name; replaces the default three; "
+                             "may be repeated, also for two builds or two settings of one broker")
+    add_run_options(parser)
+    options = parser.parse_args()
+    check_run_options(parser, options)
     wanted = options.cases or cases.QUICK
     known = {case.name: case for case in cases.CASES}
     unknown = [name for name in wanted if name not in known and name != "all"]
     if unknown:
         parser.error(f"no case {', '.join(unknown)}")
+    options.scratch = None  # where temporary files are anyway
     options.chosen = cases.CASES if "all" in wanted else [known[name] for name in wanted]
     options.load = find_program(options.build, "bench_load")
     if not options.load:
@@ -280,9 +314,7 @@ def parse_arguments():
 
 def main():
     options = parse_arguments()
-    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
+    raise_file_limit()
     print(f"machine: {machine.description()}; load average at start: {machine.load_average()}")
     for broker in options.brokers:
         print(f"{broker.name}: {broker.build}")
@@ -303,11 +335,7 @@ def main():
         print(f"\nthe machine was busy: up to {100 * worst.use.other_share:.0f}% of a core went to other programs and "
               f"{100 * worst.use.steal_share:.0f}% to the hypervisor, where {100 * options.busy_max:.0f}% is allowed")
     if options.json:
-        with open(options.json, "w", encoding="utf-8") as file:
-            json.dump({"machine": machine.description(), "version": options.version, "seconds": options.seconds,
-                       "brokers": {broker.name: broker.build for broker in options.brokers},
-                       "runs": [run.as_json() for run in all_runs], "rows": all_rows}, file, indent=1)
-            file.write("\n")
+        write_json(options, options.brokers, all_runs, all_rows)
     if any(run.error for run in all_runs):
         return 1
     return 3 if busy else 0

@@ -113,7 +113,7 @@ class Pings final : public Handler {
     loop_.run_until(never, from.wall_ns + static_cast<uint64_t>(options_.measure_s * 1e9));
     const Reading to = meter.read();
     report.add_throughput(pong_count_ - before, from, to);
-    report.add_latency(latency_);
+    report.add_latency("", latency_);
     report.print();
   }
 

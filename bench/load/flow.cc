@@ -47,7 +47,8 @@ void Flow::run() {
   if (delivered == 0) throw Failure("nothing was delivered");
 
   report.add_throughput(delivered, from, to);
-  report.add_latency(latency_);
+  report.add_latency("", latency_);
+  report.add_latency("ack_", acknowledged_);
   if (options_.rate != 0) report.add("rate", static_cast<uint64_t>(options_.rate));
   if (churner_) report.add("churned", churn_count_);
   report.add("publishers", plan_.topics.size());
@@ -179,7 +180,8 @@ void Flow::on_publish(Client& client, const Publish& publish) {
 }
 
 void Flow::on_acknowledged(Client& client, uint16_t packet_id) {
-  publishers_.at(client.index).on_acknowledged(packet_id);
+  const uint64_t sent_ns = publishers_.at(client.index).on_acknowledged(packet_id);
+  if (sent_ns >= timed_from_ns_ && sent_ns < timed_until_ns_) acknowledged_.record(loop_.now_ns() - sent_ns);
   ++progress_count_;
   if (!is_ready_[client.index]) {
     is_ready_[client.index] = true;

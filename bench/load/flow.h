@@ -66,7 +66,8 @@ class Flow final : public Handler {
   uint64_t progress_count_ = 0;  // delivered_count_ and acknowledgements, to notice a standstill
   uint64_t timed_from_ns_ = UINT64_MAX;
   uint64_t timed_until_ns_ = UINT64_MAX;
-  Histogram latency_;
+  Histogram latency_;       // from publishing to delivery
+  Histogram acknowledged_;  // from publishing to PUBACK or PUBCOMP, of every message
 
   // Open loop: message k is due at schedule_start_ns_ + k * period, whatever the broker does.
   double period_ns_ = 0;

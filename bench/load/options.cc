@@ -1,6 +1,7 @@
 // See options.h: one table yields the parser and the help.
 #include "load/options.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cstdlib>
 #include <functional>
@@ -39,6 +40,22 @@ Version version(std::string_view text) {
   throw UsageError("--version takes 3.1.1 or 5");
 }
 
+void set_pids(Options& options, std::string_view text) {
+  options.pid = -1;
+  options.more_pids.clear();
+  for (;;) {
+    const size_t size = std::min(text.find(','), text.size());
+    const auto pid = number<pid_t>(text.substr(0, size), 1u << 30);
+    if (options.pid < 0) {
+      options.pid = pid;
+    } else {
+      options.more_pids.push_back(pid);
+    }
+    if (size == text.size()) return;
+    text.remove_prefix(size + 1);
+  }
+}
+
 using Setter = std::function<void(Options&, std::string_view)>;
 
 // Setters for a field of each type; `most` is the largest number that is taken.
@@ -73,7 +90,7 @@ const std::vector<Option>& option_table() {
     {"--scenario", "NAME", "what to run, from the list above",                    into(&O::scenario)},
     {"--host", "ADDRESS",  "numeric IPv4 (127.0.0.1)",                            into(&O::host)},
     {"--port", "N",        "the broker's port",                                   into(&O::port, 65535)},
-    {"--pid", "N",         "the broker's process: its CPU time and memory",       into(&O::pid, 1u << 30)},
+    {"--pid", "N[,N...]",  "the broker's processes: CPU time of all, memory of the first", set_pids},
     {"--version", "V",     "3.1.1 (default) or 5",                                into(&O::version)},
     {"--qos", "N",         "0, 1 or 2",                                           into(&O::qos, 2)},
     {"--payload", "BYTES", "16 or more (64)",                                     into(&O::payload_size, 1u << 20)},

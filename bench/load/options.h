@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "load/wire.h"
 
@@ -15,7 +16,8 @@ struct Options {
   std::string scenario;
   std::string host = "127.0.0.1";
   uint16_t port = 0;
-  pid_t pid = -1;  // the broker's process; -1 = no CPU time and no memory in the result
+  pid_t pid = -1;                // the broker's process; -1 = no CPU time and no memory in the result
+  std::vector<pid_t> more_pids;  // processes whose CPU time is the broker's too
   Version version = Version::V311;
   uint8_t qos = 0;
   uint32_t payload_size = 64;

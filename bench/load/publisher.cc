@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <utility>
 
 #include "load/failure.h"
 
@@ -27,7 +28,7 @@ Publisher::Publisher(Loop& loop, Client& client, uint8_t qos, std::vector<Publis
   if (qos == 0) return;
   // The broker's Receive Maximum bounds what may be unacknowledged [MQTT-3.3.4-7].
   const uint32_t id_count = std::min<uint32_t>(window, client.receive_maximum);
-  id_used_.resize(id_count + 1);
+  id_times_.resize(id_count + 1, kFree);
   for (uint32_t id = id_count; id >= 1; --id) free_ids_.push_back(static_cast<uint16_t>(id));
 }
 
@@ -40,7 +41,7 @@ void Publisher::send(uint64_t time_ns) {
   if (qos_ != 0) {
     packet_id = free_ids_.back();
     free_ids_.pop_back();
-    id_used_[packet_id] = true;
+    id_times_[packet_id] = time_ns;
   }
   put_publish(client_->out, topics_[topic_index_], packet_id, {client_->index, next_, time_ns});
   if (++topic_index_ == topics_.size()) topic_index_ = 0;
@@ -69,17 +70,17 @@ uint64_t Publisher::abandon() {
   return count;
 }
 
-void Publisher::on_acknowledged(uint16_t packet_id) {
-  if (packet_id == 0 || packet_id >= id_used_.size() || !id_used_[packet_id]) {
+uint64_t Publisher::on_acknowledged(uint16_t packet_id) {
+  if (packet_id == 0 || packet_id >= id_times_.size() || id_times_[packet_id] == kFree) {
     throw Failure("the broker acknowledged packet identifier " + std::to_string(packet_id) +
                   ", which is not in flight");
   }
-  id_used_[packet_id] = false;
   free_ids_.push_back(packet_id);
+  return std::exchange(id_times_[packet_id], kFree);
 }
 
 uint32_t Publisher::in_flight_count() const {
-  const auto unacknowledged = qos_ == 0 ? 0 : static_cast<uint32_t>(id_used_.size() - 1 - free_ids_.size());
+  const auto unacknowledged = qos_ == 0 ? 0 : static_cast<uint32_t>(id_times_.size() - 1 - free_ids_.size());
   return std::max(next_ - base_, unacknowledged);
 }
 

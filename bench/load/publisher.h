@@ -27,8 +27,9 @@ class Publisher {
   // Gives up on everything in the window. Returns how many deliveries are missing.
   uint64_t abandon();
 
-  // PUBACK or PUBCOMP. Throws Failure when no such message is in flight.
-  void on_acknowledged(uint16_t packet_id);
+  // PUBACK or PUBCOMP; returns the time_ns that the message was sent with. Throws Failure when no such message is in
+  // flight.
+  uint64_t on_acknowledged(uint16_t packet_id);
 
   // Messages sent and not yet delivered or not yet acknowledged, whichever are more.
   uint32_t in_flight_count() const;
@@ -41,6 +42,8 @@ class Publisher {
   static uint32_t flat_out_window(size_t packet_size, size_t publisher_count);
 
  private:
+  static constexpr uint64_t kFree = UINT64_MAX;
+
   Loop* loop_;
   Client* client_;
   uint8_t qos_;
@@ -52,7 +55,7 @@ class Publisher {
   uint32_t base_ = 0;              // oldest message not delivered everywhere; base_ == next_ when there is none
   std::vector<uint32_t> missing_;  // deliveries still to come, by sequence modulo a power of two
   std::vector<uint16_t> free_ids_;
-  std::vector<bool> id_used_;  // by packet identifier
+  std::vector<uint64_t> id_times_;  // by packet identifier: time_ns of what it stands for; kFree while for nothing
 };
 
 }  // namespace mqttq::bench

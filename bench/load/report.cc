@@ -46,7 +46,15 @@ std::string machine() {
 
 }  // namespace
 
-Reading Meter::read() const { return {Loop::clock_ns(), broker_.now_ns(), load_.now_ns()}; }
+Meter::Meter(const Options& options) : broker_{CpuClock(options.pid)}, load_(0) {
+  for (const pid_t pid : options.more_pids) broker_.emplace_back(pid);
+}
+
+Reading Meter::read() const {
+  Reading reading{Loop::clock_ns(), 0, load_.now_ns()};
+  for (const CpuClock& clock : broker_) reading.broker_ns += clock.now_ns();
+  return reading;
+}
 
 Report::Report(const Options& options, std::string_view scenario) : measures_broker_(options.pid > 0) {
   add("scenario", scenario);
@@ -87,14 +95,14 @@ void Report::add_throughput(uint64_t count, const Reading& from, const Reading& 
   add("load_cpu_share", load_s / wall_s, 3);
 }
 
-void Report::add_latency(const Histogram& histogram) {
+void Report::add_latency(const std::string& prefix, const Histogram& histogram) {
   if (histogram.count() == 0) return;
   const auto us = [](uint64_t ns) { return static_cast<double>(ns) / 1000; };
-  add("p50_us", us(histogram.percentile_ns(0.5)), 1);
-  add("p99_us", us(histogram.percentile_ns(0.99)), 1);
-  add("p999_us", us(histogram.percentile_ns(0.999)), 1);
-  add("max_us", us(histogram.max_ns()), 1);
-  add("latency_count", histogram.count());
+  add(prefix + "p50_us", us(histogram.percentile_ns(0.5)), 1);
+  add(prefix + "p99_us", us(histogram.percentile_ns(0.99)), 1);
+  add(prefix + "p999_us", us(histogram.percentile_ns(0.999)), 1);
+  add(prefix + "max_us", us(histogram.max_ns()), 1);
+  add(prefix + "latency_count", histogram.count());
 }
 
 void Report::print() const {

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "load/histogram.h"
 #include "load/meter.h"
@@ -21,11 +22,11 @@ struct Reading {
 // Reads wall, broker and own CPU time together.
 class Meter {
  public:
-  explicit Meter(const Options& options) : broker_(options.pid), load_(0) {}
+  explicit Meter(const Options& options);
   Reading read() const;
 
  private:
-  CpuClock broker_;
+  std::vector<CpuClock> broker_;
   CpuClock load_;
 };
 
@@ -44,8 +45,8 @@ class Report {
   // CPU time are left out.
   void add_throughput(uint64_t count, const Reading& from, const Reading& to);
 
-  // p50_us, p99_us, p999_us, max_us and latency_count; nothing when no latency was recorded.
-  void add_latency(const Histogram& histogram);
+  // p50_us, p99_us, p999_us, max_us and latency_count behind `prefix`; nothing when no latency was recorded.
+  void add_latency(const std::string& prefix, const Histogram& histogram);
 
   // To standard output, flushed.
   void print() const;
