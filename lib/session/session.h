@@ -208,6 +208,8 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   bool repeat_open_publish(uint16_t packet_id, uint32_t serial) noexcept;
   // What had to wait for room has been handed to everybody; its takers answer, or have answered.
   void on_handed_over(const PublishOperation& operation, Instant now) noexcept;
+  // The one taker that was asked until now has answered. reason: set to what he said. True too if nobody will be told.
+  bool first_taker_answered(const PublishOrigin& origin, Reason& reason) noexcept;
   // Answers finished publishes from the front on.
   void answer_publishes(Instant now) noexcept;
   void forget_old_receipts(Instant now) noexcept;

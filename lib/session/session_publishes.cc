@@ -76,6 +76,13 @@ void Session::on_handed_over(const PublishOperation& operation, Instant now) noe
   answer_publishes(now);
 }
 
+bool Session::first_taker_answered(const PublishOrigin& origin, Reason& reason) noexcept {
+  const OpenPublish* open = find_open_publish(origin);
+  if (open && open->takers_open == 0) return false;
+  if (open) reason = open->reason;
+  return true;
+}
+
 void Session::answer_publishes(Instant now) noexcept {
   while (!in_->open.empty() && !in_->open.front().handing_over && in_->open.front().takers_open == 0) {
     const OpenPublish done = in_->open.pop_front();

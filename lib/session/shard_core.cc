@@ -424,15 +424,24 @@ bool ShardCore::publish(MovingMessage& message, const RouteRef& found, PublishOp
       mail.origin = operation.origin;
       if (!postman_.post(home, std::move(mail))) return false;
       if (operation.origin.wanted()) ++operation.takers;
+      // Its receipt is not to be durable before it is: sent again, it would be taken for a repeat.
+      operation.retain_waits = operation.receipt != 0;
     }
     operation.retained = true;
     operation.retain_open = false;
+    if (operation.retain_waits) return false;
     // Routed after it was posted: see put_query_aside().
     const RouteRef* latest = nullptr;
     if (routes_.find(view.namespace_id, view.topic_name, UINT32_MAX, latest) != RouteCache::Outcome::Found) {
       return refuse();
     }
     route = latest;
+  }
+  if (operation.retain_waits) {
+    Session* session = sessions_.find(operation.origin.session);
+    if (session && !session->first_taker_answered(operation.origin, operation.reason)) return false;
+    operation.retain_waits = false;
+    if (is_error(operation.reason.code)) return true;  // and so it is nobody's
   }
   if (!operation.routed) {  // until it is proposed, to those who subscribe now: journals and sinks have one view of it
     operation.propose_open = view.qos != Qos::AtMostOnce && (*route)->durable_shards() != 0;

@@ -80,6 +80,7 @@ struct PublishOperation {
   bool started = false;
   bool routed = false;
   bool retain_open = false;   // still to be handed to the retained store
+  bool retain_waits = false;  // for the retained store's answer, before anything else
   bool propose_open = false;  // still to be handed to the committer
   uint64_t receipt = 0;       // the second half of its key, while it is to be recorded
   uint8_t takers = 0;         // that will answer later

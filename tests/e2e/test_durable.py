@@ -1027,9 +1027,6 @@ def test_qos_2_is_published_exactly_once_over_restarts(broker):
     Every second message is retained besides, on a topic of its own: all who take a message have it when PUBREC comes.
     [MQTT-4.3.3-1] [MQTT-4.3.3-2] [MQTT-4.3.3-5] [MQTT-4.6.0-1] [MQTT-4.6.0-3]
     """
-    if broker.shards == 3:
-        pytest.xfail("a retained message and the receipt of its publish are not kept as one where they live on two "
-                     "shards (docs/STORE.md)")
     count = 1000
     subscribe(broker.connect("taker"), ("a/#", 2))
     broker.sockets[-1].close()
