@@ -53,9 +53,9 @@ struct ReaderEntry {
 struct GroupEntry {
   SharedGroup* group;
   ShardCore* shard;
-  uint64_t position;               // where the first of its members came, unless it says so itself
-  std::vector<uint64_t> open;      // messages before it
-  std::vector<GroupOpen> handed;   // to its members, by their numbers; settled: they have finished them
+  uint64_t position;              // where the first of its members came, unless it says so itself
+  std::vector<uint64_t> open;     // messages before it
+  std::vector<GroupOpen> handed;  // to its members, by their numbers; settled: they have finished them
 };
 
 class Restore {
@@ -180,8 +180,9 @@ bool Restore::take_subscription(Bytes key, Bytes value) {
   SessionEntry* of = session_.find(key.first(kSessionKey));
   FieldReader in(value);
   Subscription options;
+  bool owed = false;
   std::string_view topic_filter;
-  if (!of || !StoredSubscription::read(in, options, topic_filter)) {
+  if (!of || !StoredSubscription::read(in, options, owed, topic_filter)) {
     ++restored_.lost;
     return true;
   }
@@ -194,7 +195,7 @@ bool Restore::take_subscription(Bytes key, Bytes value) {
   }
   const bool durable = position || options.qos != Qos::AtMostOnce;
   JournalReader* reader = nullptr;
-  if (!session.restore_subscription(topic_filter, options, durable, reader)) return false;
+  if (!session.restore_subscription(topic_filter, options, durable, owed, reader)) return false;
   if (options.exclusive) {
     static_cast<void>(router_.claim(session.namespace_id(), topic_filter, session.publisher_id()));
   }
@@ -446,9 +447,7 @@ Status Restore::run(std::string& problem) {
          return load(StateTable::Groups, TextKey::kSize, true, [&](Bytes k, Bytes v) { return take_group(k, v); });
        }},
       {"shared groups",
-       [&] {
-         return load(StateTable::GroupTaken, kTakenKey, false, [&](Bytes k, Bytes) { return take_taken(k); });
-       }},
+       [&] { return load(StateTable::GroupTaken, kTakenKey, false, [&](Bytes k, Bytes) { return take_taken(k); }); }},
       {"shared groups", [&] { return settle_groups() ? Status::Ok : Status::NoMemory; }},
       {"receipts",
        [&] { return load(StateTable::Receipts, kPacketKey, false, [&](Bytes k, Bytes) { return take_receipt(k); }); }},

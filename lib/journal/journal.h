@@ -20,7 +20,7 @@ struct JournalSegment;
 struct Cursor : ListLink<struct SegmentTag>, ListLink<struct WaitTag> {
   Journal* journal = nullptr;
   JournalSegment* segment = nullptr;
-  uint64_t index = 0;  // of the next entry to read, counted from the journal's first
+  uint64_t index = 0;     // of the next entry to read, counted from the journal's first
   bool of_group = false;  // whose it is: a shared group's (GroupReader), else a session's (JournalReader)
 
   bool waiting() const noexcept { return ListLink<WaitTag>::linked(); }

@@ -25,13 +25,9 @@ GroupJoin* GroupJoin::create_for(NamespaceId namespace_id, std::string_view shar
 
 // --- members
 
-MemberId SharedGroups::id_of(const Member& member) noexcept {
-  return member_id(Slab<Member>::handle(member));
-}
+MemberId SharedGroups::id_of(const Member& member) noexcept { return member_id(Slab<Member>::handle(member)); }
 
-GroupMember* SharedGroups::find_member(MemberId id) noexcept {
-  return members_.find(handle_of(id));
-}
+GroupMember* SharedGroups::find_member(MemberId id) noexcept { return members_.find(handle_of(id)); }
 
 uint64_t SharedGroups::key(NamespaceId namespace_id, std::string_view text) const noexcept {
   return hash_text(text, hash_mix(seed_, namespace_id));
@@ -359,7 +355,8 @@ void SharedGroup::settle_open(GroupOpen& one, bool recorded) noexcept {
 void SharedGroup::drop_settled(uint64_t position) noexcept {
   for (uint32_t count = open.count(); count; --count) {
     GroupOpen one = open.pop_front();
-    if (!one.settled || one.number >= position) static_cast<void>(open.push_back(std::move(one)));  // there is room: one was taken out
+    if (!one.settled || one.number >= position)
+      static_cast<void>(open.push_back(std::move(one)));  // there is room: one was taken out
   }
 }
 
@@ -490,9 +487,8 @@ uint64_t SharedGroups::lowest_number(uint64_t seen_number) noexcept {
 // --- how it comes back
 
 SharedGroup* SharedGroups::find(NamespaceId namespace_id, std::string_view text) noexcept {
-  return groups_.find(key(namespace_id, text), [&](const Group& one) {
-    return one.namespace_id() == namespace_id && one.text() == text;
-  });
+  return groups_.find(key(namespace_id, text),
+                      [&](const Group& one) { return one.namespace_id() == namespace_id && one.text() == text; });
 }
 
 void SharedGroups::restore_begin(Group& group) noexcept { group.reader.journal->detach(group.reader); }

@@ -95,9 +95,9 @@ class GroupCourier {
 // A message of a durable group that is with a member, or came back.
 struct GroupOpen {
   uint64_t number = 0;
-  MemberId member = 0;   // who has it; 0: nobody
-  MessageRef message;    // of one that came back: empty if it is to be read
-  bool settled = false;  // by its member: it is out of here once that is recorded
+  MemberId member = 0;    // who has it; 0: nobody
+  MessageRef message;     // of one that came back: empty if it is to be read
+  bool settled = false;   // by its member: it is out of here once that is recorded
   bool recorded = false;  // its member has written that it took it
 };
 
@@ -105,7 +105,7 @@ struct GroupOpen {
 struct GroupProgress {
   NamespaceId namespace_id = kGlobalNamespace;
   std::string_view shared_filter;
-  uint64_t position = 0;             // the first number that was not taken out of its journal
+  uint64_t position = 0;  // the first number that was not taken out of its journal
   // By their numbers; some are settled, and out of here afterwards. Of another life of the broker's there may be some
   // behind the position, until it has come that far.
   Ring<GroupOpen>& open;
@@ -228,8 +228,8 @@ class SharedGroups {
 
   // nullptr: it has no member.
   SharedGroup* find(NamespaceId namespace_id, std::string_view shared_filter) noexcept;
-  // Before it runs, of a durable one: it reads nothing until restore_reader(), and from there on what is appended. False
-  // without memory.
+  // Before it runs, of a durable one: it reads nothing until restore_reader(), and from there on what is appended.
+  // False without memory.
   void restore_begin(SharedGroup& group) noexcept;
   bool restore_reader(SharedGroup& group) noexcept;
   // What was handed out before: in the order of the numbers, each once. False without memory.

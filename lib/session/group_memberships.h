@@ -53,7 +53,7 @@ struct GroupMembership : HashLink<GroupMembership> {
   MemberId member_ = 0;
   Array<uint64_t> done_;         // GroupNumbers, not told yet
   uint32_t numbered_count_ = 0;  // open messages that have numbers
-  uint32_t done_count_ = 0;  // not told yet
+  uint32_t done_count_ = 0;      // not told yet
   Phase phase_ = Phase::Asking;
   bool state_changed_ = false;  // not told yet
   bool listed_ = false;         // among those that have something to tell

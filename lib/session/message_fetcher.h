@@ -15,7 +15,7 @@ namespace mqttq {
 struct Fetch : ListLink<struct FetchTag> {
   uint32_t shard = 0;
   SlabHandle session;
-  SlabHandle group;  // names one: it is for that
+  SlabHandle group;               // names one: it is for that
   Ring<FetchedMessage> messages;  // in the order of their numbers
 };
 

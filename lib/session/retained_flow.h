@@ -21,6 +21,7 @@ struct RetainedFlow : ListLink<struct FlowTag> {
   Session& session;
   uint32_t subscription_serial = 0;  // it may have ended, and another of this filter have begun
   bool asked = false;
+  bool restored = false;  // a broker before this one has begun with it
   bool no_local = false;
   Qos qos = Qos::AtMostOnce;  // granted
   uint16_t text_size = 0;

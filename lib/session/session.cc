@@ -390,7 +390,8 @@ void Session::resend(Instant) noexcept {
     out_->unsent_count = out_->inflight.count();
     out_->unsent.reset();
   }
-  note_group_state();  // groups may hand over what waited: it comes behind
+  if (out_) ask_for_retained();  // for what a broker before this one owed
+  note_group_state();            // groups may hand over what waited: it comes behind
   shard_.mark_pump(*this);
 }
 
@@ -676,7 +677,8 @@ Handed Session::take_shared(GroupMembership& membership, MovingMessage& message,
   Identifiers identifiers;
   static_cast<void>(identifiers.set({&membership.identifier, membership.identifier ? 1u : 0u}));  // one needs no memory
   const bool retain = view.retain && membership.retain_as_published;
-  const Sent sent = send(message, qos, retain, std::move(identifiers), now, GroupMemberships::handle(membership), number);
+  const Sent sent =
+      send(message, qos, retain, std::move(identifiers), now, GroupMemberships::handle(membership), number);
   if (sent == Sent::Dropped || qos == Qos::AtMostOnce) return Handed::Finished;
   if (number) membership.note_taken();
   return Handed::Open;

@@ -245,8 +245,9 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   uint64_t lowest_number() noexcept;
   // From what was kept. False without memory.
   void restore(uint32_t expiry_s, Instant disconnected_at) noexcept;
-  // reader: set if it is to be attached to its journal, where its position is.
-  bool restore_subscription(std::string_view topic_filter, const Subscription& options, bool durable,
+  // owed: retained messages are to be sent for it. reader: set if it is to be attached to its journal, where its
+  // position is.
+  bool restore_subscription(std::string_view topic_filter, const Subscription& options, bool durable, bool owed,
                             JournalReader*& reader) noexcept;
   // Before messages in flight. nullptr without memory.
   GroupMembership* restore_membership(std::string_view shared_filter, const Subscription& options,
@@ -315,6 +316,9 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   bool pump_journals(Instant now) noexcept;
   bool pump_flow(RetainedFlow& flow, Instant now) noexcept;
   bool stands(const RetainedFlow& flow) noexcept;
+  bool retained_inflight(const MessageView& message) noexcept;
+  bool owes_retained(const Subscription& subscription) noexcept;
+  Status add_retained_flow(std::string_view topic_filter, const Subscription& options) noexcept;
   void ask_for_retained() noexcept;
   void end_flow(RetainedFlow& flow) noexcept;
   // A live message on this topic has to wait behind retained ones.

@@ -14,6 +14,14 @@ constexpr uint32_t kRetainedMax = 10'000;  // messages found and not sent, at wh
 
 Status Session::start_retained_flow(std::string_view topic_filter, const Subscription& options) noexcept {
   if (shard_.nothing_retained(namespace_id(), topic_filter)) return Status::Ok;
+  if (const Status status = add_retained_flow(topic_filter, options); status != Status::Ok) return status;
+  record_subscription(*find_subscription(topic_filter));  // what it is owed outlives the broker too
+  ask_for_retained();
+  return Status::Ok;
+}
+
+// It is asked for later.
+Status Session::add_retained_flow(std::string_view topic_filter, const Subscription& options) noexcept {
   if (!make_outgoing()) return Status::NoMemory;
   if (out_->flow_count >= shard_.limits().subscriptions_max + kFlowsSpare) return Status::Full;
   RetainedFlow* flow = shard_.flows().take(*this);
@@ -34,7 +42,6 @@ Status Session::start_retained_flow(std::string_view topic_filter, const Subscri
   out_->flows.push_back(*flow);
   ++out_->flow_count;
   if (!out_->next_flow) out_->next_flow = flow;
-  ask_for_retained();
   return Status::Ok;
 }
 
@@ -42,6 +49,25 @@ Status Session::start_retained_flow(std::string_view topic_filter, const Subscri
 bool Session::stands(const RetainedFlow& flow) noexcept {
   const Subscription* subscription = find_subscription(flow.topic_filter());
   return subscription && subscription->serial == flow.subscription_serial;
+}
+
+bool Session::owes_retained(const Subscription& subscription) noexcept {
+  if (!out_) return false;
+  for (RetainedFlow* flow = out_->flows.front(); flow; flow = out_->flows.next(*flow)) {
+    if (flow->subscription_serial == subscription.serial) return true;
+  }
+  return false;
+}
+
+// It is on its way: a broker before this one had begun with its topic.
+bool Session::retained_inflight(const MessageView& message) noexcept {
+  bool found = false;
+  out_->inflight.for_each([&](uint16_t, InflightEntry& entry) {
+    if (entry.number || !entry.retain || !entry.message) return;
+    const MessageView& view = entry.message->view();
+    found |= view.topic_name == message.topic_name && std::ranges::equal(view.payload, message.payload);
+  });
+  return found;
 }
 
 void Session::ask_for_retained() noexcept {
@@ -63,6 +89,7 @@ void Session::on_retained(RetainedFlow& flow, Ring<MessageRef>& messages) noexce
     // What came live since the subscription, and is what is retained now, comes once: as the live message that it is.
     if (std::find(out_->live_retained.begin(), out_->live_retained.end(), message.get()) != out_->live_retained.end())
       continue;
+    if (flow.restored && retained_inflight(view)) continue;
     if (flow.messages.push_back(std::move(message))) {
       ++out_->retained_count;
     } else {
@@ -86,7 +113,9 @@ bool Session::pump_flow(RetainedFlow& flow, Instant now) noexcept {
     static_cast<void>(identifiers.set({&flow.identifier, flow.identifier ? 1u : 0u}));  // one needs no memory
     send(message, qos, true, std::move(identifiers), now);
   }
+  Subscription* served = stands ? find_subscription(flow.topic_filter()) : nullptr;
   end_flow(flow);
+  if (served && !owes_retained(*served)) record_subscription(*served);
   ask_for_retained();
   return true;
 }

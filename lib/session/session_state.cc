@@ -44,7 +44,7 @@ void Session::record_subscription(const Subscription& subscription) noexcept {
   if (!stored_) return;
   Array<std::byte> value;
   FieldWriter out(value);
-  StoredSubscription::write(out, subscription, subscription.filter->text());
+  StoredSubscription::write(out, subscription, owes_retained(subscription), subscription.filter->text());
   if (!out.ok()) return shard_.note_unrecorded();
   const StateKey key = state_key(state_key_text()).add(subscription.filter->hash);
   shard_.state().writes().put_large(StateTable::Subscriptions, key.bytes(), value.span());
@@ -67,7 +67,7 @@ void Session::record_membership(GroupMembership& membership) noexcept {
   options.retain_as_published = membership.retain_as_published;
   Array<std::byte> value;
   FieldWriter out(value);
-  StoredSubscription::write(out, options, membership.text());
+  StoredSubscription::write(out, options, false, membership.text());
   if (!out.ok()) return shard_.note_unrecorded();
   const StateKey key = membership_key(membership);
   shard_.state().writes().put_large(StateTable::Subscriptions, key.bytes(), value.span());
@@ -262,11 +262,14 @@ bool Session::restore_will(Will&& will, Instant disconnected_at) noexcept {
   return will_ != nullptr;
 }
 
-bool Session::restore_subscription(std::string_view topic_filter, const Subscription& options, bool durable,
+bool Session::restore_subscription(std::string_view topic_filter, const Subscription& options, bool durable, bool owed,
                                    JournalReader*& reader) noexcept {
   const Subscription* added = add_subscription(topic_filter, options, durable, false);
   reader = added && durable ? find_reader(*added->filter) : nullptr;
-  return added != nullptr;
+  if (!added || !owed) return added != nullptr;
+  if (add_retained_flow(topic_filter, options) != Status::Ok) return false;
+  out_->flows.back()->restored = true;
+  return true;
 }
 
 GroupMembership* Session::restore_membership(std::string_view shared_filter, const Subscription& options,
@@ -281,8 +284,7 @@ GroupMembership* Session::restore_membership(std::string_view shared_filter, con
 
 bool Session::restore_inflight(uint16_t packet_id, InflightEntry&& entry, uint64_t group) noexcept {
   if (!make_outgoing() || packet_id == 0 || out_->inflight.find(packet_id)) return false;
-  GroupMembership* through =
-      group ? memberships_.find(group, [](const GroupMembership&) { return true; }) : nullptr;
+  GroupMembership* through = group ? memberships_.find(group, [](const GroupMembership&) { return true; }) : nullptr;
   if (through) {
     if (!through->make_room()) return false;
     through->note_taken();

@@ -37,21 +37,24 @@ struct StoredSession {
 };
 
 struct StoredSubscription {
-  static void write(FieldWriter& out, const Subscription& options, std::string_view topic_filter) noexcept {
-    out.number(flags_of(options));
+  // owed: retained messages are still to be sent for it.
+  static void write(FieldWriter& out, const Subscription& options, bool owed, std::string_view topic_filter) noexcept {
+    out.number(static_cast<uint8_t>(flags_of(options) | (owed ? kOwed : 0)));
     out.number(options.identifier);
     out.text(topic_filter);
   }
   // topic_filter: borrowed.
-  static bool read(FieldReader& in, Subscription& options, std::string_view& topic_filter) noexcept {
-    set_flags(options, in.number<uint8_t>());
+  static bool read(FieldReader& in, Subscription& options, bool& owed, std::string_view& topic_filter) noexcept {
+    const auto flags = in.number<uint8_t>();
+    set_flags(options, flags);
+    owed = flags & kOwed;
     options.identifier = in.number<uint32_t>();
     topic_filter = as_text(in.rest());
     return in.ok() && is_valid_topic_filter(topic_filter);
   }
 
  private:
-  static constexpr uint8_t kQos = 3, kNoLocal = 4, kRetainAsPublished = 8, kExclusive = 16;
+  static constexpr uint8_t kQos = 3, kNoLocal = 4, kRetainAsPublished = 8, kExclusive = 16, kOwed = 32;
 
   static uint8_t flags_of(const Subscription& subscription) noexcept {
     return static_cast<uint8_t>(static_cast<uint8_t>(subscription.qos) | (subscription.no_local ? kNoLocal : 0) |
@@ -132,8 +135,8 @@ struct StoredInflight {
     out.number(entry.number);
     out.number(entry.order);
     out.number(static_cast<uint8_t>(entry.state));
-    out.number(static_cast<uint8_t>(static_cast<uint8_t>(entry.qos) | (entry.retain ? kRetain : 0) |
-                                    (group ? kOfGroup : 0)));
+    out.number(
+        static_cast<uint8_t>(static_cast<uint8_t>(entry.qos) | (entry.retain ? kRetain : 0) | (group ? kOfGroup : 0)));
     out.number(static_cast<uint32_t>(entry.identifiers.span().size()));
     for (const uint32_t identifier : entry.identifiers.span()) out.number(identifier);
     if (group) out.number(group);

@@ -126,6 +126,28 @@ def test_sessions(killed):
     assert (taker["will"]["topic"], taker["will"]["delay_s"], taker["will"]["payload_bytes"]) == ("will", 5, 4)
 
 
+def test_groups(tmp_path):
+    broker = DurableBroker(tmp_path, "killed", 1)
+    try:
+        broker.start()
+        member = broker.connect("member", receive_maximum=1)
+        subscribe(member, ("$share/g/a/#", 2))
+        broker.publish("a/b", *(b"%d" % number for number in range(5)))
+        member.expect_publish()
+        member.close()
+        broker.publish("a/b", b"the last")
+        broker.stop()
+        (group,) = lines("--groups", broker.data)
+        assert (group["shared_filter"], group["members"], group["waiting"]) == ("$share/g/a/#", 1, 5)
+        assert group["open"] == [group["position"] - 1]
+        (journal,) = lines("--journals", broker.data)
+        assert (journal["topic_filter"], journal["readers"], journal["waiting"]) == ("a/#", 1, 5)
+        text = inspect("--groups", broker.data).stdout.decode()
+        assert "1 members" in text and "5 waiting, 1 handed out" in text
+    finally:
+        broker.running.child.kill()
+
+
 def test_records(killed):
     records = lines("--records", killed)
     assert [one["number"] for one in records] == list(range(1, len(records) + 1))

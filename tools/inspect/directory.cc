@@ -144,6 +144,7 @@ class Tables {
   Found take_inflight(Bytes key, Bytes value);
   Found take_will(Bytes key, Bytes value);
   Found take_delayed(Bytes key, Bytes value);
+  Found take_group(Bytes value);
   KeptSession* session_of(Bytes key) {
     const auto at = contents_.sessions.find(bytes_of(key.first(kSessionKey)));
     return at == contents_.sessions.end() ? nullptr : &at->second;
@@ -215,8 +216,9 @@ Found Tables::take_subscription(Bytes key, Bytes value) {
   FieldReader in(value);
   KeptSubscription subscription;
   std::string_view topic_filter;
-  if (!StoredSubscription::read(in, subscription.options, topic_filter)) return Found::Damaged;
+  if (!StoredSubscription::read(in, subscription.options, subscription.owed, topic_filter)) return Found::Damaged;
   subscription.topic_filter = topic_filter;
+  subscription.shared = parse_shared_filter(topic_filter).kind == SharedFilter::Kind::Shared;
   subscription.journal = get_big<uint64_t>(key.data() + kSessionKey);
   if (!session) return Found::Orphan;
   session->subscriptions.push_back(std::move(subscription));
@@ -281,6 +283,17 @@ Found Tables::take_delayed(Bytes key, Bytes value) {
   return Found::Whole;
 }
 
+Found Tables::take_group(Bytes value) {
+  FieldReader in(value);
+  KeptGroup group;
+  std::string_view shared_filter;
+  const auto open = [&](uint64_t number) { group.open.push_back(number); };
+  if (!StoredGroup::read(in, group.namespace_id, group.position, shared_filter, open)) return Found::Damaged;
+  group.shared_filter = shared_filter;
+  contents_.groups.emplace(std::pair(group.namespace_id, group.shared_filter), std::move(group));
+  return Found::Whole;
+}
+
 void Tables::take() {
   load(StateTable::Namespaces, sizeof(NamespaceId), false, [&](Bytes key, Bytes value) {
     contents_.namespaces.emplace(get_big<uint32_t>(key.data()), bytes_of(value));
@@ -308,25 +321,45 @@ void Tables::take() {
     return Found::Whole;
   });
   load(StateTable::Delayed, kDelayedKey, true, [&](Bytes key, Bytes value) { return take_delayed(key, value); });
+  load(StateTable::Groups, TextKey::kSize, true, [&](Bytes, Bytes value) { return take_group(value); });
 }
 
 // --- who waits for what
 
-void count_waiting(Contents& contents) {
+// What waits from `position` on, for one more reader of a journal.
+uint64_t count_from(KeptJournal& journal, NamespaceId namespace_id, std::string_view topic_filter, uint64_t position) {
+  journal.namespace_id = namespace_id;
+  journal.topic_filter = topic_filter;
+  ++journal.readers;
+  const auto first = std::lower_bound(journal.numbers.begin(), journal.numbers.end(), position);
+  const auto waiting = static_cast<uint64_t>(journal.numbers.end() - first);
+  journal.waiting = std::max(journal.waiting, waiting);
+  return waiting;
+}
+
+// seed: under which the names of journals are hashes.
+void count_waiting(uint64_t seed, Contents& contents) {
   const uint64_t wanted = contents.meta ? contents.meta->wanted : 1;
   for (auto& [key, session] : contents.sessions) {
     for (KeptSubscription& subscription : session.subscriptions) {
       if (subscription.options.qos == Qos::AtMostOnce && !subscription.position) continue;  // it has no reader
-      KeptJournal& journal = contents.journals[subscription.journal];
-      journal.namespace_id = session.namespace_id;
-      journal.topic_filter = subscription.topic_filter;
-      ++journal.readers;
-      if (!subscription.position) continue;  // it begins behind all that is known
-      const auto first =
-          std::lower_bound(journal.numbers.begin(), journal.numbers.end(), std::max(*subscription.position, wanted));
-      subscription.waiting = static_cast<uint64_t>(journal.numbers.end() - first);
-      journal.waiting = std::max(journal.waiting, subscription.waiting);
+      // Without a position it begins behind all that is known.
+      const uint64_t position = std::max(subscription.position.value_or(UINT64_MAX), wanted);
+      if (subscription.shared) {
+        const auto [at, added] =
+            contents.groups.try_emplace({session.namespace_id, subscription.topic_filter},
+                                        KeptGroup{session.namespace_id, subscription.topic_filter, 0, position, {}, 0});
+        ++at->second.members;
+        continue;
+      }
+      subscription.waiting = count_from(contents.journals[subscription.journal], session.namespace_id,
+                                        subscription.topic_filter, position);
     }
+  }
+  for (auto& [key, group] : contents.groups) {
+    const std::string_view topic_filter = parse_shared_filter(group.shared_filter).topic_filter;
+    KeptJournal& journal = contents.journals[hash_text(topic_filter, hash_mix(seed, group.namespace_id))];
+    group.waiting = count_from(journal, group.namespace_id, topic_filter, std::max(group.position, wanted));
   }
 }
 
@@ -392,7 +425,9 @@ Contents read_once(const std::string& path) {
   apply(log.changes, meta.followed, *copy.store, contents);
   tables.count();
   tables.take();
-  count_waiting(contents);
+  Array<std::byte> seed;
+  static_cast<void>(copy.store->get(static_cast<uint8_t>(StateTable::Meta), as_bytes("seed"), seed));
+  count_waiting(seed.count() == sizeof(uint64_t) ? get_little<uint64_t>(seed.begin()) : 0, contents);
   return contents;
 }
 
@@ -400,7 +435,8 @@ Contents read_once(const std::string& path) {
 
 std::string table_name(uint8_t table) {
   static constexpr std::string_view kNames[] = {"meta",     "sessions", "subscriptions", "positions", "inflight",
-                                                "receipts", "wills",    "retained",      "delayed",   "namespaces"};
+                                                "receipts", "wills",    "retained",      "delayed",   "namespaces",
+                                                "log",      "groups",   "group taken"};
   return table < std::size(kNames) ? std::string(kNames[table]) : std::to_string(table);
 }
 

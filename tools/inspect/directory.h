@@ -39,8 +39,20 @@ struct KeptSubscription {
   uint64_t journal = 0;
   std::string topic_filter;
   Subscription options;              // QoS, flags and identifier
+  bool owed = false;                 // retained messages are still to be sent for it
+  bool shared = false;               // its group has the position
   std::optional<uint64_t> position;  // the first number that it has not taken
   uint64_t waiting = 0;              // messages from there on
+};
+
+// A shared group of sessions that are kept.
+struct KeptGroup {
+  NamespaceId namespace_id = 0;
+  std::string shared_filter;
+  uint64_t members = 0;
+  uint64_t position = 0;       // the first number that was not taken out of its journal
+  std::vector<uint64_t> open;  // before it, with members, or with nobody any more
+  uint64_t waiting = 0;        // messages from its position on
 };
 
 struct KeptInflight {
@@ -96,6 +108,7 @@ struct Contents {
   std::map<uint32_t, std::string> namespaces;
   std::map<std::string, KeptSession> sessions;  // by the bytes of their keys
   std::map<uint64_t, KeptJournal> journals;
+  std::map<std::pair<NamespaceId, std::string>, KeptGroup> groups;
   std::vector<Outline> retained;
   std::vector<KeptDelayed> delayed;
   std::vector<std::string> damage;  // for people

@@ -137,7 +137,8 @@ void put_session(const Contents& contents, const KeptSession& session, Json& jso
   for (const KeptSubscription& one : session.subscriptions) {
     json.open('{').add("topic_filter", one.topic_filter).add("qos", static_cast<uint64_t>(one.options.qos));
     json.add("no_local", bool{one.options.no_local}).add("retain_as_published", bool{one.options.retain_as_published});
-    json.add("exclusive", bool{one.options.exclusive}).add("identifier", uint64_t{one.options.identifier});
+    json.add("exclusive", bool{one.options.exclusive}).add("retained_owed", one.owed);
+    json.add("identifier", uint64_t{one.options.identifier});
     json.add("journal", hex_number(one.journal));
     if (one.position) {
       json.add("position", *one.position);
@@ -173,8 +174,9 @@ std::string subscription_text(const KeptSubscription& one) {
   if (one.options.no_local) text += ", no local";
   if (one.options.retain_as_published) text += ", retain as published";
   if (one.options.exclusive) text += ", exclusive";
+  if (one.owed) text += ", retained messages owed";
   if (one.options.identifier) text += fmt::format(", identifier {}", one.options.identifier);
-  if (one.position) text += fmt::format(", from {}: {} waiting", *one.position, one.waiting);
+  if (one.position && !one.shared) text += fmt::format(", from {}: {} waiting", *one.position, one.waiting);
   return text + ")";
 }
 
@@ -246,6 +248,25 @@ void put_journals(const Contents& contents, bool as_json, std::string& out) {
     Json json;
     if (as_json) put_journal(contents, entry, json);
     out += (as_json ? json.text() : journal_text(contents, entry)) + '\n';
+  }
+}
+
+// --- shared groups
+
+void put_groups(const Contents& contents, bool as_json, std::string& out) {
+  for (const auto& [key, group] : contents.groups) {
+    Json json;
+    json.open('{').add("kind", "group");
+    add_namespace(json, contents, group.namespace_id);
+    json.add("shared_filter", group.shared_filter).add("members", group.members).add("position", group.position);
+    json.key("open").open('[');
+    for (const uint64_t number : group.open) json.value(number);
+    json.close(']').add("waiting", group.waiting).close('}');
+    out += as_json ? json.text()
+                   : fmt::format("{}{}: {} members, from {}: {} waiting, {} handed out", quoted(group.shared_filter),
+                                 in_namespace(contents, group.namespace_id), group.members, group.position,
+                                 group.waiting, group.open.size());
+    out += '\n';
   }
 }
 
@@ -500,6 +521,7 @@ const List kLists[] = {
     {"--segments", "the files of the log", put_segments},
     {"--sessions", "sessions with subscriptions, positions, messages in flight, receipts and wills", put_sessions},
     {"--journals", "topic filters that are read, with the messages that wait, most of them first", put_journals},
+    {"--groups", "shared groups of kept sessions: members, position, what is handed out and what waits", put_groups},
     {"--retained", "retained messages", put_retained},
     {"--delayed", "delayed messages", put_delayed},
     {"--namespaces", "namespaces", put_namespaces},
