@@ -10,7 +10,8 @@ Committer::Committer(PostOffice& office, Log& log, StoreHealth* health)
       health_(health),
       postman_(office, office.committer()),
       last_number_(log.durable_number()),
-      lowest_(office.committer(), 1) {}
+      lowest_(office.committer(), 1),
+      needed_(office.committer()) {}
 
 bool Committer::turn(Instant now) noexcept {
   if (try_again_ && now >= try_again_at_) {
@@ -36,6 +37,8 @@ bool Committer::turn(Instant now) noexcept {
     try_again_at_ = now + kTryAgain;
   }
   if (log_.keeps()) {
+    constexpr int64_t kAskedAgain = 3 * kSecond;
+    if (std::exchange(changed_, false)) tidies_until_ = now + kAskedAgain;
     log_.tend(now);
     ask_for_lowest(now);
     tell_evictable();
@@ -60,6 +63,7 @@ bool Committer::gather() noexcept {
       if (!mail) break;
       if (mail->kind == Mail::Kind::Lowest) {
         lowest_[from] = mail->number;
+        needed_[from].reset(static_cast<NeededNumbers*>(mail->payload.release()));
       } else if (!(memory = take(*mail))) {
         break;  // it stays where it is
       }
@@ -68,6 +72,7 @@ bool Committer::gather() noexcept {
     if (box.take_room_wanted()) postman_.wake(from);
   }
   if (unwritten_ == before) return memory;
+  changed_ = true;
   if (append() != Status::Ok) on_failure();
   return memory;
 }
@@ -251,17 +256,39 @@ void Committer::tell_evictable() noexcept {
   }
 }
 
+// All shards have answered. What is needed up to a number is known if each of them was asked for the same, and had
+// memory for it.
+void Committer::take_needed() noexcept {
+  const auto good = [&](const auto& one) { return one && one->complete && one->up_to == needed_[0]->up_to; };
+  if (!needed_[0] || !std::all_of(needed_.begin(), needed_.end(), good)) return;
+  waiting_bytes_ = 0;
+  for (const auto& one : needed_) waiting_bytes_ += one->waiting_bytes;
+  NeededNumbers& all = *needed_[0];
+  for (size_t i = 1; i < needed_.size(); ++i) {
+    if (!all.numbers.append(needed_[i]->numbers.span())) all.up_to = 0;
+  }
+  std::sort(all.numbers.begin(), all.numbers.end());
+  all.numbers.truncate(static_cast<uint32_t>(std::unique(all.numbers.begin(), all.numbers.end()) - all.numbers.begin()));
+  if (all.up_to) log_.set_needed(all.up_to, all.numbers.span());
+  for (auto& one : needed_) one.reset();
+}
+
 // Every second at most: each shard looks through its readers, in slices.
 void Committer::ask_for_lowest(Instant now) noexcept {
   constexpr int64_t kInterval = 1 * kSecond;
   if (std::find(lowest_.begin(), lowest_.end(), 0) != lowest_.end()) return;  // some have not answered
   if (lowest_asked_.ns) log_.set_lowest(*std::min_element(lowest_.begin(), lowest_.end()));
+  take_needed();
   if (!log_.wants_lowest() || now - lowest_asked_ < kInterval) return;
   lowest_asked_ = now;
+  const uint64_t up_to = log_.wants_needed(waiting_bytes_, now);
   for (uint32_t shard = 0; shard < office_.committer(); ++shard) {
     Mail mail;
     mail.kind = Mail::Kind::FindLowest;
     mail.number = last_number_;
+    std::unique_ptr<NeededNumbers, Destroy> needed(create<NeededNumbers>());
+    if (needed) needed->up_to = up_to;
+    mail.payload.reset(needed.release());
     lowest_[shard] = postman_.post(shard, std::move(mail)) ? 0 : 1;  // it is asked the next time
   }
 }

@@ -23,6 +23,8 @@ class Committer {
   // Of who is through with everything that came before: changes that could not be written are left.
   bool idle() const noexcept { return open_.empty(); }
   uint64_t take_woken() noexcept { return postman_.take_woken(); }
+  // Room is being given back: to be called again within a second without being woken.
+  bool tidies(Instant now) const noexcept { return log_.keeps() && (log_.moves() || now < tidies_until_); }
 
  private:
   static constexpr uint32_t kBatchMax = 1024;  // mails of one append, and as many records with their receipts
@@ -52,6 +54,7 @@ class Committer {
   bool answer_state(const Open& open, ReasonCode reason) noexcept;
   void note_health(bool failing) noexcept;
   void ask_for_lowest(Instant now) noexcept;
+  void take_needed() noexcept;
   void tell_evictable() noexcept;
 
   PostOffice& office_;
@@ -61,6 +64,7 @@ class Committer {
   uint64_t last_number_;
   Ring<Open> open_;         // oldest first
   uint32_t unwritten_ = 0;  // of these, at the end: to be appended
+  bool changed_ = false;    // something was taken since the last turn
   bool try_again_ = false;  // what could not be written, at
   Instant try_again_at_{};
   LogRecord batch_[2 * kBatchMax];
@@ -70,6 +74,9 @@ class Committer {
   StateWrites receipts_;
   std::vector<uint64_t> lowest_;  // by shard, of the question that is open; 0: not answered
   Instant lowest_asked_{};
+  Instant tidies_until_{};  // asked again after the last change
+  uint64_t waiting_bytes_ = 0;  // of all shards, at the last answers
+  std::vector<std::unique_ptr<NeededNumbers, Destroy>> needed_;  // by shard, as lowest_
   uint64_t evicted_ = 0;  // what shards were told
 };
 

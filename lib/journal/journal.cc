@@ -1,5 +1,7 @@
 #include "journal/journal.h"
 
+#include <algorithm>
+
 #include "base/alloc.h"
 #include "base/assert.h"
 
@@ -131,6 +133,20 @@ Cursor* Journal::slowest_over(uint64_t count_max, uint64_t bytes_max) noexcept {
 }
 
 Cursor* Journal::next_in_segment(Cursor& cursor) noexcept { return cursor.segment->cursors.next(cursor); }
+
+void Journal::for_each_unread(uint64_t last, void* user, void (*visit)(void* user, uint64_t number) noexcept) noexcept {
+  JournalSegment* segment = first_;
+  while (segment && segment->cursors.empty()) segment = segment->next;
+  if (!segment) return;
+  uint64_t index = end_index_;  // the slowest are those of the first segment that has any
+  for (Cursor* at = segment->cursors.front(); at; at = next_in_segment(*at)) index = std::min(index, at->index);
+  for (; index < end_index_; ++index) {
+    while (index - segment->first_index >= segment->count) segment = segment->next;
+    const uint64_t number = segment->entries[index - segment->first_index].number;
+    if (number > last) return;
+    visit(user, number);
+  }
+}
 
 // What no cursor will read is let go: whole segments at a time, and everything when all cursors are at the end.
 void Journal::trim() noexcept {

@@ -94,6 +94,8 @@ class Journal : public ListLink<struct ContentTag> {
     }
   }
 
+  // Calls visit(user, number) for each entry up to `last` that some cursor has not read.
+  void for_each_unread(uint64_t last, void* user, void (*visit)(void* user, uint64_t number) noexcept) noexcept;
   bool has_content() const noexcept { return content_ != nullptr; }
   uint32_t cursor_count() const noexcept { return cursor_count_; }
   uint64_t entry_count() const noexcept;
@@ -116,6 +118,9 @@ class Journal : public ListLink<struct ContentTag> {
   uint32_t cursor_count_ = 0;
   uint32_t at_end_count_ = 0;  // cursors that have read everything
   IntrusiveList<Cursor, WaitTag> waiting_;
+
+ public:
+  uint32_t visited = 0;  // for who goes through the journals of all readers: the last time that he was here
 };
 
 }  // namespace mqttq

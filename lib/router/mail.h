@@ -7,6 +7,7 @@
 #include "base/mailbox.h"
 #include "base/ring.h"
 #include "base/slab.h"
+#include "journal/journal.h"
 #include "router/filter.h"
 
 namespace mqttq {
@@ -31,6 +32,27 @@ struct StateRecord final : MailPayload {
   Array<std::byte> writes;
 };
 
+// What one shard says of the messages that its sessions and groups need.
+struct NeededNumbers final : MailPayload {
+  static constexpr uint32_t kCountMax = 4'000'000;
+  ~NeededNumbers() override = default;
+  uint64_t up_to = 0;        // asked for: those up to this number; 0: none
+  uint64_t waiting_bytes = 0;  // of all that wait, in the log, about
+  bool complete = true;      // there was memory for all of them, and they were not more than kCountMax
+  Array<uint64_t> numbers;   // in no order; some are there more than once
+
+  void add(uint64_t number) noexcept {
+    complete = complete && numbers.count() < kCountMax && numbers.push_back(number);
+  }
+  // What its readers have not read. pass: not 0, another one for each count.
+  void add_journal(Journal& journal, uint32_t pass) noexcept {
+    if (std::exchange(journal.visited, pass) == pass) return;
+    journal.for_each_unread(up_to, this, [](void* user, uint64_t number) noexcept {
+      static_cast<NeededNumbers*>(user)->add(number);
+    });
+  }
+};
+
 struct Mail {
   enum class Kind : uint8_t {
     None,
@@ -40,8 +62,9 @@ struct Mail {
     Append,          // number, message, route: from the committer, in the order of the numbers
     Record,          // payload StateRecord: to the committer, changes of what is kept
     Recorded,        // number (of the record), token (its serial), reason: from there; at an error, once more later
-    FindLowest,      // number (the last): from there, which number is the first that a reader still needs?
-    Lowest,          // number: to there
+    FindLowest,      // number (the last), payload NeededNumbers or none: from there, which number is the first that a
+                     // reader still needs?
+    Lowest,          // number, the payload filled in: to there
     Evict,           // number: from there, messages up to it need not be in memory
     Published,       // origin, reason: one taker of a publish has answered
     RetainSet,       // message, origin: keep it, or clear its topic when its payload is empty

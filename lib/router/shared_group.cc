@@ -477,11 +477,19 @@ uint64_t SharedGroups::lowest_number(uint64_t seen_number) noexcept {
   groups_.for_each([&](Group& group) {
     if (!group.reader.journal) return;
     lowest = std::min(lowest, group.position(seen_number));
-    uint32_t first = 0;
-    while (first < group.open.count() && group.open[first].settled) ++first;
-    if (first < group.open.count()) lowest = std::min(lowest, group.open[first].number);
+    if (!group.open.empty()) lowest = std::min(lowest, group.open.front().number);  // settled ones until it is recorded
   });
   return lowest;
+}
+
+void SharedGroups::add_needed(NeededNumbers& needed, uint32_t pass) noexcept {
+  groups_.for_each([&](Group& group) {
+    if (!group.reader.journal) return;
+    needed.add_journal(*group.reader.journal, pass);
+    for (uint32_t i = 0; i < group.open.count(); ++i) {
+      if (group.open[i].number <= needed.up_to) needed.add(group.open[i].number);
+    }
+  });
 }
 
 // --- how it comes back

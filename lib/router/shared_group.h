@@ -225,6 +225,8 @@ class SharedGroups {
   void settle(uint64_t seen_number, bool all, Instant now, Record&& record) noexcept;
   // The first number that a group needs; UINT64_MAX: none does.
   uint64_t lowest_number(uint64_t seen_number) noexcept;
+  // All that groups need; as Session::add_needed().
+  void add_needed(NeededNumbers& needed, uint32_t pass) noexcept;
 
   // nullptr: it has no member.
   SharedGroup* find(NamespaceId namespace_id, std::string_view shared_filter) noexcept;

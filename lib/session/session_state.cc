@@ -143,6 +143,17 @@ uint64_t Session::lowest_number() noexcept {
   return lowest;
 }
 
+void Session::add_needed(NeededNumbers& needed, uint32_t pass) noexcept {
+  if (!stored_) return;
+  if (out_) {
+    out_->inflight.for_each([&](uint16_t, InflightEntry& entry) {
+      const bool let_go = entry.state == InflightEntry::State::AwaitPubcomp;
+      if (entry.number && entry.number <= needed.up_to && !let_go) needed.add(entry.number);
+    });
+  }
+  if (reads_) reads_->readers.for_each([&](JournalReader& reader) { needed.add_journal(*reader.journal, pass); });
+}
+
 // --- what is not in memory
 
 // The message that `reader` stands in front of.

@@ -647,7 +647,7 @@ bool ShardCore::handle_mail(Mail& mail, Instant now) noexcept {
       evictable_ = mail.number;
       evicting_.splice_back(fan_out_.journal_totals().with_content);
       return true;
-    case Mail::Kind::FindLowest: on_find_lowest(mail.number); return true;
+    case Mail::Kind::FindLowest: on_find_lowest(mail); return true;
     case Mail::Kind::Published:
       if (Session* session = sessions_.find(mail.origin.session)) {
         session->on_published(mail.origin, {mail.reason, static_cast<Detail>(mail.token)}, now);

@@ -342,7 +342,7 @@ class ShardCore final : private GroupCourier, private DelayedMessages::Taker {
   void run_state() noexcept;
   void on_recorded(const Mail& mail) noexcept;
   void find_lowest() noexcept;
-  void on_find_lowest(uint64_t last_number) noexcept;
+  void on_find_lowest(Mail& mail) noexcept;
   void run_fetched(Instant now) noexcept;
   void evict() noexcept;
   void run_inside_publishes(Instant now) noexcept;
@@ -412,6 +412,8 @@ class ShardCore final : private GroupCourier, private DelayedMessages::Taker {
   Ring<Leave> leaves_;
   Array<std::byte> scratch_state_;
   uint64_t lowest_ = 0;  // found until now
+  std::unique_ptr<NeededNumbers, Destroy> needed_;  // the same
+  uint32_t needed_pass_ = 0;
   uint32_t lowest_next_ = 0;
   uint64_t evictable_ = 0;                              // messages up to it
   IntrusiveList<Journal, struct ContentTag> evicting_;  // which may hold such

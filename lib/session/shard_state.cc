@@ -105,8 +105,7 @@ void ShardCore::run_state() noexcept {
   if (progress_due_ && !progress_alarm_.armed()) {  // it fails: some time later
     timers_.arm(progress_alarm_, now_ + 100 * kMillisecond, [](Timer&, Instant) noexcept {});
   }
-  find_lowest();
-  post_state();
+  if (post_state()) find_lowest();  // what is not needed any more is recorded so before it is said
 }
 
 void ShardCore::on_recorded(const Mail& mail) noexcept {
@@ -138,31 +137,44 @@ bool ShardCore::mark_gated(Connection& connection) noexcept {
 // --- which messages are still needed
 
 void ShardCore::find_lowest() noexcept {
-  constexpr uint32_t kSessionsPerTurn = 5000;
+  constexpr uint32_t kSessionsPerTurn = 5000, kNumbersPerTurn = 50'000;
   if (!lowest_wanted_) return;
+  const uint32_t found = needed_ ? needed_->numbers.count() : 0;
   for (uint32_t count = 0; lowest_next_ < sessions_.index_end(); ++lowest_next_) {
-    if (count++ == kSessionsPerTurn) {
+    if (count++ == kSessionsPerTurn || (needed_ && needed_->numbers.count() - found > kNumbersPerTurn)) {
       try_again_ = true;
       return;
     }
-    if (Session* session = sessions_.at(lowest_next_)) lowest_ = std::min(lowest_, session->lowest_number());
+    Session* session = sessions_.at(lowest_next_);
+    if (!session) continue;
+    lowest_ = std::min(lowest_, session->lowest_number());
+    if (needed_ && needed_->up_to) session->add_needed(*needed_, needed_pass_);
   }
   Mail mail;
   mail.kind = Mail::Kind::Lowest;
   mail.number = lowest_;
+  mail.payload.reset(needed_.release());
   if (postman_.post(world_.office.committer(), std::move(mail))) {
     lowest_wanted_ = false;
   } else {
+    needed_.reset(static_cast<NeededNumbers*>(mail.payload.release()));
     try_again_ = true;
   }
 }
 
 // Positions grow, and who comes while it is looked for begins behind `last_number`.
-void ShardCore::on_find_lowest(uint64_t last_number) noexcept {
-  state_.note_seen(last_number);
+void ShardCore::on_find_lowest(Mail& mail) noexcept {
+  state_.note_seen(mail.number);
   lowest_wanted_ = true;
   lowest_next_ = 0;
-  lowest_ = std::min(last_number + 1, groups_.lowest_number(last_number));
+  lowest_ = std::min(mail.number + 1, groups_.lowest_number(mail.number));
+  needed_.reset(static_cast<NeededNumbers*>(mail.payload.release()));
+  if (!needed_) return;
+  constexpr uint64_t kBesideContent = 120;  // bytes of a message in the log
+  const JournalTotals& journals = fan_out_.journal_totals();
+  needed_->waiting_bytes = journals.bytes + journals.messages * kBesideContent;
+  if (++needed_pass_ == 0) ++needed_pass_;
+  if (needed_->up_to) groups_.add_needed(*needed_, needed_pass_);
 }
 
 // --- messages that are not in memory

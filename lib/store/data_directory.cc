@@ -2,7 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <condition_variable>
+#include <iterator>
 #include <mutex>
 
 #include "store/stored_message.h"
@@ -62,7 +64,9 @@ std::unique_ptr<DataDirectory> DataDirectory::open(Disk* disk, Store& store, con
   std::unique_ptr<DataDirectory> directory(new DataDirectory(disk, store, options));
   status = directory->open_store(problem);
   if (status != Status::Ok) return nullptr;
-  status = disk ? directory->open_log(problem) : directory->load_log(problem);
+  directory->last_number_ = directory->followed_;
+  status = directory->load_messages(problem);
+  if (status == Status::Ok && disk) status = directory->open_log(problem);
   return status == Status::Ok ? std::move(directory) : nullptr;
 } catch (const std::bad_alloc&) {
   status = Status::NoMemory;
@@ -88,12 +92,25 @@ Status DataDirectory::open_log(std::string& problem) {
   return status;
 }
 
-Status DataDirectory::load_log(std::string& problem) {
-  last_number_ = followed_;
+// Messages that the store has: all of them, or, beside a log in files, those that are older than it.
+Status DataDirectory::load_messages(std::string& problem) {
   struct Loader final : StateLoader {
     explicit Loader(DataDirectory& of) noexcept : StateLoader(sizeof(uint64_t), true), directory(of) {}
     bool on_state(Bytes key, Bytes value) noexcept override {
-      return memory = directory.take_message(get_big<uint64_t>(key.data()), value);
+      const auto number = get_big<uint64_t>(key.data());
+      const bool older = directory.disk_ != nullptr;
+      memory = directory.take_message(number, value, older);
+      try {
+        if (older && number >= directory.wanted_) {  // it was being moved, and the log has it
+          directory.unneeded_.push_back(number);
+        } else if (older) {
+          directory.moved_.push_back(number);
+          directory.moved_bytes_ += value.size();
+        }
+      } catch (const std::bad_alloc&) {
+        memory = false;
+      }
+      return memory;
     }
     DataDirectory& directory;
     bool memory = true;
@@ -196,8 +213,8 @@ Status DataDirectory::add_namespace(std::string_view name) noexcept try {
 // --- what the log tells at the start
 
 // False without memory.
-bool DataDirectory::take_message(uint64_t number, Bytes body) noexcept try {
-  if (number < wanted_) return true;
+bool DataDirectory::take_message(uint64_t number, Bytes body, bool older) noexcept try {
+  if ((number < wanted_) != older) return true;
   FieldReader in(body);
   Bytes journals;
   MessageView view;
@@ -226,7 +243,7 @@ bool DataDirectory::take_message(uint64_t number, Bytes body) noexcept try {
 
 bool DataDirectory::on_entry(const LogEntry& entry) noexcept try {
   switch (static_cast<Kind>(entry.kind)) {
-    case Kind::Message: return take_message(entry.number, entry.body);
+    case Kind::Message: return take_message(entry.number, entry.body, false);
     case Kind::State:
       if (entry.number <= followed_) return true;
       if (!make_room(entry.body.size())) return false;
@@ -321,6 +338,7 @@ Status DataDirectory::commit(std::span<const StoreWrite> writes) noexcept {
 }
 
 void DataDirectory::tend(Instant now) noexcept {
+  move_some(now);
   const bool due = gathered_.bytes().size() >= options_.follow_bytes || wanted_ != wanted_durable_;
   if (!due || now < try_again_at_) return;
   const Status status = follow();
@@ -331,6 +349,90 @@ void DataDirectory::tend(Instant now) noexcept {
   try_again_at_ = now + kTryAgain;
   if (std::exchange(complained_, true)) return;
   say_failing("the store", status, "the log goes on");
+}
+
+// --- room of the log
+
+// When more than half of the log is not needed, which its oldest files hold up, what is needed of these moves to the
+// store. What moved before is looked through from time to time.
+uint64_t DataDirectory::wants_needed(uint64_t waiting_bytes, Instant now) noexcept {
+  constexpr int64_t kSweep = 10 * kSecond;
+  constexpr uint64_t kAtOnce = uint64_t{64} << 20;
+  if (!log_ || moving_up_to_ || !unneeded_.empty()) return 0;
+  const uint64_t enough = 2 * (waiting_bytes - std::min(waiting_bytes, moved_bytes_)) + 4 * options_.segment_bytes;
+  if (log_->segment_count() > 4 && log_->bytes_used() > enough) return log_->last_of_oldest(kAtOnce);
+  if (moved_.empty() || now < sweep_at_) return 0;
+  sweep_at_ = now + kSweep;
+  return wanted_ - 1;
+}
+
+// numbers: sorted.
+void DataDirectory::set_needed(uint64_t up_to, std::span<const uint64_t> numbers) noexcept try {
+  if (moving_up_to_ || !unneeded_.empty()) return;
+  std::set_difference(moved_.begin(), moved_.end(), numbers.begin(), numbers.end(), std::back_inserter(unneeded_));
+  if (up_to < wanted_) return;
+  const auto first = std::lower_bound(numbers.begin(), numbers.end(), wanted_);
+  moving_.assign(first, numbers.end());
+  moving_at_ = 0;
+  moving_up_to_ = up_to;
+} catch (const std::bad_alloc&) {  // another time
+  unneeded_.clear();
+}
+
+void DataDirectory::move_some(Instant now) noexcept {
+  if ((!moving_up_to_ && unneeded_.empty()) || now < try_again_at_) return;
+  Status status = Status::NoMemory;
+  try {
+    status = move_step();
+  } catch (const std::bad_alloc&) {
+  }
+  if (status != Status::Ok) try_again_at_ = now + kTryAgain;
+}
+
+// About a megabyte. The log drops its files when all of it is there.
+Status DataDirectory::move_step() {
+  constexpr size_t kBytes = size_t{1} << 20, kErasures = 10'000;
+  keys_.clear();
+  const size_t erased = std::min(unneeded_.size(), kErasures);
+  for (size_t i = unneeded_.size() - erased; i < unneeded_.size(); ++i) {
+    keys_.erase_below(StateTable::Log, StateKey().add(unneeded_[i]).bytes());
+  }
+  const size_t size_before = keys_.bytes().size();
+  size_t at = moving_at_;
+  for (; at < moving_.size() && keys_.bytes().size() < kBytes; ++at) {
+    const Status status = log_->read(moving_[at], moved_body_);
+    if (status == Status::NotFound) continue;  // damaged: who needs it will find that out
+    if (status != Status::Ok) return status;
+    keys_.put_large(StateTable::Log, StateKey().add(moving_[at]).bytes(), moved_body_.span());
+  }
+  if (keys_.take_failure()) return Status::NoMemory;
+  const size_t size = keys_.bytes().size() - size_before;
+  writes_.clear();
+  StateReader reader(keys_.bytes());
+  for (StoreWrite write; reader.next(write);) writes_.push_back(write);
+  moved_.reserve(moved_.size() + (at - moving_at_));
+  if (!writes_.empty()) {
+    const Status status = commit(writes_);
+    if (status != Status::Ok) return status;
+  }
+  moved_.insert(moved_.end(), moving_.begin() + static_cast<ptrdiff_t>(moving_at_),
+                moving_.begin() + static_cast<ptrdiff_t>(at));
+  moving_at_ = at;
+  moved_bytes_ += size;
+  if (erased) {
+    moved_bytes_ -= moved_bytes_ / std::max(moved_.size(), erased) * erased;
+    std::vector<uint64_t> left;
+    const auto first = unneeded_.end() - static_cast<ptrdiff_t>(erased);
+    std::set_difference(moved_.begin(), moved_.end(), first, unneeded_.end(), std::back_inserter(left));
+    moved_.swap(left);
+    unneeded_.erase(first, unneeded_.end());
+  }
+  if (moving_up_to_ && moving_at_ == moving_.size()) {
+    wanted_ = std::max(wanted_, moving_up_to_ + 1);  // tend() goes on from there
+    moving_ = {};
+    moving_up_to_ = 0;
+  }
+  return Status::Ok;
 }
 
 // --- what is in memory
@@ -356,7 +458,8 @@ void DataDirectory::note_messages(std::span<const LogRecord> batch) noexcept {
 }
 
 Status DataDirectory::fetch(uint64_t number, MessageRef& message) noexcept {
-  const Status status = log_ ? log_->read(number, fetched_) : fetch_from_store(number, fetched_);
+  Status status = log_ ? log_->read(number, fetched_) : Status::NotFound;
+  if (status == Status::NotFound) status = fetch_from_store(number, fetched_);
   if (status != Status::Ok) return status;
   FieldReader in(fetched_.span());
   Bytes journals;

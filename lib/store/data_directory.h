@@ -82,7 +82,12 @@ class DataDirectory final : public Log, public MessageSource, private LogReplay 
   uint64_t durable_number() noexcept override { return last_number_; }
   bool keeps() const noexcept override { return true; }
   void tend(Instant now) noexcept override;
-  bool wants_lowest() const noexcept override { return log_ ? log_->segment_count() > 1 : wanted_ < last_number_; }
+  bool wants_lowest() const noexcept override {
+    return log_ ? log_->segment_count() > 1 || !moved_.empty() : wanted_ < last_number_;
+  }
+  uint64_t wants_needed(uint64_t waiting_bytes, Instant now) noexcept override;
+  bool moves() const noexcept override { return moving_up_to_ || !unneeded_.empty() || wanted_ != wanted_durable_; }
+  void set_needed(uint64_t up_to, std::span<const uint64_t> numbers) noexcept override;
   void set_lowest(uint64_t number) noexcept override { wanted_ = std::max(wanted_, number); }
   uint64_t evictable() const noexcept override { return evictable_; }
   Status fetch(uint64_t number, MessageRef& message) noexcept override;
@@ -95,10 +100,11 @@ class DataDirectory final : public Log, public MessageSource, private LogReplay 
   Status open_store(std::string& problem);
   Status load_namespaces(std::string& problem);
   Status open_log(std::string& problem);
-  Status load_log(std::string& problem);
+  Status load_messages(std::string& problem);
   Status commit(std::span<const StoreWrite> writes) noexcept;
   Status append_to_store(std::span<const LogRecord> batch);
-  bool take_message(uint64_t number, Bytes body) noexcept;
+  // older: than what the log is wanted for.
+  bool take_message(uint64_t number, Bytes body, bool older) noexcept;
   bool on_entry(const LogEntry& entry) noexcept override;
   void on_damage(std::string_view text) noexcept override;
   // Room for as many bytes in gathered_. False without memory, or when there are too many.
@@ -109,6 +115,9 @@ class DataDirectory final : public Log, public MessageSource, private LogReplay 
   void say(LogLevel level, std::string_view text) noexcept;
   void say_failing(std::string_view what, Status status, std::string_view so) noexcept;
   Status append_batch(std::span<const LogRecord> batch);
+  // A step of what set_needed() has begun.
+  void move_some(Instant now) noexcept;
+  Status move_step();
 
   Disk* const disk_;
   Store& store_;
@@ -139,6 +148,16 @@ class DataDirectory final : public Log, public MessageSource, private LogReplay 
   uint64_t evictable_ = 0;
   Array<std::byte> fetched_;  // the worker's
   std::mutex store_mutex_;    // one commits at a time
+  // Messages that the log no longer has, or is about to drop: the store has them, in `Log`. By their numbers; those
+  // from moving_.front() on are being moved.
+  std::vector<uint64_t> moved_;
+  std::vector<uint64_t> moving_;  // what is still to be moved, from moving_at_ on
+  std::vector<uint64_t> unneeded_;  // of moved_: to be erased, from the end
+  size_t moving_at_ = 0;
+  uint64_t moving_up_to_ = 0;  // 0: nothing is being moved
+  uint64_t moved_bytes_ = 0;  // of them in the store, about
+  Array<std::byte> moved_body_;
+  Instant sweep_at_{};
   Instant try_again_at_{};
   bool complained_ = false, append_failing_ = false;
 };

@@ -113,6 +113,7 @@ class FileLog::Reader {
   // Puts the last batch that was told on stable storage: it may have come from the system's memory alone, which a
   // failed sync leaves there as if it were on the disk.
   Status write_again(Disk& disk) const;
+  size_t last_batch_end() const noexcept { return last_batch_end_; }
   LogSegment describe(Kind kind) const noexcept;
 
   const uint64_t id;
@@ -261,7 +262,7 @@ Status FileLog::replay(LogReplay& replay, std::string& problem) {
   const auto tell = [&](uint64_t limit) {
     if (!before) return true;
     if (!only_replays_) before->cut(disk_);
-    Segment segment{before->id, 0, before->header.salt, {}};
+    Segment segment{before->id, 0, before->last_batch_end(), before->header.salt, {}};
     if (!before->tell(options_.from, limit, replay, last_number_, segment)) return false;
     segment.last_number = std::max(last_number_, before->header.previous_last);
     segments_.push_back(std::move(segment));
@@ -360,7 +361,7 @@ Status FileLog::begin_segment() noexcept try {
   }
   {
     const std::lock_guard lock(mutex_);
-    segments_.push_back({id, last_number_, salt_, {}});
+    segments_.push_back({id, last_number_, kHeaderSize, salt_, {}});
   }
   file_ = std::move(file);
   offset_ = kHeaderSize;
@@ -418,7 +419,24 @@ Status FileLog::append(std::span<const LogEntry> batch) noexcept {
   } catch (const std::bad_alloc&) {  // it is found from the place before
   }
   offset_ += size;
+  segments_.back().bytes_used = offset_;
   return Status::Ok;
+}
+
+uint64_t FileLog::bytes_used() const noexcept {
+  uint64_t bytes = 0;
+  for (const Segment& one : segments_) bytes += one.bytes_used;
+  return bytes;
+}
+
+uint64_t FileLog::last_of_oldest(uint64_t bytes_max) const noexcept {
+  uint64_t last = 0, bytes = 0;
+  for (size_t i = 0; i + 1 < segments_.size(); ++i) {
+    bytes += segments_[i].bytes_used;
+    if (i && bytes > bytes_max) break;
+    last = segments_[i].last_number;
+  }
+  return last;
 }
 
 // --- read

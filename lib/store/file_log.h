@@ -78,6 +78,11 @@ class FileLog {
   Status drop_before(uint64_t number) noexcept;
 
   uint32_t segment_count() const noexcept { return static_cast<uint32_t>(segments_.size()); }
+  // Of all segments, as far as there are records in them.
+  uint64_t bytes_used() const noexcept;
+  // The last number of the oldest segments that are not longer than so much together, of one at least. Not of the one
+  // that is being written, nor what a later one needs beside it; 0: there is no other.
+  uint64_t last_of_oldest(uint64_t bytes_max) const noexcept;
 
  private:
   // Where a record begins; there is one for some kilobytes each, so that others are found from there.
@@ -88,6 +93,7 @@ class FileLog {
   struct Segment {
     uint64_t id = 0;
     uint64_t last_number = 0;
+    uint64_t bytes_used = 0;
     uint32_t salt = 0;
     std::vector<Place> places;
 

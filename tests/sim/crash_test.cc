@@ -42,7 +42,7 @@ class Run {
         kept_.disk.fail(below(20), chance(500) ? Status::Io : Status::Full, chance(300));
       } else if (chance(30)) {
         kept_.disk.heal();
-        world_.advance_ms(200);
+        world_.advance_ms(chance(500) ? 200 : 2000);
       } else {
         act(*clients_[below(static_cast<uint32_t>(clients_.size()))]);
       }

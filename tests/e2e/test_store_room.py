@@ -1,0 +1,94 @@
+"""Room of the log is used again: what is not needed is given back, whoever else still waits for what is old."""
+
+import json
+import os
+import time
+
+import pytest
+
+from harness import wire
+from test_durable import DurableBroker, durable_broker, numbered, payloads, publish, receive, subscribe
+
+pytestmark = pytest.mark.ours_only("the data directory is mqttq-server's")
+
+SEGMENT = 1 << 20
+
+
+@pytest.fixture(params=["stopped", "killed"])
+def broker(request, tmp_path):
+    with durable_broker(tmp_path, request.param, 2) as made:
+        config = tmp_path / "limits.json"
+        config.write_text(json.dumps({"limits": {"log_segment_bytes": SEGMENT, "store_memory_bytes": 1 << 20}}))
+        made.flags = ("--config", str(config))
+        made.start()
+        yield made
+
+
+def log_bytes(broker: DurableBroker) -> int:
+    return sum(one.stat().st_size for one in broker.data.glob("log-*") if one.exists())
+
+
+def wait_until(done, what: str, timeout_s: float = 60) -> None:
+    """Polls, since a broker says nothing of its files."""
+    end = time.monotonic() + timeout_s
+    while not done():
+        assert time.monotonic() < end, what
+        time.sleep(0.05)
+
+
+def load(broker: DurableBroker, reader, writer, megabytes: int) -> None:
+    """So much passes through one reader, who settles it at once."""
+    payload = os.urandom(32 * 1024)
+    for _ in range(megabytes):
+        publish(writer, "fast/1", *[payload] * 32)
+        receive(reader, 32)
+
+
+def test_a_backlog_that_stays_does_not_hold_up_the_log(broker):
+    """Each of some sessions waits for a message from time to time, and never comes; others go on in between.
+
+    Twenty files of the log would hold what passes; four stay, and what the sleepers need, wherever it is.
+    """
+    for number in range(4):
+        client = broker.connect(f"sleeper{number}")
+        subscribe(client, ("slow/#", 1), (f"$share/g{number}/slow/#", 2))
+        client.close()
+    reader, writer = broker.connect("reader"), broker.connect("writer")
+    subscribe(reader, ("fast/#", 1))
+    sent = numbered(20)
+    for payload in sent:
+        publish(writer, "slow/1", payload)
+        load(broker, reader, writer, 1)
+    wait_until(lambda: log_bytes(broker) <= 6 * SEGMENT, "the log is not made shorter")
+    for _ in range(2):
+        broker.restart()
+        assert log_bytes(broker) <= 7 * SEGMENT
+    for number in range(4):
+        client = broker.connect(f"sleeper{number}", present=True)
+        assert sorted(payloads(receive(client, 40))) == sorted(sent * 2)
+        client.send(b"\xe0\x00")
+    # What has been read is not kept anywhere.
+    reader, writer = broker.connect("reader"), broker.connect("writer")
+    load(broker, reader, writer, 8)
+    broker.restart()
+    for number in range(4):
+        client = broker.connect(f"sleeper{number}", present=True)
+        publish(writer := broker.connect("writer"), "slow/1", b"new")
+        assert payloads(receive(client, 2)) == [b"new"] * 2
+
+
+def test_a_backlog_that_moves_on_keeps_the_log_short(broker):
+    """As many messages wait at any time, and each of them for a while: a day's load in small."""
+    reader = broker.connect("reader", receive_maximum=1)
+    subscribe(reader, ("a", 1))
+    writer = broker.connect("writer")
+    payload = os.urandom(16 * 1024)
+    most = 0
+    publish(writer, "a", *[payload] * 64)
+    for _ in range(40):
+        publish(writer, "a", *[payload] * 32)
+        receive(reader, 32)
+        most = max(most, log_bytes(broker))
+    wait_until(lambda: log_bytes(broker) <= 7 * SEGMENT, "the log is not made shorter")
+    broker.restart()
+    assert log_bytes(broker) <= 8 * SEGMENT
