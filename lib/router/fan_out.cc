@@ -8,7 +8,9 @@ Status FanOut::add(Subscription& subscription, NamespaceId namespace_id, std::st
   Filter* filter = router_.join(namespace_id, filter_text);
   if (!filter) return Status::NoMemory;
   Filter::Local& local = filter->local(shard_);
-  if (!local.subscriptions.make_room() || ((subscription.durable || subscription.answers) && !make_rare(local))) {
+  const bool rare = subscription.durable || subscription.answers || subscription.shared;
+  if (!local.subscriptions.make_room() || (rare && !make_rare(local)) ||
+      (subscription.shared && !local.rare->shared.push_back(&subscription))) {
     router_.leave(*filter);
     return Status::NoMemory;
   }
@@ -28,6 +30,10 @@ void FanOut::remove(Subscription& subscription) noexcept {
   local.subscriptions.remove_unordered(subscription.list_index);
   if (subscription.durable) --local.rare->durable_count;
   if (subscription.answers) --local.rare->answering_count;
+  if (subscription.shared) {
+    Array<Subscription*>& shared = local.rare->shared;
+    shared.remove_unordered(static_cast<uint32_t>(std::find(shared.begin(), shared.end(), &subscription) - shared.begin()));
+  }
   publish_interest(filter);
   subscription.filter = nullptr;
   router_.leave(filter);
@@ -70,7 +76,7 @@ uint32_t FanOut::deliver(MovingMessage& message, const Route& route, SlabHandle 
   const MessageView& view = message.view();
   uint32_t taken = 0;
   for (Subscription* subscription : only->local(shard_).subscriptions) {
-    if (view.qos != Qos::AtMostOnce && subscription->durable) continue;
+    if (view.qos != Qos::AtMostOnce && left_to_journal(*subscription, route)) continue;
     if (subscription->no_local && subscription->sink->publisher_id() == view.publisher) continue;
     const std::span<const uint32_t> identifiers(&subscription->identifier, subscription->identifier ? 1 : 0);
     subscription->sink->deliver({message, std::min(view.qos, subscription->qos),
@@ -79,6 +85,19 @@ uint32_t FanOut::deliver(MovingMessage& message, const Route& route, SlabHandle 
     ++taken;
   }
   return taken;
+}
+
+void FanOut::hand_to_shared(const MessageRef& message, const Route& route, Instant now) noexcept {
+  for (Filter* filter : route.filters()) {
+    Filter::Rare* rare = filter->local(shard_).rare;
+    for (uint32_t i = 0; rare && i < rare->shared.count(); ++i) {
+      const Subscription& subscription = *rare->shared[i];
+      if (subscription.durable) continue;
+      MovingMessage moving(message);
+      subscription.sink->deliver({moving, std::min(message->qos(), subscription.qos), message->view().retain, {}, {}},
+                                 now);
+    }
+  }
 }
 
 uint32_t FanOut::deliver_merged(MovingMessage& message, const Route& route, SlabHandle answer, Instant now) noexcept {
@@ -103,7 +122,7 @@ uint32_t FanOut::deliver_merged(MovingMessage& message, const Route& route, Slab
       Merged& merged = merged_[sink.fan_out_index];
       merged.qos = std::max(merged.qos, subscription->qos);
       merged.retain_as_published |= subscription->retain_as_published;
-      merged.durable |= subscription->durable;
+      merged.durable |= left_to_journal(*subscription, route);
       if (!subscription->identifier) continue;
       if (merged.identifier_count == 0) {
         merged.first_identifier = subscription->identifier;

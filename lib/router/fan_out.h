@@ -31,12 +31,13 @@ class FanOut {
   // Of all journals here.
   JournalTotals& journal_totals() noexcept { return journal_totals_; }
 
-  // Appends a numbered message to this shard's journals of `route`. Calls woken(Cursor&) for each reader that waited.
-  // False if a journal had no memory for it.
+  // Appends a numbered message to this shard's journals of `route`, and hands it to groups that are not durable. Calls
+  // woken(Cursor&) for each reader that waited. False if a journal had no memory for it.
   template <class Woken>
-  bool append(uint64_t number, MessageRef message, const Route& route, Woken&& woken) noexcept {
+  bool append(uint64_t number, MessageRef message, const Route& route, Instant now, Woken&& woken) noexcept {
     bool complete = true;
     const uint32_t size = message->content_size();
+    hand_to_shared(message, route, now);
     const bool only = route.filters().size() == 1;
     for (Filter* filter : route.filters()) {
       Filter::Rare* rare = filter->local(shard_).rare;
@@ -63,6 +64,11 @@ class FanOut {
   }
 
  private:
+  void hand_to_shared(const MessageRef& message, const Route& route, Instant now) noexcept;
+  // It comes to the sink another way than by deliver().
+  bool left_to_journal(const Subscription& subscription, const Route& route) const noexcept {
+    return subscription.shared ? route.durable_shards() >> shard_ & 1 : subscription.durable;
+  }
   // What a sink is to get when several of its subscriptions match.
   struct Merged {
     Sink* sink;

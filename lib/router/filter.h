@@ -23,6 +23,7 @@ class Filter : public Epoch::Retired {
     Journal journal;  // appended to while a subscription is durable
     uint32_t durable_count = 0;
     uint32_t answering_count = 0;
+    Array<Subscription*> shared;  // those of groups
   };
   // What one shard knows of the filter. Touched only on that shard.
   struct Local {

@@ -50,6 +50,7 @@ SharedGroup* SharedGroups::find_or_make(NamespaceId namespace_id, std::string_vi
   const SharedFilter shared = parse_shared_filter(group->text());
   group->strategy = strategies_.of(namespace_id, shared.group);
   group->subscription.sink = group;
+  group->subscription.shared = true;
   group->subscription.qos = Qos::ExactlyOnce;  // each member's own counts
   group->subscription.retain_as_published = true;
   if (fan_out_.add(group->subscription, namespace_id, shared.topic_filter) != Status::Ok) {
@@ -422,7 +423,7 @@ bool SharedGroup::flush_journal(Instant now) noexcept {
   return true;
 }
 
-// The message of this number, which is not in memory and the next to be handed out.
+// The message of this number, which is the next to be handed out.
 SharedGroup::Content SharedGroup::content(uint64_t number, MessageRef& message) noexcept {
   while (!ahead.empty() && ahead.front().number < number) ahead.pop_front();
   if (!ahead.empty() && ahead.front().number == number) {
@@ -437,6 +438,7 @@ SharedGroup::Content SharedGroup::content(uint64_t number, MessageRef& message) 
   uint32_t count = 1;
   const JournalEntry* entry = reader.journal->peek(reader);
   if (entry && entry->number == number) {
+    if ((message = entry->message)) return Content::Here;  // it came back to a reader that began in front of it
     count = reader.journal->missing(reader, numbers, kFetchBytesMax);
   }
   fetching = home->courier_.fetch_for_group(handle(), {numbers, count});

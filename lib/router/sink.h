@@ -29,6 +29,9 @@ struct Subscription {
   // The sink answers each message above QoS 0, later: the publisher's acknowledgement waits for it.
   bool answers : 1 = false;
   bool exclusive : 1 = false;  // the sink has claimed the filter (Router::claim)
+  // A shared group: what goes to journals of its shard as well reaches it with them, durable or not. So each message
+  // takes one way to it, which its route says, whenever the group becomes durable.
+  bool shared : 1 = false;
 
   // For HashTable.
   void keep_hash(uint64_t) noexcept {}

@@ -576,9 +576,9 @@ void ShardCore::wake_reader(Cursor& cursor) noexcept {
   reader.session->on_journal(reader);
 }
 
-void ShardCore::append_here(Mail& mail, Instant) noexcept {
+void ShardCore::append_here(Mail& mail, Instant now) noexcept {
   state_.note_seen(mail.number);
-  if (!fan_out_.append(mail.number, std::move(mail.message), *mail.route, wake_reader)) count_dropped_no_memory(1);
+  if (!fan_out_.append(mail.number, std::move(mail.message), *mail.route, now, wake_reader)) count_dropped_no_memory(1);
 }
 
 // --- mail

@@ -136,8 +136,8 @@ TEST_CASE("messages above QoS 0 are left to the journal of a durable subscriptio
   std::vector<Cursor*> woken;
   int limited = 0;
   fan_out.set_limiter(&limited, [](void* user, Journal&) noexcept { ++*static_cast<int*>(user); });
-  CHECK(fan_out.append(5, at_1.keep(), *route, [&](Cursor& one) { woken.push_back(&one); }));
-  CHECK(fan_out.append(6, at_1.keep(), *route, [&](Cursor& one) { woken.push_back(&one); }));
+  CHECK(fan_out.append(5, at_1.keep(), *route, {}, [&](Cursor& one) { woken.push_back(&one); }));
+  CHECK(fan_out.append(6, at_1.keep(), *route, {}, [&](Cursor& one) { woken.push_back(&one); }));
   CHECK(woken == std::vector<Cursor*>{&cursor});  // it does not wait twice by itself
   CHECK(limited == 2);
   CHECK(journal.peek(cursor)->number == 5);
