@@ -47,9 +47,8 @@ void say(LogSink* log, LogLevel level, const std::string& text) {
 }
 
 std::string refusal(const LmdbCheck& check, std::string_view what) {
-  return fmt::format(
-      "{}/{} is damaged: {}; `mqttq-inspect --salvage NEW {}` copies what can still be read into a new directory",
-      check.directory, kStoreFile, what, check.directory);
+  return fmt::format("{}/{} is damaged: {}; `mqttq-inspect --salvage NEW DIR` copies what can still be read of it",
+                     check.directory, kStoreFile, what);
 }
 
 }  // namespace
