@@ -136,7 +136,7 @@ def test_what_the_store_has_lost_its_log_still_tells(copy, tmp_path, run):  # no
     try:
         for number in range(SESSIONS):
             client = broker.connect(f"session {number}", present=True)
-            expected = [b"early", b"for all"] if number == 0 else [b"for all", b"for one"] if number == 7 else [b"for all"]
+            expected = {0: [b"early", b"for all"], 7: [b"for all", b"for one"]}.get(number, [b"for all"])
             assert payloads(receive(client, len(expected))) == expected
         assert sorted(payloads(broker.retained("retained/#", SESSIONS))) == sorted(
             f"kept {number} ".encode() * 20 for number in range(SESSIONS))

@@ -160,6 +160,21 @@ TEST_CASE("a store that is new is sound", "[store][lmdb]") {
   CHECK(check(read_image(directory + "/store.mdb")).empty());
 }
 
+// What the fuzz target begins with.
+TEST_CASE("pages of any size are read", "[store][lmdb]") {
+  const auto seed = [](const std::string& name) {
+    Image image = read_image(std::string(MQTTQ_TESTS_DIR) + "/../fuzz/corpus/lmdb_file/" + name);
+    image.erase(image.begin());
+    return image;
+  };
+  const Image image = seed("two_entries");
+  CHECK(check(image).empty());
+  CHECK(salvage(image).entries == Entries{{{1, "aa"}, "1"}, {{1, "bb"}, "22"}});
+  CHECK(check(seed("a_new_store")).empty());
+  CHECK(check(seed("a_list_of_free_pages")).empty());
+  CHECK(check(seed("an_unfinished_store")) == "its second page is not one that LMDB begins with");
+}
+
 TEST_CASE("damage at the head of a store is told", "[store][lmdb]") {
   const size_t newest = newest_meta(small_store().image);
   CHECK(after([](Image& image) { image[0] = std::byte{1}; }) == "its first page is not one that LMDB begins with");
