@@ -1,7 +1,7 @@
 // A store's file, read without LMDB, when it is none any more.
 //
-// The first byte of an input says what is done: a file of arbitrary bytes, filled up to whole KiB, or one that LMDB wrote,
-// edited: each five bytes are a place (three bytes), how many bytes, and what they become.
+// The first byte of an input says what is done: a file of arbitrary bytes, filled up to whole KiB, or one that LMDB
+// wrote, edited: each five bytes are a place (three bytes), how many bytes, and what they become.
 #include <unistd.h>
 
 #include <cstdlib>
