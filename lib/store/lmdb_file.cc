@@ -237,6 +237,7 @@ LmdbFile::Walked LmdbFile::Walker::run() {
   for (uint8_t table = 0; table < Store::kTables && on && !none; ++table) {
     if (!(walk_.tables >> table & 1)) continue;
     if (tables_[table]) {
+      walked_.entries_said[table] = tables_[table]->entries;
       on = tree(table, *tables_[table]);
       continue;
     }

@@ -73,7 +73,8 @@ class LmdbFile {
     bool whole = false;  // nobody had enough
     uint64_t pages = 0;  // that were read, or are the rest of a long value
     uint64_t breaks = 0;
-    Tables missing = 0;  // tables that the list does not have; none, if it is empty
+    Tables missing = 0;                          // tables that the list does not have; none, if it is empty
+    uint64_t entries_said[Store::kTables] = {};  // how many a table is said to have
   };
 
   // file: borrowed, outlives it. bytes: its size.

@@ -172,7 +172,8 @@ TEST_CASE("a check that takes too long says how far it came", "[store][lmdb]") {
   kill_an_owner(directory, 1);
   const std::string said = opening(directory, 0);
   INFO(said);
-  CHECK(said.starts_with("the store was not stopped cleanly, and is used unchecked: in 0 ms 0 of "));
+  CHECK(said.starts_with("the store was not stopped cleanly, and is used unchecked: in "));
+  CHECK(said.find(" ms 0 of ") != std::string::npos);
   CHECK(said.ends_with(" pages were looked at"));
 }
 

@@ -114,25 +114,21 @@ Status commit(Store& store, const StateWrites& changes) {
   return status;
 }
 
-// Tells what is broken, and counts it by trees.
+// Tells each broken place, and counts them by trees.
 class Breaks : public LmdbVisitor {
  public:
-  struct Count {
-    uint64_t places = 0, skipped = 0;
-  };
-  bool on_break(const LmdbBreak& of, uint64_t entries) noexcept override try {
+  bool on_break(const LmdbBreak& of, uint64_t) noexcept override try {
     constexpr uint64_t kTold = 50;
-    Count& count = counts[of.tree];
-    count.skipped += entries;
-    if (++count.places <= kTold) tell(of.text());
-    if (count.places == kTold) tell("what else is broken there is only counted");
+    const uint64_t count = ++places[of.tree];
+    if (count <= kTold) tell(of.text());
+    if (count == kTold) tell("what else is broken there is only counted");
     return true;
   } catch (const std::bad_alloc&) {
     refused = true;
     return false;
   }
-  std::map<int, Count> counts;
-  bool refused = false;  // without memory
+  std::map<int, uint64_t> places;  // that are broken, by trees
+  bool refused = false;            // without memory
 
  protected:
   ~Breaks() = default;
@@ -212,7 +208,7 @@ class Copier final : public Breaks {
   }
 
   Status status = Status::Ok;
-  uint64_t entries[Store::kTables] = {};
+  uint64_t entries[Store::kTables] = {}, entries_said[Store::kTables] = {};
 
  private:
   Store& to_;
@@ -356,16 +352,18 @@ bool Salvage::fill(LmdbStore& store, Copier& copier) {
   walk.values = true;
   walk.free_pages = false;
   walk.tables = static_cast<Tables>(~kEssential);
-  const Tables missing = store_->walk(walk, copier).missing;
-  if (missing && store_->older() && !copier.refused && copier.status == Status::Ok) {
+  const LmdbFile::Walked walked = store_->walk(walk, copier);
+  std::copy(std::begin(walked.entries_said), std::end(walked.entries_said), copier.entries_said);
+  if (walked.missing && store_->older() && !copier.refused && copier.status == Status::Ok) {
     tell("tables that are not there are taken from the snapshot before the last one");
     walk.of = store_->older();
-    walk.tables = missing;
-    static_cast<void>(store_->walk(walk, copier));
+    walk.tables = walked.missing;
+    const LmdbFile::Walked before = store_->walk(walk, copier);
+    for (size_t i = 0; i < Store::kTables; ++i) copier.entries_said[i] += before.entries_said[i];
   }
   if (copier.refused) throw std::bad_alloc();
   if (copier.status != Status::Ok || !copier.flush()) return false;
-  state_ |= !copier.counts.empty();
+  state_ |= !copier.places.empty();
   choose_followed();
   writes.clear();
   for (const auto& [key, value] : essentials_.namespaces) {
@@ -381,17 +379,17 @@ bool Salvage::fill(LmdbStore& store, Copier& copier) {
 void Salvage::report(const Copier& copier) {
   std::string text;
   for (uint8_t table = 0; table < Store::kTables; ++table) {
-    const auto broken = copier.counts.find(table);
-    if (!copier.entries[table] && broken == copier.counts.end()) continue;
+    const auto broken = copier.places.find(table);
+    if (!copier.entries[table] && broken == copier.places.end()) continue;
     text += fmt::format("{}: {} entries copied", table_name(table), copier.entries[table]);
-    if (broken != copier.counts.end()) {
-      text += fmt::format("; {} broken places skipped, of {} entries and what they led to", broken->second.places,
-                          broken->second.skipped);
+    if (broken != copier.places.end()) {
+      text += fmt::format(" of {} that there are said to be; {} broken places skipped", copier.entries_said[table],
+                          broken->second);
     }
     text += "\n";
   }
-  if (const auto list = copier.counts.find(LmdbBreak::kTableList); list != copier.counts.end()) {
-    text += fmt::format("the list of tables: {} broken places skipped\n", list->second.places);
+  if (const auto list = copier.places.find(LmdbBreak::kTableList); list != copier.places.end()) {
+    text += fmt::format("the list of tables: {} broken places skipped\n", list->second);
   }
   text += fmt::format("changes that the log has behind number {} are carried out when a broker opens it\n",
                       essentials_.number<uint64_t>("followed"));
@@ -410,7 +408,7 @@ bool Salvage::copy_store() {
   }
   Copier copier(*store);
   if (!fill(*store, copier)) return cannot_write("the store");
-  lost_ |= !copier.counts.empty();
+  lost_ |= !copier.places.empty();
   report(copier);
   return true;
 }
