@@ -8,6 +8,7 @@ std::unique_ptr<LmdbDirectory> LmdbDirectory::open(const Options& options, Statu
   std::unique_ptr<LmdbDirectory> opened(new LmdbDirectory(options.path));
   LmdbStore::Options store;
   store.directory = options.path;
+  store.log = options.directory.log;
   opened->store_ = LmdbStore::open(store, status, problem);
   if (!opened->store_) return nullptr;
   opened->directory_ = DataDirectory::open(&opened->disk_, *opened->store_, options.directory, status, problem);

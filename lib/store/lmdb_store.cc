@@ -8,7 +8,10 @@
 
 #include <cerrno>
 #include <cstdlib>
+#include <cstring>
+#include <utility>
 
+#include "store/lmdb_check.h"
 #include "store/system_status.h"
 
 namespace mqttq {
@@ -121,11 +124,24 @@ int apply(const Transaction& transaction, MDB_dbi table, const StoreWrite& write
 
 struct LmdbStore::Parts {
   ~Parts() {
+    MDB_envinfo info;
+    const bool clean = env && opened && !failed && mdb_env_info(env, &info) == 0;
     if (env) mdb_env_close(env);
+    if (clean) mark_clean(info.me_last_txnid);
     if (owner >= 0) ::close(owner);
   }
-  int owner = -1;  // the descriptor by which the directory is ours
+  // Nothing is written behind it. Without it the next one to open looks at the trees first.
+  void mark_clean(uint64_t transaction) const {
+    struct stat of;
+    if (::stat(path.c_str(), &of) != 0) return;
+    const std::string mark = clean_mark(transaction, static_cast<uint64_t>(of.st_size));
+    if (::lseek(owner, 0, SEEK_END) < 0 || ::write(owner, mark.data(), mark.size()) < 0) return;
+    static_cast<void>(::fdatasync(owner));
+  }
+  std::string path;  // of the file
+  int owner = -1;    // the descriptor by which the directory is ours
   MDB_env* env = nullptr;
+  bool opened = false, failed = false;  // failed: what is in the file is not known
   MDB_dbi tables[kTables] = {};
   uint64_t bytes_max = 0;
 
@@ -142,8 +158,9 @@ struct LmdbStore::Parts {
 
 namespace {
 
-// Takes the directory for this process: LMDB itself would let a second one in. 0, or what the system said.
-int take_directory(const std::string& directory, int& descriptor, std::string& problem) {
+// Takes the directory for this process: LMDB itself would let a second one in. 0, or what the system said. mark: what
+// who had it before left behind its number; it is gone from the disk before anything else is written.
+int take_directory(const std::string& directory, int& descriptor, std::string& mark, std::string& problem) {
   if (::mkdir(directory.c_str(), 0700) != 0 && errno != EEXIST) {
     const int error = errno;
     problem = fmt::format("cannot make the data directory {}: {}", directory, std::strerror(error));
@@ -159,15 +176,17 @@ int take_directory(const std::string& directory, int& descriptor, std::string& p
   struct flock whole = {};
   whole.l_type = F_WRLCK;
   whole.l_whence = SEEK_SET;
-  char text[32] = "";
+  char text[128] = "";
+  const ssize_t size = ::pread(descriptor, text, sizeof text - 1, 0);
   if (::fcntl(descriptor, F_OFD_SETLK, &whole) != 0) {
-    const ssize_t size = ::pread(descriptor, text, sizeof text - 1, 0);
     const long long process = size > 0 ? std::strtoll(text, nullptr, 10) : 0;
     problem = fmt::format("the data directory {} is in use by another broker (process {})", directory, process);
     return EBUSY;
   }
+  if (const char* line = size > 0 ? std::strchr(text, '\n') : nullptr) mark = line + 1;
   const auto end = fmt::format_to_n(text, sizeof text, "{}\n", ::getpid()).out;
-  if (::ftruncate(descriptor, 0) != 0 || ::pwrite(descriptor, text, static_cast<size_t>(end - text), 0) < 0) {
+  if (::ftruncate(descriptor, 0) != 0 || ::pwrite(descriptor, text, static_cast<size_t>(end - text), 0) < 0 ||
+      ::fdatasync(descriptor) != 0) {
     const int error = errno;
     problem = fmt::format("cannot write to the data directory {}: {}", directory, std::strerror(error));
     return error;
@@ -183,12 +202,15 @@ LmdbStore::~LmdbStore() = default;
 std::unique_ptr<LmdbStore> LmdbStore::open(const Options& options, Status& status, std::string& problem) {
   auto parts = std::make_unique<Parts>();
   parts->bytes_max = options.bytes_max ? options.bytes_max : kBytesMaxDefault;
-  int error = take_directory(options.directory, parts->owner, problem);
+  LmdbCheck check{options.directory, {}, options.check_ms_max, options.log};
+  int error = take_directory(options.directory, parts->owner, check.mark, problem);
   if (error) {
     status = error == EBUSY ? Status::Busy : status_of(error);
     return nullptr;
   }
-  const std::string path = options.directory + "/store.mdb";
+  status = check_lmdb(check, problem);
+  if (status != Status::Ok) return nullptr;
+  const std::string& path = parts->path = options.directory + "/" + kStoreFile;
   error = mdb_env_create(&parts->env);
   if (!error) error = mdb_env_set_mapsize(parts->env, parts->bytes_max + slack(parts->bytes_max));
   if (!error) error = mdb_env_set_maxdbs(parts->env, kTables);
@@ -207,7 +229,7 @@ std::unique_ptr<LmdbStore> LmdbStore::open(const Options& options, Status& statu
     status = status_of(error);
     return nullptr;
   }
-  status = Status::Ok;
+  parts->opened = true;
   return std::unique_ptr<LmdbStore>(new LmdbStore(std::move(parts)));
 }
 
@@ -222,7 +244,10 @@ Status LmdbStore::write(std::span<const StoreWrite> writes) noexcept {
     puts |= write.kind == StoreWrite::Kind::Put;
   }
   if (!error && puts && parts_->bytes_in_use(transaction) > parts_->bytes_max) return Status::Full;
-  return status_of(error ? error : transaction.commit());
+  if (error) return status_of(error);
+  error = transaction.commit();
+  parts_->failed |= error != 0;
+  return status_of(error);
 }
 
 void LmdbStore::commit(std::span<const StoreWrite> writes, uint64_t batch, OnDurable on_durable, void* user) noexcept {
@@ -281,7 +306,7 @@ LmdbSnapshot::~LmdbSnapshot() = default;
 // LMDB writes a lock file afresh that nobody else has open, and without one it cannot know which pages are still read:
 // it is used beside a broker if it can be written, and else it is looked at afterwards whether pages were used again.
 std::unique_ptr<LmdbSnapshot> LmdbSnapshot::open(const std::string& directory, Status& status, std::string& problem) {
-  const std::string path = directory + "/store.mdb";
+  const std::string path = directory + "/" + kStoreFile;
   struct stat of;
   if (::stat(path.c_str(), &of) == 0 ? of.st_size == 0 : errno == ENOENT) {
     status = Status::NotFound;

@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 
+#include "base/log.h"
 #include "store/store.h"
 
 namespace mqttq {
@@ -15,11 +16,13 @@ class LmdbStore final : public Store {
     std::string directory;  // made if its parent is there
     uint64_t bytes_max =
         0;  // that pages in use may have; the file may be a sixteenth and 64 MiB longer. 0: the default
+    uint32_t check_ms_max = 10'000;  // of a store that was not stopped cleanly; beyond, it is used unchecked
+    LogSink* log = nullptr;          // of what the check saw; nullable
   };
   static constexpr uint64_t kBytesMaxDefault = sizeof(void*) == 8 ? uint64_t{1} << 40 : uint64_t{512} << 20;
 
   // nullptr, and `problem` says in words why: another process has it open, it is damaged, the system refuses.
-  // status: Busy, Io, Permission, Invalid, NoMemory, Full.
+  // status: Busy, Io, Permission, Invalid, NoMemory, Full; Unsupported: LMDB has another format. Throws std::bad_alloc.
   static std::unique_ptr<LmdbStore> open(const Options& options, Status& status, std::string& problem);
   ~LmdbStore() override;
 

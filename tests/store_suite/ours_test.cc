@@ -106,8 +106,8 @@ TEST_CASE("a data directory that cannot be used says why", "[store]") {
   const std::string garbage = directories.make();
   REQUIRE(::mkdir(garbage.c_str(), 0700) == 0);
   std::ofstream(garbage + "/store.mdb") << std::string(100'000, 'x');
-  const std::string problem = problem_of({garbage, 64 << 20}, Status::Io);
-  CHECK(problem.find("cannot open " + garbage + "/store.mdb: MDB_INVALID") == 0);
+  const std::string problem = problem_of({garbage, 64 << 20}, Status::Invalid);
+  CHECK(problem.find(garbage + "/store.mdb is damaged: its first page is not one that LMDB begins with") == 0);
 }
 
 TEST_CASE("what a data directory holds is its owner's alone", "[store]") {

@@ -1,11 +1,12 @@
 // mqttq-inspect: what a data directory holds, for people and as JSON. It writes nothing there, and may be used while a
-// broker has the directory open. docs/STORE.md has its page.
+// broker has the directory open. What can still be read of a damaged one it copies. docs/STORE.md has its page.
 #include <fmt/format.h>
 
 #include <cstdio>
 #include <new>
 
 #include "inspect/print.h"
+#include "inspect/salvage.h"
 #include "inspect/text.h"
 
 namespace mqttq::inspect {
@@ -15,7 +16,7 @@ namespace {
 // What the process ends with.
 enum Exit : int {
   kSound = 0,
-  kDamaged = 1,  // something is damaged, missing or of a newer version; what could be read was written
+  kDamaged = 1,  // something is damaged, missing or of a newer version; what could be read was written, or salvaged
   kNothing = 2,  // nothing could be read, or written; or the words were not understood
 };
 
@@ -23,17 +24,21 @@ struct Words {
   bool json = false, records = false, help = false;
   std::vector<const List*> lists;
   std::vector<std::string> paths;
+  std::optional<std::string> salvage;  // where to
 };
 
 std::string usage() {
   std::string text =
-      "usage: mqttq-inspect [--json] [LIST ...] DIR\n\nA data directory of mqttq-server, without writing to it. "
-      "Without a LIST a summary.\n\n";
+      "usage: mqttq-inspect [--json] [LIST ...] DIR\n       mqttq-inspect --salvage NEW DIR\n\n"
+      "A data directory of mqttq-server, without writing to it. Without a LIST a summary.\n\n";
   for (size_t i = 0; i < kListCount; ++i) text += fmt::format("  {:<14} {}\n", kLists[i].flag, kLists[i].what);
   text += fmt::format("  {:<14} {}\n", "--records", "records of the log, in their order");
   text += fmt::format("  {:<14} {}\n", "--json", "a line of JSON for each thing");
+  text +=
+      fmt::format("  {:<14} {}\n", "--salvage NEW", "copies what can be read into NEW, which is empty or not there");
   return text +
-         "\nExit code: 0 all is sound, 1 something is damaged, missing or of a newer version, 2 nothing was read.\n";
+         "\nExit code: 0 all is sound, 1 something is damaged, missing or of a newer version, 2 nothing was read, or "
+         "copied.\n";
 }
 
 // False: a word is not known; it is told.
@@ -52,6 +57,12 @@ bool take_words(int count, char** given, Words& words) {
       words.json = true;
     } else if (word == "--records") {
       words.records = true;
+    } else if (word == "--salvage") {
+      if (++i == count) {
+        std::fputs("mqttq-inspect: --salvage wants a new directory, and the one to be salvaged behind it\n", stderr);
+        return false;
+      }
+      words.salvage = given[i];
     } else if (word == "--help") {
       words.help = true;
     } else {
@@ -70,6 +81,16 @@ bool take_words(int count, char** given, Words& words) {
     }
   }
   return true;
+}
+
+int run_salvage(const Words& words) {
+  if (words.json || words.records || !words.lists.empty()) {
+    std::fputs("mqttq-inspect: --salvage stands alone\n", stderr);
+    return kNothing;
+  }
+  const Salvaged salvaged = salvage(words.paths[0], *words.salvage);
+  if (salvaged == Salvaged::Nothing || std::fflush(stdout) != 0 || std::ferror(stdout)) return kNothing;
+  return salvaged == Salvaged::Whole ? kSound : kDamaged;
 }
 
 int run(const Words& words) {
@@ -106,7 +127,7 @@ int main(int count, char** given) try {
     std::fputs(usage().c_str(), stderr);
     return kNothing;
   }
-  return run(words);
+  return words.salvage ? run_salvage(words) : run(words);
 } catch (const std::bad_alloc&) {
   std::fputs("mqttq-inspect: out of memory\n", stderr);
   return 2;

@@ -18,7 +18,6 @@ namespace {
 // --- words that several lists share
 
 std::string hex_number(uint64_t number) { return fmt::format("{:016x}", number); }
-std::string segment_name(uint64_t id) { return fmt::format("log-{:016x}", id); }
 
 std::string in_namespace(const Contents& contents, NamespaceId id) {
   if (id == kGlobalNamespace) return {};
