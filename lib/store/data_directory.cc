@@ -6,6 +6,7 @@
 #include <mutex>
 
 #include "store/stored_message.h"
+#include "store/system_status.h"
 
 namespace mqttq {
 
@@ -45,15 +46,6 @@ class MetaWrites {
   StoreWrite writes_[8];
   size_t count_ = 0;
 };
-
-std::string_view words(Status status) noexcept {
-  switch (status) {
-    case Status::Full: return "no space is left";
-    case Status::NoMemory: return "out of memory";
-    case Status::Permission: return "permission denied";
-    default: return "the system failed";
-  }
-}
 
 }  // namespace
 
