@@ -445,6 +445,7 @@ class Restoring {
   Status judge_segment(const BackupSegment& segment);
   Status load();
   Status forget_backup();
+  Status judge_unfinished();
 
   Disk& disk_;
   Store& store_;
@@ -534,13 +535,23 @@ Status Restoring::forget_backup() {
   return status == Status::Ok ? status : store_failed(status);
 }
 
+// The beginning of a backup would pass for a directory in which nothing was kept yet.
+Status Restoring::judge_unfinished() {
+  Status status = disk_.open(kUnfinished, false, file_);
+  if (status == Status::NotFound) return Status::Ok;
+  DataDirectory::Meta meta;
+  if (status == Status::Ok && DataDirectory::read_meta(store_, meta) != Status::NotFound) return status;
+  if (status != Status::Ok) return failed(status, problem_, fmt::format("{} cannot be read", kUnfinished));
+  return invalid("there is a backup that was not finished: it is none");
+}
+
 Status Restoring::run() {
   Array<std::byte> restored;
   Status status = store_.get(kMeta, as_bytes(kRestoredKey), restored);
   if (status != Status::Ok && status != Status::NotFound) return failed(status, problem_, "the store cannot be read");
   const bool was_restored = status == Status::Ok && restored.count() == sizeof(uint64_t);
   status = disk_.open(kBackupFile, false, file_);
-  if (status == Status::NotFound) return was_restored ? forget_backup() : Status::Ok;
+  if (status == Status::NotFound) return was_restored ? forget_backup() : judge_unfinished();
   if (status != Status::Ok) return failed(status, problem_, fmt::format("{} cannot be read", kBackupFile));
   if (was_restored) {
     status = read_backup_head(*file_, contents_.head, problem_);

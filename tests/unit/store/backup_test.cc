@@ -634,6 +634,18 @@ TEST_CASE("what nobody has kept anything in, or is no store, is not backed up", 
   }
 }
 
+TEST_CASE("a backup that was not finished is not taken for a new directory", "[store][backup]") {
+  Directory directory;
+  SimulatedDisk disk(2);
+  back_up(directory, disk);
+  REQUIRE(disk.rename("backup", "backup-unfinished") == Status::Ok);
+  MemoryStore store;
+  std::string problem;
+  CHECK(restore_backup(disk, store, nullptr, problem) == Status::Invalid);
+  CHECK(problem == "there is a backup that was not finished: it is none");
+  CHECK(entries_of(store).empty());
+}
+
 TEST_CASE("a directory without a backup is left alone", "[store][backup]") {
   Directory directory;
   directory.fill(5);
