@@ -136,16 +136,16 @@ TEST_CASE("a backup is made in a directory of its own only", "[store][backup]") 
     Status status;
     std::string said;
   };
-  for (const Case& one : {Case{parent + "/full", Status::Exists, parent + "/full is not empty"},
-                          {parent + "/full/file", Status::Exists, parent + "/full/file is no directory"},
-                          {parent + "/none/backup", Status::NotFound,
-                           "cannot make " + parent + "/none/backup: No such file or directory"},
-                          {path, Status::Invalid, path + " lies within " + path + ", of which it is to be a backup"},
-                          {path + "/backup//", Status::Invalid, " lies within "},
-                          {absolute + "/../" + absolute.substr(absolute.rfind('/') + 1) + "/backup", Status::Invalid,
-                           " lies within "},
-                          {parent + "/link/backup", Status::Invalid, " lies within "},
-                          {parent + "/link", Status::Invalid, " lies within "}}) {
+  for (const Case& one :
+       {Case{parent + "/full", Status::Exists, parent + "/full is not empty"},
+        {parent + "/full/file", Status::Exists, parent + "/full/file is no directory"},
+        {parent + "/none/backup", Status::NotFound,
+         "cannot make " + parent + "/none/backup: No such file or directory"},
+        {path, Status::Invalid, path + " lies within " + path + ", of which it is to be a backup"},
+        {path + "/backup//", Status::Invalid, " lies within "},
+        {absolute + "/../" + absolute.substr(absolute.rfind('/') + 1) + "/backup", Status::Invalid, " lies within "},
+        {parent + "/link/backup", Status::Invalid, " lies within "},
+        {parent + "/link", Status::Invalid, " lies within "}}) {
     std::string problem;
     CHECK(data->back_up(one.to, {}, problem) == one.status);
     INFO(problem);

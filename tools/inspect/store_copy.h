@@ -13,8 +13,8 @@ namespace mqttq::inspect {
 
 struct StoreCopy {
   std::unique_ptr<MemoryStore> store = std::make_unique<MemoryStore>();
-  bool there = false;                 // there is one, of which something could be read
-  std::vector<std::string> problems;  // for people
+  bool there = false;                    // there is one, of which something could be read
+  std::vector<std::string> problems;     // for people
   std::optional<BackupContents> backup;  // it is that of a backup, of which a start makes a store
 };
 
