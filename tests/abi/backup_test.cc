@@ -1,26 +1,15 @@
 // A backup of a broker inside its host, while it runs, and a broker made of it.
-#include <atomic>
 #include <catch2/catch_test_macros.hpp>
-#include <cstdlib>
 #include <filesystem>
 #include <future>
 #include <string>
 
 #include "host.h"
+#include "temporary_directory.h"
 
 using namespace mqttq::abi;
 
 namespace {
-
-struct Directory {
-  Directory() { REQUIRE(::mkdtemp(path.data())); }
-  ~Directory() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path, ignored);
-  }
-  std::string operator/(const char* name) const { return path + "/" + name; }
-  std::string path = (std::filesystem::temp_directory_path() / "mqttq-backup-XXXXXX").string();
-};
 
 mqttq_broker_config config_of(const std::string& data_dir, const mqttq_limits& limits) {
   mqttq_broker_config config = broker_config();
@@ -39,7 +28,7 @@ mqttq_limits small_log() {
 }  // namespace
 
 TEST_CASE("a backup of a broker that runs is a data_dir like it", "[abi]") {
-  const Directory directory;
+  const mqttq::TemporaryDirectory directory;
   const std::string data = directory / "data", copy = directory / "copy";
   const mqttq_limits limits = small_log();
   const mqttq_broker_config config = config_of(data, limits), copied = config_of(copy, limits);
@@ -82,7 +71,7 @@ TEST_CASE("a backup of a broker that runs is a data_dir like it", "[abi]") {
 }
 
 TEST_CASE("a broker can be backed up before it starts and after it has stopped", "[abi]") {
-  const Directory directory;
+  const mqttq::TemporaryDirectory directory;
   const std::string data = directory / "data";
   const mqttq_limits limits = small_log();
   Host host(config_of(data, limits));
@@ -101,7 +90,7 @@ TEST_CASE("a broker can be backed up before it starts and after it has stopped",
 }
 
 TEST_CASE("what cannot be backed up is refused, and why", "[abi]") {
-  const Directory directory;
+  const mqttq::TemporaryDirectory directory;
   const std::string data = directory / "data";
   const mqttq_limits limits = small_log();
   Host host(config_of(data, limits)), in_memory;
@@ -130,7 +119,7 @@ TEST_CASE("what cannot be backed up is refused, and why", "[abi]") {
 }
 
 TEST_CASE("a callback on a shard's thread cannot wait for a backup", "[abi]") {
-  const Directory directory;
+  const mqttq::TemporaryDirectory directory;
   const std::string data = directory / "data";
   const mqttq_limits limits = small_log();
   Host host(config_of(data, limits));

@@ -291,7 +291,7 @@ TEST_CASE("files of the log that go while a backup is made are in it", "[store][
   const Found expected = start_again(directory);
   Source source(directory.store);
   source.after = [&](int count) {
-    if (count == 1) directory.follow(directory.number + 1);  // but the last are not wanted any more
+    if (count == 1) directory.follow(directory.number + 1);  // all but the last file go
   };
   SimulatedDisk backup(2);
   std::string problem;
