@@ -151,7 +151,7 @@ MQTTQ_API mqttq_status mqttq_broker_turn(mqttq_broker *broker, uint32_t budget_u
  * left), MQTTQ_EACCES, MQTTQ_ENOMEM, MQTTQ_ESYSTEM (or the store is damaged), MQTTQ_ESTATE (inside a callback on a
  * shard's thread, or the store is written faster than it can be read).
  * What is damaged in the log is as damaged in the backup, and told by the broker's log, level error. Blocks for as long
- * as reading and writing all of it takes, and needs as much memory as two files of the log.
+ * as reading and writing all of it takes, and needs as much memory as four files of the log.
  * Thread: any; not inside a callback on a shard's thread. Since 0.1. */
 MQTTQ_API mqttq_status mqttq_broker_backup(mqttq_broker *broker, const char *directory, mqttq_error *error);
 
