@@ -564,6 +564,7 @@ Status Restoring::run() {
     return invalid(fmt::format(
         "there is a {} beside a store that is in use: a backup is restored into a directory of its own", kBackupFile));
   }
+  if (log_) log_->write(LogLevel::Notice, "there is a backup: it is looked at as a whole, and made a store");
   status = judge();
   if (status == Status::Ok) status = load();
   if (status == Status::Ok) status = forget_backup();
