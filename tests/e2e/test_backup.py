@@ -14,7 +14,8 @@ from harness import wire
 from harness.broker import server_path
 from harness.client import Will
 from harness.wire import Published, Socket, encode_property
-from test_durable import DUP, EVERY_SHARDS, DurableBroker, durable_broker, exchange, payloads, receive, release, subscribe
+from test_durable import (DUP, EVERY_SHARDS, DurableBroker, durable_broker, exchange, payloads, receive, release,
+                          subscribe)
 from test_inspect import edit, flip, inspect, lines, look
 
 pytestmark = pytest.mark.ours_only("the data directory is mqttq-server's")
