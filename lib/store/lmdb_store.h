@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 
+#include "base/sanitizer.h"
 #include "store/snapshot.h"
 #include "store/store.h"
 
@@ -17,7 +18,11 @@ class LmdbStore final : public Store {
     uint64_t bytes_max =
         0;  // that pages in use may have; the file may be a sixteenth and 64 MiB longer. 0: the default
   };
+#ifdef MQTTQ_WITH_TSAN  // has no room for a map of a terabyte
+  static constexpr uint64_t kBytesMaxDefault = uint64_t{16} << 30;
+#else
   static constexpr uint64_t kBytesMaxDefault = sizeof(void*) == 8 ? uint64_t{1} << 40 : uint64_t{512} << 20;
+#endif
 
   // nullptr, and `problem` says in words why: another process has it open, it is damaged, the system refuses.
   // status: Busy, Io, Permission, Invalid, NoMemory, Full.
