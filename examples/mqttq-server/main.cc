@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <exception>
 
+#include "backup.h"
 #include "broker.h"
 #include "config_doc.h"
 #include "config_keys.h"
@@ -128,12 +129,14 @@ int obey(int argc, char** argv) {
     case Action::PrintHelp: fmt::print("{}", help_text()); return kEnded;
     case Action::PrintConfigSchema: fmt::print("{}", config_schema()); return kEnded;
     case Action::PrintConfigKeys: fmt::print("{}", config_keys_markdown()); return kEnded;
+    case Action::BackUp:
     case Action::CheckConfig:
     case Action::Serve: break;
   }
   const Options options = resolve(flags);
   if (flags.action == Action::Serve) return serve(flags, options);
   Log log(options.log_level, options.log_format);
+  if (flags.action == Action::BackUp) return back_up(options.data_dir, flags.backup, log) ? kEnded : kFailed;
   judge_broker(options, log);
   fmt::print(stderr, "{}: no fault found\n", flags.config ? *flags.config : "flags");
   return kEnded;

@@ -59,6 +59,14 @@ constexpr Flag kFlags[] = {
        if (value.empty()) throw OptionError(fmt::format("{}: expected a directory, found nothing", name));
        flags.data_dir = value;
      }},
+    {"--backup", "NEW",
+     "make a backup of the data directory in NEW, and end; a mqttq-server may\n"
+     "have it open",
+     [](Flags& flags, std::string_view name, std::string_view value) {
+       if (value.empty()) throw OptionError(fmt::format("{}: expected a directory, found nothing", name));
+       flags.action = Action::BackUp;
+       flags.backup = value;
+     }},
     {"--allow-anonymous", "",
      "let everybody in on every listener; without it only on loopback addresses\n"
      "and Unix sockets",
@@ -174,6 +182,9 @@ Options resolve(const Flags& flags) {
   if (options.listeners.empty()) options.listeners.push_back({std::string(kDefaultUrl)});
   if (flags.allow_anonymous) options.allow_anonymous = true;
   if (flags.data_dir) options.data_dir = *flags.data_dir;
+  if (flags.action == Action::BackUp && options.data_dir.empty()) {
+    throw OptionError("--backup: there is no data directory to make one of; --data-dir names it, or data_dir");
+  }
   if (flags.shards) options.shards = *flags.shards;
   if (flags.log_level) options.log_level = *flags.log_level;
   if (flags.log_format) options.log_format = *flags.log_format;

@@ -87,7 +87,7 @@ struct Options {
   std::string place_of(std::string_view key) const;
 };
 
-enum class Action { Serve, CheckConfig, PrintVersion, PrintHelp, PrintConfigSchema, PrintConfigKeys };
+enum class Action { Serve, BackUp, CheckConfig, PrintVersion, PrintHelp, PrintConfigSchema, PrintConfigKeys };
 
 struct Flags {
   Action action = Action::Serve;
@@ -95,6 +95,7 @@ struct Flags {
   std::vector<std::string> listen;
   bool allow_anonymous = false;
   std::optional<std::string> data_dir;
+  std::string backup;  // of Action::BackUp: where it is made
   std::optional<uint32_t> shards;
   std::optional<uint8_t> log_level;
   std::optional<uint8_t> log_format;

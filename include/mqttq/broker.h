@@ -136,6 +136,35 @@ MQTTQ_API int mqttq_broker_timeout_ms(mqttq_broker *broker);
  * Thread: the driving one; not inside a callback. Since 0.1. */
 MQTTQ_API mqttq_status mqttq_broker_turn(mqttq_broker *broker, uint32_t budget_us);
 
+/* --- backups
+ *
+ * A backup is a directory of portable files, of what a broker keeps at one moment; docs/STORE.md. It is restored by
+ * creating a broker whose data_dir is a copy of it. */
+
+/* Makes a backup of the broker's data_dir while it goes on. All that was acknowledged before the call is in it, and it
+ * is on stable storage when it returns; whatever ends it before, nothing is there that could be taken for a backup.
+ *   broker     must not be destroyed meanwhile; may be started, stopped, or neither.
+ *   directory  borrowed until return. Made if its parent is there, or empty; not within data_dir.
+ *   error      nullable; filled on failure.
+ * Returns MQTTQ_OK, MQTTQ_EINVAL (no directory is named, or one within data_dir), MQTTQ_EUNSUPPORTED (the broker has no
+ * data_dir), MQTTQ_EEXIST (directory is not empty), MQTTQ_ENOTFOUND (its parent is not there), MQTTQ_EFULL (no space is
+ * left), MQTTQ_EACCES, MQTTQ_ENOMEM, MQTTQ_ESYSTEM (or the store is damaged), MQTTQ_ESTATE (inside a callback on a
+ * shard's thread, or the store is written faster than it can be read).
+ * What is damaged in the log is as damaged in the backup, and told by the broker's log, level error. Blocks for as long
+ * as reading and writing all of it takes, and needs as much memory as four files of the log.
+ * Thread: any; not inside a callback on a shard's thread. Since 0.1. */
+MQTTQ_API mqttq_status mqttq_broker_backup(mqttq_broker *broker, const char *directory, mqttq_error *error);
+
+/* The same of a data_dir that no broker of this process has open; one of another process may. It writes nothing there.
+ *   data_dir   borrowed until return.
+ *   log, user  nullable; called on this thread, before it returns, with what is damaged; user is handed to log.
+ * Returns what mqttq_broker_backup() does; MQTTQ_ENOTFOUND also of data_dir, or if nothing was ever kept there;
+ * MQTTQ_EINVAL also where this process has it open; MQTTQ_EUNSUPPORTED of one that a newer version wrote.
+ * LMDB's pages have no sums: damage in them may end the process.
+ * Thread: any. Since 0.1. */
+MQTTQ_API mqttq_status mqttq_data_dir_backup(const char *data_dir, const char *directory, mqttq_log_fn log, void *user,
+                                             mqttq_error *error);
+
 /* --- counters */
 
 /* One figure. */

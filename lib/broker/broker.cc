@@ -184,7 +184,7 @@ void Broker::run_committer() noexcept {
     const bool more = committer_.turn(clock_now());
     wake(committer_.take_woken());
     // The log says when it is durable only when it is asked.
-    open = more                              ? committer_bell_.wait(std::chrono::milliseconds(1))
+    open = more                             ? committer_bell_.wait(std::chrono::milliseconds(1))
            : committer_.tidies(clock_now()) ? committer_bell_.wait(std::chrono::milliseconds(50))
                                             : committer_bell_.wait();
   }

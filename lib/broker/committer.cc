@@ -268,7 +268,8 @@ void Committer::take_needed() noexcept {
     if (!all.numbers.append(needed_[i]->numbers.span())) all.up_to = 0;
   }
   std::sort(all.numbers.begin(), all.numbers.end());
-  all.numbers.truncate(static_cast<uint32_t>(std::unique(all.numbers.begin(), all.numbers.end()) - all.numbers.begin()));
+  all.numbers.truncate(
+      static_cast<uint32_t>(std::unique(all.numbers.begin(), all.numbers.end()) - all.numbers.begin()));
   if (all.up_to) log_.set_needed(all.up_to, all.numbers.span());
   for (auto& one : needed_) one.reset();
 }

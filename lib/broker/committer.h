@@ -74,10 +74,10 @@ class Committer {
   StateWrites receipts_;
   std::vector<uint64_t> lowest_;  // by shard, of the question that is open; 0: not answered
   Instant lowest_asked_{};
-  Instant tidies_until_{};  // asked again after the last change
-  uint64_t waiting_bytes_ = 0;  // of all shards, at the last answers
+  Instant tidies_until_{};                                       // asked again after the last change
+  uint64_t waiting_bytes_ = 0;                                   // of all shards, at the last answers
   std::vector<std::unique_ptr<NeededNumbers, Destroy>> needed_;  // by shard, as lowest_
-  uint64_t evicted_ = 0;  // what shards were told
+  uint64_t evicted_ = 0;                                         // what shards were told
 };
 
 }  // namespace mqttq

@@ -1,11 +1,20 @@
 #include "capi/guard.h"
 #include "capi/handles.h"
 #include "message/topic.h"
+#include "store/stored_message.h"
 
 using namespace mqttq;
 using namespace mqttq::capi;
 
 namespace {
+
+void write_line(mqttq_log_fn log, void* user, LogLevel level, std::string_view text) noexcept {
+  char line[1024];
+  const size_t size = std::min(text.size(), sizeof line - 1);
+  std::memcpy(line, text.data(), size);
+  line[size] = '\0';
+  log(user, static_cast<mqttq_log_level>(level), line, size);
+}
 
 // Takes a figure of the host's, 0 meaning the default, and holds it to what it can mean.
 template <class T>
@@ -62,6 +71,21 @@ Limits limits_of(const mqttq_limits& given) {
   return limits;
 }
 
+mqttq_status status_of_backup(Status status) noexcept {
+  switch (status) {
+    case Status::Ok: return MQTTQ_OK;
+    case Status::NoMemory: return MQTTQ_ENOMEM;
+    case Status::Permission: return MQTTQ_EACCES;
+    case Status::Full: return MQTTQ_EFULL;
+    case Status::Unsupported: return MQTTQ_EUNSUPPORTED;
+    case Status::Exists: return MQTTQ_EEXIST;
+    case Status::NotFound: return MQTTQ_ENOTFOUND;
+    case Status::Invalid: return MQTTQ_EINVAL;
+    case Status::Busy: return MQTTQ_ESTATE;
+    default: return MQTTQ_ESYSTEM;
+  }
+}
+
 mqttq_status status_of_start(Status status) noexcept {
   switch (status) {
     case Status::NoMemory: return MQTTQ_ENOMEM;
@@ -73,6 +97,21 @@ mqttq_status status_of_start(Status status) noexcept {
     default: return MQTTQ_ESYSTEM;
   }
 }
+
+BackupOptions backup_options(LogSink* log) { return {random_secret(), to_unix_ms(clock_now(), unix_offset_ms()), log}; }
+
+// Of a host's, for as long as a call.
+class HostLog final : public LogSink {
+ public:
+  HostLog(mqttq_log_fn log, void* user) noexcept : log_(log), user_(user) {}
+  void write(LogLevel level, std::string_view text) noexcept override {
+    if (log_) write_line(log_, user_, level, text);
+  }
+
+ private:
+  const mqttq_log_fn log_;
+  void* const user_;
+};
 
 // The counters in the order of their table.
 struct CounterName {
@@ -156,6 +195,10 @@ void mqttq_broker::open_directory(const mqttq_broker_config& config, const Limit
   }
 }
 
+Status mqttq_broker::back_up(const char* to, std::string& problem) {
+  return own_store->back_up(to, backup_options(log_ ? this : nullptr), problem);
+}
+
 // What a stopped broker still held open will never be answered.
 mqttq_broker::~mqttq_broker() {
   broker->stop();
@@ -220,13 +263,7 @@ void mqttq_broker::stop() noexcept {
   broker->stop();
 }
 
-void mqttq_broker::write(LogLevel level, std::string_view text) noexcept {
-  char line[1024];
-  const size_t size = std::min(text.size(), sizeof line - 1);
-  std::memcpy(line, text.data(), size);
-  line[size] = '\0';
-  log_(log_user_, static_cast<mqttq_log_level>(level), line, size);
-}
+void mqttq_broker::write(LogLevel level, std::string_view text) noexcept { write_line(log_, log_user_, level, text); }
 
 extern "C" {
 
@@ -281,6 +318,29 @@ mqttq_status mqttq_broker_turn(mqttq_broker* broker, uint32_t budget_us) {
       shard.turn();
     } while (budget_us && shard.timeout_ms() == 0 && clock_now() < until);
     return MQTTQ_OK;
+  });
+}
+
+mqttq_status mqttq_broker_backup(mqttq_broker* broker, const char* directory, mqttq_error* error) {
+  return guard(error, [&]() -> mqttq_status {
+    if (!directory || !*directory) return fail(error, MQTTQ_EINVAL, "directory: none is named");
+    if (broker->inside_callback()) return fail(error, MQTTQ_ESTATE, "inside a callback on a shard's thread");
+    if (!broker->own_store) return fail(error, MQTTQ_EUNSUPPORTED, "the broker has no data_dir");
+    std::string problem;
+    const Status status = broker->back_up(directory, problem);
+    return status == Status::Ok ? MQTTQ_OK : fail(error, status_of_backup(status), problem);
+  });
+}
+
+mqttq_status mqttq_data_dir_backup(const char* data_dir, const char* directory, mqttq_log_fn log, void* user,
+                                   mqttq_error* error) {
+  return guard(error, [&]() -> mqttq_status {
+    if (!data_dir || !*data_dir) return fail(error, MQTTQ_EINVAL, "data_dir: none is named");
+    if (!directory || !*directory) return fail(error, MQTTQ_EINVAL, "directory: none is named");
+    HostLog lines(log, user);
+    std::string problem;
+    const Status status = LmdbDirectory::back_up(data_dir, directory, backup_options(&lines), problem);
+    return status == Status::Ok ? MQTTQ_OK : fail(error, status_of_backup(status), problem);
   });
 }
 

@@ -50,6 +50,8 @@ struct mqttq_broker final : private mqttq::LogSink {
   // The same, but when the shard has ended runs `task` here, as nobody else is there any more.
   void on_shard_or_here(uint32_t shard, const Task& task);
   void stop() noexcept;
+  // Of own_store.
+  mqttq::Status back_up(const char* to, std::string& problem);
   const mqttq::Limits& limits() const noexcept { return broker->limits(); }
 
   std::unique_ptr<mqttq::AccessControl> access;      // the host's, or none

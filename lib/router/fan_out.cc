@@ -32,7 +32,8 @@ void FanOut::remove(Subscription& subscription) noexcept {
   if (subscription.answers) --local.rare->answering_count;
   if (subscription.shared) {
     Array<Subscription*>& shared = local.rare->shared;
-    shared.remove_unordered(static_cast<uint32_t>(std::find(shared.begin(), shared.end(), &subscription) - shared.begin()));
+    shared.remove_unordered(
+        static_cast<uint32_t>(std::find(shared.begin(), shared.end(), &subscription) - shared.begin()));
   }
   publish_interest(filter);
   subscription.filter = nullptr;

@@ -36,10 +36,10 @@ struct StateRecord final : MailPayload {
 struct NeededNumbers final : MailPayload {
   static constexpr uint32_t kCountMax = 4'000'000;
   ~NeededNumbers() override = default;
-  uint64_t up_to = 0;        // asked for: those up to this number; 0: none
+  uint64_t up_to = 0;          // asked for: those up to this number; 0: none
   uint64_t waiting_bytes = 0;  // of all that wait, in the log, about
-  bool complete = true;      // there was memory for all of them, and they were not more than kCountMax
-  Array<uint64_t> numbers;   // in no order; some are there more than once
+  bool complete = true;        // there was memory for all of them, and they were not more than kCountMax
+  Array<uint64_t> numbers;     // in no order; some are there more than once
 
   void add(uint64_t number) noexcept {
     complete = complete && numbers.count() < kCountMax && numbers.push_back(number);
@@ -47,9 +47,8 @@ struct NeededNumbers final : MailPayload {
   // What its readers have not read. pass: not 0, another one for each count.
   void add_journal(Journal& journal, uint32_t pass) noexcept {
     if (std::exchange(journal.visited, pass) == pass) return;
-    journal.for_each_unread(up_to, this, [](void* user, uint64_t number) noexcept {
-      static_cast<NeededNumbers*>(user)->add(number);
-    });
+    journal.for_each_unread(
+        up_to, this, [](void* user, uint64_t number) noexcept { static_cast<NeededNumbers*>(user)->add(number); });
   }
 };
 

@@ -42,6 +42,7 @@ ShardCore::ShardCore(const ShardWorld& world, uint32_t index, uint64_t seed, Ins
   fan_out_.set_limiter(
       this, [](void* user, Journal& journal) noexcept { static_cast<ShardCore*>(user)->enforce_limits(journal); });
   progress_alarm_.shard = this;
+  now_ = now;  // what is restored before the first turn arms timers
 }
 
 void ShardCore::enforce_limits(Journal& journal) noexcept {

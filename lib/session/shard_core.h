@@ -411,7 +411,7 @@ class ShardCore final : private GroupCourier, private DelayedMessages::Taker {
   };
   Ring<Leave> leaves_;
   Array<std::byte> scratch_state_;
-  uint64_t lowest_ = 0;  // found until now
+  uint64_t lowest_ = 0;                             // found until now
   std::unique_ptr<NeededNumbers, Destroy> needed_;  // the same
   uint32_t needed_pass_ = 0;
   uint32_t lowest_next_ = 0;

@@ -8,6 +8,7 @@
 #include <mutex>
 
 #include "store/stored_message.h"
+#include "store/system_status.h"
 
 namespace mqttq {
 
@@ -47,15 +48,6 @@ class MetaWrites {
   StoreWrite writes_[8];
   size_t count_ = 0;
 };
-
-std::string_view words(Status status) noexcept {
-  switch (status) {
-    case Status::Full: return "no space is left";
-    case Status::NoMemory: return "out of memory";
-    case Status::Permission: return "permission denied";
-    default: return "the system failed";
-  }
-}
 
 }  // namespace
 
@@ -384,8 +376,7 @@ void DataDirectory::move_some(Instant now) noexcept {
   Status status = Status::NoMemory;
   try {
     status = move_step();
-  } catch (const std::bad_alloc&) {
-  }
+  } catch (const std::bad_alloc&) {}
   if (status != Status::Ok) try_again_at_ = now + kTryAgain;
 }
 
@@ -400,7 +391,7 @@ Status DataDirectory::move_step() {
   const size_t size_before = keys_.bytes().size();
   size_t at = moving_at_;
   for (; at < moving_.size() && keys_.bytes().size() < kBytes; ++at) {
-    const Status status = log_->read(moving_[at], moved_body_);
+    const Status status = read_log(moving_[at], moved_body_);
     if (status == Status::NotFound) continue;  // damaged: who needs it will find that out
     if (status != Status::Ok) return status;
     keys_.put_large(StateTable::Log, StateKey().add(moving_[at]).bytes(), moved_body_.span());
@@ -458,7 +449,7 @@ void DataDirectory::note_messages(std::span<const LogRecord> batch) noexcept {
 }
 
 Status DataDirectory::fetch(uint64_t number, MessageRef& message) noexcept {
-  Status status = log_ ? log_->read(number, fetched_) : Status::NotFound;
+  Status status = log_ ? read_log(number, fetched_) : Status::NotFound;
   if (status == Status::NotFound) status = fetch_from_store(number, fetched_);
   if (status != Status::Ok) return status;
   FieldReader in(fetched_.span());
@@ -469,6 +460,12 @@ Status DataDirectory::fetch(uint64_t number, MessageRef& message) noexcept {
   constexpr uint32_t kKept = 1u << 20;
   if (fetched_.capacity() > kKept) fetched_.reset();
   return !whole ? Status::NotFound : message ? Status::Ok : Status::NoMemory;
+}
+
+// By the worker that fetches, and by the committer that moves.
+Status DataDirectory::read_log(uint64_t number, Array<std::byte>& body) noexcept {
+  const std::lock_guard one(read_mutex_);
+  return log_->read(number, body);
 }
 
 Status DataDirectory::fetch_from_store(uint64_t number, Array<std::byte>& body) noexcept {

@@ -111,6 +111,7 @@ class DataDirectory final : public Log, public MessageSource, private LogReplay 
   bool make_room(size_t bytes) noexcept;
   void note_appended(uint64_t number, uint64_t bytes) noexcept;
   void note_messages(std::span<const LogRecord> batch) noexcept;
+  Status read_log(uint64_t number, Array<std::byte>& body) noexcept;
   Status fetch_from_store(uint64_t number, Array<std::byte>& body) noexcept;
   void say(LogLevel level, std::string_view text) noexcept;
   void say_failing(std::string_view what, Status status, std::string_view so) noexcept;
@@ -148,14 +149,15 @@ class DataDirectory final : public Log, public MessageSource, private LogReplay 
   uint64_t evictable_ = 0;
   Array<std::byte> fetched_;  // the worker's
   std::mutex store_mutex_;    // one commits at a time
+  std::mutex read_mutex_;     // one reads from the log at a time
   // Messages that the log no longer has, or is about to drop: the store has them, in `Log`. By their numbers; those
   // from moving_.front() on are being moved.
   std::vector<uint64_t> moved_;
-  std::vector<uint64_t> moving_;  // what is still to be moved, from moving_at_ on
+  std::vector<uint64_t> moving_;    // what is still to be moved, from moving_at_ on
   std::vector<uint64_t> unneeded_;  // of moved_: to be erased, from the end
   size_t moving_at_ = 0;
   uint64_t moving_up_to_ = 0;  // 0: nothing is being moved
-  uint64_t moved_bytes_ = 0;  // of them in the store, about
+  uint64_t moved_bytes_ = 0;   // of them in the store, about
   Array<std::byte> moved_body_;
   Instant sweep_at_{};
   Instant try_again_at_{};

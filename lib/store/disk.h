@@ -42,6 +42,8 @@ class Disk {
   // NotFound, unless it is to be made: then it is empty, whatever was there.
   virtual Status open(const std::string& name, bool make, std::unique_ptr<File>& file) noexcept = 0;
   virtual Status remove(const std::string& name) noexcept = 0;
+  // In the place of what has that name. NotFound: there is no `from`.
+  virtual Status rename(const std::string& from, const std::string& to) noexcept = 0;
   virtual Status list(std::vector<std::string>& names) noexcept = 0;
   // What was made and removed is on stable storage.
   virtual Status sync() noexcept = 0;

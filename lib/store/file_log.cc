@@ -78,7 +78,7 @@ void put_header(std::byte* at, const SegmentHeader& header) noexcept {
   put_little(at + kHeaderSize - 4, crc32c({at, kHeaderSize - 4}));
 }
 
-std::string name_of(uint64_t id) { return fmt::format("log-{:016x}", id); }
+std::string name_of(uint64_t id) { return FileLog::segment_name(id); }
 // 0 of another file.
 uint64_t id_of(std::string_view name) noexcept {
   uint64_t id = 0;
@@ -104,6 +104,9 @@ class FileLog::Reader {
   using Kind = LogSegment::Kind;
   // Empty: it was being made when the broker ended; nothing in it can have been acknowledged.
   Status read(Disk& disk, Kind& kind);
+  Status read(File& file, Kind& kind);
+  // Once more, what is in use: where a record stood behind, what is read now was complete.
+  Status read_again(File& file);
   // Tells what is proved to be whole: batches of which none is missing, and intact parts of older ones.
   // from: what is before that number is not wanted. limit: the last number that was not refused.
   // segment: told where its records are.
@@ -115,6 +118,8 @@ class FileLog::Reader {
   Status write_again(Disk& disk) const;
   size_t last_batch_end() const noexcept { return last_batch_end_; }
   LogSegment describe(Kind kind) const noexcept;
+  // But for the room behind its records, of a good one.
+  Bytes used() const noexcept { return Bytes(bytes_).first(used_ ? used_ : bytes_.size()); }
 
   const uint64_t id;
   SegmentHeader header;
@@ -136,12 +141,16 @@ class FileLog::Reader {
 
 Status FileLog::Reader::read(Disk& disk, Kind& kind) {
   std::unique_ptr<File> file;
-  if (const Status status = disk.open(name_of(id), false, file); status != Status::Ok) return status;
+  const Status status = disk.open(name_of(id), false, file);
+  return status == Status::Ok ? read(*file, kind) : status;
+}
+
+Status FileLog::Reader::read(File& file, Kind& kind) {
   size_t got = 0;
   do {
     const size_t before = bytes_.size(), piece = std::clamp(before, size_t{16} << 10, size_t{16} << 20);
     bytes_.resize(before + piece);
-    const Status status = file->read(before, std::span(bytes_).subspan(before), got);
+    const Status status = file.read(before, std::span(bytes_).subspan(before), got);
     if (status != Status::Ok) return status;
     bytes_.resize(before + got);
   } while (got);
@@ -159,6 +168,12 @@ Status FileLog::Reader::read(Disk& disk, Kind& kind) {
   kind = format > kFormat ? Kind::Newer : format == kFormat && header.id == id ? Kind::Good : Kind::Damaged;
   if (kind == Kind::Good) find_records();
   return Status::Ok;
+}
+
+Status FileLog::Reader::read_again(File& file) {
+  size_t got = 0;
+  const Status status = file.read(0, std::span(bytes_).first(used_), got);
+  return status == Status::Ok && got < used_ ? Status::Io : status;
 }
 
 // Where none is, another one may begin at every eighth byte.
@@ -253,11 +268,6 @@ Status FileLog::replay(LogReplay& replay, std::string& problem) {
     problem = "the directory of the log cannot be listed";
     return status;
   }
-  std::vector<uint64_t> ids;
-  for (const std::string& name : names) {
-    if (const uint64_t id = id_of(name)) ids.push_back(id);
-  }
-  std::sort(ids.begin(), ids.end());
   std::unique_ptr<Reader> before;  // is told when the next one has said what of it counts
   const auto tell = [&](uint64_t limit) {
     if (!before) return true;
@@ -269,7 +279,7 @@ Status FileLog::replay(LogReplay& replay, std::string& problem) {
     if (only_replays_) replay.on_segment(before->describe(Reader::Kind::Good));
     return true;
   };
-  for (const uint64_t id : ids) {
+  for (const uint64_t id : segments_among(names)) {
     next_id_ = id + 1;
     auto reader = std::make_unique<Reader>(id);
     Reader::Kind kind{};
@@ -333,6 +343,29 @@ Status FileLog::replay_only(Disk& disk, uint64_t from, LogReplay& replay, std::s
 } catch (const std::bad_alloc&) {
   problem = "out of memory";
   return Status::NoMemory;
+}
+
+std::vector<uint64_t> FileLog::segments_among(std::span<const std::string> names) {
+  std::vector<uint64_t> ids;
+  for (const std::string& name : names) {
+    if (const uint64_t id = id_of(name)) ids.push_back(id);
+  }
+  std::sort(ids.begin(), ids.end());
+  return ids;
+}
+
+std::string FileLog::segment_name(uint64_t id) { return fmt::format("log-{:016x}", id); }
+
+// Read in pieces beside a broker, a batch may be seen in part and the next one whole: by then the first was complete.
+Status FileLog::copy_segment(File& from, uint64_t id, bool open, File& to, LogSegment::Kind& kind, Copied& copied) {
+  Reader reader(id);
+  Status status = reader.read(from, kind);
+  if (status != Status::Ok || kind == LogSegment::Kind::Empty || kind == LogSegment::Kind::Newer) return status;
+  if (open && kind == LogSegment::Kind::Good) status = reader.read_again(from);
+  if (status == Status::Ok) status = to.write(0, reader.used());
+  if (status == Status::Ok) status = to.sync();
+  copied = {reader.used().size(), crc32c(reader.used())};
+  return status;
 }
 
 // --- append

@@ -65,6 +65,18 @@ class FileLog {
   // Permission of the directory.
   static Status replay_only(Disk& disk, uint64_t from, LogReplay& replay, std::string& problem);
 
+  // The files of the log among `names`, by their ids, which grow.
+  static std::vector<uint64_t> segments_among(std::span<const std::string> names);
+  static std::string segment_name(uint64_t id);
+  // Copies the file of a segment without the room behind its records, for a backup. open: a broker may be writing to
+  // it; then its end may be torn, like that of a log whose broker was killed. kind: of Empty and Newer ones nothing is
+  // copied. copied: bytes that were, and their sum. Errors: of either file; NoMemory. Throws std::bad_alloc.
+  struct Copied {
+    uint64_t bytes = 0;
+    uint32_t sum = 0;  // CRC-32C
+  };
+  static Status copy_segment(File& from, uint64_t id, bool open, File& to, LogSegment::Kind& kind, Copied& copied);
+
   // On stable storage as a whole when it returns Ok. Else (Full, Io, NoMemory, Permission) nothing of it will be
   // replayed once a later batch has succeeded, and until then perhaps.
   Status append(std::span<const LogEntry> batch) noexcept;

@@ -293,9 +293,10 @@ std::optional<int64_t> owner_of(const std::string& directory) {
 struct LmdbSnapshot::Parts {
   ~Parts() {
     transaction.reset();
-    if (env) mdb_env_close(env);
+    if (env && !tables) mdb_env_close(env);
   }
   MDB_env* env = nullptr;
+  const MDB_dbi* tables = nullptr;  // of the store that has them open, and is open for longer; null: of its own
   bool locked = false;
   std::optional<Transaction> transaction;
 };
@@ -329,7 +330,20 @@ std::unique_ptr<LmdbSnapshot> LmdbSnapshot::open(const std::string& directory, S
   return std::unique_ptr<LmdbSnapshot>(new LmdbSnapshot(std::move(parts)));
 }
 
+std::unique_ptr<StoreSnapshot> LmdbStore::snapshot(Status& status, std::string& problem) {
+  auto parts = std::make_unique<LmdbSnapshot::Parts>();
+  parts->env = parts_->env;
+  parts->tables = parts_->tables;
+  parts->locked = true;
+  const int error = parts->transaction.emplace(parts->env, MDB_RDONLY).error();
+  status = status_of(error);
+  if (!error) return std::unique_ptr<LmdbSnapshot>(new LmdbSnapshot(std::move(parts)));
+  problem = fmt::format("the store cannot be read: {}", mdb_strerror(error));
+  return nullptr;
+}
+
 Status LmdbSnapshot::scan(uint8_t table, StoreVisitor& visitor) noexcept {
+  if (parts_->tables) return scan_range(*parts_->transaction, parts_->tables[table], {}, {}, visitor);
   MDB_dbi opened = 0;
   const int error = mdb_dbi_open(parts_->transaction->get(), TableName(table).text, 0, &opened);
   return error ? status_of(error) : scan_range(*parts_->transaction, opened, {}, {}, visitor);

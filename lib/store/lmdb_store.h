@@ -6,6 +6,8 @@
 #include <string>
 
 #include "base/log.h"
+#include "base/sanitizer.h"
+#include "store/snapshot.h"
 #include "store/store.h"
 
 namespace mqttq {
@@ -19,7 +21,11 @@ class LmdbStore final : public Store {
     uint32_t check_ms_max = 10'000;  // of a store that was not stopped cleanly; beyond, it is used unchecked
     LogSink* log = nullptr;          // of what the check saw; nullable
   };
+#ifdef MQTTQ_WITH_TSAN  // has no room for a map of a terabyte
+  static constexpr uint64_t kBytesMaxDefault = uint64_t{16} << 30;
+#else
   static constexpr uint64_t kBytesMaxDefault = sizeof(void*) == 8 ? uint64_t{1} << 40 : uint64_t{512} << 20;
+#endif
 
   // nullptr, and `problem` says in words why: another process has it open, it is damaged, the system refuses.
   // status: Busy, Io, Permission, Invalid, NoMemory, Full; Unsupported: LMDB has another format. Throws std::bad_alloc.
@@ -33,6 +39,8 @@ class LmdbStore final : public Store {
   Status scan(uint8_t table, Bytes first, Bytes end, StoreVisitor& visitor) noexcept override;
   // bytes: pages in use, which is less than the file, whose free pages are used again.
   StoreUsage usage() noexcept override;
+  // This one, which outlives it. nullptr: `status` and `problem`, for people, say why.
+  std::unique_ptr<StoreSnapshot> snapshot(Status& status, std::string& problem);
 
  private:
   struct Parts;
@@ -49,19 +57,18 @@ std::optional<int64_t> owner_of(const std::string& directory);
 // written but this reader's place in the lock file, and that only beside a broker, which then keeps the old pages.
 //
 // LMDB believes what it maps: in a damaged file it may run into signals, and is best used in a process of its own.
-class LmdbSnapshot {
+class LmdbSnapshot final : public StoreSnapshot {
  public:
   // nullptr: `status` and `problem`, for people, say why. NotFound: there is none, or it is empty.
   static std::unique_ptr<LmdbSnapshot> open(const std::string& directory, Status& status, std::string& problem);
-  ~LmdbSnapshot();
+  ~LmdbSnapshot() override;
 
-  // Every entry of a table, in order. Errors: Io, of a damaged file too; NotFound: there is no such table.
-  Status scan(uint8_t table, StoreVisitor& visitor) noexcept;
-  // What was read until now is of that moment. False: the lock file could not be used, a broker has written over it,
-  // and all is to be read again.
-  bool whole() const noexcept;
+  Status scan(uint8_t table, StoreVisitor& visitor) noexcept override;
+  // False: the lock file could not be used, and a broker has written over it.
+  bool whole() const noexcept override;
 
  private:
+  friend class LmdbStore;
   struct Parts;
   explicit LmdbSnapshot(std::unique_ptr<Parts> parts) noexcept;
 

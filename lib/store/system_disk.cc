@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdio>
 
 #include "store/system_status.h"
 
@@ -70,6 +71,14 @@ Status SystemDisk::remove(const std::string& name) noexcept try {
   if (read_only_) return Status::Permission;
   const std::string path = directory_ + "/" + name;
   return ::unlink(path.c_str()) == 0 ? Status::Ok : status_of(errno);
+} catch (const std::bad_alloc&) {
+  return Status::NoMemory;
+}
+
+Status SystemDisk::rename(const std::string& from, const std::string& to) noexcept try {
+  if (read_only_) return Status::Permission;
+  const std::string old_path = directory_ + "/" + from, new_path = directory_ + "/" + to;
+  return ::rename(old_path.c_str(), new_path.c_str()) == 0 ? Status::Ok : status_of(errno);
 } catch (const std::bad_alloc&) {
   return Status::NoMemory;
 }

@@ -13,6 +13,7 @@ class SystemDisk final : public Disk {
 
   Status open(const std::string& name, bool make, std::unique_ptr<File>& file) noexcept override;
   Status remove(const std::string& name) noexcept override;
+  Status rename(const std::string& from, const std::string& to) noexcept override;
   Status list(std::vector<std::string>& names) noexcept override;
   Status sync() noexcept override;
 

@@ -185,6 +185,8 @@ PROTOTYPES = {
     "broker_fd": (c_int, [_H]),
     "broker_timeout_ms": (c_int, [_H]),
     "broker_turn": (c_int32, [_H, c_uint32]),
+    "broker_backup": (c_int32, [_H, c_char_p, _E]),
+    "data_dir_backup": (c_int32, [c_char_p, c_char_p, LogFunction, c_void_p, _E]),
     "broker_counters": (c_size_t, [_H, POINTER(Counter), c_size_t]),
     "broker_set_access": (c_int32, [_H, _H, c_int, c_int, _E]),
     "broker_set_auth_methods": (c_int32, [_H, POINTER(c_char_p), c_size_t, _E]),

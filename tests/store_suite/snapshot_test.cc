@@ -5,24 +5,15 @@
 
 #include <catch2/catch_test_macros.hpp>
 #include <csignal>
-#include <cstdlib>
 #include <filesystem>
 #include <functional>
 
 #include "store/lmdb_store.h"
+#include "temporary_directory.h"
 
 namespace mqttq {
 
 namespace {
-
-struct Directory {
-  Directory() { REQUIRE(::mkdtemp(path.data())); }
-  ~Directory() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path, ignored);
-  }
-  std::string path = (std::filesystem::temp_directory_path() / "mqttq-store-XXXXXX").string();
-};
 
 std::unique_ptr<LmdbStore> open_store(const std::string& directory) {
   Status status = Status::Ok;
@@ -108,7 +99,7 @@ std::string look(const std::string& directory) {
 }  // namespace
 
 TEST_CASE("a snapshot stays as it was while the broker goes on", "[store]") {
-  const Directory directory;
+  const TemporaryDirectory directory;
   const auto store = open_store(directory.path);
   CHECK(owner_of(directory.path) == ::getpid());
   put(*store, "a", "1");
@@ -128,7 +119,7 @@ TEST_CASE("a snapshot stays as it was while the broker goes on", "[store]") {
 }
 
 TEST_CASE("a reader that is killed does not keep old pages for ever", "[store]") {
-  const Directory directory;
+  const TemporaryDirectory directory;
   const auto store = open_store(directory.path);
   put(*store, "a", "1");
   Reader reader(directory.path, [](LmdbSnapshot& snapshot, Reader& self) {
@@ -147,7 +138,7 @@ TEST_CASE("a reader that is killed does not keep old pages for ever", "[store]")
 }
 
 TEST_CASE("a store that no broker has open is read without touching a file", "[store]") {
-  const Directory directory;
+  const TemporaryDirectory directory;
   put(*open_store(directory.path), "a", "1");
   CHECK_FALSE(owner_of(directory.path));
   const std::string before = look(directory.path);
@@ -159,7 +150,7 @@ TEST_CASE("a store that no broker has open is read without touching a file", "[s
 
 // Without the lock file a broker that starts meanwhile does not know of the reader.
 TEST_CASE("a snapshot without its lock file says when it was overwritten", "[store]") {
-  const Directory directory;
+  const TemporaryDirectory directory;
   put(*open_store(directory.path), "a", "1");
   Reader reader(directory.path, [](LmdbSnapshot& snapshot, Reader& self) {
     self.pause();
@@ -177,7 +168,7 @@ TEST_CASE("a snapshot without its lock file says when it was overwritten", "[sto
 }
 
 TEST_CASE("where there is no store nothing is read", "[store]") {
-  const Directory directory;
+  const TemporaryDirectory directory;
   CHECK_FALSE(owner_of(directory.path));
   CHECK_FALSE(owner_of(directory.path + "/missing"));
   Status status = Status::Ok;

@@ -385,6 +385,18 @@ void check_ends(const DataDirectory::Meta& before, const DataDirectory::Meta& me
   }
 }
 
+// The log's files against those that a backup names.
+void check_segments(const BackupContents& backup, Contents& contents) {
+  for (const BackupSegment& wanted : backup.segments) {
+    const auto at = std::find_if(contents.segments.begin(), contents.segments.end(),
+                                 [&](const Segment& segment) { return segment.file.id == wanted.id; });
+    if (at != contents.segments.end() && at->file.bytes == wanted.bytes) continue;
+    contents.damage.push_back(fmt::format("{} is {}", FileLog::segment_name(wanted.id),
+                                          at == contents.segments.end() ? "missing, which belongs to the backup"
+                                                                        : "not as it was when the backup was made"));
+  }
+}
+
 // The log and then the store, once.
 Contents read_once(const std::string& path) {
   Contents contents;
@@ -404,6 +416,8 @@ Contents read_once(const std::string& path) {
 
   StoreCopy copy = copy_store(path, false);
   contents.has_store = copy.there || !copy.problems.empty();
+  contents.backup = copy.backup;
+  if (contents.backup) check_segments(*contents.backup, contents);
   contents.damage.insert(contents.damage.end(), copy.problems.begin(), copy.problems.end());
   Tables tables(*copy.store, contents);
   DataDirectory::Meta meta;

@@ -9,6 +9,7 @@
 
 #include "router/sink.h"
 #include "session/inflight.h"
+#include "store/backup_file.h"
 #include "store/data_directory.h"
 
 namespace mqttq::inspect {
@@ -101,6 +102,7 @@ struct Contents {
   std::string path;
   std::optional<int64_t> owner;  // the process that has it open
   bool has_store = false;
+  std::optional<BackupContents> backup;  // its store is one yet, which a start makes a store of
   std::optional<DataDirectory::Meta> meta;
   uint64_t last_number = 0;  // of the log
   std::vector<Segment> segments;

@@ -18,6 +18,7 @@ namespace {
 // --- words that several lists share
 
 std::string hex_number(uint64_t number) { return fmt::format("{:016x}", number); }
+std::string segment_name(uint64_t id) { return FileLog::segment_name(id); }
 
 std::string in_namespace(const Contents& contents, NamespaceId id) {
   if (id == kGlobalNamespace) return {};
@@ -434,6 +435,7 @@ void put_summary_json(const Contents& contents, std::string& out) {
   } else {
     json.add_null("owner");
   }
+  json.add_time("backup_made", contents.backup ? contents.backup->head.made_ms : INT64_MAX);
   if (contents.meta) {
     json.add("store_format", uint64_t{contents.meta->format}).add("boots", uint64_t{contents.meta->boot});
     json.add("followed", contents.meta->followed).add("wanted", contents.meta->wanted);
@@ -472,6 +474,10 @@ void put_summary_text(const Contents& contents, std::string& out) {
   const Totals totals = total(contents);
   put_line(out, "directory", quoted(contents.path));
   put_line(out, "in use", contents.owner ? fmt::format("by process {}", *contents.owner) : "by no broker");
+  if (contents.backup) {
+    put_line(out, "backup",
+             fmt::format("made {}, of which a start makes a store", calendar(contents.backup->head.made_ms)));
+  }
   if (contents.meta) {
     put_line(out, "store", fmt::format("format {}, opened {} times", contents.meta->format, contents.meta->boot));
     put_line(out, "followed",

@@ -326,7 +326,7 @@ bool Salvage::make_directory() {
 
 bool Salvage::copy_log() {
   for (const LogSegment& segment : log_.good) {
-    const std::string name = segment_name(segment.id);
+    const std::string name = FileLog::segment_name(segment.id);
     if (copy_file(disk_, new_disk_, name, segment.bytes) != Status::Ok) return cannot_write(name);
     std::fputs(fmt::format("{}: copied\n", name).c_str(), stdout);
   }

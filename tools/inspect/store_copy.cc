@@ -12,8 +12,11 @@
 #include <new>
 
 #include "inspect/directory.h"
+#include "store/backup.h"
+#include "store/data_directory.h"
 #include "store/lmdb_store.h"
 #include "store/state.h"
+#include "store/system_disk.h"
 
 namespace mqttq::inspect {
 
@@ -116,6 +119,15 @@ bool read_whole(int descriptor, char* into, size_t size) noexcept {
 
 enum class Outcome : uint8_t { Ended, Whole, Overwritten };
 
+// Throws std::bad_alloc.
+void put(MemoryStore& store, uint8_t table, Bytes key, Bytes value) {
+  const StoreWrite write{StoreWrite::Kind::Put, table, key, value};
+  Status status = Status::NoMemory;
+  store.commit(
+      {&write, 1}, 0, [](void* user, uint64_t, Status of) noexcept { *static_cast<Status*>(user) = of; }, &status);
+  if (status != Status::Ok) throw std::bad_alloc();
+}
+
 Outcome receive(int descriptor, StoreCopy& copy, uint8_t& table) {
   std::string bytes;
   for (Head head; read_whole(descriptor, reinterpret_cast<char*>(&head), sizeof head);) {
@@ -126,11 +138,7 @@ Outcome receive(int descriptor, StoreCopy& copy, uint8_t& table) {
     if (head.table < Store::kTables) {
       copy.there = true;
       table = static_cast<uint8_t>(head.table);
-      const StoreWrite write{StoreWrite::Kind::Put, table, key, value};
-      Status status = Status::NoMemory;
-      copy.store->commit(
-          {&write, 1}, 0, [](void* user, uint64_t, Status of) noexcept { *static_cast<Status*>(user) = of; }, &status);
-      if (status != Status::Ok) throw std::bad_alloc();
+      put(*copy.store, table, key, value);
     } else if (head.table == Head::Missing) {
       return Outcome::Whole;
     } else if (head.table == Head::Done) {
@@ -167,9 +175,7 @@ Outcome try_copy(const std::string& directory, bool only_meta, StoreCopy& copy) 
   return outcome;
 }
 
-}  // namespace
-
-StoreCopy copy_store(const std::string& directory, bool only_meta) {
+StoreCopy copy_of_store(const std::string& directory, bool only_meta) {
   constexpr int kTries = 20;
   for (int tries = 1;; ++tries) {
     StoreCopy copy;
@@ -180,6 +186,41 @@ StoreCopy copy_store(const std::string& directory, bool only_meta) {
         "wrong");
     return copy;
   }
+}
+
+// What of it can be read, in the place of what was there.
+void take_backup(File& file, bool only_meta, StoreCopy& copy) {
+  struct Taker final : BackupVisitor {
+    Taker(MemoryStore& to, bool only_first) noexcept : store(to), only_meta(only_first) {}
+    Status on_entry(uint8_t table, Bytes key, Bytes value) noexcept override try {
+      if (table == 0 || !only_meta) put(store, table, key, value);
+      return Status::Ok;
+    } catch (const std::bad_alloc&) {
+      return Status::NoMemory;
+    }
+    MemoryStore& store;
+    const bool only_meta;
+  };
+  copy = {};
+  copy.there = true;
+  Taker taker(*copy.store, only_meta);
+  std::string problem;
+  const Status status = read_backup(file, taker, copy.backup.emplace(), problem);
+  if (status == Status::NoMemory) throw std::bad_alloc();
+  if (status != Status::Ok) copy.problems.push_back(problem);
+}
+
+}  // namespace
+
+StoreCopy copy_store(const std::string& directory, bool only_meta) {
+  StoreCopy copy = copy_of_store(directory, only_meta);
+  DataDirectory::Meta meta;
+  std::unique_ptr<File> file;
+  if (DataDirectory::read_meta(*copy.store, meta) == Status::NotFound && copy.problems.empty() &&
+      SystemDisk(directory, true).open(kBackupFile, false, file) == Status::Ok) {
+    take_backup(*file, only_meta, copy);
+  }
+  return copy;
 }
 
 }  // namespace mqttq::inspect

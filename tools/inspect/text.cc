@@ -80,8 +80,6 @@ std::string hex(Bytes bytes) {
   return out;
 }
 
-std::string segment_name(uint64_t id) { return fmt::format("log-{:016x}", id); }
-
 std::string calendar(int64_t unix_ms) {
   constexpr int64_t kYear10000 = 253'402'300'800'000;
   if (unix_ms < 0 || unix_ms >= kYear10000) return fmt::format("{} ms", unix_ms);

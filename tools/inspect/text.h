@@ -17,9 +17,6 @@ std::string quoted(std::string_view text, Form form = Form::People);
 
 std::string hex(Bytes bytes);
 
-// The file of the log that has this id.
-std::string segment_name(uint64_t id);
-
 // Milliseconds of Unix time as 2026-01-31T12:00:00Z; far from now, the number.
 std::string calendar(int64_t unix_ms);
 

@@ -96,6 +96,14 @@ class SimulatedDisk final : public Disk {
     if (const Status status = call(); status != Status::Ok) return status;
     return nodes_.erase(name) ? Status::Ok : Status::NotFound;
   }
+  Status rename(const std::string& from, const std::string& to) noexcept override {
+    if (const Status status = call(); status != Status::Ok) return status;
+    const auto at = nodes_.find(from);
+    if (at == nodes_.end()) return Status::NotFound;
+    nodes_[to] = at->second;
+    nodes_.erase(from);
+    return Status::Ok;
+  }
   Status list(std::vector<std::string>& names) noexcept override {
     if (const Status status = call(); status != Status::Ok) return status;
     names = this->names();
