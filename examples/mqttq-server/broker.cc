@@ -56,6 +56,8 @@ BrokerHandle create_broker(const Options& options, Log& log) {
   config.sys_interval_s = options.sys_interval_s;
   config.client_events = options.client_events;
   if (!options.data_dir.empty()) config.data_dir = options.data_dir.c_str();
+  config.durability = options.durability;
+  config.durability_interval_ms = options.durability_interval_ms;
   if (!options.response_information.empty()) config.response_information = options.response_information.c_str();
   mqttq_broker* made = nullptr;
   check(options, "", [&](mqttq_error* error) { return mqttq_broker_create(&config, &made, error); });

@@ -60,6 +60,13 @@ constexpr Key kKeys[] = {
      "The directory in which sessions, retained messages and what waits are kept; empty: in memory"},
     {"shards", Whole{0, kShardsMax, [](const Target& to) -> uint32_t& { return to.options.shards; }}, "threads", "0",
      "Threads that serve connections; 0: one per core that it may run on"},
+    {"durability", Choice{kDurabilities, [](const Target& to) -> uint8_t& { return to.options.durability; }}, "",
+     "\"always\"",
+     "When what is acknowledged is written to `data_dir`: `always` before, `interval` within `durability_interval_ms`, "
+     "`none` when some megabytes have come together, and at the end, without waiting for the disk"},
+    {"durability_interval_ms",
+     Whole{50, 3'600'000, [](const Target& to) -> uint32_t& { return to.options.durability_interval_ms; }}, "ms", "1000",
+     "What is settled within it is never written"},
     {"log.level", Choice{kLogLevels, [](const Target& to) -> uint8_t& { return to.options.log_level; }}, "",
      "\"notice\"", "Which lines are written: those of this level and of the levels before it", true},
     {"log.format", Choice{kLogFormats, [](const Target& to) -> uint8_t& { return to.options.log_format; }}, "",

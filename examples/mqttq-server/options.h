@@ -23,6 +23,7 @@ struct OptionError : std::runtime_error {
 inline constexpr std::string_view kLogLevels[] = {"error", "warning", "notice", "info", "debug"};  // MQTTQ_LOG_... - 1
 inline constexpr std::string_view kLogFormats[] = {"text", "json"};
 
+inline constexpr std::string_view kDurabilities[] = {"always", "interval", "none"};  // MQTTQ_DURABILITY_...
 inline constexpr std::string_view kSharedStrategies[] = {"round_robin", "random",         "least_inflight",
                                                          "sticky",      "hash_client_id", "hash_topic"};
 inline constexpr std::string_view kRewriteActions[] = {"all", "publish", "subscribe"};  // mqttq_rewrite.actions
@@ -67,6 +68,8 @@ struct Options {
   std::vector<ListenerOptions> listeners;
   bool allow_anonymous = false;
   std::string data_dir;   // empty: all is kept in memory
+  uint8_t durability = 0;                 // MQTTQ_DURABILITY_…
+  uint32_t durability_interval_ms = 1000;
   uint32_t shards = 0;    // 0 = one per core
   uint8_t log_level = 2;  // index in kLogLevels
   uint8_t log_format = LogFormat::kText;

@@ -59,6 +59,11 @@ typedef struct mqttq_limits {
 #define MQTTQ_FEATURE_SHARED_SUBSCRIPTIONS 4u
 #define MQTTQ_FEATURE_SUBSCRIPTION_IDENTIFIERS 8u
 
+/* When what is acknowledged is written. */
+#define MQTTQ_DURABILITY_ALWAYS 0u   /* before: it is on stable storage then */
+#define MQTTQ_DURABILITY_INTERVAL 1u /* within durability_interval_ms; what is settled before that never is */
+#define MQTTQ_DURABILITY_NONE 2u     /* when some megabytes have come together, and at the end; nothing is synced */
+
 /* What a broker says of itself below `$SYS/broker` stands in docs/SYS.md. */
 typedef struct mqttq_broker_config {
   size_t size;                /* sizeof this struct as the host compiled it; set by _init */
@@ -80,6 +85,8 @@ typedef struct mqttq_broker_config {
                                  there, in which the broker keeps what is to outlive it; docs/STORE.md. No two
                                  brokers have the same one */
   const struct mqttq_store *store; /* nullable; copied. The host's own, in the place of a data_dir: mqttq/store.h */
+  uint32_t durability;             /* MQTTQ_DURABILITY_…, of all that is kept; docs/STORE.md says what a crash may lose */
+  uint32_t durability_interval_ms; /* of MQTTQ_DURABILITY_INTERVAL; 0 = 1000 */
 } mqttq_broker_config;
 
 /* Everything to its default. size: sizeof *limits.

@@ -68,7 +68,9 @@ Broker::Broker(const BrokerSetup& setup)
   shard.log = setup.log;
   shard.access = setup.access;
   shard.observer = setup.observer;
-  if (setup.directory) shard.state = {&health_, setup.directory->seed(), setup.directory->boot()};
+  if (setup.directory) {
+    shard.state = {&health_, setup.directory->seed(), setup.directory->boot(), setup.directory->writes_at_once()};
+  }
   if (setup.directory) {
     fetcher_ = std::make_unique<MessageFetcher>(*setup.directory, router_.shard_count());
     shard.fetcher = fetcher_.get();

@@ -177,6 +177,17 @@ void mqttq_broker::open_directory(const mqttq_broker_config& config, const Limit
   options.unix_offset_ms = unix_offset_ms();
   options.memory_bytes = of.store_memory_bytes;
   options.segment_bytes = of.log_segment_bytes;
+  constexpr uint32_t kIntervalDefault_ms = 1000;
+  const uint32_t interval_ms = config.durability_interval_ms ? config.durability_interval_ms : kIntervalDefault_ms;
+  switch (config.durability) {
+    case MQTTQ_DURABILITY_ALWAYS: break;
+    case MQTTQ_DURABILITY_INTERVAL: options.hold_ns = int64_t{interval_ms} * kMillisecond; break;
+    case MQTTQ_DURABILITY_NONE:
+      options.hold_ns = INT64_MAX;
+      options.syncs = false;
+      break;
+    default: throw std::invalid_argument("durability: none of MQTTQ_DURABILITY_...");
+  }
   if (log_) options.log = this;
   Status status{};
   std::string problem;

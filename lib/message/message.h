@@ -107,6 +107,9 @@ class MessageRef {
     message.references_.fetch_add(1, std::memory_order_relaxed);
     return MessageRef(&message);
   }
+  static MessageRef share(const Message& message) noexcept { return share(const_cast<Message&>(message)); }
+  // Nobody else has a share, nor can get one but from here.
+  bool only() const noexcept { return message_->references_.load(std::memory_order_acquire) == 1; }
   // `count` shares at once, of which this reference was one.
   void drop(uint32_t count) noexcept {
     Message* message = detach();

@@ -228,7 +228,7 @@ bool Session::fetch_inflight() noexcept {
 // Of a client that is away: it is kept, and read again when it comes.
 void Session::drop_inflight_content() noexcept {
   if (reads_) reads_->ahead.reset();
-  if (!out_ || !shard_.has_fetcher()) return;
+  if (!out_ || !shard_.has_fetcher() || !shard_.state().at_once()) return;
   out_->inflight.for_each([](uint16_t, InflightEntry& entry) {
     if (entry.number && entry.kept) entry.message = {};
   });

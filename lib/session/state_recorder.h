@@ -14,6 +14,7 @@ struct StateSetup {
   StoreHealth* health = nullptr;  // null: nothing is kept
   uint64_t seed = 0;              // of keys
   uint32_t boot = 0;
+  bool at_once = true;  // what is recorded can be read again; else somebody has to hold it until then
 };
 
 // Owned by one shard. Changes are true in memory at once; a record that cannot be written stays with the committer, who
@@ -25,6 +26,7 @@ class StateRecorder {
   bool on() const noexcept { return setup_.health != nullptr; }
   // What must be durable is to be refused: the last batch could not be written.
   bool failing() const noexcept { return on() && setup_.health->failing.load(std::memory_order_relaxed); }
+  bool at_once() const noexcept { return setup_.at_once; }
   // Nothing is recorded any more.
   void stop() noexcept { setup_.health = nullptr; }
 

@@ -70,11 +70,13 @@ Status DataDirectory::open_log(std::string& problem) {
   FileLog::Options options;
   options.segment_bytes = options_.segment_bytes;
   options.seed = options_.seed;
+  options.syncs = options_.syncs;
   options.from = std::min(followed_ + 1, wanted_);
   Status status{};
   log_ = FileLog::open(*disk_, options, *this, status, problem);
   if (!log_) return status;
-  last_number_ = std::max(log_->last_number(), followed_);
+  // What was settled before it was to be written may have been the last of all: its numbers are not used again.
+  last_number_ = std::max({log_->last_number(), followed_, wanted_ - 1});
   if (log_->last_number() < followed_ && wanted_ <= followed_) {
     on_damage(fmt::format("the log ends at {}, and the store has followed it to {}: its end is missing",
                           log_->last_number(), followed_));
@@ -281,13 +283,17 @@ bool DataDirectory::make_room(size_t bytes) noexcept {
 }
 
 Status DataDirectory::follow() noexcept try {
+  if (!held_.empty()) {
+    if (const Status status = write_held(); status != Status::Ok) return status;
+  }
   if (!disk_ && wanted_ == wanted_durable_) return Status::Ok;
-  if (gathered_.empty() && wanted_ == wanted_durable_ && followed_ == last_number_) return Status::Ok;
+  const uint64_t last = log_ ? std::max(log_->last_number(), followed_) : last_number_;
+  if (gathered_.empty() && wanted_ == wanted_durable_ && followed_ == last) return Status::Ok;
   writes_.clear();
   StateReader reader(gathered_.bytes());
   for (StoreWrite write; reader.next(write);) writes_.push_back(write);
   MetaWrites meta;
-  meta.add(kFollowedKey, last_number_);
+  meta.add(kFollowedKey, last);
   meta.add(kWantedKey, wanted_);
   for (const StoreWrite& write : meta.writes()) writes_.push_back(write);
   const StateKey first = StateKey().add(uint64_t{0}), end = StateKey().add(wanted_);
@@ -297,7 +303,7 @@ Status DataDirectory::follow() noexcept try {
   }
   const Status status = commit(writes_);
   if (status != Status::Ok) return status;
-  followed_ = last_number_;
+  followed_ = last;
   wanted_durable_ = wanted_;
   static_cast<void>(gathered_.take());  // the block too: one of a full size is rare
   return log_ ? log_->drop_before(std::min(wanted_durable_, followed_ + 1)) : Status::Ok;
@@ -330,6 +336,7 @@ Status DataDirectory::commit(std::span<const StoreWrite> writes) noexcept {
 }
 
 void DataDirectory::tend(Instant now) noexcept {
+  tend_held(now);
   move_some(now);
   const bool due = gathered_.bytes().size() >= options_.follow_bytes || wanted_ != wanted_durable_;
   if (!due || now < try_again_at_) return;
@@ -341,6 +348,18 @@ void DataDirectory::tend(Instant now) noexcept {
   try_again_at_ = now + kTryAgain;
   if (std::exchange(complained_, true)) return;
   say_failing("the store", status, "the log goes on");
+}
+
+void DataDirectory::tend_held(Instant now) noexcept {
+  if (held_.empty() || options_.hold_ns == INT64_MAX) return;
+  if (held_until_.ns == 0) held_until_ = now + options_.hold_ns;
+  if (now < held_until_) return;
+  Status status = Status::NoMemory;
+  try {
+    status = write_held();
+  } catch (const std::bad_alloc&) {
+  }
+  tell_appending(status);
 }
 
 // --- room of the log
@@ -516,18 +535,45 @@ Status DataDirectory::append_to_store(std::span<const LogRecord> batch) {
 
 Status DataDirectory::append(std::span<const LogRecord> batch) noexcept try {
   if (batch.empty()) return Status::Ok;
-  const Status status = disk_ ? append_batch(batch) : append_to_store(batch);
-  const bool failing = status != Status::Ok;
-  if (failing == append_failing_) return status;
-  append_failing_ = failing;
-  if (!failing) {
-    say(LogLevel::Notice, "what must be durable can be written again");
-    return status;
+  Status status = Status::Ok;
+  if (!options_.hold_ns) {
+    status = write(batch);
+  } else {
+    constexpr size_t kHeldMax = size_t{8} << 20;
+    // What is to be refused is refused before it is acknowledged, while what was cannot be written.
+    if (append_failing_ || held_.bytes() > kHeldMax) status = write_held();
+    if (status == Status::Ok) status = held_.take(batch);
+    if (status == Status::Ok) last_number_ = batch.back().number;
   }
-  say_failing("what must be durable", status, "it is refused");
+  tell_appending(status);
   return status;
 } catch (const std::bad_alloc&) {
   return Status::NoMemory;
+}
+
+Status DataDirectory::write(std::span<const LogRecord> batch) {
+  return disk_ ? append_batch(batch) : append_to_store(batch);
+}
+
+Status DataDirectory::write_held() {
+  const std::span<const LogRecord> batch = held_.put_together();
+  const uint64_t last_number = last_number_;
+  const Status status = batch.empty() ? Status::Ok : write(batch);
+  last_number_ = last_number;
+  held_until_ = {};
+  if (status == Status::Ok) held_.clear();
+  return status;
+}
+
+void DataDirectory::tell_appending(Status status) noexcept {
+  const bool failing = status != Status::Ok;
+  if (failing == append_failing_) return;
+  append_failing_ = failing;
+  if (failing) {
+    say_failing("what must be durable", status, "it is refused");
+  } else {
+    say(LogLevel::Notice, "what must be durable can be written again");
+  }
 }
 
 Status DataDirectory::append_batch(std::span<const LogRecord> batch) {

@@ -14,6 +14,7 @@
 #include "base/ring.h"
 #include "store/fields.h"
 #include "store/file_log.h"
+#include "store/held_records.h"
 #include "store/log.h"
 #include "store/state.h"
 
@@ -29,6 +30,10 @@ class DataDirectory final : public Log, public MessageSource, private LogReplay 
     int64_t unix_offset_ms = 0;                   // from our clock to Unix time
     uint64_t memory_bytes = uint64_t{64} << 20;   // of the newest messages, which stay in memory
     LogSink* log = nullptr;                       // of what operators must know; nullable
+    // 0: what is acknowledged is durable. Else it is written so much later at most, or when there is much of it, and
+    // what is settled before never is.
+    int64_t hold_ns = 0;
+    bool syncs = true;  // what is written is on stable storage then; else when the system likes
   };
   // The kinds of records: a message, as a count, so many journals and what write_message() wrote; StateWrites::bytes().
   enum class Kind : uint8_t { Message = 1, State = 2 };
@@ -58,6 +63,8 @@ class DataDirectory final : public Log, public MessageSource, private LogReplay 
 
   // The secret under which the directory's keys were made: the broker's, for all its life.
   uint64_t seed() const noexcept { return seed_; }
+  // What was appended can be fetched.
+  bool writes_at_once() const noexcept { return options_.hold_ns == 0; }
   // Counts the times that it was opened, from 1.
   uint32_t boot() const noexcept { return boot_; }
   int64_t unix_offset_ms() const noexcept { return options_.unix_offset_ms; }
@@ -86,7 +93,10 @@ class DataDirectory final : public Log, public MessageSource, private LogReplay 
     return log_ ? log_->segment_count() > 1 || !moved_.empty() : wanted_ < last_number_;
   }
   uint64_t wants_needed(uint64_t waiting_bytes, Instant now) noexcept override;
-  bool moves() const noexcept override { return moving_up_to_ || !unneeded_.empty() || wanted_ != wanted_durable_; }
+  bool moves() const noexcept override {
+    return moving_up_to_ || !unneeded_.empty() || wanted_ != wanted_durable_ ||
+           (!held_.empty() && options_.hold_ns != INT64_MAX);
+  }
   void set_needed(uint64_t up_to, std::span<const uint64_t> numbers) noexcept override;
   void set_lowest(uint64_t number) noexcept override { wanted_ = std::max(wanted_, number); }
   uint64_t evictable() const noexcept override { return evictable_; }
@@ -116,6 +126,11 @@ class DataDirectory final : public Log, public MessageSource, private LogReplay 
   void say(LogLevel level, std::string_view text) noexcept;
   void say_failing(std::string_view what, Status status, std::string_view so) noexcept;
   Status append_batch(std::span<const LogRecord> batch);
+  Status write(std::span<const LogRecord> batch);
+  // What is held is written. Errors: as append().
+  Status write_held();
+  void tend_held(Instant now) noexcept;
+  void tell_appending(Status status) noexcept;
   // A step of what set_needed() has begun.
   void move_some(Instant now) noexcept;
   Status move_step();
@@ -160,6 +175,8 @@ class DataDirectory final : public Log, public MessageSource, private LogReplay 
   uint64_t moved_bytes_ = 0;   // of them in the store, about
   Array<std::byte> moved_body_;
   Instant sweep_at_{};
+  HeldRecords held_;
+  Instant held_until_{};  // once something is
   Instant try_again_at_{};
   bool complained_ = false, append_failing_ = false;
 };

@@ -211,7 +211,8 @@ bool FileLog::Reader::tell(uint64_t from, uint64_t limit, LogReplay& replay, uin
   for (size_t first = 0, end = 0; first < records_.size(); first = end) {
     const RecordHead& begin = records_[first].head;
     while (end < records_.size() && records_[end].head.batch() == begin.batch()) ++end;
-    const bool complete = end - first == begin.count;
+    bool complete = begin.index == 0 && records_[end - 1].head.index + 1 == begin.count;
+    for (size_t i = first + 1; i < end; ++i) complete = complete && !records_[i].behind_gap;
     // A batch begins when the one before it is durable, and a segment names the last number that is.
     const bool durable = end < records_.size() || limit != UINT64_MAX;
     if ((!complete && !durable) || begin.number > limit) break;  // nobody was told that it is durable
@@ -410,7 +411,7 @@ bool FileLog::encode(std::span<const LogEntry> batch, size_t size) noexcept {
   static constexpr std::byte kZeros[kRecordHead] = {};
   for (size_t i = 0; i < batch.size(); ++i) {
     const LogEntry& entry = batch[i];
-    MQTTQ_ASSERT(entry.number == batch[0].number + i && entry.body.size() <= kBodySizeMax);
+    MQTTQ_ASSERT((i == 0 || entry.number > batch[i - 1].number) && entry.body.size() <= kBodySizeMax);
     const uint32_t at = buffer_.count();
     const size_t padding = record_size(entry.body.size()) - kRecordHead - entry.body.size();
     static_cast<void>(buffer_.append(kZeros));  // there is room
@@ -421,8 +422,8 @@ bool FileLog::encode(std::span<const LogEntry> batch, size_t size) noexcept {
     head.body_sum = crc32c(entry.body, salt_);
     head.number = entry.number;
     head.kind = entry.kind;
-    head.index = static_cast<uint32_t>(i);
-    head.count = static_cast<uint32_t>(batch.size());
+    head.index = static_cast<uint32_t>(entry.number - batch.front().number);
+    head.count = static_cast<uint32_t>(batch.back().number - batch.front().number + 1);
     put_head(&buffer_[at], head, salt_);
   }
   return true;
@@ -439,7 +440,7 @@ Status FileLog::append(std::span<const LogEntry> batch) noexcept {
   }
   if (!encode(batch, size)) return Status::NoMemory;
   Status status = file_->write(offset_, buffer_.span());
-  if (status == Status::Ok) status = file_->sync();
+  if (status == Status::Ok && options_.syncs) status = file_->sync();
   if (status != Status::Ok) {
     file_.reset();  // the next one names what counts of this one
     return status;

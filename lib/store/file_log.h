@@ -12,7 +12,7 @@
 namespace mqttq {
 
 struct LogEntry {
-  uint64_t number = 0;  // of a batch consecutive, and greater than all before; never 0
+  uint64_t number = 0;  // greater than all before; never 0
   uint8_t kind = 0;     // the caller's
   Bytes body;           // borrowed
 };
@@ -53,6 +53,7 @@ class FileLog {
     uint64_t from = 0;  // the first number that is wanted: what was before it may have been dropped
     uint64_t seed =
         0;  // a secret, another one each time: sums are salted, so that nobody's payload looks like a record
+    bool syncs = true;  // each batch, before append() returns; else the system writes it when it likes
   };
 
   // Tells `replay` every entry of every whole batch, from the first number wanted on. nullptr: `status` and `problem`,

@@ -83,6 +83,13 @@ void StateWrites::add(StateWriteKind kind, StateTable table, Bytes key, Bytes va
   out.raw(value);
 }
 
+void StateWrites::add(const StoreWrite& write) noexcept {
+  StateWriteKind kind = StateWriteKind::Put;
+  if (write.kind == StoreWrite::Kind::Erase) kind = StateWriteKind::Erase;
+  if (write.kind == StoreWrite::Kind::EraseRange) kind = StateWriteKind::EraseBelow;
+  add(kind, static_cast<StateTable>(write.table), write.key, write.value);
+}
+
 bool StateReader::next(StoreWrite& write) noexcept {
   if (rest_.empty()) return false;
   FieldReader in(rest_);

@@ -91,6 +91,8 @@ class StateWrites {
   void erase_below(StateTable table, Bytes prefix) noexcept;
   // Those of a record, which has this number. False: they are none.
   bool append(Bytes body, uint64_t number) noexcept;
+  // One that was read.
+  void add(const StoreWrite& write) noexcept;
   // append() of so many bytes does not fail for want of memory.
   [[nodiscard]] bool reserve(size_t bytes) noexcept;
 

@@ -72,7 +72,7 @@ class BrokerConfig(ctypes.Structure):
                 ("log", LogFunction), ("log_user", c_void_p), ("limits", POINTER(Limits)),
                 ("features_off", c_uint32), ("exclusive_subscriptions", c_uint32), ("sys_interval_s", c_uint32),
                 ("client_events", c_uint32), ("response_information", c_char_p), ("data_dir", c_char_p),
-                ("store", POINTER(Store))]
+                ("store", POINTER(Store)), ("durability", c_uint32), ("durability_interval_ms", c_uint32)]
 
 
 class Counter(ctypes.Structure):

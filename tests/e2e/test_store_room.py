@@ -8,6 +8,7 @@ import pytest
 
 from harness import wire
 from test_durable import DurableBroker, durable_broker, numbered, payloads, publish, receive, subscribe
+from test_inspect import lines
 
 pytestmark = pytest.mark.ours_only("the data directory is mqttq-server's")
 
@@ -92,3 +93,48 @@ def test_a_backlog_that_moves_on_keeps_the_log_short(broker):
     wait_until(lambda: log_bytes(broker) <= 7 * SEGMENT, "the log is not made shorter")
     broker.restart()
     assert log_bytes(broker) <= 8 * SEGMENT
+
+
+# --- durability
+
+
+@pytest.fixture(params=["interval", "none"])
+def holding(request, tmp_path):
+    """A broker that acknowledges before it writes."""
+    with durable_broker(tmp_path, "killed", 2) as made:
+        config = tmp_path / "durability.json"
+        config.write_text(json.dumps({"durability": request.param, "durability_interval_ms": 300}))
+        made.flags = ("--config", str(config))
+        made.durability = request.param
+        made.start()
+        yield made
+
+
+def messages_in_log(broker: DurableBroker) -> int:
+    return sum(one["messages"] for one in lines("--segments", broker.data))
+
+
+def test_what_is_settled_in_time_is_never_written(holding):
+    broker = holding
+    reader, writer = broker.connect("reader"), broker.connect("writer")
+    subscribe(reader, ("a", 1), ("$share/g/a", 1))
+    for number in range(20):
+        publish(writer, "a", *numbered(20, number))
+        receive(reader, 40)
+    subscribe(reader, ("b", 1))
+    if broker.durability == "interval":
+        wait_until(lambda: sum(one["changes"] for one in lines("--segments", broker.data)), "nothing is written")
+    assert messages_in_log(broker) < 100  # of 400: only what an interval's end found on its way
+    publish(writer, "b", b"waits")
+    if broker.durability == "interval":
+        wait_until(lambda: any(one["topic"] == "b" for one in lines("--records", broker.data)
+                               if one["record"] == "message"), "what waits is not written")
+        broker.restart()
+    else:
+        broker.stop()
+        broker.start()
+    reader = broker.connect("reader", present=True)
+    received = payloads(receive(reader, 1))
+    while received[-1] != b"waits":  # at QoS 1 what was settled just before the end may come again
+        received += payloads(receive(reader, 1))
+    assert received[-1] == b"waits"

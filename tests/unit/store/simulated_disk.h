@@ -59,6 +59,7 @@ class SimulatedDisk final : public Disk {
   bool failing() const { return failed_; }
   // Calls that could have failed.
   uint64_t calls() const { return calls_; }
+  uint64_t bytes_written() const { return bytes_written_; }
 
   // Has from now on what `other` has.
   void copy(const SimulatedDisk& other) {
@@ -141,6 +142,7 @@ class SimulatedDisk final : public Disk {
       const Status status = disk_.call();
       if (status != Status::Ok) bytes = bytes.first(disk_.random_.below(bytes.size() + 1));  // a part got there
       node_->unsynced.push_back({offset, {bytes.begin(), bytes.end()}});
+      disk_.bytes_written_ += bytes.size();
       apply(node_->now, offset, bytes);
       return status;
     }
@@ -188,6 +190,7 @@ class SimulatedDisk final : public Disk {
   Random random_;
   Nodes nodes_, synced_nodes_;
   uint64_t calls_ = 0;
+  uint64_t bytes_written_ = 0;
   uint64_t fail_after_ = UINT64_MAX;
   Status fail_with_ = Status::Io;
   bool fail_lasting_ = false, failed_ = false;
