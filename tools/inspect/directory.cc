@@ -145,6 +145,7 @@ class Tables {
   Found take_will(Bytes key, Bytes value);
   Found take_delayed(Bytes key, Bytes value);
   Found take_group(Bytes value);
+  Found take_moved(Bytes key, Bytes value);
   KeptSession* session_of(Bytes key) {
     const auto at = contents_.sessions.find(bytes_of(key.first(kSessionKey)));
     return at == contents_.sessions.end() ? nullptr : &at->second;
@@ -294,6 +295,20 @@ Found Tables::take_group(Bytes value) {
   return Found::Whole;
 }
 
+// A message that the log no longer has.
+Found Tables::take_moved(Bytes key, Bytes value) {
+  const auto number = get_big<uint64_t>(key.data());
+  if (contents_.meta && number >= contents_.meta->wanted) return Found::Whole;  // it has it still
+  Outline message;
+  Bytes journals;
+  if (!read_record(value, message, journals)) return Found::Damaged;
+  for (; !journals.empty(); journals = journals.subspan(sizeof(uint64_t))) {
+    auto& numbers = contents_.journals[get_little<uint64_t>(journals.data())].numbers;
+    numbers.insert(std::lower_bound(numbers.begin(), numbers.end(), number), number);
+  }
+  return Found::Whole;
+}
+
 void Tables::take() {
   load(StateTable::Namespaces, sizeof(NamespaceId), false, [&](Bytes key, Bytes value) {
     contents_.namespaces.emplace(get_big<uint32_t>(key.data()), bytes_of(value));
@@ -321,6 +336,7 @@ void Tables::take() {
     return Found::Whole;
   });
   load(StateTable::Delayed, kDelayedKey, true, [&](Bytes key, Bytes value) { return take_delayed(key, value); });
+  load(StateTable::Log, sizeof(uint64_t), true, [&](Bytes key, Bytes value) { return take_moved(key, value); });
   load(StateTable::Groups, TextKey::kSize, true, [&](Bytes, Bytes value) { return take_group(value); });
 }
 
@@ -339,12 +355,11 @@ uint64_t count_from(KeptJournal& journal, NamespaceId namespace_id, std::string_
 
 // seed: under which the names of journals are hashes.
 void count_waiting(uint64_t seed, Contents& contents) {
-  const uint64_t wanted = contents.meta ? contents.meta->wanted : 1;
   for (auto& [key, session] : contents.sessions) {
     for (KeptSubscription& subscription : session.subscriptions) {
       if (subscription.options.qos == Qos::AtMostOnce && !subscription.position) continue;  // it has no reader
       // Without a position it begins behind all that is known.
-      const uint64_t position = std::max(subscription.position.value_or(UINT64_MAX), wanted);
+      const uint64_t position = subscription.position.value_or(UINT64_MAX);
       if (subscription.shared) {
         const auto [at, added] =
             contents.groups.try_emplace({session.namespace_id, subscription.topic_filter},
@@ -359,7 +374,7 @@ void count_waiting(uint64_t seed, Contents& contents) {
   for (auto& [key, group] : contents.groups) {
     const std::string_view topic_filter = parse_shared_filter(group.shared_filter).topic_filter;
     KeptJournal& journal = contents.journals[hash_text(topic_filter, hash_mix(seed, group.namespace_id))];
-    group.waiting = count_from(journal, group.namespace_id, topic_filter, std::max(group.position, wanted));
+    group.waiting = count_from(journal, group.namespace_id, topic_filter, group.position);
   }
 }
 
