@@ -20,7 +20,7 @@ struct JournalSegment;
 struct Cursor : ListLink<struct SegmentTag>, ListLink<struct WaitTag> {
   Journal* journal = nullptr;
   JournalSegment* segment = nullptr;
-  uint64_t index = 0;  // of the next entry to read, counted from the journal's first
+  uint64_t index = 0;     // of the next entry to read, counted from the journal's first
   bool of_group = false;  // whose it is: a shared group's (GroupReader), else a session's (JournalReader)
 
   bool waiting() const noexcept { return ListLink<WaitTag>::linked(); }
@@ -93,6 +93,9 @@ class Journal : public ListLink<struct ContentTag> {
       trim();
     }
   }
+
+  // Does some reader have more before it than either of these?
+  bool over(uint64_t count_max, uint64_t bytes_max) noexcept { return slowest_over(count_max, bytes_max) != nullptr; }
 
   bool has_content() const noexcept { return content_ != nullptr; }
   uint32_t cursor_count() const noexcept { return cursor_count_; }
