@@ -63,7 +63,10 @@ std::unique_ptr<DataDirectory> DataDirectory::open(Disk* disk, Store& store, con
   status = directory->open_store(problem);
   if (status != Status::Ok) return nullptr;
   status = disk ? directory->open_log(problem) : directory->load_log(problem);
-  return status == Status::Ok ? std::move(directory) : nullptr;
+  if (status != Status::Ok) return nullptr;
+  directory->store_bytes_ = store.usage().bytes;
+  directory->note_room();
+  return directory;
 } catch (const std::bad_alloc&) {
   status = Status::NoMemory;
   problem = "out of memory";
@@ -72,7 +75,7 @@ std::unique_ptr<DataDirectory> DataDirectory::open(Disk* disk, Store& store, con
 
 Status DataDirectory::open_log(std::string& problem) {
   FileLog::Options options;
-  options.segment_bytes = options_.segment_bytes;
+  options.segment_bytes = quota_.segment_bytes(options_.segment_bytes);
   options.seed = options_.seed;
   options.from = std::min(followed_ + 1, wanted_);
   Status status{};
@@ -290,6 +293,7 @@ Status DataDirectory::follow() noexcept try {
   if (status != Status::Ok) return status;
   followed_ = last_number_;
   wanted_durable_ = wanted_;
+  store_bytes_ = store_.usage().bytes;
   static_cast<void>(gathered_.take());  // the block too: one of a full size is rare
   return log_ ? log_->drop_before(std::min(wanted_durable_, followed_ + 1)) : Status::Ok;
 } catch (const std::bad_alloc&) {
@@ -321,9 +325,13 @@ Status DataDirectory::commit(std::span<const StoreWrite> writes) noexcept {
 }
 
 void DataDirectory::tend(Instant now) noexcept {
-  const bool due = gathered_.bytes().size() >= options_.follow_bytes || wanted_ != wanted_durable_;
+  const bool looked = look_at_room(now);
+  if (!looked) tell_quota();  // who was refused may have filled it
+  const bool due = gathered_.bytes().size() >= options_.follow_bytes || wanted_ != wanted_durable_ ||
+                   (looked && quota_.full() && !gathered_.empty());  // what ends gives room back only then
   if (!due || now < try_again_at_) return;
   const Status status = follow();
+  note_room();
   if (status == Status::Ok) {
     if (std::exchange(complained_, false)) say(LogLevel::Notice, "the store can be written again");
     return;
@@ -331,6 +339,42 @@ void DataDirectory::tend(Instant now) noexcept {
   try_again_at_ = now + kTryAgain;
   if (std::exchange(complained_, true)) return;
   say_failing("the store", status, "the log goes on");
+}
+
+// --- how much room there is
+
+bool DataDirectory::look_at_room(Instant now) noexcept {
+  constexpr int64_t kInterval = 1 * kSecond;
+  if (room_looked_at_.ns && now - room_looked_at_ < kInterval) return false;
+  room_looked_at_ = now;
+  store_bytes_ = store_.usage().bytes;
+  if (disk_) quota_.set_disk(disk_->room());
+  note_room();
+  return true;
+}
+
+void DataDirectory::note_room() noexcept {
+  quota_.set_used(store_bytes_ + (log_ ? log_->bytes_used() : 0));
+  tell_quota();
+}
+
+void DataDirectory::tell_quota() noexcept {
+  const StoreAlarm alarm = quota_.full() ? StoreAlarm::Full : quota_.high() ? StoreAlarm::High : StoreAlarm::Ok;
+  const StoreAlarm before = std::exchange(told_, alarm);
+  if (alarm == before) return;
+  const std::string_view what = alarm == StoreAlarm::Full    ? "the store is full, and what is new is refused"
+                                : before == StoreAlarm::Full ? "the store takes what is new again"
+                                : alarm == StoreAlarm::High  ? "the store has little room left"
+                                                             : "the store has enough room again";
+  char text[240];
+  char* const limit = text + sizeof text;
+  char* end = fmt::format_to_n(text, sizeof text, "{}: {} bytes are used", what, quota_.bytes_used()).out;
+  const auto add = [&](fmt::format_string<uint64_t> form, uint64_t figure) {
+    end = fmt::format_to_n(end, static_cast<size_t>(limit - end), form, uint64_t{figure}).out;
+  };
+  if (quota_.bytes_max()) add(", {} may be", quota_.bytes_max());
+  if (quota_.bytes_free() != UINT64_MAX) add(", {} are free on its disk", quota_.bytes_free());
+  say(alarm > before ? LogLevel::Warning : LogLevel::Notice, {text, static_cast<size_t>(end - text)});
 }
 
 // --- what is in memory
@@ -410,6 +454,7 @@ Status DataDirectory::append_to_store(std::span<const LogRecord> batch) {
   const Status status = commit(writes_);
   if (status != Status::Ok) return status;
   followed_ = last_number_ = batch.back().number;
+  store_bytes_ += keys_.bytes().size();  // about, until it is looked at
   note_messages(batch);
   return status;
 }
@@ -417,6 +462,7 @@ Status DataDirectory::append_to_store(std::span<const LogRecord> batch) {
 Status DataDirectory::append(std::span<const LogRecord> batch) noexcept try {
   if (batch.empty()) return Status::Ok;
   const Status status = disk_ ? append_batch(batch) : append_to_store(batch);
+  note_room();
   const bool failing = status != Status::Ok;
   if (failing == append_failing_) return status;
   append_failing_ = failing;

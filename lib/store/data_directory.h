@@ -29,6 +29,7 @@ class DataDirectory final : public Log, public MessageSource, private LogReplay 
     int64_t unix_offset_ms = 0;                   // from our clock to Unix time
     uint64_t memory_bytes = uint64_t{64} << 20;   // of the newest messages, which stay in memory
     LogSink* log = nullptr;                       // of what operators must know; nullable
+    StoreQuota::Options quota;
   };
   // The kinds of records: a message, as a count, so many journals and what write_message() wrote; StateWrites::bytes().
   enum class Kind : uint8_t { Message = 1, State = 2 };
@@ -86,12 +87,13 @@ class DataDirectory final : public Log, public MessageSource, private LogReplay 
   void set_lowest(uint64_t number) noexcept override { wanted_ = std::max(wanted_, number); }
   uint64_t evictable() const noexcept override { return evictable_; }
   Status fetch(uint64_t number, MessageRef& message) noexcept override;
+  StoreQuota* quota() noexcept override { return &quota_; }
   // The store follows to the end. Errors: those of the store, as `problem` of its last try.
   Status follow() noexcept;
 
  private:
   DataDirectory(Disk* disk, Store& store, const Options& options) noexcept
-      : disk_(disk), store_(store), options_(options) {}
+      : disk_(disk), store_(store), options_(options), quota_(options.quota) {}
   Status open_store(std::string& problem);
   Status load_namespaces(std::string& problem);
   Status open_log(std::string& problem);
@@ -109,6 +111,10 @@ class DataDirectory final : public Log, public MessageSource, private LogReplay 
   void say(LogLevel level, std::string_view text) noexcept;
   void say_failing(std::string_view what, Status status, std::string_view so) noexcept;
   Status append_batch(std::span<const LogRecord> batch);
+  // How much room is taken and left; looked at each second, in between what is known is enough.
+  bool look_at_room(Instant now) noexcept;
+  void note_room() noexcept;
+  void tell_quota() noexcept;
 
   Disk* const disk_;
   Store& store_;
@@ -141,6 +147,10 @@ class DataDirectory final : public Log, public MessageSource, private LogReplay 
   std::mutex store_mutex_;    // one commits at a time
   Instant try_again_at_{};
   bool complained_ = false, append_failing_ = false;
+  StoreQuota quota_;
+  uint64_t store_bytes_ = 0;  // what the store has taken
+  Instant room_looked_at_{};
+  StoreAlarm told_ = StoreAlarm::Ok;  // of the quota and the disk
 };
 
 }  // namespace mqttq

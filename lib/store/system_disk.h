@@ -15,6 +15,7 @@ class SystemDisk final : public Disk {
   Status remove(const std::string& name) noexcept override;
   Status list(std::vector<std::string>& names) noexcept override;
   Status sync() noexcept override;
+  DiskRoom room() noexcept override;
 
  private:
   const std::string directory_;
