@@ -735,7 +735,9 @@ bool ShardCore::turn(Instant now) noexcept {
   run_inside_publishes(now);
   more |= delayed_.run(now);
   constexpr uint32_t kExpiredPerTurn = 2000;
-  more |= retained_.expire(now, kExpiredPerTurn);
+  more |= retained_.expire(now, kExpiredPerTurn, [this](const MessageView& view) {
+    if (state_.on() && !is_sys_topic(view.topic_name)) forget_retained(view);
+  });
   run_fetched(now);
   evict();
   run_stalled(now);
