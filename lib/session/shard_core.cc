@@ -41,7 +41,9 @@ ShardCore::ShardCore(const ShardWorld& world, uint32_t index, uint64_t seed, Ins
   set_observer(world.observer);
   fan_out_.set_limiter(
       this, [](void* user, Journal& journal) noexcept { static_cast<ShardCore*>(user)->enforce_limits(journal); });
-  progress_alarm_.shard = this;
+  const auto bound = [](uint64_t limit) { return limit ? limit : UINT64_MAX; };
+  fan_out_.set_bounds(bound(world.limits.journal_messages), bound(world.limits.journal_bytes));
+  progress_alarm_.shard = reopen_alarm_.shard = this;
 }
 
 void ShardCore::enforce_limits(Journal& journal) noexcept {
@@ -79,6 +81,7 @@ void ShardCore::abandon_connections() noexcept {
 void ShardCore::abandon() noexcept {
   state_.stop();  // what is kept stays
   progress_alarm_.cancel();
+  reopen_alarm_.cancel();
   to_record_.clear();
   to_pump_.clear();
   inside_of_clients_ = 0;
@@ -435,13 +438,16 @@ bool ShardCore::publish(MovingMessage& message, const RouteRef& found, PublishOp
     route = latest;
   }
   if (!operation.routed) {  // until it is proposed, to those who subscribe now: journals and sinks have one view of it
-    operation.propose_open = view.qos != Qos::AtMostOnce && (*route)->durable_shards() != 0;
+    operation.propose_open = view.qos != Qos::AtMostOnce && (*route)->has_journals();
     operation.shards_open = (*route)->shards();
   }
   if ((operation.propose_open || (operation.shards_open & ~here)) && !message.keep()) return refuse();
   // It may have waited for room until its session was gone: the next one of that name has no such receipt.
   if (operation.receipt && !sessions_.find(operation.origin.session)) operation.receipt = 0;
-  if (operation.propose_open) {
+  const bool some_full = operation.propose_open && (*route)->has_full_journals();
+  // It is sent again as a new one, or as a repeat if this end is not heard of: then nobody may take it for known.
+  if (some_full) operation.receipt = 0;
+  if (operation.propose_open && (*route)->durable_shards()) {
     // What is not durable when its receipt is would be lost: the publisher does not send it again.
     if (operation.receipt && !post_state()) return false;
     Mail mail;
@@ -453,8 +459,12 @@ bool ShardCore::publish(MovingMessage& message, const RouteRef& found, PublishOp
     if (!postman_.post(world_.office.committer(), std::move(mail))) return false;
     if (operation.origin.wanted()) ++operation.takers;
     ++operation.delivered;
-    operation.propose_open = false;
     operation.receipt = 0;
+  }
+  operation.propose_open = false;
+  if (some_full) {
+    if (operation.reason.ok()) operation.reason = {ReasonCode::QuotaExceeded, Detail::JournalFull};
+    if (!operation.origin.wanted()) dropped(&Counters::dropped_limit, nullptr, view);
   }
   operation.routed = true;
   if (operation.receipt && operation.reason.ok()) keep_receipt(operation, view.publisher);
@@ -572,6 +582,17 @@ void ShardCore::append_here(Mail& mail, Instant) noexcept {
   if (!fan_out_.append(mail.number, std::move(mail.message), *mail.route, wake_reader)) count_dropped_no_memory(1);
 }
 
+// While journals are full they are looked at some times a second.
+void ShardCore::arm_reopen() noexcept {
+  constexpr int64_t kInterval = 50 * kMillisecond;
+  if (reopen_alarm_.armed()) return;
+  timers_.arm(reopen_alarm_, now_ + kInterval, [](Timer& timer, Instant) noexcept {
+    ShardCore& shard = *static_cast<ShardAlarm&>(timer).shard;
+    shard.fan_out_.reopen();
+    if (shard.fan_out_.has_full()) shard.arm_reopen();
+  });
+}
+
 // --- mail
 
 bool ShardCore::read_mail(Instant now) noexcept {
@@ -639,7 +660,13 @@ bool ShardCore::handle_mail(Mail& mail, Instant now) noexcept {
       evicting_.splice_back(fan_out_.journal_totals().with_content);
       return true;
     case Mail::Kind::FindLowest: on_find_lowest(mail.number); return true;
+    case Mail::Kind::Alarm: sys_.on_alarm(now); return true;
     case Mail::Kind::Published:
+      if (!mail.origin.wanted()) {
+        counters_.messages_dropped.add();
+        counters_.dropped_limit.add();
+        return true;
+      }
       if (Session* session = sessions_.find(mail.origin.session)) {
         session->on_published(mail.origin, {mail.reason, static_cast<Detail>(mail.token)}, now);
       }
@@ -647,7 +674,7 @@ bool ShardCore::handle_mail(Mail& mail, Instant now) noexcept {
     case Mail::Kind::RetainSet: {
       const Reason reason = keep_retained(mail.message);  // to store it again changes nothing
       if (!mail.origin.wanted()) return true;
-      if (state_.on() && reason.ok()) return state_.answer_when_durable(mail.origin);
+      if (state_.on() && reason.ok() && !state_.all_durable()) return state_.answer_when_durable(mail.origin);
       return send_published(mail.origin, reason);
     }
     case Mail::Kind::RetainQuery: return put_query_aside(mail);
@@ -742,6 +769,7 @@ bool ShardCore::turn(Instant now) noexcept {
   evict();
   run_stalled(now);
   run_pumps(now);
+  if (fan_out_.judge_lengths()) arm_reopen();
   run_moves(now);
   flush_outputs(now);
   run_closing(now);

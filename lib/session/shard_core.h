@@ -281,7 +281,7 @@ class ShardCore final : private GroupCourier, private DelayedMessages::Taker {
   bool restore_retained(const MessageView& view) noexcept;
   // It has no members any more.
   void forget_group(NamespaceId namespace_id, std::string_view shared_filter) noexcept override;
-  // It expired while the broker was away.
+  // It has expired.
   void forget_retained(const MessageView& view) noexcept;
   bool restore_delayed(uint64_t id, const MessageView& view, std::string_view client_id, Instant due) noexcept;
   bool restore_reader(JournalReader& reader, uint64_t position) noexcept;
@@ -332,6 +332,7 @@ class ShardCore final : private GroupCourier, private DelayedMessages::Taker {
   void answer_when_durable(PublishOperation& operation) noexcept;
   void enforce_limits(Journal& journal) noexcept;
   void arm_progress() noexcept;
+  void arm_reopen() noexcept;
   void record_progress() noexcept;
   void record_groups(bool all) noexcept;
   bool ask_fetcher(std::unique_ptr<Fetch, Destroy> fetch, std::span<const uint64_t> numbers) noexcept;
@@ -396,11 +397,12 @@ class ShardCore final : private GroupCourier, private DelayedMessages::Taker {
   GroupMemberships memberships_;
   DelayedMessages delayed_;
   StateRecorder state_;
-  struct ProgressAlarm : Timer {
+  struct ShardAlarm : Timer {
     ShardCore* shard = nullptr;
   };
-  ProgressAlarm progress_alarm_;  // armed while sessions wait for their progress to be recorded
-  Array<Session*> to_record_;     // these
+  ShardAlarm progress_alarm_;  // armed while sessions wait for their progress to be recorded
+  ShardAlarm reopen_alarm_;    // armed while journals are full
+  Array<Session*> to_record_;  // these
   Array<Connection*> gated_;
   struct Leave {  // of a member of a group
     MemberId member;
