@@ -172,7 +172,7 @@ STRUCTURES = {
     "mqttq_auth_answer": AuthAnswer, "mqttq_events_config": EventsConfig, "mqttq_subscriber_config": SubscriberConfig,
     "mqttq_route": Route, "mqttq_client": Client, "mqttq_disconnect": Disconnect, "mqttq_rewrite": Rewrite,
     "mqttq_auto_subscription": AutoSubscription, "mqttq_delayed": Delayed, "mqttq_store_write": StoreWrite,
-    "mqttq_store": Store,
+    "mqttq_store": Store, "mqttq_store_figures": StoreFigures,
 }
 
 # Name without "mqttq_": result, arguments. A handle is a c_void_p.
