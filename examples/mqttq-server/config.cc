@@ -237,16 +237,22 @@ class Reading {
     options_.places.emplace(shown, fmt::format("{}:{}", path_, line_));
   }
 
+  static bool read_number(std::string_view token, uint64_t min, uint64_t max, uint64_t& number) {
+    const auto [end, error] = std::from_chars(token.data(), token.data() + token.size(), number);
+    const bool all = error == std::errc() && end == token.data() + token.size();
+    const bool canonical = token.size() == 1 || token[0] != '0';  // JSON has no leading zeros
+    return all && canonical && number >= min && number <= max;
+  }
+
   void read_leaf(ondemand::value value, ondemand::json_type type, std::string_view token, const Key& key,
                  const std::string& shown, const Target& to) {
     const auto wrong = [&] { fail_type(expected_text(key), type, token, shown); };
     if (const auto* whole = std::get_if<Whole>(&key.value)) {
-      uint32_t number = 0;
-      const auto [end, error] = std::from_chars(token.data(), token.data() + token.size(), number);
-      const bool all = error == std::errc() && end == token.data() + token.size();
-      const bool canonical = token.size() == 1 || token[0] != '0';  // JSON has no leading zeros
-      if (!all || !canonical || number < whole->min || number > whole->max) wrong();
-      whole->of(to) = number ? number : whole->zero_is;
+      uint64_t number = 0;
+      if (!read_number(token, whole->min, whole->max, number)) wrong();
+      whole->of(to) = number ? static_cast<uint32_t>(number) : whole->zero_is;
+    } else if (const auto* large = std::get_if<Large>(&key.value)) {
+      if (!read_number(token, large->min, large->max, large->of(to))) wrong();
     } else if (const auto* flag = std::get_if<Switch>(&key.value)) {
       if (token != "true" && token != "false") wrong();
       flag->of(to) = token == "true";

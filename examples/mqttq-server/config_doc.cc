@@ -23,8 +23,12 @@ std::string value_text(const Key& key) {
     return fmt::format("array{}{}", array->count_min ? ", not empty" : "",
                        array->count_max == UINT32_MAX ? "" : fmt::format(", at most {}", array->count_max));
   }
+  const auto range = [&](uint64_t min, uint64_t max) {
+    return fmt::format("{} to {}{}{}", min, max, key.unit.empty() ? "" : " ", key.unit);
+  };
+  if (const auto* large = std::get_if<Large>(&key.value)) return range(large->min, large->max);
   const auto& whole = std::get<Whole>(key.value);
-  return fmt::format("{} to {}{}{}", whole.min, whole.max, key.unit.empty() ? "" : " ", key.unit);
+  return range(whole.min, whole.max);
 }
 
 // What the schema says of a key, without the braces around it. The texts of the table have no quotes and no
@@ -33,6 +37,8 @@ std::string schema_of(const Key& key) {
   std::string text = fmt::format("\"description\": \"{}{}{}\"", key.text, key.unit.empty() ? "" : ", in ", key.unit);
   if (const auto* whole = std::get_if<Whole>(&key.value)) {
     text += fmt::format(", \"type\": \"integer\", \"minimum\": {}, \"maximum\": {}", whole->min, whole->max);
+  } else if (const auto* large = std::get_if<Large>(&key.value)) {
+    text += fmt::format(", \"type\": \"integer\", \"minimum\": {}, \"maximum\": {}", large->min, large->max);
   } else if (const auto* choice = std::get_if<Choice>(&key.value)) {
     text += ", \"enum\": [";
     for (const std::string_view name : choice->names) {

@@ -11,6 +11,7 @@ namespace {
 
 constexpr uint32_t kPacketSizeMax = 268'435'455;  // what four bytes of Remaining Length can say (MQTT5 2.1.4)
 constexpr uint32_t kAny = UINT32_MAX;
+constexpr uint64_t kLargeMax = uint64_t{1} << 53;     // what every reader of JSON takes exactly
 constexpr uint32_t kTextSizeMax = 65'535;             // of a string on the wire (MQTT5 1.5.4)
 constexpr uint32_t kResponseInformationMax = 1024;    // mqttq_broker_config.response_information
 constexpr uint32_t kGroupsMax = 1000;                 // each new group looks through all of them
@@ -40,6 +41,11 @@ auto& of_element(const Target& to) {
   {"limits." #name,                                                                                                  \
    Whole{min, max, [](const Target& to) -> uint32_t& { return to.options.limits.name; } __VA_OPT__(, ) __VA_ARGS__}, \
    unit, default_json, text}
+
+// One of bytes without a bound by default.
+#define MQTTQ_LARGE_LIMIT(name, unit, text)                                                                          \
+  {"limits." #name, Large{0, kLargeMax, [](const Target& to) -> uint64_t& { return to.options.limits.name; }}, unit, \
+   "0", text}
 
 constexpr Key kKeys[] = {
     {"listeners", array_of<&Options::listeners>(1, kAny), "", R"([{"url": "tcp://127.0.0.1:1883"}])",
@@ -165,6 +171,11 @@ constexpr Key kKeys[] = {
         "Of the newest messages in `data_dir` that wait for somebody; older ones are read again when they are sent"),
     MQTTQ_LIMIT(log_segment_bytes, 4096, kAny, "bytes", "67108864",
                 "One file of the log in `data_dir`, which is the least that is given back"),
+    MQTTQ_LARGE_LIMIT(store_bytes, "bytes", "All that `data_dir` may take, at least 1048576; 0: no bound"),
+    MQTTQ_LIMIT(store_alarm_percent, 1, 100, "percent", "80", "Of `store_bytes`, over which an alarm is raised"),
+    MQTTQ_LIMIT(journal_messages, 0, kAny, "messages", "0",
+                "Messages that wait for the slowest reader of one topic filter; 0: no bound"),
+    MQTTQ_LARGE_LIMIT(journal_bytes, "bytes", "Bytes of these; 0: no bound"),
 
     {"sys.interval_s", Whole{0, 86'400, [](const Target& to) -> uint32_t& { return to.options.sys_interval_s; }, kAny},
      "s", "10", "How often the figures below `$SYS/broker` are looked at; 0: there are none"},
@@ -173,6 +184,7 @@ constexpr Key kKeys[] = {
 };
 
 #undef MQTTQ_LIMIT
+#undef MQTTQ_LARGE_LIMIT
 
 }  // namespace
 
@@ -210,6 +222,9 @@ std::string choices_text(const std::string_view* names, size_t count) {
 std::string expected_text(const Key& key) {
   if (const auto* whole = std::get_if<Whole>(&key.value)) {
     return fmt::format("a whole number from {} to {}", whole->min, whole->max);
+  }
+  if (const auto* large = std::get_if<Large>(&key.value)) {
+    return fmt::format("a whole number from {} to {}", large->min, large->max);
   }
   if (const auto* choice = std::get_if<Choice>(&key.value)) {
     return choices_text(choice->names.data(), choice->names.size());

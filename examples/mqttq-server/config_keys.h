@@ -25,6 +25,10 @@ struct Whole {
   uint32_t& (*of)(const Target&);
   uint32_t zero_is = 0;  // what the C ABI calls the value that is 0 in the file
 };
+struct Large {  // as Whole, where 32 bits do not do
+  uint64_t min, max;
+  uint64_t& (*of)(const Target&);
+};
 struct Switch {
   bool& (*of)(const Target&);
 };
@@ -47,7 +51,7 @@ struct Array {  // of objects, whose keys follow it in the table
 
 struct Key {
   std::string_view path;  // "limits.packet_size_max"; "listeners[].url" is a key of each element of `listeners`
-  std::variant<Whole, Switch, Choice, Url, Text, Array> value;
+  std::variant<Whole, Large, Switch, Choice, Url, Text, Array> value;
   std::string_view unit;          // of a number: "bytes", "ms"; may be empty
   std::string_view default_json;  // as one would write it; empty if there is none to write
   std::string_view text;          // a sentence without its full stop

@@ -50,6 +50,11 @@ typedef struct mqttq_limits {
                                        are read again when they are sent; 0 = 64 MiB */
   uint32_t log_segment_bytes;       /* with data_dir: of one file of the log, which is the least that is given back, at
                                        least 4096; 0 = 64 MiB */
+  uint64_t store_bytes;             /* with data_dir or store: all that is kept may take, at least 1 MiB; over it what
+                                       is new is refused. A store must have usage(). 0 = no bound */
+  uint64_t journal_bytes;           /* of what waits for the slowest reader of one topic filter; 0 = no bound */
+  uint32_t journal_messages;        /* the same in messages; 0 = no bound */
+  uint32_t store_alarm_percent;     /* of store_bytes, over which an alarm is raised, 1..100; 0 = 80 */
 } mqttq_limits;
 
 /* What MQTT lets a server not have, for mqttq_broker_config.features_off: clients of MQTT 5 are told in CONNACK
@@ -186,6 +191,29 @@ typedef struct mqttq_counter {
  * Returns how many there are, which may be more than count.
  * Thread: any. Since 0.1. */
 MQTTQ_API size_t mqttq_broker_counters(mqttq_broker *broker, mqttq_counter *out, size_t count);
+
+/* --- what the store takes */
+
+/* The worst that holds; more may come. */
+typedef uint32_t mqttq_store_alarm;
+#define MQTTQ_STORE_OK 0u
+#define MQTTQ_STORE_HIGH 1u    /* little room is left: of limits.store_bytes, or on the disk of data_dir */
+#define MQTTQ_STORE_FULL 2u    /* limits.store_bytes is reached: what is new is refused */
+#define MQTTQ_STORE_FAILING 3u /* what must be durable could not be written */
+
+typedef struct mqttq_store_figures {
+  size_t size;             /* sizeof this struct as the host compiled it; set by the host */
+  uint64_t bytes_used;     /* by the log and the store together; about a second old */
+  uint64_t bytes_max;      /* limits.store_bytes; 0: there is no bound */
+  mqttq_store_alarm alarm; /* MQTTQ_STORE_… */
+  uint32_t reserved;       /* 0 */
+} mqttq_store_figures;
+
+/* Reads them; docs/STORE.md says what they mean.
+ *   out  borrowed until return; filled as far as its `size` says.
+ * Returns MQTTQ_OK, MQTTQ_EINVAL (no size), MQTTQ_ESTATE (the broker keeps everything in memory).
+ * Thread: any. Since 0.1. */
+MQTTQ_API mqttq_status mqttq_broker_store_figures(mqttq_broker *broker, mqttq_store_figures *out);
 
 #ifdef __cplusplus
 }

@@ -185,9 +185,12 @@ void Broker::run_committer() noexcept {
   for (bool open = true; open;) {
     const bool more = committer_.turn(clock_now());
     wake(committer_.take_woken());
-    // The log says when it is durable only when it is asked.
-    open = more                             ? committer_bell_.wait(std::chrono::milliseconds(1))
-           : committer_.tidies(clock_now()) ? committer_bell_.wait(std::chrono::milliseconds(50))
+    // The log says when it is durable only when it is asked; an alarm ends, or begins with what others do to the disk.
+    constexpr std::chrono::milliseconds kSoon{1}, kTidying{50}, kAlarmed{250}, kIdle{10'000};
+    const bool alarmed = health_.alarm.load(std::memory_order_relaxed) != StoreAlarm::Ok;
+    open = more                             ? committer_bell_.wait(kSoon)
+           : committer_.tidies(clock_now()) ? committer_bell_.wait(kTidying)
+           : setup_.directory               ? committer_bell_.wait(alarmed ? kAlarmed : kIdle)
                                             : committer_bell_.wait();
   }
 }

@@ -100,6 +100,7 @@ class Broker {
   // No more messages can be delayed now.
   bool delayed_full() const noexcept { return population_.delayed.full(setup_.limits); }
   bool own_threads() const noexcept { return setup_.own_threads; }
+  const StoreHealth& store_health() const noexcept { return health_; }
   // Sums over the shards.
   uint64_t counter(Counter Counters::* which) noexcept;
 

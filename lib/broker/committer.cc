@@ -4,6 +4,16 @@
 
 namespace mqttq {
 
+namespace {
+
+// What a message takes in the log, or a little less.
+uint64_t record_size(const Message& message, const Route& route) noexcept {
+  constexpr uint64_t kAround = 128;
+  return message.content_size() + route.journals().size() * sizeof(uint64_t) + kAround;
+}
+
+}  // namespace
+
 Committer::Committer(PostOffice& office, Log& log, StoreHealth* health)
     : office_(office),
       log_(log),
@@ -42,6 +52,7 @@ bool Committer::turn(Instant now) noexcept {
     log_.tend(now);
     ask_for_lowest(now);
     tell_evictable();
+    tell_room();
   }
   return !open_.empty() || !memory || try_again_;
 }
@@ -90,6 +101,10 @@ bool Committer::take(Mail& mail) noexcept {
     open.message = std::move(mail.message);
     open.route = std::move(mail.route);
     open.receipt = mail.number;
+    if (!open.origin.wanted()) open.origin.shard = mail.from;
+    StoreQuota* quota = log_.quota();
+    if (quota && !quota->take(record_size(*open.message, *open.route), !open.origin.wanted()))
+      refuse(open, Detail::StoreFull);
   }
   static_cast<void>(open_.push_back(std::move(open)));  // there is room
   ++unwritten_;
@@ -116,7 +131,7 @@ Status Committer::append() noexcept {
   receipts_.clear();
   for (uint32_t i = first; i < open_.count(); ++i) {
     Open& open = open_[i];
-    if (is_error(open.reason)) continue;                          // an answer that memory was refused to
+    if (is_error(open.reason.code)) continue;                     // an answer that memory was refused to
     if (open.state) end_receipts(count, number, receipts_begin);  // it may take one back
     open.number = ++number;
     batch_[count++] = {number, open.message.get(), {}, {}};
@@ -126,7 +141,7 @@ Status Committer::append() noexcept {
       batch_[count - 1].state = static_cast<const StateRecord&>(*open.state).writes.span();
       continue;
     }
-    for (Filter* filter : open.route->filters()) {
+    for (Filter* filter : open.route->journals()) {
       bool durable = false;
       for (uint64_t shards = open.route->durable_shards(); shards && !durable; shards &= shards - 1) {
         durable = filter->interest(static_cast<uint32_t>(__builtin_ctzll(shards))) & Filter::kDurable;
@@ -182,8 +197,7 @@ void Committer::on_failure() noexcept {
     } else if (log_.keeps() && !open.origin.wanted() && unwritten_ < kBatchMax / 2) {
       // A will, or what was delayed: it was promised before.
     } else {
-      open.shards_open = 0;
-      open.reason = ReasonCode::QuotaExceeded;
+      refuse(open, open.reason.ok() ? Detail::StoreFailing : open.reason.detail);
       if (answer(open)) continue;
     }
     if (!open_.push_back(std::move(open))) return;  // there is room, as above
@@ -191,11 +205,16 @@ void Committer::on_failure() noexcept {
   }
 }
 
+void Committer::refuse(Open& open, Detail why) noexcept {
+  open.shards_open = 0;
+  open.reason = {ReasonCode::QuotaExceeded, why};
+}
+
 void Committer::answer_durable() noexcept {
   const uint64_t durable = log_.durable_number();
   while (!open_.empty()) {
     Open& first = open_.front();
-    if (!is_error(first.reason) && (first.number == 0 || first.number > durable)) break;
+    if (!is_error(first.reason.code) && (first.number == 0 || first.number > durable)) break;
     if (!answer(first)) break;  // without memory: what is left of it at the next turn
     if (open_.count() == unwritten_) --unwritten_;
     open_.pop_front();
@@ -222,11 +241,13 @@ bool Committer::answer(Open& open) noexcept {
     }
     open.shards_open &= ~bit;
   }
-  if (!open.origin.wanted()) return true;
+  // Nobody waits for an answer, but what is lost is counted.
+  if (!open.origin.wanted() && (open.reason.ok() || !log_.keeps())) return true;
   Mail mail;
   mail.kind = Mail::Kind::Published;
   mail.origin = open.origin;
-  mail.reason = open.reason;
+  mail.reason = open.reason.code;
+  mail.token = static_cast<uint8_t>(open.reason.detail);
   return postman_.post_surely(open.origin.shard, std::move(mail));
 }
 
@@ -241,6 +262,25 @@ bool Committer::answer_state(const Open& open, ReasonCode reason) noexcept {
 
 void Committer::note_health(bool failing) noexcept {
   if (health_) health_->failing.store(failing, std::memory_order_relaxed);
+}
+
+// To the shards by what they look at, and an alarm that is another to the one that publishes it.
+void Committer::tell_room() noexcept {
+  const StoreQuota* quota = log_.quota();
+  if (!health_ || !quota) return;
+  health_->full.store(quota->full(), std::memory_order_relaxed);
+  health_->bytes_used.store(quota->bytes_used(), std::memory_order_relaxed);
+  health_->bytes_max.store(quota->bytes_max(), std::memory_order_relaxed);
+  const StoreAlarm alarm = health_->failing.load(std::memory_order_relaxed) ? StoreAlarm::Failing
+                           : quota->full()                                  ? StoreAlarm::Full
+                           : quota->high()                                  ? StoreAlarm::High
+                                                                            : StoreAlarm::Ok;
+  if (alarm == health_->alarm.load(std::memory_order_relaxed)) return;
+  const StoreAlarm before = health_->alarm.exchange(alarm, std::memory_order_relaxed);
+  Mail mail;
+  mail.kind = Mail::Kind::Alarm;
+  if (!postman_.post_surely(0, std::move(mail)))
+    health_->alarm.store(before, std::memory_order_relaxed);  // it is later
 }
 
 // Who has no room for it hears of a later one.

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "router/mail.h"
+#include "session/detail.h"
 #include "store/log.h"
 #include "store/state.h"
 
@@ -39,7 +40,7 @@ class Committer {
     std::unique_ptr<MailPayload, Destroy> state;  // changes: a StateRecord, until they are durable
     uint32_t serial = 0;                          // of them
     bool told = false;                            // that they could not be written yet
-    ReasonCode reason = ReasonCode::Success;
+    Reason reason;
   };
 
   bool gather() noexcept;  // false without memory: some mails stay where they are
@@ -56,6 +57,8 @@ class Committer {
   void ask_for_lowest(Instant now) noexcept;
   void take_needed() noexcept;
   void tell_evictable() noexcept;
+  void refuse(Open& open, Detail why) noexcept;
+  void tell_room() noexcept;
 
   PostOffice& office_;
   Log& log_;

@@ -18,7 +18,7 @@ void write_line(mqttq_log_fn log, void* user, LogLevel level, std::string_view t
 
 // Takes a figure of the host's, 0 meaning the default, and holds it to what it can mean.
 template <class T>
-void take(T& limit, uint32_t given, const char* name, uint64_t max = std::numeric_limits<T>::max()) {
+void take(T& limit, uint64_t given, const char* name, uint64_t max = std::numeric_limits<T>::max()) {
   if (!given) return;
   if (given > max) throw std::invalid_argument(fmt::format("limits.{}: {} is more than {}", name, given, max));
   limit = static_cast<T>(given);
@@ -51,8 +51,16 @@ Limits limits_of(const mqttq_limits& given) {
   MQTTQ_TAKE(delay_max_s, kDelayMax_s);
   MQTTQ_TAKE(store_memory_bytes);
   MQTTQ_TAKE(log_segment_bytes);
+  MQTTQ_TAKE(store_bytes);
+  MQTTQ_TAKE(journal_bytes);
+  MQTTQ_TAKE(journal_messages);
+  MQTTQ_TAKE(store_alarm_percent, 100);
 #undef MQTTQ_TAKE
   if (limits.log_segment_bytes < 4096) throw std::invalid_argument("limits.log_segment_bytes: less than 4096");
+  constexpr uint64_t kStoreBytesMin = 1 << 20;  // below, what is there without a message would be a part of it
+  if (limits.store_bytes && limits.store_bytes < kStoreBytesMin) {
+    throw std::invalid_argument(fmt::format("limits.store_bytes: less than {}", kStoreBytesMin));
+  }
   const auto take_or_none = [](auto& limit, uint32_t value, const char* name, uint64_t max) {
     if (value == UINT32_MAX) {
       limit = 0;
@@ -188,6 +196,7 @@ void mqttq_broker::open_directory(const mqttq_broker_config& config, const Limit
       break;
     default: throw std::invalid_argument("durability: none of MQTTQ_DURABILITY_...");
   }
+  options.quota = {of.store_bytes, of.store_alarm_percent};
   if (log_) options.log = this;
   Status status{};
   std::string problem;
@@ -195,6 +204,10 @@ void mqttq_broker::open_directory(const mqttq_broker_config& config, const Limit
     own_store = LmdbDirectory::open({config.data_dir, options}, status, problem);
     if (own_store) directory = &own_store->directory();
   } else {
+    mqttq_store table;
+    if (of.store_bytes && read_struct(config.store, table) && !table.usage) {
+      throw std::invalid_argument("limits.store_bytes: the store has no usage()");
+    }
     host_store = HostStore::open(*config.store, status, problem);
     if (!host_store && status == Status::Invalid) throw std::invalid_argument(fmt::format("store: {}", problem));
     if (host_store) host_directory = DataDirectory::open(nullptr, *host_store, options, status, problem);
@@ -360,6 +373,23 @@ size_t mqttq_broker_counters(mqttq_broker* broker, mqttq_counter* out, size_t co
     out[i] = {kCounters[i].name, kCounters[i].text, broker->broker->counter(kCounters[i].member)};
   }
   return std::size(kCounters);
+}
+
+mqttq_status mqttq_broker_store_figures(mqttq_broker* broker, mqttq_store_figures* out) {
+  return guard(nullptr, [&]() -> mqttq_status {
+    if (!out || out->size < sizeof out->size) return MQTTQ_EINVAL;
+    if (!broker->directory) return MQTTQ_ESTATE;
+    const StoreHealth& health = broker->broker->store_health();
+    mqttq_store_figures figures{};
+    figures.size = out->size;
+    figures.bytes_used = health.bytes_used.load(std::memory_order_relaxed);
+    figures.bytes_max = health.bytes_max.load(std::memory_order_relaxed);
+    figures.alarm = static_cast<mqttq_store_alarm>(health.alarm.load(std::memory_order_relaxed));
+    const size_t size = out->size;
+    std::memset(out, 0, size);
+    std::memcpy(out, &figures, std::min(size, sizeof figures));
+    return MQTTQ_OK;
+  });
 }
 
 }  // extern "C"

@@ -96,6 +96,9 @@ class Journal : public ListLink<struct ContentTag> {
 
   // Calls visit(user, number) for each entry up to `last` that some cursor has not read.
   void for_each_unread(uint64_t last, void* user, void (*visit)(void* user, uint64_t number) noexcept) noexcept;
+  // Does some reader have more before it than either of these?
+  bool over(uint64_t count_max, uint64_t bytes_max) noexcept { return slowest_over(count_max, bytes_max) != nullptr; }
+
   bool has_content() const noexcept { return content_ != nullptr; }
   uint32_t cursor_count() const noexcept { return cursor_count_; }
   uint64_t entry_count() const noexcept;

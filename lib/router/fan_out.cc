@@ -35,6 +35,7 @@ void FanOut::remove(Subscription& subscription) noexcept {
     shared.remove_unordered(
         static_cast<uint32_t>(std::find(shared.begin(), shared.end(), &subscription) - shared.begin()));
   }
+  forget_full(filter);
   publish_interest(filter);
   subscription.filter = nullptr;
   router_.leave(filter);
@@ -48,6 +49,7 @@ Status FanOut::set_durable(Subscription& subscription, bool durable) noexcept {
     ++local.rare->durable_count;
   } else {
     --local.rare->durable_count;
+    forget_full(*subscription.filter);
   }
   subscription.durable = durable;
   publish_interest(*subscription.filter);
@@ -62,7 +64,52 @@ bool FanOut::make_rare(Filter::Local& local) noexcept {
 void FanOut::publish_interest(Filter& filter) noexcept {
   const Filter::Local& local = filter.local(shard_);
   router_.set_interest(filter, shard_, !local.subscriptions.empty(), local.rare && local.rare->durable_count > 0,
-                       local.rare && local.rare->answering_count > 0);
+                       local.rare && local.rare->answering_count > 0, local.rare && local.rare->full);
+}
+
+void FanOut::note_length(Filter& filter) noexcept {
+  Filter::Rare& rare = *filter.local(shard_).rare;
+  if (rare.over || rare.full || !rare.durable_count || !rare.journal.over(messages_max_ - 1, bytes_max_ - 1)) return;
+  rare.over = over_.push_back(&filter);  // else it is looked at again with the next message
+}
+
+bool FanOut::judge_lengths() noexcept {
+  for (Filter* filter : over_) {
+    Filter::Rare& rare = *filter->local(shard_).rare;
+    rare.over = false;
+    rare.full = rare.journal.over(messages_max_ - 1, bytes_max_ - 1) && full_.push_back(filter);
+    if (rare.full) publish_interest(*filter);
+  }
+  over_.clear();
+  return has_full();
+}
+
+void FanOut::reopen() noexcept {
+  constexpr uint32_t kAtOnce = 1000;
+  const auto most_of = [](uint64_t bound) { return bound == UINT64_MAX ? bound : bound - bound / 8 - (bound < 8); };
+  for (uint32_t left = std::min(full_.count(), kAtOnce); left; --left) {
+    if (full_next_ >= full_.count()) full_next_ = 0;
+    Filter& filter = *full_[full_next_];
+    Filter::Rare& rare = *filter.local(shard_).rare;
+    if (rare.journal.over(most_of(messages_max_), most_of(bytes_max_))) {
+      ++full_next_;
+      continue;
+    }
+    rare.full = false;
+    full_.remove_unordered(full_next_);
+    publish_interest(filter);
+  }
+}
+
+void FanOut::forget_full(Filter& filter) noexcept {
+  Filter::Rare* rare = filter.local(shard_).rare;
+  if (!rare || rare->durable_count) return;
+  const auto forget = [&filter](bool& listed, Array<Filter*>& list) {
+    if (!std::exchange(listed, false)) return;
+    list.remove_unordered(static_cast<uint32_t>(std::find(list.begin(), list.end(), &filter) - list.begin()));
+  };
+  forget(rare->over, over_);
+  forget(rare->full, full_);
 }
 
 uint32_t FanOut::deliver(MovingMessage& message, const Route& route, SlabHandle answer, Instant now) noexcept {

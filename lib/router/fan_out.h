@@ -38,11 +38,12 @@ class FanOut {
     bool complete = true;
     const uint32_t size = message->content_size();
     hand_to_shared(message, route, now);
-    const bool only = route.filters().size() == 1;
-    for (Filter* filter : route.filters()) {
+    const bool only = route.journals().size() == 1;
+    for (Filter* filter : route.journals()) {
       Filter::Rare* rare = filter->local(shard_).rare;
       if (!rare) continue;
       complete &= append(rare->journal, number, only ? std::move(message) : message, size, woken);
+      if (bounded_) note_length(*filter);
     }
     return complete;
   }
@@ -57,6 +58,20 @@ class FanOut {
     limited_(journal);
     return true;
   }
+  // What may wait in one journal for its slowest reader. Over either its filter takes no more, for all shards, until it
+  // is shorter: see reopen().
+  void set_bounds(uint64_t messages_max, uint64_t bytes_max) noexcept {
+    messages_max_ = messages_max;
+    bytes_max_ = bytes_max;
+    bounded_ = messages_max != UINT64_MAX || bytes_max != UINT64_MAX;
+  }
+  // Is the journal of this filter, of which there is one here, over its bounds?
+  void note_length(Filter& filter) noexcept;
+  // Those that are over them when their readers have been sent what they take are full. True if some is.
+  bool judge_lengths() noexcept;
+  bool has_full() const noexcept { return !full_.empty(); }
+  // Looks at some of the full ones, and takes more where an eighth is free again.
+  void reopen() noexcept;
   // Called for every journal after an append, to hold its readers to their limits.
   void set_limiter(void* user, void (*enforce)(void* user, Journal& journal) noexcept) noexcept {
     limit_user_ = user;
@@ -89,6 +104,8 @@ class FanOut {
   }
   [[nodiscard]] bool make_rare(Filter::Local& local) noexcept;
   void publish_interest(Filter& filter) noexcept;
+  // The last of its readers has gone.
+  void forget_full(Filter& filter) noexcept;
 
   Router& router_;
   const uint32_t shard_;
@@ -97,6 +114,10 @@ class FanOut {
   Array<MergedIdentifier> identifiers_;
   Array<uint32_t> gathered_;
   uint32_t lost_count_ = 0;
+  bool bounded_ = false;
+  uint64_t messages_max_ = UINT64_MAX, bytes_max_ = UINT64_MAX;
+  Array<Filter*> over_, full_;  // each has a durable subscription here, which keeps it
+  uint32_t full_next_ = 0;
   void* limit_user_ = nullptr;
   void (*limit_)(void* user, Journal& journal) noexcept = nullptr;
 };

@@ -24,14 +24,15 @@ class Filter : public Epoch::Retired {
     uint32_t durable_count = 0;
     uint32_t answering_count = 0;
     Array<Subscription*> shared;  // those of groups
+    bool over = false, full = false;  // in FanOut's lists of those: over the bounds of a journal, and still
   };
   // What one shard knows of the filter. Touched only on that shard.
   struct Local {
     PointerArray<Subscription> subscriptions;
     Rare* rare = nullptr;  // owned
   };
-  // Of a shard's subscriptions here: there are some, durable ones, ones that answer.
-  static constexpr uint8_t kAny = 1, kDurable = 2, kAnswering = 4;
+  // Of a shard's subscriptions here: there are some, durable ones, ones that answer; what waits for them is too much.
+  static constexpr uint8_t kAny = 1, kDurable = 2, kAnswering = 4, kFull = 8;
 
   Filter(const Filter&) = delete;
   Filter& operator=(const Filter&) = delete;
@@ -85,14 +86,21 @@ class Route {
   std::span<Filter* const> filters() const noexcept {
     return {reinterpret_cast<Filter* const*>(this + 1), filter_count_};
   }
+  // Those whose journals take a message: all but the full ones, which come last.
+  std::span<Filter* const> journals() const noexcept { return filters().first(filter_count_ - full_count_); }
   uint64_t shards() const noexcept { return shards_; }
-  uint64_t durable_shards() const noexcept { return durable_shards_; }
+  // Of those.
+  uint64_t durable_shards() const noexcept { return durable_shards_ & ~kFullBit; }
+  // Some journal takes a message, or ought to and is full.
+  bool has_journals() const noexcept { return durable_shards_ != 0; }
+  bool has_full_journals() const noexcept { return (durable_shards_ & kFullBit) != 0; }
   uint64_t answering_shards() const noexcept { return answering_shards_; }
 
  private:
   friend class Router;
   friend class RouteRef;
   Route() noexcept = default;
+  static constexpr uint64_t kFullBit = uint64_t{1} << 63;  // no shard's
 
   std::atomic<uint32_t> references_{1};
   uint32_t filter_count_ = 0;
@@ -100,6 +108,7 @@ class Route {
   uint64_t durable_shards_ = 0;
   uint64_t answering_shards_ = 0;
   Router* router_ = nullptr;
+  uint32_t full_count_ = 0;  // filters whose journals are
 };
 
 // A share of a Route. May be passed between threads.

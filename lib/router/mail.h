@@ -65,6 +65,7 @@ struct Mail {
                      // reader still needs?
     Lowest,          // number, the payload filled in: to there
     Evict,           // number: from there, messages up to it need not be in memory
+    Alarm,           // from there to the first shard: the alarm of the store is another
     Published,       // origin, reason: one taker of a publish has answered
     RetainSet,       // message, origin: keep it, or clear its topic when its payload is empty
     RetainQuery,     // session (flow), payload RetainedQuery: what is retained under a filter?

@@ -113,14 +113,6 @@ void RetainedStore::clear(Node& node) noexcept {
   prune(message->namespace_id(), message->topic_name());
 }
 
-bool RetainedStore::expire(Instant now, uint32_t count_max) noexcept {
-  while (!expiring_.empty() && expiring_.front().message->expired(now)) {
-    if (count_max-- == 0) return true;
-    clear(expiring_.front());
-  }
-  return false;
-}
-
 bool RetainedStore::collect(NamespaceId namespace_id, std::string_view topic_filter, Instant now,
                             Ring<MessageRef>& out) noexcept {
   const std::string_view level = cut_level(topic_filter);

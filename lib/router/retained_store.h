@@ -43,12 +43,29 @@ class RetainedStore {
     return node && node->message;
   }
 
+  // Of the content of that; 0: there is none.
+  uint32_t size_of(NamespaceId namespace_id, std::string_view topic_name) noexcept {
+    const Node* node = find(namespace_id, topic_name);
+    return node && node->message ? node->message->content_size() : 0;
+  }
+
   // Adds every message whose topic matches `topic_filter` and that has not expired. False when memory is refused.
   [[nodiscard]] bool collect(NamespaceId namespace_id, std::string_view topic_filter, Instant now,
                              Ring<MessageRef>& out) noexcept;
 
-  // Gives back what has expired, so many at most. True if there is more.
-  bool expire(Instant now, uint32_t count_max) noexcept;
+  // Gives back what has expired, so many at most, each behind ended(const MessageView&). True if there is more.
+  template <class Ended>
+  bool expire(Instant now, uint32_t count_max, Ended&& ended) noexcept {
+    while (!expiring_.empty() && expiring_.front().message->expired(now)) {
+      if (count_max-- == 0) return true;
+      ended(expiring_.front().message->view());
+      clear(expiring_.front());
+    }
+    return false;
+  }
+  bool expire(Instant now, uint32_t count_max) noexcept {
+    return expire(now, count_max, [](const MessageView&) {});
+  }
 
   // Topic levels that collect() looked at, since the last call.
   uint64_t take_visits() noexcept { return std::exchange(visits_, 0); }

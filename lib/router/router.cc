@@ -64,19 +64,25 @@ RouteRef Router::build(NamespaceId namespace_id, std::string_view topic_name, Ro
   Array<Filter*>& filters = scratch.filters;
   tree_.match(namespace_id, topic_name, visits, [&](Filter& filter) {
     uint64_t interested = 0, durable = 0, answering = 0;
+    uint8_t all = 0;
     for (uint32_t shard = 0; shard < shard_count_; ++shard) {
       const uint8_t interest = filter.interest(shard);
       interested |= uint64_t{(interest & Filter::kAny) != 0} << shard;
       durable |= uint64_t{(interest & Filter::kDurable) != 0} << shard;
       answering |= uint64_t{(interest & Filter::kAnswering) != 0} << shard;
+      all |= interest;
     }
-    if (!interested || !(complete = complete && filters.make_room()) || !try_share(filter.references_)) return;
-    static_cast<void>(filters.push_back(&filter));  // there is room
+    const bool full = all & Filter::kFull;
+    Array<Filter*>& list = full ? scratch.full : filters;
+    if (!interested || !(complete = complete && list.make_room()) || !try_share(filter.references_)) return;
+    static_cast<void>(list.push_back(&filter));  // there is room
     shards |= interested;
-    durable_shards |= durable;
+    durable_shards |= full ? Route::kFullBit : durable;
     answering_shards |= answering;
   });
-  if (!complete) return {};
+  const uint32_t full_count = scratch.full.count();
+  if (!complete || (full_count && !filters.append(scratch.full.span()))) return {};
+  scratch.full.clear();
   if (filters.empty()) {
     if (!scratch.nothing) scratch.nothing = make({});
     return scratch.nothing;
@@ -85,6 +91,7 @@ RouteRef Router::build(NamespaceId namespace_id, std::string_view topic_name, Ro
   if (!route) return {};
   route.route_->shards_ = shards;
   route.route_->durable_shards_ = durable_shards;
+  route.route_->full_count_ = full_count;
   route.route_->answering_shards_ = answering_shards;
   return route;
 }
@@ -103,10 +110,12 @@ RouteRef Router::match(NamespaceId namespace_id, std::string_view topic_name, Ro
                        uint32_t* visits) noexcept {
   uint32_t count = 0;
   scratch.filters.clear();
+  scratch.full.clear();
   RouteRef route = build(namespace_id, topic_name, scratch, count);
   if (visits) *visits += count;
   if (!route) {
     for (Filter* filter : scratch.filters) drop(*filter);
+    for (Filter* filter : scratch.full) drop(*filter);
   }
   return route;
 }
@@ -188,9 +197,9 @@ void Router::unclaim(NamespaceId namespace_id, std::string_view filter_text, Pub
   destroy(known);
 }
 
-void Router::set_interest(Filter& filter, uint32_t shard, bool any, bool durable, bool answering) noexcept {
+void Router::set_interest(Filter& filter, uint32_t shard, bool any, bool durable, bool answering, bool full) noexcept {
   const auto interest = static_cast<uint8_t>((any ? Filter::kAny : 0) | (durable ? Filter::kDurable : 0) |
-                                             (answering ? Filter::kAnswering : 0));
+                                             (answering ? Filter::kAnswering : 0) | (full ? Filter::kFull : 0));
   if (filter.interest(shard) == interest) return;
   const std::lock_guard lock(mutex_);
   filter.interests()[shard].store(interest, std::memory_order_release);

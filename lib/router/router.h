@@ -12,7 +12,7 @@ namespace mqttq {
 
 // What one shard's walks of the tree use again and again.
 struct RouteScratch {
-  Array<Filter*> filters;
+  Array<Filter*> filters, full;
   RouteRef nothing;  // the route of what nobody subscribes to; made with the first of it
 };
 
@@ -52,9 +52,10 @@ class Router {
   Filter* join(NamespaceId namespace_id, std::string_view filter_text) noexcept;
   // Undoes a join(). Any thread.
   void leave(Filter& filter) noexcept;
-  // Says whether `shard` has subscriptions to `filter` now, durable ones, and ones that answer. On return every shard
-  // sees it. Thread: that shard's.
-  void set_interest(Filter& filter, uint32_t shard, bool any, bool durable, bool answering = false) noexcept;
+  // Says whether `shard` has subscriptions to `filter` now, durable ones, and ones that answer, and whether its journal
+  // is full. On return every shard sees it. Thread: that shard's.
+  void set_interest(Filter& filter, uint32_t shard, bool any, bool durable, bool answering = false,
+                    bool full = false) noexcept;
 
   // `owner` alone may subscribe to "$exclusive/{filter_text}" until unclaim(). Errors: Exists (another has it),
   // NoMemory. Any thread.

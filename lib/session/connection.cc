@@ -529,6 +529,10 @@ void Connection::on_timer(Timer& timer, Instant now) noexcept {
     connection.on_peer_closed(true, now);
     return;
   }
+  if (connection.ends_refused_) {
+    connection.close(ReasonCode::QuotaExceeded, now);
+    return;
+  }
   connection.session_->trim();
   // The wheel is not touched for every packet: the timer looks when the last came.
   const Instant due = connection.last_packet_ + int64_t{connection.keep_alive_s_} * 1500 * kMillisecond;

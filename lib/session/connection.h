@@ -231,6 +231,8 @@ class Connection final : private Timer {
   ReasonCode close_reason_ = ReasonCode::Success;
   bool peer_finished_ : 1 = false;  // it sends nothing more, and is still to be answered
   bool reading_paused_ : 1 = false;
+  bool ends_refused_ : 1 =
+      false;  // of 3.x: a publish was refused, none is taken or answered any more, and it ends soon
   bool peer_gone_ : 1 = false;
   bool publish_will_ : 1 = true;  // no DISCONNECT took it back
   bool assigned_client_id_ : 1 = false;

@@ -28,7 +28,7 @@ namespace mqttq {
   X(dropped_expired, "dropped because their Message Expiry Interval had passed")         \
   X(dropped_no_memory, "dropped because memory was refused")                             \
   X(dropped_damaged, "dropped because what was kept of them is damaged or gone")         \
-  X(dropped_limit, "dropped because a session was over its own limits")                  \
+  X(dropped_limit, "dropped because a session, a journal or the store is over a limit")  \
   X(publishes_refused, "PUBLISH packets answered with an error")                         \
   X(subscriptions_added, "subscriptions made")                                           \
   X(subscriptions_removed, "subscriptions ended")                                        \

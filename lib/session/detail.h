@@ -37,6 +37,8 @@ namespace mqttq {
   X(WillTopicOfServer, "the will's topic begins with $, which is the server's")                                 \
   X(WillDenied, "the server's access control does not allow to publish the will")                               \
   X(StoreFailing, "the server cannot store it now")                                                             \
+  X(StoreFull, "limits.store_bytes is reached")                                                                 \
+  X(JournalFull, "limits.journal_messages or limits.journal_bytes is reached")                                  \
   X(MethodUnknown, "the server does not know this authentication method")
 
 enum class Detail : uint8_t {

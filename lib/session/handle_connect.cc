@@ -262,6 +262,10 @@ void Connection::attach_session(const codec::ConnectView& connect, std::string_v
     refuse(Reason(ReasonCode::QuotaExceeded, Detail::StoreFailing), now);
     return;
   }
+  if (shard_.state().full() && expiry_s && !(session && session->stored())) {
+    refuse(Reason(ReasonCode::QuotaExceeded, Detail::StoreFull), now);
+    return;
+  }
   if (session && session->connection()) {
     Connection& older = *session->connection();
     shard_.counters().sessions_taken_over.add();

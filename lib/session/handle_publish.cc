@@ -26,6 +26,7 @@ Connection::Handled Connection::handle_publish(Bytes packet, Instant now) noexce
   // What was left behind by an earlier connection of this client goes first [MQTT-4.6.0-5].
   if (shard_.publishes_from_inside(session_->publisher_id())) return stall(Stall::MailboxFull, now);
   codec::PublishView& publish = *decoded;
+  if (ends_refused_ && publish.qos != Qos::AtMostOnce) return Handled::Yes;
   Reason reason = resolve_alias(publish);  // of a repeat too: it counts for what follows
   if (reason.ok() && repeated(publish)) return Handled::Yes;
   if (reason.ok()) reason = judge_publish(publish, now);
@@ -117,8 +118,8 @@ Connection::Handled Connection::handle_publish(Bytes packet, Instant now) noexce
   shard_.counters().messages_received.add();
   shard_.counters().message_bytes_received.add(publish.payload.size());
   if (publish.qos == Qos::ExactlyOnce && session_->stored()) {
-    if (shard_.state().failing()) {
-      acknowledge(publish.qos, publish.packet_id, {ReasonCode::QuotaExceeded, Detail::StoreFailing}, 0, now);
+    if (const Reason refusal = shard_.state().refusal(); !refusal.ok()) {
+      acknowledge(publish.qos, publish.packet_id, refusal, 0, now);
       return Handled::Yes;
     }
     operation.receipt = session_->state_key_text().second;
@@ -325,9 +326,15 @@ void Connection::acknowledge(Qos qos, uint16_t packet_id, Reason reason, uint8_t
 }
 
 void Connection::answer_open_publish(const OpenPublish& done, Instant now) noexcept {
-  if (is_error(done.reason.code) && version_ != ProtocolVersion::V5) {
-    // 3.x cannot be told: no acknowledgement, and the connection ends, so that the client sends it again.
-    close(done.reason, now);
+  if ((is_error(done.reason.code) || ends_refused_) && version_ != ProtocolVersion::V5) {
+    // 3.x cannot be told: no acknowledgement, and the connection ends, so that the client sends it again. Where it may
+    // be what this client has not acknowledged that takes the room, it gets the time to do so first: it would send its
+    // own publish before that, each time that it comes back.
+    constexpr int64_t kTime = 1 * kSecond;
+    const bool of_room = done.reason.detail == Detail::StoreFull || done.reason.detail == Detail::JournalFull;
+    if (!ends_refused_ && !of_room) return close(done.reason, now);
+    if (!ends_refused_) shard_.timers().arm(*this, now + kTime, on_timer);
+    ends_refused_ = true;
     return;
   }
   send_ack(done.qos == Qos::AtLeastOnce ? codec::PacketType::Puback : codec::PacketType::Pubrec, done.packet_id,

@@ -144,28 +144,30 @@ Reason Connection::enter_subscription(const codec::SubscribeEntry& entry, uint32
   bool exclusive = false;
   const std::string_view topic_filter = exclusive_filter(entry.topic_filter, exclusive);
   options.exclusive = exclusive;
-  const bool unwritable = session_->stored() && shard_.state().failing();
+  const Reason refusal = session_->stored() ? shard_.state().refusal() : Reason();
+  const bool unwritable = !refusal.ok();
+  const bool full = refusal.detail == Detail::StoreFull;  // what is there may be changed
   // One that is shared gets no retained messages (MQTT5 4.8.2).
   if (parse_shared_filter(topic_filter).kind == SharedFilter::Kind::Shared) {
     GroupMembership* member = session_->find_membership(entry.topic_filter);
     if (member && member->joined() && !(unwritable && !member->stored)) {
-      if (unwritable) return {ReasonCode::QuotaExceeded, Detail::StoreFailing};
+      if (unwritable && !full) return refusal;
       session_->set_membership(*member, options);
       return static_cast<ReasonCode>(options.qos);
     }
     if (!member) return {ReasonCode::QuotaExceeded, Detail::SubscriptionsFull};
     const bool joined = member->joined();
     session_->leave_group(entry.topic_filter);
-    return {ReasonCode::QuotaExceeded, joined ? Detail::StoreFailing : Detail::NoMemory};  // its home had none
+    return joined ? refusal : Reason(ReasonCode::QuotaExceeded, Detail::NoMemory);  // its home had none
   }
   Router& router = shard_.router();
   const PublisherId owner = session_->publisher_id();
   if (options.exclusive && router.claim(namespace_id_, topic_filter, owner) != Status::Ok) {
     return {ReasonCode::QuotaExceeded, Detail::ExclusiveTaken};
   }
-  if (unwritable) {
+  if (unwritable && !(full && session_->subscribed(topic_filter))) {
     if (options.exclusive && !session_->subscribed(topic_filter)) router.unclaim(namespace_id_, topic_filter, owner);
-    return {ReasonCode::QuotaExceeded, Detail::StoreFailing};
+    return refusal;
   }
   const auto [status, existed] = session_->subscribe(topic_filter, options);
   if (status != Status::Ok) {

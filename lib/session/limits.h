@@ -35,6 +35,10 @@ struct Limits {
   uint32_t byte_rate = 0;                          // bytes a second and connection; its reads pause; 0 = no limit
   uint32_t store_memory_bytes = 64 * 1024 * 1024;  // of the newest messages that are kept: others are read again
   uint32_t log_segment_bytes = 64 * 1024 * 1024;   // of a file of the log
+  uint64_t store_bytes = 0;       // that the store takes; 0 = no limit; PUBACK or PUBREC 0x97, CONNACK and SUBACK too
+  uint32_t journal_messages = 0;  // that wait in the journal of one topic filter; 0 = no limit; PUBACK or PUBREC 0x97
+  uint64_t journal_bytes = 0;     // the same
+  uint32_t store_alarm_percent = 80;               // of store_bytes, from which on an alarm is raised
   uint8_t maximum_qos = 2;                         // 0x9B
   bool retain_available = true;                    // 0x9A
   bool wildcard_subscriptions_available = true;    // SUBACK 0xA2

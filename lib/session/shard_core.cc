@@ -41,7 +41,9 @@ ShardCore::ShardCore(const ShardWorld& world, uint32_t index, uint64_t seed, Ins
   set_observer(world.observer);
   fan_out_.set_limiter(
       this, [](void* user, Journal& journal) noexcept { static_cast<ShardCore*>(user)->enforce_limits(journal); });
-  progress_alarm_.shard = this;
+  const auto bound = [](uint64_t limit) { return limit ? limit : UINT64_MAX; };
+  fan_out_.set_bounds(bound(world.limits.journal_messages), bound(world.limits.journal_bytes));
+  progress_alarm_.shard = reopen_alarm_.shard = this;
   now_ = now;  // what is restored before the first turn arms timers
 }
 
@@ -80,6 +82,7 @@ void ShardCore::abandon_connections() noexcept {
 void ShardCore::abandon() noexcept {
   state_.stop();  // what is kept stays
   progress_alarm_.cancel();
+  reopen_alarm_.cancel();
   to_record_.clear();
   to_pump_.clear();
   inside_of_clients_ = 0;
@@ -398,7 +401,7 @@ void ShardCore::run_inside_publishes(Instant now) noexcept {
 
 bool ShardCore::publish(MovingMessage& message, const RouteRef& found, PublishOperation& operation,
                         Instant now) noexcept {
-  const RouteRef* route = &found;
+  const RouteRef* route = operation.route ? &operation.route : &found;
   const MessageView& view = message.view();
   const uint64_t here = uint64_t{1} << index_;
   const auto refuse = [&] {  // for all who do not have it yet
@@ -445,13 +448,16 @@ bool ShardCore::publish(MovingMessage& message, const RouteRef& found, PublishOp
     if (is_error(operation.reason.code)) return true;  // and so it is nobody's
   }
   if (!operation.routed) {  // until it is proposed, to those who subscribe now: journals and sinks have one view of it
-    operation.propose_open = view.qos != Qos::AtMostOnce && (*route)->durable_shards() != 0;
+    operation.propose_open = view.qos != Qos::AtMostOnce && (*route)->has_journals();
     operation.shards_open = (*route)->shards();
   }
   if ((operation.propose_open || (operation.shards_open & ~here)) && !message.keep()) return refuse();
   // It may have waited for room until its session was gone: the next one of that name has no such receipt.
   if (operation.receipt && !sessions_.find(operation.origin.session)) operation.receipt = 0;
-  if (operation.propose_open) {
+  const bool some_full = operation.propose_open && (*route)->has_full_journals();
+  // It is sent again as a new one, or as a repeat if this end is not heard of: then nobody may take it for known.
+  if (some_full) operation.receipt = 0;
+  if (operation.propose_open && (*route)->durable_shards()) {
     // What is not durable when its receipt is would be lost: the publisher does not send it again.
     if (operation.receipt && !post_state()) return false;
     Mail mail;
@@ -463,8 +469,12 @@ bool ShardCore::publish(MovingMessage& message, const RouteRef& found, PublishOp
     if (!postman_.post(world_.office.committer(), std::move(mail))) return false;
     if (operation.origin.wanted()) ++operation.takers;
     ++operation.delivered;
-    operation.propose_open = false;
     operation.receipt = 0;
+  }
+  operation.propose_open = false;
+  if (some_full) {
+    if (operation.reason.ok()) operation.reason = {ReasonCode::QuotaExceeded, Detail::JournalFull};
+    if (!operation.origin.wanted()) dropped(&Counters::dropped_limit, nullptr, view);
   }
   operation.routed = true;
   if (operation.receipt && operation.reason.ok()) keep_receipt(operation, view.publisher);
@@ -489,7 +499,10 @@ bool ShardCore::publish(MovingMessage& message, const RouteRef& found, PublishOp
     mail.route = *route;
     const bool asked = operation.origin.wanted() && ((*route)->answering_shards() & bit);
     if (asked) mail.origin = operation.origin;
-    if (!postman_.post(shard, std::move(mail))) return false;
+    if (!postman_.post(shard, std::move(mail))) {
+      operation.route = *route;
+      return false;
+    }
     if (asked) ++operation.takers;
     ++operation.delivered;
     operation.shards_open &= ~bit;
@@ -582,6 +595,17 @@ void ShardCore::append_here(Mail& mail, Instant now) noexcept {
   if (!fan_out_.append(mail.number, std::move(mail.message), *mail.route, now, wake_reader)) count_dropped_no_memory(1);
 }
 
+// While journals are full they are looked at some times a second.
+void ShardCore::arm_reopen() noexcept {
+  constexpr int64_t kInterval = 50 * kMillisecond;
+  if (reopen_alarm_.armed()) return;
+  timers_.arm(reopen_alarm_, now_ + kInterval, [](Timer& timer, Instant) noexcept {
+    ShardCore& shard = *static_cast<ShardAlarm&>(timer).shard;
+    shard.fan_out_.reopen();
+    if (shard.fan_out_.has_full()) shard.arm_reopen();
+  });
+}
+
 // --- mail
 
 bool ShardCore::read_mail(Instant now) noexcept {
@@ -649,7 +673,13 @@ bool ShardCore::handle_mail(Mail& mail, Instant now) noexcept {
       evicting_.splice_back(fan_out_.journal_totals().with_content);
       return true;
     case Mail::Kind::FindLowest: on_find_lowest(mail); return true;
+    case Mail::Kind::Alarm: sys_.on_alarm(now); return true;
     case Mail::Kind::Published:
+      if (!mail.origin.wanted()) {
+        counters_.messages_dropped.add();
+        counters_.dropped_limit.add();
+        return true;
+      }
       if (Session* session = sessions_.find(mail.origin.session)) {
         session->on_published(mail.origin, {mail.reason, static_cast<Detail>(mail.token)}, now);
       }
@@ -657,7 +687,7 @@ bool ShardCore::handle_mail(Mail& mail, Instant now) noexcept {
     case Mail::Kind::RetainSet: {
       const Reason reason = keep_retained(mail.message);  // to store it again changes nothing
       if (!mail.origin.wanted()) return true;
-      if (state_.on() && reason.ok()) return state_.answer_when_durable(mail.origin);
+      if (state_.on() && reason.ok() && !state_.all_durable()) return state_.answer_when_durable(mail.origin);
       return send_published(mail.origin, reason);
     }
     case Mail::Kind::RetainQuery: return put_query_aside(mail);
@@ -745,11 +775,14 @@ bool ShardCore::turn(Instant now) noexcept {
   run_inside_publishes(now);
   more |= delayed_.run(now);
   constexpr uint32_t kExpiredPerTurn = 2000;
-  more |= retained_.expire(now, kExpiredPerTurn);
+  more |= retained_.expire(now, kExpiredPerTurn, [this](const MessageView& view) {
+    if (state_.on() && !is_sys_topic(view.topic_name)) forget_retained(view);
+  });
   run_fetched(now);
   evict();
   run_stalled(now);
   run_pumps(now);
+  if (fan_out_.judge_lengths()) arm_reopen();
   run_moves(now);
   flush_outputs(now);
   run_closing(now);

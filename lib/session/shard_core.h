@@ -79,6 +79,7 @@ struct PublishOperation {
   uint32_t delivered = 0;    // to how many; to a journal as to one
   bool started = false;
   bool routed = false;
+  RouteRef route;  // while it waits, once it is routed: whoever takes it does so by this one
   bool retain_open = false;   // still to be handed to the retained store
   bool retain_waits = false;  // for the retained store's answer, before anything else
   bool propose_open = false;  // still to be handed to the committer
@@ -282,7 +283,7 @@ class ShardCore final : private GroupCourier, private DelayedMessages::Taker {
   bool restore_retained(const MessageView& view) noexcept;
   // It has no members any more.
   void forget_group(NamespaceId namespace_id, std::string_view shared_filter) noexcept override;
-  // It expired while the broker was away.
+  // It has expired.
   void forget_retained(const MessageView& view) noexcept;
   bool restore_delayed(uint64_t id, const MessageView& view, std::string_view client_id, Instant due) noexcept;
   bool restore_reader(JournalReader& reader, uint64_t position) noexcept;
@@ -333,6 +334,7 @@ class ShardCore final : private GroupCourier, private DelayedMessages::Taker {
   void answer_when_durable(PublishOperation& operation) noexcept;
   void enforce_limits(Journal& journal) noexcept;
   void arm_progress() noexcept;
+  void arm_reopen() noexcept;
   void record_progress() noexcept;
   void record_groups(bool all) noexcept;
   bool ask_fetcher(std::unique_ptr<Fetch, Destroy> fetch, std::span<const uint64_t> numbers) noexcept;
@@ -397,11 +399,12 @@ class ShardCore final : private GroupCourier, private DelayedMessages::Taker {
   GroupMemberships memberships_;
   DelayedMessages delayed_;
   StateRecorder state_;
-  struct ProgressAlarm : Timer {
+  struct ShardAlarm : Timer {
     ShardCore* shard = nullptr;
   };
-  ProgressAlarm progress_alarm_;  // armed while sessions wait for their progress to be recorded
-  Array<Session*> to_record_;     // these
+  ShardAlarm progress_alarm_;  // armed while sessions wait for their progress to be recorded
+  ShardAlarm reopen_alarm_;    // armed while journals are full
+  Array<Session*> to_record_;  // these
   Array<Connection*> gated_;
   struct Leave {  // of a member of a group
     MemberId member;

@@ -28,7 +28,7 @@ void ShardCore::arm_progress() noexcept {
   constexpr int64_t kInterval = 50 * kMillisecond;
   if (progress_alarm_.armed()) return;
   timers_.arm(progress_alarm_, now_ + kInterval,
-              [](Timer& timer, Instant) noexcept { static_cast<ProgressAlarm&>(timer).shard->progress_due_ = true; });
+              [](Timer& timer, Instant) noexcept { static_cast<ShardAlarm&>(timer).shard->progress_due_ = true; });
 }
 
 void ShardCore::record_progress() noexcept {
@@ -234,6 +234,12 @@ Reason ShardCore::keep_retained(const MessageRef& message) noexcept {
   const MessageView view = message->view();
   const bool recorded = state_.on() && !is_sys_topic(view.topic_name);
   if (recorded && state_.failing()) return {ReasonCode::QuotaExceeded, Detail::StoreFailing};
+  if (recorded && state_.full()) {  // what takes less than before is let in
+    const uint32_t before = retained_.size_of(view.namespace_id, view.topic_name);
+    if (view.payload.empty() ? before == 0 : message->content_size() >= before) {
+      return view.payload.empty() ? Reason() : state_.refusal();
+    }
+  }
   const Reason reason = store_retained(message);
   if (!recorded || !reason.ok()) return reason;
   if (view.payload.empty()) {
@@ -251,7 +257,7 @@ Reason ShardCore::keep_retained(const MessageRef& message) noexcept {
 }
 
 Reason ShardCore::keep_delayed(MovingMessage& message, std::string_view client_id, Instant due) noexcept {
-  if (state_.failing()) return {ReasonCode::QuotaExceeded, Detail::StoreFailing};
+  if (const Reason refusal = state_.refusal(); !refusal.ok()) return refusal;
   const uint64_t id = state_.next_id();
   if (state_.on()) {
     scratch_state_.clear();
@@ -283,7 +289,7 @@ void ShardCore::keep_receipt(PublishOperation& operation, PublisherId publisher)
 }
 
 void ShardCore::answer_when_durable(PublishOperation& operation) noexcept {
-  if (!state_.on() || !operation.origin.wanted()) return;
+  if (!state_.on() || !operation.origin.wanted() || state_.all_durable()) return;
   if (state_.answer_when_durable(operation.origin)) {
     ++operation.takers;
   } else {
@@ -306,7 +312,9 @@ bool ShardCore::restore_delayed(uint64_t id, const MessageView& view, std::strin
 
 void ShardCore::restore_message(Filter& filter, uint64_t number, const MessageRef& message, uint32_t size) noexcept {
   Filter::Rare* rare = filter.local(index_).rare;
-  if (rare && !fan_out_.append(rare->journal, number, message, size, wake_reader)) count_dropped_no_memory(1);
+  if (!rare) return;
+  if (!fan_out_.append(rare->journal, number, message, size, wake_reader)) count_dropped_no_memory(1);
+  fan_out_.note_length(filter);
 }
 
 bool ShardCore::restore_reader(JournalReader& reader, uint64_t position) noexcept {

@@ -4,6 +4,7 @@
 
 #include "base/ring.h"
 #include "router/mail.h"
+#include "session/detail.h"
 #include "store/log.h"
 #include "store/state.h"
 
@@ -27,6 +28,14 @@ class StateRecorder {
   // What must be durable is to be refused: the last batch could not be written.
   bool failing() const noexcept { return on() && setup_.health->failing.load(std::memory_order_relaxed); }
   bool at_once() const noexcept { return setup_.at_once; }
+  // What is new is to be refused, and what makes something larger: the quota is reached.
+  bool full() const noexcept { return on() && setup_.health->full.load(std::memory_order_relaxed); }
+  // Why something new is refused, if it is.
+  Reason refusal() const noexcept {
+    if (failing()) return {ReasonCode::QuotaExceeded, Detail::StoreFailing};
+    return full() ? Reason(ReasonCode::QuotaExceeded, Detail::StoreFull) : Reason();
+  }
+  const StoreHealth* health() const noexcept { return setup_.health; }
   // Nothing is recorded any more.
   void stop() noexcept { setup_.health = nullptr; }
 
@@ -40,7 +49,9 @@ class StateRecorder {
   // Names the record that has all changes until now.
   uint32_t serial() const noexcept { return writes_.empty() ? serial_ - 1 : serial_; }
   bool durable(uint32_t serial) const noexcept { return static_cast<int32_t>(durable_serial_ - serial) >= 0; }
-  // A publish is answered when all changes until now are durable, or could not be written. False without memory.
+  bool all_durable() const noexcept { return durable(serial()); }
+  // Unless all_durable(): a publish is answered when all changes until now are durable, or could not be written. False
+  // without memory.
   [[nodiscard]] bool answer_when_durable(const PublishOrigin& origin) noexcept {
     return answers_.push_back({origin, serial()});
   }

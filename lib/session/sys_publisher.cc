@@ -17,11 +17,23 @@ SysPublisher::SysPublisher(ShardCore& shard, Instant now) : shard_(shard), due_(
 
 void SysPublisher::on_timer(Timer& timer, Instant now) noexcept {
   auto& self = static_cast<SysPublisher&>(timer);
+  if (self.alarm_waits_ && self.figures_open_) {
+    self.shard_.timers().arm(self, now + 100 * kMillisecond, on_timer);
+    return;
+  }
+  self.alarm_waits_ = false;
   const int64_t interval = int64_t{self.shard_.policy().sys_interval_s} * kSecond;
   self.due_ = self.due_ + interval > now ? self.due_ + interval : now + interval;
   self.shard_.timers().arm(self, self.due_, on_timer);
   // While mailboxes are full, figures are not gathered that would have to wait for them.
   if (self.figures_open_ == 0) self.publish_figures(now);
+}
+
+void SysPublisher::on_alarm(Instant now) noexcept {
+  if (!topics_) return;
+  if (figures_open_ == 0) return publish_figures(now);
+  alarm_waits_ = true;
+  shard_.timers().arm(*this, now, on_timer);
 }
 
 void SysPublisher::publish_figures(Instant now) noexcept {
@@ -69,6 +81,12 @@ SysFigures SysPublisher::gather() const noexcept {
     sum.connections_opened += counters.connections_opened.value();
     sum.connects_received += counters.connects_received.value();
     sum.values_lost += shard->sys_values_lost.value();
+  }
+  if (const StoreHealth* health = shard_.state().health()) {
+    sum.keeps = true;
+    sum.store_alarm = to_text(health->alarm.load(std::memory_order_relaxed));
+    sum.store_bytes_used = health->bytes_used.load(std::memory_order_relaxed);
+    sum.store_bytes_max = health->bytes_max.load(std::memory_order_relaxed);
   }
   return sum;
 }

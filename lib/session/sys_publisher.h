@@ -27,6 +27,9 @@ class SysPublisher final : private Timer {
   void on_disconnected(const Connection& connection, const Session& session, std::string_view reason,
                        ReasonCode reason_code, Instant now) noexcept;
 
+  // The alarm of the store is another: it is said at once. On the first shard.
+  void on_alarm(Instant now) noexcept;
+
   // A message of these has been handed to everybody, or could not be.
   void on_handed_over(const Message& message, bool failed) noexcept;
 
@@ -41,6 +44,7 @@ class SysPublisher final : private Timer {
   ShardCore& shard_;
   std::unique_ptr<SysTopics> topics_;  // on the first shard, when figures are published
   Instant due_;                        // the next look at them
+  bool alarm_waits_ = false;           // until those that are open are not any more
   uint32_t figures_open_ = 0;          // not handed to everybody yet
   uint32_t events_open_ = 0;
   uint64_t events_open_bytes_ = 0;

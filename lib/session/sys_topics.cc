@@ -22,7 +22,7 @@ char* put(char* at, char* end, std::string_view text) noexcept {
 }  // namespace
 
 struct SysTopics::Row {
-  enum class Kind : uint8_t { Version, Uptime, Figure, Load };
+  enum class Kind : uint8_t { Version, Uptime, Figure, Load, Alarm };
   std::string_view topic_name;
   Kind kind;
   uint64_t SysFigures::* figure = nullptr;  // of a Figure
@@ -37,7 +37,7 @@ struct SysTopics::Row {
       Row{"$SYS/broker/load/" name "/5min", Row::Kind::Load, nullptr, index, 1}, \
       Row{"$SYS/broker/load/" name "/15min", Row::Kind::Load, nullptr, index, 2}
 
-constinit const std::array<SysTopics::Row, SysTopics::kCount> SysTopics::kRows{
+constinit const std::array<SysTopics::Row, SysTopics::kAllCount> SysTopics::kRows{
     Row{"$SYS/broker/version", Row::Kind::Version},
     Row{"$SYS/broker/uptime", Row::Kind::Uptime},
     MQTTQ_FIGURE("clients/total", clients_total),
@@ -72,6 +72,10 @@ constinit const std::array<SysTopics::Row, SysTopics::kCount> SysTopics::kRows{
     MQTTQ_LOAD("bytes/sent", 6),
     MQTTQ_LOAD("sockets", 7),
     MQTTQ_LOAD("connections", 8),
+    // Of a store, the last kStoreCount. The alarm stands behind the figures that it comes from.
+    MQTTQ_FIGURE("store/bytes/used", store_bytes_used),
+    MQTTQ_FIGURE("store/bytes/limit", store_bytes_max),
+    Row{"$SYS/broker/store/alarm", Row::Kind::Alarm},
 };
 
 #undef MQTTQ_FIGURE
@@ -87,7 +91,7 @@ std::span<const SysValue> SysTopics::update(const SysFigures& figures, Instant n
   const bool all = figures.values_lost != values_lost_;
   values_lost_ = figures.values_lost;
   size_t count = 0;
-  for (size_t i = 0; i < kCount; ++i) {
+  for (size_t i = 0; i < (figures.keeps ? kAllCount : kCount); ++i) {
     const Text text = text_of(kRows[i], figures, now);
     if (!all && text.view() == said_[i].view()) continue;
     said_[i] = text;
@@ -106,6 +110,7 @@ SysTopics::Text SysTopics::text_of(const Row& row, const SysFigures& figures, In
       at = std::to_chars(at, end, (now - start_) / kSecond).ptr;
       at = put(at, end, " seconds");
       break;
+    case Row::Kind::Alarm: at = put(at, end, figures.store_alarm); break;
     case Row::Kind::Figure: at = std::to_chars(at, end, figures.*row.figure).ptr; break;
     case Row::Kind::Load: {
       const double value = loads_[row.load].per_minute(row.window);
@@ -117,9 +122,9 @@ SysTopics::Text SysTopics::text_of(const Row& row, const SysFigures& figures, In
   return text;
 }
 
-std::array<std::string_view, SysTopics::kCount> SysTopics::names() noexcept {
-  std::array<std::string_view, kCount> names;
-  for (size_t i = 0; i < kCount; ++i) names[i] = kRows[i].topic_name;
+std::array<std::string_view, SysTopics::kAllCount> SysTopics::names() noexcept {
+  std::array<std::string_view, kAllCount> names;
+  for (size_t i = 0; i < kAllCount; ++i) names[i] = kRows[i].topic_name;
   return names;
 }
 

@@ -22,6 +22,9 @@ struct SysFigures {
   uint64_t messages_received = 0, messages_sent = 0, messages_dropped = 0;
   uint64_t message_bytes_received = 0, message_bytes_sent = 0;
   uint64_t connections_opened = 0, connects_received = 0;
+  bool keeps = false;  // there is a store: the figures of what it takes, and its alarm
+  uint64_t store_bytes_used = 0, store_bytes_max = 0;
+  std::string_view store_alarm;  // static
   // Values of these topics that memory was refused to: when there are more, all are said again.
   uint64_t values_lost = 0;
 };
@@ -34,7 +37,9 @@ struct SysValue {
 
 class SysTopics {
  public:
-  static constexpr size_t kCount = 52;         // topics
+  static constexpr size_t kStoreCount = 3;  // topics of a broker that keeps something
+  static constexpr size_t kCount = 52;      // of any
+  static constexpr size_t kAllCount = kCount + kStoreCount;
   static constexpr size_t kValueSizeMax = 40;  // bytes of one value
 
   // version: static, such as "0.1.0"; one that is too long is cut.
@@ -44,7 +49,7 @@ class SysTopics {
   std::span<const SysValue> update(const SysFigures& figures, Instant now) noexcept;
 
   // All topic names.
-  static std::array<std::string_view, kCount> names() noexcept;
+  static std::array<std::string_view, kAllCount> names() noexcept;
 
  private:
   static constexpr size_t kLoadCount = 9;
@@ -54,7 +59,7 @@ class SysTopics {
     std::string_view view() const noexcept { return {bytes.data(), size}; }
   };
   struct Row;
-  static const std::array<Row, kCount> kRows;
+  static const std::array<Row, kAllCount> kRows;
 
   Text text_of(const Row& row, const SysFigures& figures, Instant now) const noexcept;
 
@@ -62,8 +67,8 @@ class SysTopics {
   const Instant start_;
   uint64_t values_lost_ = 0;
   std::array<LoadAverage, kLoadCount> loads_;
-  std::array<Text, kCount> said_;  // size 0: nothing yet
-  std::array<SysValue, kCount> changed_;
+  std::array<Text, kAllCount> said_;  // size 0: nothing yet
+  std::array<SysValue, kAllCount> changed_;
 };
 
 }  // namespace mqttq

@@ -59,7 +59,10 @@ std::unique_ptr<DataDirectory> DataDirectory::open(Disk* disk, Store& store, con
   directory->last_number_ = directory->followed_;
   status = directory->load_messages(problem);
   if (status == Status::Ok && disk) status = directory->open_log(problem);
-  return status == Status::Ok ? std::move(directory) : nullptr;
+  if (status != Status::Ok) return nullptr;
+  directory->store_bytes_ = store.usage().bytes;
+  directory->note_room();
+  return directory;
 } catch (const std::bad_alloc&) {
   status = Status::NoMemory;
   problem = "out of memory";
@@ -68,7 +71,7 @@ std::unique_ptr<DataDirectory> DataDirectory::open(Disk* disk, Store& store, con
 
 Status DataDirectory::open_log(std::string& problem) {
   FileLog::Options options;
-  options.segment_bytes = options_.segment_bytes;
+  options.segment_bytes = quota_.segment_bytes(options_.segment_bytes);
   options.seed = options_.seed;
   options.syncs = options_.syncs;
   options.from = std::min(followed_ + 1, wanted_);
@@ -305,6 +308,7 @@ Status DataDirectory::follow() noexcept try {
   if (status != Status::Ok) return status;
   followed_ = last;
   wanted_durable_ = wanted_;
+  store_bytes_ = store_.usage().bytes;
   static_cast<void>(gathered_.take());  // the block too: one of a full size is rare
   return log_ ? log_->drop_before(std::min(wanted_durable_, followed_ + 1)) : Status::Ok;
 } catch (const std::bad_alloc&) {
@@ -338,9 +342,13 @@ Status DataDirectory::commit(std::span<const StoreWrite> writes) noexcept {
 void DataDirectory::tend(Instant now) noexcept {
   tend_held(now);
   move_some(now);
-  const bool due = gathered_.bytes().size() >= options_.follow_bytes || wanted_ != wanted_durable_;
+  const bool looked = look_at_room(now);
+  if (!looked) tell_quota();  // who was refused may have filled it
+  const bool due = gathered_.bytes().size() >= options_.follow_bytes || wanted_ != wanted_durable_ ||
+                   (looked && quota_.full() && !gathered_.empty());  // what ends gives room back only then
   if (!due || now < try_again_at_) return;
   const Status status = follow();
+  note_room();
   if (status == Status::Ok) {
     if (std::exchange(complained_, false)) say(LogLevel::Notice, "the store can be written again");
     return;
@@ -370,8 +378,9 @@ uint64_t DataDirectory::wants_needed(uint64_t waiting_bytes, Instant now) noexce
   constexpr int64_t kSweep = 10 * kSecond;
   constexpr uint64_t kAtOnce = uint64_t{64} << 20;
   if (!log_ || moving_up_to_ || !unneeded_.empty()) return 0;
-  const uint64_t enough = 2 * (waiting_bytes - std::min(waiting_bytes, moved_bytes_)) + 4 * options_.segment_bytes;
-  if (log_->segment_count() > 4 && log_->bytes_used() > enough) return log_->last_of_oldest(kAtOnce);
+  const uint64_t waiting = waiting_bytes - std::min(waiting_bytes, moved_bytes_);
+  const uint64_t enough = 2 * waiting + 4 * quota_.segment_bytes(options_.segment_bytes);
+  if (log_->segment_count() > 4 && log_->record_bytes() > enough) return log_->last_of_oldest(kAtOnce);
   if (moved_.empty() || now < sweep_at_) return 0;
   sweep_at_ = now + kSweep;
   return wanted_ - 1;
@@ -443,6 +452,42 @@ Status DataDirectory::move_step() {
     moving_up_to_ = 0;
   }
   return Status::Ok;
+}
+
+// --- how much room there is
+
+bool DataDirectory::look_at_room(Instant now) noexcept {
+  constexpr int64_t kInterval = 1 * kSecond;
+  if (room_looked_at_.ns && now - room_looked_at_ < kInterval) return false;
+  room_looked_at_ = now;
+  store_bytes_ = store_.usage().bytes;
+  if (disk_) quota_.set_disk(disk_->room());
+  note_room();
+  return true;
+}
+
+void DataDirectory::note_room() noexcept {
+  quota_.set_used(store_bytes_ + (log_ ? log_->bytes_used() : 0));
+  tell_quota();
+}
+
+void DataDirectory::tell_quota() noexcept {
+  const StoreAlarm alarm = quota_.full() ? StoreAlarm::Full : quota_.high() ? StoreAlarm::High : StoreAlarm::Ok;
+  const StoreAlarm before = std::exchange(told_, alarm);
+  if (alarm == before) return;
+  const std::string_view what = alarm == StoreAlarm::Full    ? "the store is full, and what is new is refused"
+                                : before == StoreAlarm::Full ? "the store takes what is new again"
+                                : alarm == StoreAlarm::High  ? "the store has little room left"
+                                                             : "the store has enough room again";
+  char text[240];
+  char* const limit = text + sizeof text;
+  char* end = fmt::format_to_n(text, sizeof text, "{}: {} bytes are used", what, quota_.bytes_used()).out;
+  const auto add = [&](fmt::format_string<uint64_t> form, uint64_t figure) {
+    end = fmt::format_to_n(end, static_cast<size_t>(limit - end), form, uint64_t{figure}).out;
+  };
+  if (quota_.bytes_max()) add(", {} may be", quota_.bytes_max());
+  if (quota_.bytes_free() != UINT64_MAX) add(", {} are free on its disk", quota_.bytes_free());
+  say(alarm > before ? LogLevel::Warning : LogLevel::Notice, {text, static_cast<size_t>(end - text)});
 }
 
 // --- what is in memory
@@ -529,6 +574,7 @@ Status DataDirectory::append_to_store(std::span<const LogRecord> batch) {
   const Status status = commit(writes_);
   if (status != Status::Ok) return status;
   followed_ = last_number_ = batch.back().number;
+  store_bytes_ += keys_.bytes().size();  // about, until it is looked at
   note_messages(batch);
   return status;
 }
@@ -545,6 +591,7 @@ Status DataDirectory::append(std::span<const LogRecord> batch) noexcept try {
     if (status == Status::Ok) status = held_.take(batch);
     if (status == Status::Ok) last_number_ = batch.back().number;
   }
+  note_room();
   tell_appending(status);
   return status;
 } catch (const std::bad_alloc&) {

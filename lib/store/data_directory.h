@@ -34,6 +34,7 @@ class DataDirectory final : public Log, public MessageSource, private LogReplay 
     // what is settled before never is.
     int64_t hold_ns = 0;
     bool syncs = true;  // what is written is on stable storage then; else when the system likes
+    StoreQuota::Options quota;
   };
   // The kinds of records: a message, as a count, so many journals and what write_message() wrote; StateWrites::bytes().
   enum class Kind : uint8_t { Message = 1, State = 2 };
@@ -101,12 +102,13 @@ class DataDirectory final : public Log, public MessageSource, private LogReplay 
   void set_lowest(uint64_t number) noexcept override { wanted_ = std::max(wanted_, number); }
   uint64_t evictable() const noexcept override { return evictable_; }
   Status fetch(uint64_t number, MessageRef& message) noexcept override;
+  StoreQuota* quota() noexcept override { return &quota_; }
   // The store follows to the end. Errors: those of the store, as `problem` of its last try.
   Status follow() noexcept;
 
  private:
   DataDirectory(Disk* disk, Store& store, const Options& options) noexcept
-      : disk_(disk), store_(store), options_(options) {}
+      : disk_(disk), store_(store), options_(options), quota_(options.quota) {}
   Status open_store(std::string& problem);
   Status load_namespaces(std::string& problem);
   Status open_log(std::string& problem);
@@ -134,6 +136,10 @@ class DataDirectory final : public Log, public MessageSource, private LogReplay 
   // A step of what set_needed() has begun.
   void move_some(Instant now) noexcept;
   Status move_step();
+  // How much room is taken and left; looked at each second, in between what is known is enough.
+  bool look_at_room(Instant now) noexcept;
+  void note_room() noexcept;
+  void tell_quota() noexcept;
 
   Disk* const disk_;
   Store& store_;
@@ -179,6 +185,10 @@ class DataDirectory final : public Log, public MessageSource, private LogReplay 
   Instant held_until_{};  // once something is
   Instant try_again_at_{};
   bool complained_ = false, append_failing_ = false;
+  StoreQuota quota_;
+  uint64_t store_bytes_ = 0;  // what the store has taken
+  Instant room_looked_at_{};
+  StoreAlarm told_ = StoreAlarm::Ok;  // of the quota and the disk
 };
 
 }  // namespace mqttq

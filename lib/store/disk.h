@@ -8,6 +8,7 @@
 
 #include "base/bytes.h"
 #include "base/status.h"
+#include "store/store_quota.h"
 
 namespace mqttq {
 
@@ -47,6 +48,8 @@ class Disk {
   virtual Status list(std::vector<std::string>& names) noexcept = 0;
   // What was made and removed is on stable storage.
   virtual Status sync() noexcept = 0;
+  // Of the file system that it is on.
+  virtual DiskRoom room() noexcept { return {}; }
 };
 
 }  // namespace mqttq

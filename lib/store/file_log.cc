@@ -120,6 +120,7 @@ class FileLog::Reader {
   LogSegment describe(Kind kind) const noexcept;
   // But for the room behind its records, of a good one.
   Bytes used() const noexcept { return Bytes(bytes_).first(used_ ? used_ : bytes_.size()); }
+  uint64_t size() const noexcept { return bytes_.size(); }
 
   const uint64_t id;
   SegmentHeader header;
@@ -273,9 +274,10 @@ Status FileLog::replay(LogReplay& replay, std::string& problem) {
   const auto tell = [&](uint64_t limit) {
     if (!before) return true;
     if (!only_replays_) before->cut(disk_);
-    Segment segment{before->id, 0, before->last_batch_end(), before->header.salt, {}};
+    Segment segment{before->id, 0, before->last_batch_end(), before->header.salt, {}, before->size()};
     if (!before->tell(options_.from, limit, replay, last_number_, segment)) return false;
     segment.last_number = std::max(last_number_, before->header.previous_last);
+    bytes_ += segment.bytes;
     segments_.push_back(std::move(segment));
     if (only_replays_) replay.on_segment(before->describe(Reader::Kind::Good));
     return true;
@@ -395,8 +397,9 @@ Status FileLog::begin_segment() noexcept try {
   }
   {
     const std::lock_guard lock(mutex_);
-    segments_.push_back({id, last_number_, kHeaderSize, salt_, {}});
+    segments_.push_back({id, last_number_, kHeaderSize, salt_, {}, options_.segment_bytes});
   }
+  bytes_ += options_.segment_bytes;
   file_ = std::move(file);
   offset_ = kHeaderSize;
   return Status::Ok;
@@ -454,10 +457,14 @@ Status FileLog::append(std::span<const LogEntry> batch) noexcept {
   }
   offset_ += size;
   segments_.back().bytes_used = offset_;
+  if (offset_ > segments_.back().bytes) {  // a batch longer than others' segments
+    bytes_ += offset_ - segments_.back().bytes;
+    segments_.back().bytes = offset_;
+  }
   return Status::Ok;
 }
 
-uint64_t FileLog::bytes_used() const noexcept {
+uint64_t FileLog::record_bytes() const noexcept {
   uint64_t bytes = 0;
   for (const Segment& one : segments_) bytes += one.bytes_used;
   return bytes;
@@ -563,6 +570,7 @@ Status FileLog::drop_before(uint64_t number) noexcept try {
   for (size_t i = 0; i < count; ++i) {
     const Status status = disk_.remove(name_of(segments_[0].id));
     if (status != Status::Ok && status != Status::NotFound) return status;
+    bytes_ -= segments_[0].bytes;
     const std::lock_guard lock(mutex_);
     segments_.erase(segments_.begin());
   }

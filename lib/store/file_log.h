@@ -92,10 +92,12 @@ class FileLog {
 
   uint32_t segment_count() const noexcept { return static_cast<uint32_t>(segments_.size()); }
   // Of all segments, as far as there are records in them.
-  uint64_t bytes_used() const noexcept;
+  uint64_t record_bytes() const noexcept;
   // The last number of the oldest segments that are not longer than so much together, of one at least. Not of the one
   // that is being written, nor what a later one needs beside it; 0: there is no other.
   uint64_t last_of_oldest(uint64_t bytes_max) const noexcept;
+  // Of all segments: whole ones as long as their files are, of the open one what is written.
+  uint64_t bytes_used() const noexcept { return bytes_ - (file_ ? segments_.back().bytes - offset_ : 0); }
 
  private:
   // Where a record begins; there is one for some kilobytes each, so that others are found from there.
@@ -109,6 +111,7 @@ class FileLog {
     uint64_t bytes_used = 0;
     uint32_t salt = 0;
     std::vector<Place> places;
+    uint64_t bytes = 0;  // of the file
 
     void note(uint64_t number, uint64_t offset);  // throws std::bad_alloc
   };
@@ -138,6 +141,7 @@ class FileLog {
   uint32_t salt_ = 0;              // of its sums
   uint64_t next_id_ = 1;
   uint64_t last_number_ = 0;
+  uint64_t bytes_ = 0;  // of all files
   Array<std::byte> buffer_;
   std::mutex mutex_;  // of segments_, as far as read() looks at them
   Reading reading_;

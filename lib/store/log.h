@@ -3,9 +3,11 @@
 
 #include <atomic>
 #include <span>
+#include <string_view>
 
 #include "base/status.h"
 #include "message/message.h"
+#include "store/store_quota.h"
 
 namespace mqttq {
 
@@ -17,9 +19,31 @@ struct LogRecord {
   Bytes state;                         // StateWrites::bytes()
 };
 
-// Whether what must be durable is being taken. One for all of a broker that keeps something.
+// How a store is: the worst of what holds.
+enum class StoreAlarm : uint8_t {
+  Ok,
+  High,     // little room is left
+  Full,     // the quota is reached
+  Failing,  // the last batch could not be written
+};
+
+constexpr std::string_view to_text(StoreAlarm alarm) noexcept {
+  switch (alarm) {
+    case StoreAlarm::Ok: break;
+    case StoreAlarm::High: return "high";
+    case StoreAlarm::Full: return "full";
+    case StoreAlarm::Failing: return "failing";
+  }
+  return "ok";
+}
+
+// Whether what must be durable is being taken. One for all of a broker that keeps something. Written by the committer.
 struct StoreHealth {
   std::atomic<bool> failing{false};  // the last batch was not
+  std::atomic<bool> full{false};     // what is new is refused; changes of what is there, and what ends, are taken
+  std::atomic<StoreAlarm> alarm{StoreAlarm::Ok};
+  std::atomic<uint64_t> bytes_used{0};
+  std::atomic<uint64_t> bytes_max{0};  // 0: there is no quota
 };
 
 // What was read of one that is not in memory.
@@ -85,6 +109,8 @@ class Log {
   virtual void set_needed(uint64_t up_to, std::span<const uint64_t> numbers) noexcept {
     static_cast<void>(up_to), static_cast<void>(numbers);
   }
+  // What it may take, and how much of that is taken. nullptr: it does not know.
+  virtual StoreQuota* quota() noexcept { return nullptr; }
   // Messages up to this number are to be in memory no longer than somebody is sending them: fetch() has them.
   virtual uint64_t evictable() const noexcept { return 0; }
 };

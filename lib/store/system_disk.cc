@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -94,6 +95,12 @@ Status SystemDisk::list(std::vector<std::string>& names) noexcept try {
   }
 } catch (const std::bad_alloc&) {
   return Status::NoMemory;
+}
+
+DiskRoom SystemDisk::room() noexcept {
+  struct statvfs of;
+  if (::statvfs(directory_.c_str(), &of) != 0) return {};
+  return {uint64_t{of.f_blocks} * of.f_frsize, uint64_t{of.f_bavail} * of.f_frsize};
 }
 
 Status SystemDisk::sync() noexcept {

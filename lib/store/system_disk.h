@@ -16,6 +16,7 @@ class SystemDisk final : public Disk {
   Status rename(const std::string& from, const std::string& to) noexcept override;
   Status list(std::vector<std::string>& names) noexcept override;
   Status sync() noexcept override;
+  DiskRoom room() noexcept override;
 
  private:
   const std::string directory_;

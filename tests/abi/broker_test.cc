@@ -5,8 +5,11 @@
 #include <catch2/catch_test_macros.hpp>
 #include <chrono>
 #include <csignal>
+#include <cstddef>
+#include <cstdlib>
 #include <cstring>
 #include <ctime>
+#include <filesystem>
 #include <memory>
 #include <mutex>
 #include <thread>
@@ -282,6 +285,48 @@ TEST_CASE("clients that come and go are messages where the host asks for it", "[
   const int64_t at_ms = std::stoll(came.payload.substr(came.payload.find(name) + name.size()));
   CHECK(at_ms / 1000 >= std::time(nullptr) - 600);
   CHECK(at_ms / 1000 <= std::time(nullptr) + 1);
+}
+
+TEST_CASE("a broker in memory has no figures of a store", "[abi]") {
+  Host host;
+  mqttq_store_figures figures = {};
+  figures.size = sizeof figures;
+  CHECK(mqttq_broker_store_figures(host.get(), &figures) == MQTTQ_ESTATE);
+  CHECK(mqttq_broker_store_figures(host.get(), nullptr) == MQTTQ_EINVAL);
+  figures.size = 0;
+  CHECK(mqttq_broker_store_figures(host.get(), &figures) == MQTTQ_EINVAL);
+}
+
+TEST_CASE("a broker with a data directory says what it takes, and may take", "[abi]") {
+  char folder[] = "/tmp/mqttq-abi-XXXXXX";
+  REQUIRE(mkdtemp(folder));
+  const std::string data = std::string(folder) + "/data";
+  mqttq_limits limits = make_limits();
+  limits.store_bytes = 1 << 20;
+  mqttq_broker_config config = broker_config();
+  config.shards = 1;
+  config.limits = &limits;
+  config.data_dir = data.c_str();
+  {
+    Host host(config);
+    mqttq_store_figures figures = {};
+    figures.size = sizeof figures;
+    CHECK(mqttq_broker_store_figures(host.get(), &figures) == MQTTQ_OK);
+    CHECK(figures.bytes_max == limits.store_bytes);
+    CHECK(figures.bytes_used < limits.store_bytes / 2);
+    CHECK(figures.alarm <= MQTTQ_STORE_HIGH);  // by the disk of the machine
+    mqttq_store_figures older = {};
+    older.size = offsetof(mqttq_store_figures, bytes_max);
+    older.bytes_max = 7;
+    CHECK(mqttq_broker_store_figures(host.get(), &older) == MQTTQ_OK);
+    CHECK(older.bytes_max == 7);
+  }
+  limits.store_bytes = 1000;
+  mqttq_broker* broker = nullptr;
+  mqttq_error error = make_error();
+  CHECK(mqttq_broker_create(&config, &broker, &error) == MQTTQ_EINVAL);
+  CHECK(std::string(error.text) == "limits.store_bytes: less than 1048576");
+  std::filesystem::remove_all(folder);
 }
 
 TEST_CASE("counters have names and texts, and a short array gets the first of them", "[abi]") {

@@ -42,7 +42,14 @@ class Limits(ctypes.Structure):
         "outbox_bytes_max", "subscriptions_max", "session_expiry_max_s", "keep_alive_max_s", "topic_alias_maximum",
         "retained_messages_max", "retained_bytes_max", "message_rate", "byte_rate", "connect_size_max",
         "maximum_qos", "topic_alias_out_maximum", "delayed_messages_max", "delayed_bytes_max", "delay_max_s",
-        "store_memory_bytes", "log_segment_bytes")]
+        "store_memory_bytes", "log_segment_bytes")] + [
+            ("store_bytes", c_uint64), ("journal_bytes", c_uint64), ("journal_messages", c_uint32),
+            ("store_alarm_percent", c_uint32)]
+
+
+class StoreFigures(ctypes.Structure):
+    _fields_ = [("size", c_size_t), ("bytes_used", c_uint64), ("bytes_max", c_uint64), ("alarm", c_uint32),
+                ("reserved", c_uint32)]
 
 
 LogFunction = ctypes.CFUNCTYPE(None, c_void_p, c_uint8, c_void_p, c_size_t)
@@ -165,7 +172,7 @@ STRUCTURES = {
     "mqttq_auth_answer": AuthAnswer, "mqttq_events_config": EventsConfig, "mqttq_subscriber_config": SubscriberConfig,
     "mqttq_route": Route, "mqttq_client": Client, "mqttq_disconnect": Disconnect, "mqttq_rewrite": Rewrite,
     "mqttq_auto_subscription": AutoSubscription, "mqttq_delayed": Delayed, "mqttq_store_write": StoreWrite,
-    "mqttq_store": Store,
+    "mqttq_store": Store, "mqttq_store_figures": StoreFigures,
 }
 
 # Name without "mqttq_": result, arguments. A handle is a c_void_p.
@@ -188,6 +195,7 @@ PROTOTYPES = {
     "broker_backup": (c_int32, [_H, c_char_p, _E]),
     "data_dir_backup": (c_int32, [c_char_p, c_char_p, LogFunction, c_void_p, _E]),
     "broker_counters": (c_size_t, [_H, POINTER(Counter), c_size_t]),
+    "broker_store_figures": (c_int32, [_H, POINTER(StoreFigures)]),
     "broker_set_access": (c_int32, [_H, _H, c_int, c_int, _E]),
     "broker_set_auth_methods": (c_int32, [_H, POINTER(c_char_p), c_size_t, _E]),
     "broker_observe": (c_int32, [_H, _H, c_uint32, _E]),

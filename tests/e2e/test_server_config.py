@@ -717,7 +717,7 @@ def test_every_limit_is_the_librarys(keys):
     body = re.search(r"typedef struct mqttq_limits \{(.*?)\} mqttq_limits;", header, re.DOTALL)[1]
     units = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
     stated = {}
-    for name, words in re.findall(r"uint32_t (\w+);\s*/\*(.*?)\*/", body, re.DOTALL):
+    for name, words in re.findall(r"uint(?:32|64)_t (\w+);\s*/\*(.*?)\*/", body, re.DOTALL):
         number, unit = re.search(r"\b0 = (no bound|[\d ]*\d)(?: (\w+))?", words).groups()
         stated[f"limits.{name}"] = 0 if number == "no bound" else int(number.replace(" ", "")) * units.get(unit, 1)
     given = {key: part["default"] for key, part in keys.items() if key.startswith("limits.")}

@@ -1,6 +1,7 @@
 // A broker that dies at any moment and comes back with what was kept: what it had acknowledged is there.
 //
 // The disk keeps of what was not synced any of its sectors, and fails when the seed says so.
+#include <algorithm>
 #include <catch2/catch_test_macros.hpp>
 #include <map>
 
@@ -31,8 +32,9 @@ class Run {
   }
 
   void run(uint32_t actions, bool disk_fails) {
-    world_.model().may_refuse = world_.model().may_reorder = disk_fails;
-    for (Client* client : clients_) client->may_be_refused = disk_fails;
+    const bool bounded = world_.setup().quota.bytes_max || world_.setup().limits.journal_messages;
+    world_.model().may_refuse = world_.model().may_reorder = disk_fails || bounded;
+    for (Client* client : clients_) client->may_be_refused = disk_fails || bounded;
     for (uint32_t done = 0; done < actions;) {
       if (chance(850) && world_.step()) continue;
       ++done;
@@ -44,11 +46,15 @@ class Run {
         kept_.disk.heal();
         world_.advance_ms(chance(500) ? 200 : 2000);
       } else {
+        was_full_ |= world_.store_full();
         act(*clients_[below(static_cast<uint32_t>(clients_.size()))]);
       }
     }
     finish();
   }
+
+  // Its quota was reached, as far as was looked at.
+  bool was_full() const noexcept { return was_full_; }
 
  private:
   uint32_t below(uint32_t bound) noexcept { return static_cast<uint32_t>(choices_.below(bound)); }
@@ -115,6 +121,16 @@ class Run {
       }
       world_.settle().advance_ms(200).settle();
     }
+    // Room is given back each second. Who sends in 3.x again what is refused again is closed again, and gets little of
+    // what waits for him in between.
+    const auto at_rest = [](const Client* client) { return client->is_connected() && client->open_publishes() == 0; };
+    for (int round = 0; round < 100 && !std::all_of(clients_.begin(), clients_.end(), at_rest); ++round) {
+      world_.advance_ms(1000).settle();
+      for (Client* client : clients_) {
+        if (client->idle()) connect(*client, false);
+      }
+      world_.settle();
+    }
     for (Client* client : clients_) {
       world_.require(client->is_connected(), client->client_id() + " is not connected at the end");
       world_.require(client->open_publishes() == 0,
@@ -131,6 +147,7 @@ class Run {
   std::vector<Client*> clients_;
   std::map<Client*, int> members_;  // of one group, and subscribed to nothing else; how often they wanted to
   uint32_t payloads_ = 0;
+  bool was_full_ = false;
 };
 
 }  // namespace
@@ -147,4 +164,18 @@ TEST_CASE("a disk that fails now and then costs no acknowledged message", "[sim]
     INFO("MQTTQ_SIM_SEED=" << seed);
     Run(seed, {}).run(60 + static_cast<uint32_t>(seed % 400), true);
   }
+}
+
+TEST_CASE("a quota that is reached costs no acknowledged message, and ends", "[sim]") {
+  uint64_t full = 0;
+  for (const uint64_t seed : seeds(300)) {
+    INFO("MQTTQ_SIM_SEED=" << seed);
+    WorldSetup setup;
+    setup.quota.bytes_max = 8000 + seed % 5 * 3000;
+    if (seed % 3 == 0) setup.limits.journal_messages = static_cast<uint32_t>(2 + seed % 7);
+    Run run(seed, setup);
+    run.run(60 + static_cast<uint32_t>(seed % 400), seed % 2 == 0);
+    full += run.was_full();
+  }
+  CHECK(full > 0);
 }

@@ -78,6 +78,7 @@ struct WorldSetup {
   bool slow_log = true;           // else a batch is durable when it is appended
   uint32_t log_fails_in_1000 = 0;
   bool authenticates = false;  // there is a host, SimAccess
+  StoreQuota::Options quota;   // of what is kept
   Limits limits;
   Policy policy;
 };
@@ -127,6 +128,7 @@ class World final {
   // synced.
   void crash(bool power_cut);
   uint32_t crashes() const noexcept { return crashes_; }
+  bool store_full() const noexcept { return broker_->health.full; }
 
   // One event. False when nothing can happen without the clock or a client's own will.
   bool step();

@@ -25,6 +25,11 @@ class TestLog final : public Log {
   }
   uint64_t durable_number() noexcept override { return numbers.empty() ? 0 : std::min(durable, numbers.back()); }
 
+  bool keeps() const noexcept override { return quota_bytes != 0; }
+  StoreQuota* quota() noexcept override { return quota_bytes ? &store_quota : nullptr; }
+
+  uint64_t quota_bytes = 0;
+  StoreQuota store_quota{{1000, 80}};
   Status answer = Status::Ok;
   uint64_t durable = UINT64_MAX;
   std::vector<size_t> batches;
@@ -35,7 +40,8 @@ struct CommitterTest {
   Router router{2, 1};
   PostOffice office;
   TestLog log;
-  Committer committer{office, log};
+  StoreHealth health;
+  Committer committer{office, log, &health};
   Filter* filter = nullptr;
 
   explicit CommitterTest(uint32_t capacity = 64) : office(2, capacity) {
@@ -58,6 +64,7 @@ struct CommitterTest {
     view.qos = Qos::AtLeastOnce;
     Mail mail;
     mail.kind = Mail::Kind::Propose;
+    mail.from = static_cast<uint8_t>(shard);
     mail.message = Message::create(view);
     mail.route = router.match(0, "t");
     if (wanted) mail.origin = {{shard, 1}, 7, packet_id, static_cast<uint8_t>(shard)};
@@ -71,6 +78,10 @@ struct CommitterTest {
       if (mail->kind == Mail::Kind::Append) {
         texts.push_back("append " + std::to_string(mail->number) + " " +
                         std::string(as_text(mail->message->payload())));
+      } else if (mail->kind == Mail::Kind::Alarm) {
+        texts.push_back("alarm " + std::string(to_text(health.alarm.load())));
+      } else if (mail->kind != Mail::Kind::Published) {
+        texts.push_back("other");
       } else if (mail->reason == ReasonCode::Success) {
         texts.push_back("published " + std::to_string(mail->origin.packet_id));
       } else {
@@ -127,6 +138,34 @@ TEST_CASE_METHOD(CommitterTest, "a batch that fails is refused as a whole, and w
   CHECK(take(0) == Texts{"published 1", "published 5"});
   CHECK(take(1) == Texts{"append 1 1", "append 5 5"});  // numbers of a failed batch are not used again
   CHECK(log.numbers == std::vector<uint64_t>{1, 5});
+}
+
+TEST_CASE_METHOD(CommitterTest, "beyond the quota messages are refused one by one, and the first shard hears of it",
+                 "[broker]") {
+  log.quota_bytes = 1;
+  log.store_quota.set_used(700);  // a message takes about 138
+  for (uint16_t id = 1; id <= 4; ++id) REQUIRE(propose(0, id));
+  REQUIRE(propose(1, 5, false));  // a sixteenth more does not do
+  committer.turn(now);
+  CHECK(log.batches == std::vector<size_t>{2});
+  CHECK(log.numbers == std::vector<uint64_t>{1, 2});
+  CHECK(health.full);
+  CHECK(health.alarm == StoreAlarm::Full);
+  Texts first = take(0);
+  std::erase(first, "other");  // which number is the lowest?
+  CHECK(first == Texts{"published 1", "published 2", "refused 3", "refused 4", "alarm full"});
+  Texts second = take(1);
+  std::erase(second, "other");
+  CHECK(second == Texts{"append 1 1", "append 2 2", "refused 0"});  // nobody waits for it, and it is counted
+  log.store_quota.set_used(899);
+  committer.turn(now);
+  CHECK_FALSE(health.full);
+  CHECK(take(0) == Texts{"alarm high"});
+  log.store_quota.set_used(0);
+  REQUIRE(propose(0, 6));
+  committer.turn(now);
+  CHECK(take(0) == Texts{"published 6", "alarm ok"});
+  CHECK(log.numbers == std::vector<uint64_t>{1, 2, 3});
 }
 
 TEST_CASE("answers wait for room in the mailboxes and keep their order", "[broker]") {

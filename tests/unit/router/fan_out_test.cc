@@ -3,9 +3,11 @@
 
 #include <algorithm>
 #include <catch2/catch_test_macros.hpp>
+#include <catch2/generators/catch_generators.hpp>
 #include <catch2/generators/catch_generators_range.hpp>
 #include <map>
 #include <memory>
+#include <string>
 
 #include "heap.h"
 #include "router/random_topics.h"
@@ -143,6 +145,58 @@ TEST_CASE("messages above QoS 0 are left to the journal of a durable subscriptio
   CHECK(journal.peek(cursor)->number == 5);
   journal.detach(cursor);
   for (Subscription* one : {&durable, &also, &other}) fan_out.remove(*one);
+}
+
+TEST_CASE("a journal over its bound makes its filter full until an eighth is free", "[router]") {
+  Router router(2, 1);
+  FanOut fan_out(router, 0);
+  const bool by_count = GENERATE(true, false);
+  const std::string payload(100, 'x');
+  fan_out.set_bounds(by_count ? 16 : UINT64_MAX, by_count ? UINT64_MAX : 16 * (payload.size() + 3));
+  TestSink sink;
+  Subscription subscription = subscription_of(sink, {kQos1, 0, false, false, true});
+  REQUIRE(fan_out.add(subscription, 0, "a/+") == Status::Ok);
+  Filter& filter = *subscription.filter;
+  Journal& journal = fan_out.journal_of(filter);
+  Cursor slow, fast;
+  REQUIRE(journal.attach(slow));
+  REQUIRE(journal.attach(fast));
+  MessageView view = message_at("a/b", kQos1);
+  view.payload = as_bytes(payload);
+  uint64_t number = 0;
+  const auto append = [&] {
+    const RouteRef route = router.match(0, "a/b");
+    REQUIRE(fan_out.append(++number, Message::create(view), *route, {}, [](Cursor&) {}));
+    if (journal.peek(fast)) journal.advance(fast);
+    fan_out.judge_lengths();
+  };
+  const auto full = [&] { return router.match(0, "a/b")->has_full_journals(); };
+  for (int i = 0; i < 15; ++i) append();
+  CHECK_FALSE(full());
+  append();
+  CHECK(full());
+  CHECK(fan_out.has_full());
+  append();  // the route names no journal
+  CHECK(journal.behind_count(slow) == 16);
+  journal.advance(slow);
+  fan_out.reopen();
+  CHECK(full());
+  journal.advance(slow);
+  fan_out.reopen();
+  CHECK_FALSE(full());
+  CHECK_FALSE(fan_out.has_full());
+  const RouteRef route = router.match(0, "a/b");
+  for (int i = 0; i < 2; ++i) REQUIRE(fan_out.append(++number, Message::create(view), *route, {}, [](Cursor&) {}));
+  for (int i = 0; i < 2; ++i) journal.advance(slow);
+  CHECK_FALSE(fan_out.judge_lengths());  // it was sent at once
+  append();
+  append();
+  CHECK(full());
+  journal.detach(slow);
+  journal.detach(fast);
+  fan_out.remove(subscription);
+  CHECK_FALSE(fan_out.has_full());
+  CHECK_FALSE(full());
 }
 
 // Sinks, each with any number of subscriptions, against a model that looks at all of them.

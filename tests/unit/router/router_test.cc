@@ -32,6 +32,58 @@ TEST_CASE("a route names the shards that care for any of its filters", "[router]
   for (Filter* filter : {&wild, &exact, &nobody}) router.leave(*filter);
 }
 
+TEST_CASE("a route leaves the journals of full filters out, on all shards", "[router]") {
+  Router router(3, 1);
+  Filter &full = *router.join(0, "a/+"), &other = *router.join(0, "a/b");
+  router.set_interest(full, 0, true, true);
+  router.set_interest(full, 2, true, true);
+  router.set_interest(other, 1, true, true);
+  CHECK(router.match(0, "a/b")->journals().size() == 2);
+  CHECK_FALSE(router.match(0, "a/b")->has_full_journals());
+  router.set_interest(full, 2, true, true, false, true);
+  {
+    const RouteRef both = router.match(0, "a/b"), alone = router.match(0, "a/x");
+    CHECK(both->filters().size() == 2);
+    CHECK(both->shards() == 7);  // who subscribes without a journal gets it
+    REQUIRE(both->journals().size() == 1);
+    CHECK(both->journals()[0] == &other);
+    CHECK(both->durable_shards() == 2);
+    CHECK(both->has_full_journals());
+    CHECK(alone->journals().empty());
+    CHECK(alone->durable_shards() == 0);
+    CHECK(alone->has_journals());
+  }
+  router.set_interest(full, 2, true, true);
+  CHECK(router.match(0, "a/x")->durable_shards() == 5);
+  for (uint32_t shard : {0u, 2u}) router.set_interest(full, shard, false, false);
+  router.set_interest(other, 1, false, false);
+  for (Filter* filter : {&full, &other}) router.leave(*filter);
+}
+
+TEST_CASE("without memory a route with full filters leaves nothing behind", "[router]") {
+  Router router(1, 1);
+  Filter &full = *router.join(0, "a/+"), &other = *router.join(0, "a/b"), &third = *router.join(0, "#");
+  router.set_interest(full, 0, true, true, false, true);
+  router.set_interest(third, 0, true, true, false, true);
+  router.set_interest(other, 0, true, true);
+  const int64_t before = heap_blocks();
+  int failures = 0;
+  for (int64_t after = 0;; ++after, ++failures) {
+    RouteRef route;
+    {
+      FailingHeap some(after);
+      route = router.match(0, "a/b");
+    }
+    if (route) break;
+    CHECK(heap_blocks() == before);
+  }
+  CHECK(failures >= 3);
+  for (Filter* filter : {&full, &other, &third}) {
+    router.set_interest(*filter, 0, false, false);
+    router.leave(*filter);
+  }
+}
+
 TEST_CASE("the same text in a namespace is one filter, and another in another", "[router]") {
   Router router(1, 1);
   Filter &first = *router.join(0, "a/#"), &second = *router.join(0, "a/#"), &other = *router.join(1, "a/#");

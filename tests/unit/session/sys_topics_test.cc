@@ -74,7 +74,21 @@ TEST_CASE("all topics are said at first, each once, with its figure", "[session]
   std::set<std::string> names;
   for (const std::string_view name : SysTopics::names()) names.emplace(name);
   for (const auto& [name, value] : all) CHECK(names.contains(name));
-  CHECK(names.size() == all.size());
+  CHECK(names.size() == all.size() + SysTopics::kStoreCount);
+}
+
+TEST_CASE("only a broker that keeps something speaks of a store", "[session]") {
+  SysTopics topics("1.2.3", kStart);
+  SysFigures figures;
+  figures.store_bytes_used = 5;
+  figures.store_alarm = "ok";
+  CHECK(said(topics, figures, 0).size() == SysTopics::kCount);
+  figures.keeps = true;
+  const Said of_store{
+      {"$SYS/broker/store/alarm", "ok"}, {"$SYS/broker/store/bytes/used", "5"}, {"$SYS/broker/store/bytes/limit", "0"}};
+  CHECK(said(topics, figures, 0) == of_store);
+  figures.store_alarm = "full";
+  CHECK(said(topics, figures, 0) == Said{{"$SYS/broker/store/alarm", "full"}});
 }
 
 TEST_CASE("each load is of its own figure", "[session]") {
