@@ -71,8 +71,8 @@ constexpr Key kKeys[] = {
      "When what is acknowledged is written to `data_dir`: `always` before, `interval` within `durability_interval_ms`, "
      "`none` when some megabytes have come together, and at the end, without waiting for the disk"},
     {"durability_interval_ms",
-     Whole{50, 3'600'000, [](const Target& to) -> uint32_t& { return to.options.durability_interval_ms; }}, "ms", "1000",
-     "What is settled within it is never written"},
+     Whole{50, 3'600'000, [](const Target& to) -> uint32_t& { return to.options.durability_interval_ms; }}, "ms",
+     "1000", "What is settled within it is never written"},
     {"log.level", Choice{kLogLevels, [](const Target& to) -> uint8_t& { return to.options.log_level; }}, "",
      "\"notice\"", "Which lines are written: those of this level and of the levels before it", true},
     {"log.format", Choice{kLogFormats, [](const Target& to) -> uint8_t& { return to.options.log_format; }}, "",

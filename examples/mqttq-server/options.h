@@ -67,8 +67,8 @@ struct AutoSubscriptionOptions {
 struct Options {
   std::vector<ListenerOptions> listeners;
   bool allow_anonymous = false;
-  std::string data_dir;   // empty: all is kept in memory
-  uint8_t durability = 0;                 // MQTTQ_DURABILITY_…
+  std::string data_dir;    // empty: all is kept in memory
+  uint8_t durability = 0;  // MQTTQ_DURABILITY_…
   uint32_t durability_interval_ms = 1000;
   uint32_t shards = 0;    // 0 = one per core
   uint8_t log_level = 2;  // index in kLogLevels

@@ -23,7 +23,7 @@ class Filter : public Epoch::Retired {
     Journal journal;  // appended to while a subscription is durable
     uint32_t durable_count = 0;
     uint32_t answering_count = 0;
-    Array<Subscription*> shared;  // those of groups
+    Array<Subscription*> shared;      // those of groups
     bool over = false, full = false;  // in FanOut's lists of those: over the bounds of a journal, and still
   };
   // What one shard knows of the filter. Touched only on that shard.

@@ -79,7 +79,7 @@ struct PublishOperation {
   uint32_t delivered = 0;    // to how many; to a journal as to one
   bool started = false;
   bool routed = false;
-  RouteRef route;  // while it waits, once it is routed: whoever takes it does so by this one
+  RouteRef route;             // while it waits, once it is routed: whoever takes it does so by this one
   bool retain_open = false;   // still to be handed to the retained store
   bool retain_waits = false;  // for the retained store's answer, before anything else
   bool propose_open = false;  // still to be handed to the committer

@@ -365,8 +365,7 @@ void DataDirectory::tend_held(Instant now) noexcept {
   Status status = Status::NoMemory;
   try {
     status = write_held();
-  } catch (const std::bad_alloc&) {
-  }
+  } catch (const std::bad_alloc&) {}
   tell_appending(status);
 }
 

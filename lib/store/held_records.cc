@@ -48,8 +48,8 @@ bool HeldRecords::put_changes_together() {
       continue;
     }
     const auto first = last.lower_bound(key);
-    const Key end = write.value.empty() ? Key(static_cast<uint8_t>(write.table + 1), "")
-                                        : Key(write.table, as_text(write.value));
+    const Key end =
+        write.value.empty() ? Key(static_cast<uint8_t>(write.table + 1), "") : Key(write.table, as_text(write.value));
     last.erase(first, last.lower_bound(end));
     ranges.push_back(write);
   }

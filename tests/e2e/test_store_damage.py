@@ -75,13 +75,16 @@ def copy_moved_on(moved_on, tmp_path):
 
 
 def break_pages(directory: pathlib.Path, *holding: bytes) -> int:
-    """Writes over the header of every leaf of the store that holds one of these bytes. How many there were."""
+    """Writes over the header of every leaf of the store that holds one of these bytes. How many there were.
+
+    What lies below its entries is left over from what the page was before.
+    """
     store = directory / "store.mdb"
     data = bytearray(store.read_bytes())
     broken = 0
     for at in range(2 * PAGE, len(data), PAGE):
-        (kind,) = struct.unpack_from("<H", data, at + 10)
-        if kind == 2 and any(one in data[at:at + PAGE] for one in holding):
+        kind, _, entries = struct.unpack_from("<HHH", data, at + 10)
+        if kind == 2 and any(one in data[at + entries:at + PAGE] for one in holding):
             data[at:at + 16] = b"\xff" * 16
             broken += 1
     store.write_bytes(data)

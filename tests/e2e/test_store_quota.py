@@ -118,7 +118,11 @@ class Watch:
 
 
 def bytes_on_disk(directory: pathlib.Path) -> int:
-    return sum(file.stat().st_blocks * 512 for file in directory.iterdir())
+    total = 0
+    for file in directory.iterdir():
+        with contextlib.suppress(FileNotFoundError):  # the broker may remove it meanwhile
+            total += file.stat().st_blocks * 512
+    return total
 
 
 @EVERY_SHARDS

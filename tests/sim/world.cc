@@ -279,7 +279,8 @@ void World::run_committer() {
   // What is not durable yet is asked about again when the disk has gone on.
   broker_->committer.turn(now_);
   // What could not be written is tried again, or whether anything can be, though nobody wakes it.
-  const bool again = broker_->health.failing || broker_->health.alarm != StoreAlarm::Ok || broker_->committer.tidies(now_);
+  const bool again =
+      broker_->health.failing || broker_->health.alarm != StoreAlarm::Ok || broker_->committer.tidies(now_);
   broker_->parties.back().wake_at = again ? now_ + 100 * kMillisecond : Instant{INT64_MAX};
   wake(broker_->committer.take_woken());
 }
