@@ -90,7 +90,7 @@ typedef struct mqttq_broker_config {
                                  there, in which the broker keeps what is to outlive it; docs/STORE.md. No two
                                  brokers have the same one */
   const struct mqttq_store *store; /* nullable; copied. The host's own, in the place of a data_dir: mqttq/store.h */
-  uint32_t durability;             /* MQTTQ_DURABILITY_…, of all that is kept; docs/STORE.md says what a crash may lose */
+  uint32_t durability;             /* MQTTQ_DURABILITY_…; docs/STORE.md says what a crash may lose */
   uint32_t durability_interval_ms; /* of MQTTQ_DURABILITY_INTERVAL; 0 = 1000 */
 } mqttq_broker_config;
 

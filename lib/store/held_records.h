@@ -1,5 +1,5 @@
-// Records that are acknowledged and not written yet, where durability is not `always` (DESIGN 2): what is settled before
-// they are written never is.
+// Records that are acknowledged and not written yet, where durability is not `always` (DESIGN 2): what is settled
+// before they are written never is.
 #pragma once
 
 #include <vector>
@@ -16,8 +16,8 @@ class HeldRecords {
   size_t bytes() const noexcept { return bytes_; }
   // A share of each message, and a copy of the rest. Errors: NoMemory, and then nothing of it is here.
   Status take(std::span<const LogRecord> batch) noexcept;
-  // What is to be written of it, as one batch, in the order of the numbers: messages that somebody else still holds, and
-  // of the changes of each key the last. Borrowed from here until the next call of anything. Throws std::bad_alloc.
+  // What is to be written of it, as one batch, in the order of the numbers: messages that somebody else still holds,
+  // and of the changes of each key the last. Borrowed from here until the next call of anything. Throws std::bad_alloc.
   std::span<const LogRecord> put_together();
   void clear() noexcept;
 
