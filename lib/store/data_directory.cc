@@ -291,7 +291,11 @@ Status DataDirectory::follow() noexcept try {
   }
   if (!disk_ && wanted_ == wanted_durable_) return Status::Ok;
   const uint64_t last = log_ ? std::max(log_->last_number(), followed_) : last_number_;
-  if (gathered_.empty() && wanted_ == wanted_durable_ && followed_ == last) return Status::Ok;
+  if (gathered_.empty() && wanted_ == wanted_durable_ && followed_ == last && !(freeing_ && told_ != StoreAlarm::Ok)) {
+    return Status::Ok;
+  }
+  // A store may count pages that a batch has let go as taken, until two more have come.
+  const uint32_t freeing = gathered_.empty() ? freeing_ - std::min(freeing_, 1u) : 2;
   writes_.clear();
   StateReader reader(gathered_.bytes());
   for (StoreWrite write; reader.next(write);) writes_.push_back(write);
@@ -306,6 +310,7 @@ Status DataDirectory::follow() noexcept try {
   }
   const Status status = commit(writes_);
   if (status != Status::Ok) return status;
+  freeing_ = freeing;
   followed_ = last;
   wanted_durable_ = wanted_;
   store_bytes_ = store_.usage().bytes;
@@ -344,8 +349,9 @@ void DataDirectory::tend(Instant now) noexcept {
   move_some(now);
   const bool looked = look_at_room(now);
   if (!looked) tell_quota();  // who was refused may have filled it
-  const bool due = gathered_.bytes().size() >= options_.follow_bytes || wanted_ != wanted_durable_ ||
-                   (looked && quota_.full() && !gathered_.empty());  // what ends gives room back only then
+  const bool due =
+      gathered_.bytes().size() >= options_.follow_bytes || wanted_ != wanted_durable_ ||
+      (looked && told_ != StoreAlarm::Ok && (!gathered_.empty() || freeing_));  // what ends gives room back only then
   if (!due || now < try_again_at_) return;
   const Status status = follow();
   note_room();

@@ -187,6 +187,7 @@ class DataDirectory final : public Log, public MessageSource, private LogReplay 
   bool complained_ = false, append_failing_ = false;
   StoreQuota quota_;
   uint64_t store_bytes_ = 0;  // what the store has taken
+  uint32_t freeing_ = 0;      // batches of the store that are still to come before it says what is free
   Instant room_looked_at_{};
   StoreAlarm told_ = StoreAlarm::Ok;  // of the quota and the disk
 };
