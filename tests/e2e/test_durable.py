@@ -634,7 +634,10 @@ def test_a_group_s_messages_in_flight(broker, qos):
         return
     others = sorted(payloads(received[len(again):]))
     # At QoS 2 what the other had begun ends with him [MQTT-4.8.2-5], unless the broker ends first.
-    assert others == sorted(payloads(lost)) or (qos == 2 and broker.end == "stopped" and others == [])
+    if qos == 2 and broker.end == "stopped":  # each for itself
+        assert set(others) <= set(payloads(lost)) and len(others) == len(set(others))
+    else:
+        assert others == sorted(payloads(lost))
     broker.restart()
     kept = broker.connect("kept", present=True)
     repeats = broker.last(kept, "own")
