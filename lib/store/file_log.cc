@@ -512,7 +512,11 @@ Status FileLog::read(uint64_t number, Array<std::byte>& body) noexcept {
     reading_.next = {};
   }
   const Place next = std::exchange(reading_.next, {});
-  if (next.number > from.number && next.number <= number) from = next;
+  const bool looked_before = !reading_.window.empty();
+  const bool follows = next.number > from.number && next.number <= number;
+  const Status status = find(number, salt, follows ? next : from, body);
+  if (status != Status::NotFound || !looked_before) return status;
+  reading_.window.clear();  // of the segment that is written: it may be as it was before this record came
   return find(number, salt, from, body);
 }
 

@@ -164,6 +164,20 @@ TEST_CASE("batches with numbers left out are read back whole, or as damaged", "[
   CHECK(directory.now->durable_number() == 30);
 }
 
+TEST_CASE("what was read of a file does not hide what is written to it later", "[store]") {
+  Directory directory(0);
+  for (uint64_t number = 1; number <= 50; ++number) {
+    const MessageRef kept = message(std::to_string(number));
+    const LogRecord entry = record(number, kept);
+    REQUIRE(directory.now->append({&entry, 1}) == Status::Ok);
+    MessageRef found;
+    REQUIRE(directory.now->fetch(number, found) == Status::Ok);  // the bytes around it are kept for the next
+    CHECK(as_text(found->payload()) == std::to_string(number));
+  }
+  MessageRef found;
+  CHECK(directory.now->fetch(51, found) == Status::NotFound);
+}
+
 TEST_CASE("numbers of what was settled are not used again", "[store]") {
   Directory directory(kSecond);
   for (uint64_t number = 1; number <= 10; ++number) {
