@@ -54,7 +54,8 @@ bool Session::stands(const RetainedFlow& flow) noexcept {
 bool Session::owes_retained(const Subscription& subscription) noexcept {
   if (!out_) return false;
   for (RetainedFlow* flow = out_->flows.front(); flow; flow = out_->flows.next(*flow)) {
-    if (flow->subscription_serial == subscription.serial) return true;
+    const bool found_nothing = flow->asked && flow->shards_open == 0 && flow->messages.empty();
+    if (flow->subscription_serial == subscription.serial && !found_nothing) return true;
   }
   return false;
 }
@@ -95,6 +96,9 @@ void Session::on_retained(RetainedFlow& flow, Ring<MessageRef>& messages) noexce
     } else {
       shard_.dropped(&Counters::dropped_no_memory, this, view);
     }
+  }
+  if (stored_ && flow.shards_open == 0 && flow.messages.empty() && stands(flow)) {
+    record_subscription(*find_subscription(flow.topic_filter()));  // also of one that is away
   }
   ask_for_retained();
   if (connection_) shard_.mark_pump(*this);
