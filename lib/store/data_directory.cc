@@ -381,12 +381,12 @@ void DataDirectory::tend_held(Instant now) noexcept {
 // store. What moved before is looked through from time to time.
 uint64_t DataDirectory::wants_needed(uint64_t waiting_bytes, Instant now) noexcept {
   constexpr int64_t kSweep = 10 * kSecond;
-  constexpr uint64_t kAtOnceMax = uint64_t{64} << 20;  // for as long as it moves it is there twice
+  constexpr uint64_t kAtOnce = uint64_t{64} << 20;
   if (!log_ || moving_up_to_ || !unneeded_.empty()) return 0;
   const uint64_t waiting = waiting_bytes - std::min(waiting_bytes, moved_bytes_);
   const uint64_t enough = 2 * waiting + 4 * quota_.segment_bytes(options_.segment_bytes);
   if (log_->segment_count() > 4 && log_->record_bytes() > enough) {
-    return log_->last_of_oldest(quota_.bytes_max() ? std::min(kAtOnceMax, quota_.bytes_max() / 16) : kAtOnceMax);
+    return log_->last_of_oldest(kAtOnce);
   }
   if (moved_.empty() || now < sweep_at_) return 0;
   sweep_at_ = now + kSweep;

@@ -149,7 +149,7 @@ def test_messages_fill_it(start, version, qos):
 
     broker.connect("", clean=True, expiry_s=0).send(wire.publish("a/b", b"at 0"))
     assert live.expect_publish().payload == b"at 0"
-    assert bytes_on_disk(broker.data) <= QUOTA * 3 // 2  # pages of LMDB that are free count little in a larger one
+    assert bytes_on_disk(broker.data) <= QUOTA * 5 // 2  # what moves out of the log is there twice for a while
 
     broker.restart()
     taken += fill(broker, "a/b", qos, version)  # the start has given back what was reserved
