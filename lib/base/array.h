@@ -1,6 +1,7 @@
 // A growable array that answers false instead of throwing.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <span>
@@ -91,6 +92,10 @@ class Array {
   void remove_unordered(uint32_t index) noexcept {
     items_[index] = items_[count_ - 1];
     --count_;
+  }
+  // The same of this item, which is there once.
+  void remove_unordered_item(const T& item) noexcept {
+    remove_unordered(static_cast<uint32_t>(std::find(begin(), end(), item) - begin()));
   }
   void clear() noexcept { count_ = 0; }
   // Forgets the first `count` items; the rest move down.

@@ -58,6 +58,19 @@ struct GroupEntry {
   std::vector<GroupOpen> handed;  // to its members, by their numbers; settled: they have finished them
 };
 
+// The names of groups, as in the keys of their tables.
+using GroupKey = std::pair<uint64_t, uint64_t>;
+GroupKey group_key(Bytes key) noexcept {
+  return {get_big<uint64_t>(key.data()), get_big<uint64_t>(key.data() + sizeof(uint64_t))};
+}
+GroupKey group_key(const TextKey& key) noexcept { return {key.first, key.second}; }
+
+// Where the message of this number stands, or is to stand.
+std::vector<GroupOpen>::iterator place_of(uint64_t number, std::vector<GroupOpen>& handed) noexcept {
+  return std::lower_bound(handed.begin(), handed.end(), number,
+                          [](const GroupOpen& one, uint64_t wanted) { return one.number < wanted; });
+}
+
 class Restore {
  public:
   Restore(DataDirectory& directory, Router& router, const std::function<ShardCore&(uint32_t)>& shard, Instant now,
@@ -103,7 +116,7 @@ class Restore {
   std::vector<SessionEntry> sessions_;
   std::vector<PositionEntry> positions_;
   std::vector<ReaderEntry> readers_;
-  std::map<std::pair<uint64_t, uint64_t>, GroupEntry> groups_;  // by their keys
+  std::map<GroupKey, GroupEntry> groups_;  // by their keys
   InOrder<SessionEntry> session_ = InOrder<SessionEntry>(sessions_);
   InOrder<PositionEntry> position_ = InOrder<PositionEntry>(positions_);
 };
@@ -219,16 +232,15 @@ bool Restore::take_membership(Session& session, std::string_view shared_filter, 
   ++restored_.subscriptions;
   SharedGroup* group = group_home.groups().find(namespace_id, shared_filter);
   if (!group->reader.journal) return true;  // live messages are all that it gets
-  const TextKey key = text_key(namespace_id, shared_filter, directory_.seed());
-  const auto [at, added] =
-      groups_.try_emplace({key.first, key.second}, GroupEntry{group, &group_home, position, {}, {}});
+  const GroupKey key = group_key(text_key(namespace_id, shared_filter, directory_.seed()));
+  const auto [at, added] = groups_.try_emplace(key, GroupEntry{group, &group_home, position, {}, {}});
   at->second.position = std::min(at->second.position, position);
   return true;
 }
 
 // One without members has ended.
 bool Restore::take_group(Bytes key, Bytes value) {
-  const auto at = groups_.find({get_big<uint64_t>(key.data()), get_big<uint64_t>(key.data() + 8)});
+  const auto at = groups_.find(group_key(key));
   NamespaceId namespace_id;
   uint64_t position;
   std::string_view shared_filter;
@@ -246,7 +258,7 @@ bool Restore::take_group(Bytes key, Bytes value) {
 }
 
 bool Restore::take_taken(Bytes key) {
-  const auto at = groups_.find({get_big<uint64_t>(key.data()), get_big<uint64_t>(key.data() + 8)});
+  const auto at = groups_.find(group_key(key));
   if (at == groups_.end()) return true;
   const auto number = get_big<uint64_t>(key.data() + TextKey::kSize);
   std::vector<GroupOpen>& handed = at->second.handed;
@@ -259,12 +271,11 @@ bool Restore::take_taken(Bytes key) {
 bool Restore::settle_groups() {
   for (const SessionEntry& of : sessions_) {
     of.session->for_each_open_of_group([&](const GroupMembership& membership, uint64_t number) {
-      const TextKey key = text_key(of.session->namespace_id(), membership.text(), directory_.seed());
-      const auto at = groups_.find({key.first, key.second});
+      const auto at =
+          groups_.find(group_key(text_key(of.session->namespace_id(), membership.text(), directory_.seed())));
       if (at == groups_.end()) return;
       std::vector<GroupOpen>& handed = at->second.handed;
-      const auto found = std::lower_bound(handed.begin(), handed.end(), number,
-                                          [](const GroupOpen& one, uint64_t wanted) { return one.number < wanted; });
+      const auto found = place_of(number, handed);
       if (found == handed.end() || found->number != number) return;
       found->settled = false;
       found->member = GroupMemberships::member_of(membership);
@@ -272,8 +283,7 @@ bool Restore::settle_groups() {
   }
   for (auto& [key, entry] : groups_) {
     for (const uint64_t number : entry.open) {
-      const auto found = std::lower_bound(entry.handed.begin(), entry.handed.end(), number,
-                                          [](const GroupOpen& one, uint64_t wanted) { return one.number < wanted; });
+      const auto found = place_of(number, entry.handed);
       if (found != entry.handed.end() && found->number == number) continue;
       if (has_message(number)) {
         entry.handed.insert(found, {number, 0, {}, false, false});

@@ -30,11 +30,7 @@ void FanOut::remove(Subscription& subscription) noexcept {
   local.subscriptions.remove_unordered(subscription.list_index);
   if (subscription.durable) --local.rare->durable_count;
   if (subscription.answers) --local.rare->answering_count;
-  if (subscription.shared) {
-    Array<Subscription*>& shared = local.rare->shared;
-    shared.remove_unordered(
-        static_cast<uint32_t>(std::find(shared.begin(), shared.end(), &subscription) - shared.begin()));
-  }
+  if (subscription.shared) local.rare->shared.remove_unordered_item(&subscription);
   forget_full(filter);
   publish_interest(filter);
   subscription.filter = nullptr;
@@ -105,8 +101,7 @@ void FanOut::forget_full(Filter& filter) noexcept {
   Filter::Rare* rare = filter.local(shard_).rare;
   if (!rare || rare->durable_count) return;
   const auto forget = [&filter](bool& listed, Array<Filter*>& list) {
-    if (!std::exchange(listed, false)) return;
-    list.remove_unordered(static_cast<uint32_t>(std::find(list.begin(), list.end(), &filter) - list.begin()));
+    if (std::exchange(listed, false)) list.remove_unordered_item(&filter);
   };
   forget(rare->over, over_);
   forget(rare->full, full_);

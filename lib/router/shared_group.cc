@@ -292,17 +292,22 @@ void SharedGroup::flush(Instant now) noexcept {
 // It stays so until its end, whoever is left.
 bool SharedGroup::make_durable() noexcept {
   if (reader.journal) return true;
-  FanOut& fan_out = home->fan_out_;
-  if (fan_out.set_durable(subscription, true) != Status::Ok) return false;
-  Journal& journal = fan_out.journal_of(*subscription.filter);
-  if (!journal.attach(reader)) {
-    static_cast<void>(fan_out.set_durable(subscription, false));
+  if (home->fan_out_.set_durable(subscription, true) != Status::Ok) return false;
+  if (!start_reading()) {
+    static_cast<void>(home->fan_out_.set_durable(subscription, false));
     return false;
   }
+  changed();
+  return true;
+}
+
+// From the end of its journal on.
+bool SharedGroup::start_reading() noexcept {
+  Journal& journal = home->fan_out_.journal_of(*subscription.filter);
+  if (!journal.attach(reader)) return false;
   reader.of_group = true;
   reader.group = this;
   journal.wait(reader);
-  changed();
   return true;
 }
 
@@ -509,11 +514,6 @@ bool SharedGroups::restore_open(Group& group, GroupOpen&& open) noexcept {
   return group.open.push_back(std::move(open));
 }
 
-bool SharedGroups::restore_reader(Group& group) noexcept {
-  Journal& journal = fan_out_.journal_of(*group.subscription.filter);
-  if (!journal.attach(group.reader)) return false;
-  journal.wait(group.reader);
-  return true;
-}
+bool SharedGroups::restore_reader(Group& group) noexcept { return group.start_reading(); }
 
 }  // namespace mqttq

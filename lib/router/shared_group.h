@@ -172,6 +172,7 @@ struct SharedGroup final : Sink, HashLink<SharedGroup>, ListLink<struct ChangedT
   void recall_from_absent(Instant now) noexcept;
   // False without memory: it is not durable.
   bool make_durable() noexcept;
+  bool start_reading() noexcept;
   GroupOpen* find_open(uint64_t number) noexcept;
   bool has_open_of(MemberId member) noexcept;
   void note_handed(uint64_t number, MemberId member) noexcept;

@@ -867,9 +867,7 @@ void ShardCore::run_closing(Instant now) noexcept {
 void ShardCore::end_connection(Connection& connection, Instant now) noexcept {
   connection.finish(now);
   if (connection.dirty) std::replace(dirty_.begin(), dirty_.end(), &connection, static_cast<Connection*>(nullptr));
-  if (connection.gated)
-    gated_.remove_unordered(
-        static_cast<uint32_t>(std::find(gated_.begin(), gated_.end(), &connection) - gated_.begin()));
+  if (connection.gated) gated_.remove_unordered_item(&connection);
   if (connection.stalled)
     std::replace(stalled_.begin(), stalled_.end(), &connection, static_cast<Connection*>(nullptr));
   connections_.give_back(connection);

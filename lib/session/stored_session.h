@@ -83,7 +83,7 @@ struct StoredGroup {
     }
     out.text(progress.shared_filter);
   }
-  // open(uint64_t): for each message before the position, false stops.
+  // open(uint64_t): called for each message before the position.
   template <class Open>
   static bool read(FieldReader& in, NamespaceId& namespace_id, uint64_t& position, std::string_view& shared_filter,
                    Open&& open) noexcept {

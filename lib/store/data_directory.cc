@@ -296,9 +296,7 @@ Status DataDirectory::follow() noexcept try {
   }
   // A store may count pages that a batch has let go as taken, until two more have come.
   const uint32_t freeing = gathered_.empty() ? freeing_ - std::min(freeing_, 1u) : 2;
-  writes_.clear();
-  StateReader reader(gathered_.bytes());
-  for (StoreWrite write; reader.next(write);) writes_.push_back(write);
+  set_writes(gathered_);
   MetaWrites meta;
   meta.add(kFollowedKey, last);
   meta.add(kWantedKey, wanted_);
@@ -318,6 +316,12 @@ Status DataDirectory::follow() noexcept try {
   return log_ ? log_->drop_before(std::min(wanted_durable_, followed_ + 1)) : Status::Ok;
 } catch (const std::bad_alloc&) {
   return Status::NoMemory;
+}
+
+void DataDirectory::set_writes(const StateWrites& changes) {
+  writes_.clear();
+  StateReader reader(changes.bytes());
+  for (StoreWrite write; reader.next(write);) writes_.push_back(write);
 }
 
 // A host's store may answer from another thread, later.
@@ -385,9 +389,7 @@ uint64_t DataDirectory::wants_needed(uint64_t waiting_bytes, Instant now) noexce
   if (!log_ || moving_up_to_ || !unneeded_.empty()) return 0;
   const uint64_t waiting = waiting_bytes - std::min(waiting_bytes, moved_bytes_);
   const uint64_t enough = 2 * waiting + 4 * quota_.segment_bytes(options_.segment_bytes);
-  if (log_->segment_count() > 4 && log_->record_bytes() > enough) {
-    return log_->last_of_oldest(kAtOnce);
-  }
+  if (log_->segment_count() > 4 && log_->record_bytes() > enough) return log_->last_of_oldest(kAtOnce);
   if (moved_.empty() || now < sweep_at_) return 0;
   sweep_at_ = now + kSweep;
   return wanted_ - 1;
@@ -433,9 +435,7 @@ Status DataDirectory::move_step() {
   }
   if (keys_.take_failure()) return Status::NoMemory;
   const size_t size = keys_.bytes().size() - size_before;
-  writes_.clear();
-  StateReader reader(keys_.bytes());
-  for (StoreWrite write; reader.next(write);) writes_.push_back(write);
+  set_writes(keys_);
   moved_.reserve(moved_.size() + (at - moving_at_));
   if (!writes_.empty()) {
     const Status status = commit(writes_);
@@ -574,9 +574,7 @@ Status DataDirectory::append_to_store(std::span<const LogRecord> batch) {
   if (keys_.take_failure()) return Status::NoMemory;
   MetaWrites meta;
   meta.add(kFollowedKey, batch.back().number);
-  writes_.clear();
-  StateReader reader(keys_.bytes());
-  for (StoreWrite write; reader.next(write);) writes_.push_back(write);
+  set_writes(keys_);
   for (const StoreWrite& write : meta.writes()) writes_.push_back(write);
   const Status status = commit(writes_);
   if (status != Status::Ok) return status;

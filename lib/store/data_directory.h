@@ -113,6 +113,8 @@ class DataDirectory final : public Log, public MessageSource, private LogReplay 
   Status load_namespaces(std::string& problem);
   Status open_log(std::string& problem);
   Status load_messages(std::string& problem);
+  // The changes become writes_, which borrow their bytes. Throws std::bad_alloc.
+  void set_writes(const StateWrites& changes);
   Status commit(std::span<const StoreWrite> writes) noexcept;
   Status append_to_store(std::span<const LogRecord> batch);
   // older: than what the log is wanted for.

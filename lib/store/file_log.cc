@@ -78,7 +78,6 @@ void put_header(std::byte* at, const SegmentHeader& header) noexcept {
   put_little(at + kHeaderSize - 4, crc32c({at, kHeaderSize - 4}));
 }
 
-std::string name_of(uint64_t id) { return FileLog::segment_name(id); }
 // 0 of another file.
 uint64_t id_of(std::string_view name) noexcept {
   uint64_t id = 0;
@@ -142,7 +141,7 @@ class FileLog::Reader {
 
 Status FileLog::Reader::read(Disk& disk, Kind& kind) {
   std::unique_ptr<File> file;
-  const Status status = disk.open(name_of(id), false, file);
+  const Status status = disk.open(segment_name(id), false, file);
   return status == Status::Ok ? read(*file, kind) : status;
 }
 
@@ -232,7 +231,8 @@ bool FileLog::Reader::tell(uint64_t from, uint64_t limit, LogReplay& replay, uin
   }
   places += limit != UINT64_MAX && limit >= from && last_number < limit;  // at its end
   if (places) {
-    replay.on_damage(fmt::format("{}: damaged in {} or more places; {} records are intact", name_of(id), places, told));
+    replay.on_damage(
+        fmt::format("{}: damaged in {} or more places; {} records are intact", segment_name(id), places, told));
   }
   return true;
 }
@@ -240,13 +240,13 @@ bool FileLog::Reader::tell(uint64_t from, uint64_t limit, LogReplay& replay, uin
 void FileLog::Reader::cut(Disk& disk) {
   constexpr size_t kWorthIt = 4096;
   std::unique_ptr<File> file;
-  if (bytes_.size() - used_ < kWorthIt || disk.open(name_of(id), false, file) != Status::Ok) return;
+  if (bytes_.size() - used_ < kWorthIt || disk.open(segment_name(id), false, file) != Status::Ok) return;
   if (file->cut(used_) == Status::Ok) bytes_.resize(used_);
 }
 
 Status FileLog::Reader::write_again(Disk& disk) const {
   std::unique_ptr<File> file;
-  Status status = disk.open(name_of(id), false, file);
+  Status status = disk.open(segment_name(id), false, file);
   const Bytes batch = std::span(bytes_).subspan(last_batch_at_, last_batch_end_ - last_batch_at_);
   if (status == Status::Ok) status = file->write(0, std::span(bytes_).first(kHeaderSize));
   if (status == Status::Ok) status = file->write(last_batch_at_, batch);
@@ -287,7 +287,7 @@ Status FileLog::replay(LogReplay& replay, std::string& problem) {
     auto reader = std::make_unique<Reader>(id);
     Reader::Kind kind{};
     if (const Status status = reader->read(disk_, kind); status != Status::Ok) {
-      problem = fmt::format("{} cannot be read", name_of(id));
+      problem = fmt::format("{} cannot be read", segment_name(id));
       if (!only_replays_) return status;
       if (status != Status::NotFound) replay.on_damage(problem);  // else the broker has removed it
       continue;
@@ -296,22 +296,22 @@ Status FileLog::replay(LogReplay& replay, std::string& problem) {
     switch (kind) {
       case Reader::Kind::Good:
         if (!before && options_.from && reader->header.previous_last >= options_.from) {
-          replay.on_damage(fmt::format("{}: what was before it is missing, from {} to {}", name_of(id), options_.from,
-                                       reader->header.previous_last));
+          replay.on_damage(fmt::format("{}: what was before it is missing, from {} to {}", segment_name(id),
+                                       options_.from, reader->header.previous_last));
         }
         if (!tell(reader->header.previous_last)) return Status::NoMemory;
         last_number_ = std::max(last_number_, reader->header.previous_last);
         before = std::move(reader);
         break;
       case Reader::Kind::Empty:
-        if (!only_replays_) static_cast<void>(disk_.remove(name_of(id)));
+        if (!only_replays_) static_cast<void>(disk_.remove(segment_name(id)));
         break;
       case Reader::Kind::Damaged:
-        replay.on_damage(fmt::format("{}: its header is damaged; skipped", name_of(id)));
+        replay.on_damage(fmt::format("{}: its header is damaged; skipped", segment_name(id)));
         break;
       case Reader::Kind::Newer:
-        problem = fmt::format("{} has format {}, written by a newer version; this one reads format {}", name_of(id),
-                              reader->format, kFormat);
+        problem = fmt::format("{} has format {}, written by a newer version; this one reads format {}",
+                              segment_name(id), reader->format, kFormat);
         if (!only_replays_) return Status::Unsupported;
         replay.on_damage(problem);
         break;
@@ -319,7 +319,7 @@ Status FileLog::replay(LogReplay& replay, std::string& problem) {
   }
   if (!tell(UINT64_MAX)) return Status::NoMemory;
   const Status status = before && !only_replays_ ? before->write_again(disk_) : Status::Ok;
-  if (status != Status::Ok) problem = fmt::format("{} cannot be written", name_of(before->id));
+  if (status != Status::Ok) problem = fmt::format("{} cannot be written", segment_name(before->id));
   return status;
 }
 
@@ -381,7 +381,7 @@ Status FileLog::begin_segment() noexcept try {
   }
   const uint64_t id = next_id_;
   std::unique_ptr<File> file;
-  Status status = disk_.open(name_of(id), true, file);
+  Status status = disk_.open(segment_name(id), true, file);
   if (status != Status::Ok) return status;
   ++next_id_;
   std::byte header[kHeaderSize];
@@ -392,7 +392,7 @@ Status FileLog::begin_segment() noexcept try {
   if (status == Status::Ok) status = file->sync();
   if (status == Status::Ok) status = disk_.sync();
   if (status != Status::Ok) {
-    static_cast<void>(disk_.remove(name_of(id)));
+    static_cast<void>(disk_.remove(segment_name(id)));
     return status;
   }
   {
@@ -456,7 +456,7 @@ Status FileLog::append(std::span<const LogEntry> batch) noexcept {
   } catch (const std::bad_alloc&) {  // it is found from the place before
   }
   offset_ += size;
-  segments_.back().bytes_used = offset_;
+  segments_.back().record_bytes = offset_;
   if (offset_ > segments_.back().bytes) {  // a batch longer than others' segments
     bytes_ += offset_ - segments_.back().bytes;
     segments_.back().bytes = offset_;
@@ -466,14 +466,14 @@ Status FileLog::append(std::span<const LogEntry> batch) noexcept {
 
 uint64_t FileLog::record_bytes() const noexcept {
   uint64_t bytes = 0;
-  for (const Segment& one : segments_) bytes += one.bytes_used;
+  for (const Segment& one : segments_) bytes += one.record_bytes;
   return bytes;
 }
 
 uint64_t FileLog::last_of_oldest(uint64_t bytes_max) const noexcept {
   uint64_t last = 0, bytes = 0;
   for (size_t i = 0; i + 1 < segments_.size(); ++i) {
-    bytes += segments_[i].bytes_used;
+    bytes += segments_[i].record_bytes;
     if (i && bytes > bytes_max) break;
     last = segments_[i].last_number;
   }
@@ -502,7 +502,7 @@ Status FileLog::read(uint64_t number, Array<std::byte>& body) noexcept {
     reading_.file.reset();
     reading_.id = 0;
     try {
-      const Status status = disk_.open(name_of(id), false, reading_.file);
+      const Status status = disk_.open(segment_name(id), false, reading_.file);
       if (status != Status::Ok) return status;
     } catch (const std::bad_alloc&) {
       return Status::NoMemory;
@@ -572,7 +572,7 @@ Status FileLog::drop_before(uint64_t number) noexcept try {
   // One that says where the last begins has to stay: the numbers go on from there.
   while (count + 1 < segments_.size() && count < closed && segments_[count].last_number < number) ++count;
   for (size_t i = 0; i < count; ++i) {
-    const Status status = disk_.remove(name_of(segments_[0].id));
+    const Status status = disk_.remove(segment_name(segments_[0].id));
     if (status != Status::Ok && status != Status::NotFound) return status;
     bytes_ -= segments_[0].bytes;
     const std::lock_guard lock(mutex_);

@@ -108,7 +108,7 @@ class FileLog {
   struct Segment {
     uint64_t id = 0;
     uint64_t last_number = 0;
-    uint64_t bytes_used = 0;
+    uint64_t record_bytes = 0;  // up to the end of the last
     uint32_t salt = 0;
     std::vector<Place> places;
     uint64_t bytes = 0;  // of the file

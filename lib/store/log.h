@@ -99,16 +99,11 @@ class Log {
   virtual void set_lowest(uint64_t) noexcept {}
   // Or which of those up to this number are still needed at all; 0: it does not want to know. waiting_bytes: what all
   // messages that wait take up, about.
-  virtual uint64_t wants_needed(uint64_t waiting_bytes, Instant now) noexcept {
-    static_cast<void>(waiting_bytes), static_cast<void>(now);
-    return 0;
-  }
+  virtual uint64_t wants_needed(uint64_t /*waiting_bytes*/, Instant) noexcept { return 0; }
   // It has something to do between batches.
   virtual bool moves() const noexcept { return false; }
   // numbers: sorted, each once; none of them beyond `up_to`.
-  virtual void set_needed(uint64_t up_to, std::span<const uint64_t> numbers) noexcept {
-    static_cast<void>(up_to), static_cast<void>(numbers);
-  }
+  virtual void set_needed(uint64_t /*up_to*/, std::span<const uint64_t> /*numbers*/) noexcept {}
   // What it may take, and how much of that is taken. nullptr: it does not know.
   virtual StoreQuota* quota() noexcept { return nullptr; }
   // Messages up to this number are to be in memory no longer than somebody is sending them: fetch() has them.

@@ -18,7 +18,6 @@ namespace {
 // --- words that several lists share
 
 std::string hex_number(uint64_t number) { return fmt::format("{:016x}", number); }
-std::string segment_name(uint64_t id) { return FileLog::segment_name(id); }
 
 std::string in_namespace(const Contents& contents, NamespaceId id) {
   if (id == kGlobalNamespace) return {};
@@ -78,7 +77,7 @@ bool torn(const Contents& contents, const Segment& segment) {
 }
 
 void put_segment(const Contents& contents, const Segment& segment, Json& json) {
-  json.open('{').add("kind", "segment").add("file", segment_name(segment.file.id));
+  json.open('{').add("kind", "segment").add("file", FileLog::segment_name(segment.file.id));
   json.add("state", kind_name(segment.file.kind)).add("format", uint64_t{segment.file.format});
   json.add("bytes", segment.file.bytes).add("bytes_used", segment.file.bytes_used);
   json.add("first", segment.first).add("last", segment.last).add("messages", segment.messages);
@@ -86,7 +85,7 @@ void put_segment(const Contents& contents, const Segment& segment, Json& json) {
 }
 
 std::string segment_text(const Contents& contents, const Segment& segment) {
-  std::string text = fmt::format("{}: {} bytes", segment_name(segment.file.id), segment.file.bytes);
+  std::string text = fmt::format("{}: {} bytes", FileLog::segment_name(segment.file.id), segment.file.bytes);
   switch (segment.file.kind) {
     case LogSegment::Kind::Empty: return text + ", empty: it was being made";
     case LogSegment::Kind::Damaged: return text + ", its header is damaged";

@@ -74,15 +74,11 @@ struct GroupTest {
   SharedStrategies strategies;
   SharedGroups groups{fan_out, courier, strategies, {3, 1000}, 1};
 
-  static GroupJoin how(std::string_view text) {
-    GroupJoin made;
-    made.text = static_cast<char*>(allocate(text.size()));
-    std::memcpy(made.text, text.data(), text.size());
-    made.text_size = static_cast<uint16_t>(text.size());
-    return made;
+  static std::unique_ptr<GroupJoin, Destroy> how(std::string_view text) {
+    return std::unique_ptr<GroupJoin, Destroy>(GroupJoin::create_for(kGlobalNamespace, text));
   }
   MemberId join(uint32_t shard, uint32_t index, MemberState state = kThere, std::string_view text = "$share/g/t") {
-    const MemberId member = groups.join(how(text), shard, {index, 1}, state);
+    const MemberId member = groups.join(*how(text), shard, {index, 1}, state);
     REQUIRE(member != 0);
     groups.set_state(member, state, {});
     return member;
@@ -448,12 +444,12 @@ TEST_CASE("a group that ends counts what waited and leaves nothing", "[router]")
 TEST_CASE("without memory nobody becomes a member, and nothing is left behind", "[router]") {
   GroupTest test;
   const int64_t before = heap_blocks();
-  const GroupJoin how = GroupTest::how("$share/g/t");
+  const auto how = GroupTest::how("$share/g/t");
   for (int64_t after = 0;; ++after) {
     MemberId member;
     {
       const FailingHeap failing(after);
-      member = test.groups.join(how, 0, {1, 1}, kThere);
+      member = test.groups.join(*how, 0, {1, 1}, kThere);
     }
     if (member) {
       test.groups.leave(member, {});
