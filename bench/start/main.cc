@@ -48,7 +48,7 @@ void put_session(StateWrites& writes, Router& router, uint64_t seed, uint32_t in
   Subscription options;
   options.qos = Qos::AtLeastOnce;
   FieldWriter more(subscription);
-  StoredSubscription::write(more, options, filter);
+  StoredSubscription::write(more, options, false, filter);
   writes.put_large(StateTable::Sessions, key.bytes(), session.span());
   writes.put_large(StateTable::Subscriptions, filter_key.bytes(), subscription.span());
   writes.put_number(StateTable::Positions, filter_key.bytes());
