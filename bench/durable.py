@@ -294,8 +294,9 @@ def parse_arguments():
     parser.add_argument("--build", default=build, help="where the programs are looked for (%(default)s)")
     parser.add_argument("--folder", default=os.path.join(root, "build", "durable"),
                         help="on the disk that is meant; all data is below it, and is removed (%(default)s)")
-    parser.add_argument("--room", choices=("reserved", "written"), default="reserved",
-                        help="of the floor's file: reserved as the broker does it, or zeros beforehand (%(default)s)")
+    parser.add_argument("--room", choices=("reserved", "written"), default="written",
+                        help="of the floor's file: zeros beforehand, like the room that the broker uses again, or "
+                        "reserved like that of its first files (%(default)s)")
     parser.add_argument("--no-sums", action="store_true", help="a floor that computes no CRC-32C")
     parser.add_argument("--rate", type=int, help="for latency, instead of a tenth of the throughput")
     add_run_options(parser)

@@ -32,7 +32,7 @@ constexpr const char* kUsage =
     "  --seconds S       measured (3), behind\n"
     "  --warmup S        (0.5)\n"
     "  --no-sums         without the CRC-32C of heads and bodies\n"
-    "  --room KIND       reserved: as the broker does, posix_fallocate (default); written: full of zeros beforehand\n"
+    "  --room KIND       written: full of zeros beforehand (default); reserved: posix_fallocate\n"
     "  --keep            leaves the last file\n";
 
 constexpr uint32_t kMessageFixed = 4 + 4 + 1 + 8 + 8 + 4 + 4 + 4;  // of a body, without journals and texts
@@ -54,7 +54,7 @@ struct Options {
   double measure_s = 3;
   double warmup_s = 0.5;
   bool sums = true;
-  bool written = false;
+  bool written = true;
   bool keep = false;
 };
 

@@ -59,23 +59,25 @@ bool Committer::turn(Instant now) noexcept {
 
 // Nothing waits for the log any more: an empty record says whether it works again.
 void Committer::probe() noexcept {
-  batch_[0] = {++last_number_, nullptr, {}, {}};
-  if (log_.append({batch_, 1}) == Status::Ok) note_health(false);
+  const LogRecord empty{++last_number_, nullptr, {}, {}};
+  if (log_.append({&empty, 1}) == Status::Ok) note_health(false);
 }
 
 bool Committer::gather() noexcept {
   if (!office_.has_mail(office_.committer())) return true;
   bool memory = true;
-  const uint32_t before = unwritten_;
-  for (uint32_t from = 0; memory && from < office_.committer(); ++from) {
+  const uint32_t before = unwritten_, first = first_box_++;
+  uint64_t bytes = 0;
+  for (uint32_t i = 0; memory && i < office_.committer(); ++i) {
+    const uint32_t from = (first + i) % office_.committer();
     Mailbox<Mail>& box = office_.box(from, office_.committer());
-    while (unwritten_ < kBatchMax) {
+    while (unwritten_ < kBatchMax && bytes < kBatchBytes) {
       Mail* mail = box.front();
       if (!mail) break;
       if (mail->kind == Mail::Kind::Lowest) {
         lowest_[from] = mail->number;
         needed_[from].reset(static_cast<NeededNumbers*>(mail->payload.release()));
-      } else if (!(memory = take(*mail))) {
+      } else if (!(memory = take(*mail, bytes))) {
         break;  // it stays where it is
       }
       box.pop();
@@ -88,7 +90,10 @@ bool Committer::gather() noexcept {
   return memory;
 }
 
-bool Committer::take(Mail& mail) noexcept {
+// bytes: grows by what its record takes.
+bool Committer::take(Mail& mail, uint64_t& bytes) noexcept {
+  const uint32_t records = 2 * (unwritten_ + 1);
+  if (records > sizes_.capacity() && (!batch_.reserve(2 * records) || !sizes_.reserve(2 * records))) return false;
   if (!open_.make_room()) return false;
   Open open;
   open.origin = mail.origin;
@@ -96,27 +101,34 @@ bool Committer::take(Mail& mail) noexcept {
     open.origin.shard = mail.from;
     open.state = std::move(mail.payload);
     open.serial = mail.token;
+    bytes += static_cast<const StateRecord&>(*open.state).writes.span().size();
   } else {
     open.shards_open = mail.route->durable_shards();
     open.message = std::move(mail.message);
     open.route = std::move(mail.route);
     open.receipt = mail.number;
     if (!open.origin.wanted()) open.origin.shard = mail.from;
+    const uint64_t size = record_size(*open.message, *open.route);
+    bytes += size;
     StoreQuota* quota = log_.quota();
-    if (quota && !quota->take(record_size(*open.message, *open.route), !open.origin.wanted()))
-      refuse(open, Detail::StoreFull);
+    if (quota && !quota->take(size, !open.origin.wanted())) refuse(open, Detail::StoreFull);
   }
   static_cast<void>(open_.push_back(std::move(open)));  // there is room
   ++unwritten_;
   return true;
 }
 
+// Of the batch; there is room. size: see sizes_.
+void Committer::add_record(const LogRecord& record, size_t size) noexcept {
+  static_cast<void>(batch_.push_back(record));
+  static_cast<void>(sizes_.push_back(static_cast<uint32_t>(size)));
+}
+
 // Receipts since the last call, as a record of their own.
-void Committer::end_receipts(uint32_t& count, uint64_t& number, size_t& begin) noexcept {
+void Committer::end_receipts(uint64_t& number, size_t& begin) noexcept {
   const size_t size = receipts_.bytes().size() - begin;
   if (!size) return;
-  sizes_[count] = static_cast<uint32_t>(size);
-  batch_[count++] = {++number, nullptr, {}, {}};
+  add_record({++number, nullptr, {}, {}}, size);
   begin += size;
 }
 
@@ -125,20 +137,20 @@ Status Committer::append() noexcept {
   const bool keeps = log_.keeps();
   const uint32_t first = open_.count() - unwritten_;
   uint64_t number = last_number_;
-  uint32_t count = 0;
   size_t receipts_begin = 0;
+  batch_.clear();
+  sizes_.clear();
   journals_.clear();
   receipts_.clear();
   for (uint32_t i = first; i < open_.count(); ++i) {
     Open& open = open_[i];
-    if (is_error(open.reason.code)) continue;                     // an answer that memory was refused to
-    if (open.state) end_receipts(count, number, receipts_begin);  // it may take one back
+    if (is_error(open.reason.code)) continue;              // an answer that memory was refused to
+    if (open.state) end_receipts(number, receipts_begin);  // it may take one back
     open.number = ++number;
-    batch_[count++] = {number, open.message.get(), {}, {}};
+    add_record({number, open.message.get(), {}, {}}, 0);
     if (!keeps) continue;
-    sizes_[count - 1] = 0;
     if (open.state) {
-      batch_[count - 1].state = static_cast<const StateRecord&>(*open.state).writes.span();
+      batch_.back().state = static_cast<const StateRecord&>(*open.state).writes.span();
       continue;
     }
     for (Filter* filter : open.route->journals()) {
@@ -148,7 +160,7 @@ Status Committer::append() noexcept {
       }
       if (!durable) continue;
       if (!journals_.push_back(filter->hash)) return Status::NoMemory;
-      ++sizes_[count - 1];
+      ++sizes_.back();
     }
     if (open.receipt) {
       const StateKey key = state_key({open.message->publisher(), open.receipt}).add(open.origin.packet_id);
@@ -156,9 +168,9 @@ Status Committer::append() noexcept {
     }
   }
   if (receipts_.take_failure()) return Status::NoMemory;
-  end_receipts(count, number, receipts_begin);
+  end_receipts(number, receipts_begin);
   size_t journals_at = 0, receipts_at = 0;
-  for (uint32_t i = 0; keeps && i < count; ++i) {  // the bytes move no more
+  for (uint32_t i = 0; keeps && i < batch_.count(); ++i) {  // the bytes move no more
     LogRecord& record = batch_[i];
     if (record.message) {
       record.journals = journals_.span().subspan(journals_at, sizes_[i]);
@@ -168,12 +180,12 @@ Status Committer::append() noexcept {
       receipts_at += sizes_[i];
     }
   }
-  if (count == 0) {
+  if (batch_.empty()) {
     unwritten_ = 0;
     return Status::Ok;
   }
   last_number_ = number;  // those of a batch that fails are not used again
-  if (const Status status = log_.append({batch_, count}); status != Status::Ok) return status;
+  if (const Status status = log_.append(batch_.span()); status != Status::Ok) return status;
   unwritten_ = 0;
   try_again_ = false;
   note_health(false);

@@ -28,7 +28,9 @@ class Committer {
   bool tidies(Instant now) const noexcept { return log_.keeps() && (log_.moves() || now < tidies_until_); }
 
  private:
-  static constexpr uint32_t kBatchMax = 1024;  // mails of one append, and as many records with their receipts
+  // Of one append, and as many records with their receipts: the more, the less each of them costs.
+  static constexpr uint32_t kBatchMax = 8192;        // mails
+  static constexpr uint64_t kBatchBytes = 4u << 20;  // of their contents; the last may pass it
   // A message for journals, or changes of a shard's state, on its way.
   struct Open {
     uint64_t number = 0;  // 0: not appended
@@ -44,9 +46,10 @@ class Committer {
   };
 
   bool gather() noexcept;  // false without memory: some mails stay where they are
-  bool take(Mail& mail) noexcept;
+  bool take(Mail& mail, uint64_t& bytes) noexcept;
   Status append() noexcept;
-  void end_receipts(uint32_t& count, uint64_t& number, size_t& begin) noexcept;
+  void add_record(const LogRecord& record, size_t size) noexcept;
+  void end_receipts(uint64_t& number, size_t& begin) noexcept;
   void probe() noexcept;
   void on_failure() noexcept;
   void answer_durable() noexcept;
@@ -70,9 +73,9 @@ class Committer {
   bool changed_ = false;    // something was taken since the last turn
   bool try_again_ = false;  // what could not be written, at
   Instant try_again_at_{};
-  LogRecord batch_[2 * kBatchMax];
-  // Of each record so many journals, or, if it is of receipts, so many bytes of them.
-  uint32_t sizes_[2 * kBatchMax];
+  uint32_t first_box_ = 0;  // whose mails are the first of the next batch
+  Array<LogRecord> batch_;
+  Array<uint32_t> sizes_;  // of each record so many journals, or, if it is of receipts, so many bytes of them
   Array<uint64_t> journals_;
   StateWrites receipts_;
   std::vector<uint64_t> lowest_;  // by shard, of the question that is open; 0: not answered

@@ -313,7 +313,7 @@ Status DataDirectory::follow() noexcept try {
   wanted_durable_ = wanted_;
   store_bytes_ = store_.usage().bytes;
   static_cast<void>(gathered_.take());  // the block too: one of a full size is rare
-  return log_ ? log_->drop_before(std::min(wanted_durable_, followed_ + 1)) : Status::Ok;
+  return log_ ? log_->drop_before(std::min(wanted_durable_, followed_ + 1), spares()) : Status::Ok;
 } catch (const std::bad_alloc&) {
   return Status::NoMemory;
 }
@@ -470,12 +470,18 @@ bool DataDirectory::look_at_room(Instant now) noexcept {
   store_bytes_ = store_.usage().bytes;
   if (disk_) quota_.set_disk(disk_->room());
   note_room();
+  if (log_ && !spares()) static_cast<void>(log_->drop_before(0, 0));
   return true;
 }
 
 void DataDirectory::note_room() noexcept {
   quota_.set_used(store_bytes_ + (log_ ? log_->bytes_used() : 0));
   tell_quota();
+}
+
+// A quota is not to be passed by much, and nothing be kept where little is left.
+uint32_t DataDirectory::spares() const noexcept {
+  return quota_.high() ? 0 : quota_.bytes_max() ? 1 : FileLog::kSparesMax;
 }
 
 void DataDirectory::tell_quota() noexcept {

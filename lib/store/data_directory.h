@@ -141,6 +141,7 @@ class DataDirectory final : public Log, public MessageSource, private LogReplay 
   // How much room is taken and left; looked at each second, in between what is known is enough.
   bool look_at_room(Instant now) noexcept;
   void note_room() noexcept;
+  uint32_t spares() const noexcept;
   void tell_quota() noexcept;
 
   Disk* const disk_;

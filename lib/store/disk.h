@@ -45,6 +45,8 @@ class Disk {
   virtual Status remove(const std::string& name) noexcept = 0;
   // In the place of what has that name. NotFound: there is no `from`.
   virtual Status rename(const std::string& from, const std::string& to) noexcept = 0;
+  // The same of a file that will be written anew. Busy: somebody who only reads the directory has it open.
+  virtual Status rename_unread(const std::string& from, const std::string& to) noexcept = 0;
   virtual Status list(std::vector<std::string>& names) noexcept = 0;
   // What was made and removed is on stable storage.
   virtual Status sync() noexcept = 0;

@@ -18,7 +18,7 @@ namespace {
 // --- the bytes, all numbers with their lowest byte first
 
 constexpr std::string_view kMagic = "mqttqlog";
-// Of any format: magic, format, size; of this one: partition, id, previous last number, salt; the sum last.
+// Of any format: magic, format, size; of this one: partition, id, previous last number, salt, flags; the sum last.
 constexpr size_t kHeaderSize = 64;
 
 constexpr size_t kRecordHead = 48;  // and a sum of its own at the end: a size is believed, or no body is looked at
@@ -65,6 +65,7 @@ struct SegmentHeader {
   uint64_t id = 0;
   uint64_t previous_last = 0;  // what segments before it hold beyond that number was refused
   uint32_t salt = 0;
+  bool used_before = false;  // its room holds records of an earlier segment, with another salt, and not zeros
 };
 
 void put_header(std::byte* at, const SegmentHeader& header) noexcept {
@@ -75,8 +76,13 @@ void put_header(std::byte* at, const SegmentHeader& header) noexcept {
   put_little(at + 16, header.id);
   put_little(at + 24, header.previous_last);
   put_little(at + 32, header.salt);
+  put_little(at + 36, static_cast<uint32_t>(header.used_before));
   put_little(at + kHeaderSize - 4, crc32c({at, kHeaderSize - 4}));
 }
+
+// Files between two segments, by the id of the one that they were.
+constexpr std::string_view kSpare = "spare-";
+std::string spare_name(uint64_t id) { return fmt::format("{}{:016x}", kSpare, id); }
 
 // 0 of another file.
 uint64_t id_of(std::string_view name) noexcept {
@@ -135,7 +141,7 @@ class FileLog::Reader {
 
   std::vector<std::byte> bytes_;
   std::vector<Intact> records_;
-  size_t used_ = 0;  // behind it are zeros only, and no record
+  size_t used_ = 0;  // behind it is no record; nor anything but zeros, unless the room was used before
   size_t last_batch_at_ = kHeaderSize, last_batch_end_ = kHeaderSize;
 };
 
@@ -164,7 +170,8 @@ Status FileLog::Reader::read(File& file, Kind& kind) {
     return Status::Ok;
   }
   format = get_little<uint16_t>(at + 8);
-  header = {get_little<uint64_t>(at + 16), get_little<uint64_t>(at + 24), get_little<uint32_t>(at + 32)};
+  header = {get_little<uint64_t>(at + 16), get_little<uint64_t>(at + 24), get_little<uint32_t>(at + 32),
+            get_little<uint32_t>(at + 36) != 0};
   kind = format > kFormat ? Kind::Newer : format == kFormat && header.id == id ? Kind::Good : Kind::Damaged;
   if (kind == Kind::Good) find_records();
   return Status::Ok;
@@ -183,6 +190,7 @@ void FileLog::Reader::find_records() {
     std::memcpy(&word, bytes_.data() + used_ - sizeof word, sizeof word);
     if (word) break;
   }
+  size_t records_end = kHeaderSize;
   uint64_t last = header.previous_last;
   bool gap = false;
   for (size_t at = kHeaderSize; bytes_.size() - at >= kRecordHead;) {
@@ -202,8 +210,9 @@ void FileLog::Reader::find_records() {
     }
     gap = !good;
     at = std::min(at + record_size(head.body_size), bytes_.size());
-    used_ = std::max(used_, at);  // a body may end in zeros
+    records_end = at;
   }
+  used_ = header.used_before ? records_end : std::max(used_, records_end);  // a body may end in zeros
 }
 
 bool FileLog::Reader::tell(uint64_t from, uint64_t limit, LogReplay& replay, uint64_t& last_number, Segment& segment) {
@@ -259,8 +268,9 @@ LogSegment FileLog::Reader::describe(Kind kind) const noexcept {
   if (kind != Kind::Good) return segment;
   segment.previous_last = header.previous_last;
   segment.bytes_used = last_batch_end_;
-  segment.more = std::any_of(bytes_.begin() + static_cast<ptrdiff_t>(last_batch_end_), bytes_.end(),
-                             [](std::byte byte) { return byte != std::byte{0}; });
+  segment.more =
+      std::any_of(bytes_.begin() + static_cast<ptrdiff_t>(last_batch_end_),
+                  bytes_.begin() + static_cast<ptrdiff_t>(used_), [](std::byte byte) { return byte != std::byte{0}; });
   return segment;
 }
 
@@ -269,6 +279,9 @@ Status FileLog::replay(LogReplay& replay, std::string& problem) {
   if (const Status status = disk_.list(names); status != Status::Ok) {
     problem = "the directory of the log cannot be listed";
     return status;
+  }
+  for (const std::string& name : names) {  // whether one of them is whole is not worth a look
+    if (!only_replays_ && name.starts_with(kSpare)) static_cast<void>(disk_.remove(name));
   }
   std::unique_ptr<Reader> before;  // is told when the next one has said what of it counts
   const auto tell = [&](uint64_t limit) {
@@ -379,22 +392,14 @@ Status FileLog::begin_segment() noexcept try {
     const std::lock_guard lock(mutex_);
     segments_.reserve(segments_.size() + 1);
   }
-  const uint64_t id = next_id_;
+  const uint64_t id = next_id_++;
   std::unique_ptr<File> file;
-  Status status = disk_.open(segment_name(id), true, file);
-  if (status != Status::Ok) return status;
-  ++next_id_;
-  std::byte header[kHeaderSize];
   salt_ = static_cast<uint32_t>(hash_mix(options_.seed, id));
-  put_header(header, {id, last_number_, salt_});
-  status = file->reserve(options_.segment_bytes);
-  if (status == Status::Ok) status = file->write(0, header);
-  if (status == Status::Ok) status = file->sync();
-  if (status == Status::Ok) status = disk_.sync();
-  if (status != Status::Ok) {
+  if (const Status status = make_segment(id, file); status != Status::Ok) {
     static_cast<void>(disk_.remove(segment_name(id)));
     return status;
   }
+  ++begun_;
   {
     const std::lock_guard lock(mutex_);
     segments_.push_back({id, last_number_, kHeaderSize, salt_, {}, options_.segment_bytes});
@@ -405,6 +410,34 @@ Status FileLog::begin_segment() noexcept try {
   return Status::Ok;
 } catch (const std::bad_alloc&) {
   return Status::NoMemory;
+}
+
+// A spare has lost its old name for good before it is written, and gets the new one when its header is on stable storage:
+// no name ever belongs to what another file was.
+Status FileLog::make_segment(uint64_t id, std::unique_ptr<File>& file) {
+  std::byte header[kHeaderSize];
+  const std::string name = segment_name(id), spare = spares_.empty() ? std::string() : spares_.back();
+  put_header(header, {id, last_number_, salt_, !spare.empty()});
+  Status status = Status::Ok;
+  if (spare.empty()) {
+    status = disk_.open(name, true, file);
+    if (status == Status::Ok) status = file->reserve(options_.segment_bytes);
+  } else {
+    status = disk_.sync();
+    if (status == Status::Ok) status = disk_.open(spare, false, file);
+  }
+  if (status == Status::Ok) status = file->write(0, header);
+  if (status == Status::Ok) status = file->sync();
+  if (!spare.empty()) {
+    if (status == Status::Ok) status = disk_.rename(spare, name);
+    if (status != Status::Ok) static_cast<void>(disk_.remove(spare));
+    spares_.pop_back();
+  }
+  return status == Status::Ok ? disk_.sync() : status;
+}
+
+void FileLog::drop_spares(uint32_t left) noexcept {
+  for (; spares_.size() > left; spares_.pop_back()) static_cast<void>(disk_.remove(spares_.back()));
 }
 
 // Into buffer_, `size` bytes. False without memory.
@@ -438,14 +471,13 @@ Status FileLog::append(std::span<const LogEntry> batch) noexcept {
   size_t size = 0;
   for (const LogEntry& entry : batch) size += record_size(entry.body.size());
   if (file_ && offset_ > kHeaderSize && offset_ + size > options_.segment_bytes) file_.reset();
-  if (!file_) {
-    if (const Status status = begin_segment(); status != Status::Ok) return status;
-  }
-  if (!encode(batch, size)) return Status::NoMemory;
-  Status status = file_->write(offset_, buffer_.span());
+  Status status = file_ ? Status::Ok : begin_segment();
+  if (status == Status::Ok && !encode(batch, size)) return Status::NoMemory;
+  if (status == Status::Ok) status = file_->write(offset_, buffer_.span());
   if (status == Status::Ok && options_.syncs) status = file_->sync();
   if (status != Status::Ok) {
-    file_.reset();  // the next one names what counts of this one
+    file_.reset();   // the next one names what counts of this one
+    drop_spares(0);  // the next one may need their room
     return status;
   }
   last_number_ = batch.back().number;
@@ -566,15 +598,24 @@ Status FileLog::find(uint64_t number, uint32_t salt, Place from, Array<std::byte
   }
 }
 
-Status FileLog::drop_before(uint64_t number) noexcept try {
+Status FileLog::drop_before(uint64_t number, uint32_t spares) noexcept try {
   size_t count = 0;
   const size_t closed = segments_.size() - (file_ ? 1 : 0);
   // One that says where the last begins has to stay: the numbers go on from there.
   while (count + 1 < segments_.size() && count < closed && segments_[count].last_number < number) ++count;
+  if (count) spares = std::min(spares, std::max(std::exchange(begun_, 0), 1u));
+  drop_spares(spares);
+  spares_.reserve(spares);
   for (size_t i = 0; i < count; ++i) {
-    const Status status = disk_.remove(segment_name(segments_[0].id));
-    if (status != Status::Ok && status != Status::NotFound) return status;
-    bytes_ -= segments_[0].bytes;
+    const Segment& oldest = segments_[0];
+    const std::string name = segment_name(oldest.id), spare = spare_name(oldest.id);
+    if (oldest.bytes == options_.segment_bytes && spares_.size() < spares &&
+        disk_.rename_unread(name, spare) == Status::Ok) {
+      spares_.push_back(spare);
+    } else if (const Status status = disk_.remove(name); status != Status::Ok && status != Status::NotFound) {
+      return status;
+    }
+    bytes_ -= oldest.bytes;
     const std::lock_guard lock(mutex_);
     segments_.erase(segments_.begin());
   }

@@ -86,9 +86,11 @@ class FileLog {
   // The body of a record that is durable, in the place of what `body` held. Errors: NotFound (dropped, or damaged), Io,
   // Permission, NoMemory. One thread at a time, any, beside the other calls. Numbers that grow are found fastest.
   Status read(uint64_t number, Array<std::byte>& body) noexcept;
-  // Removes the segments that hold nothing from `number` on. After a crash they may be there again. Errors: as
-  // append().
-  Status drop_before(uint64_t number) noexcept;
+  // Gives up the segments that hold nothing from `number` on. After a crash they may be there again. spares: so many of
+  // their files at most are kept to become segments once more, since writing over something costs less than writing
+  // where nothing was; and no more than were begun since some were given up, or one. Errors: as append().
+  Status drop_before(uint64_t number, uint32_t spares = kSparesMax) noexcept;
+  static constexpr uint32_t kSparesMax = 4;
 
   uint32_t segment_count() const noexcept { return static_cast<uint32_t>(segments_.size()); }
   // Of all segments, as far as there are records in them.
@@ -96,7 +98,7 @@ class FileLog {
   // The last number of the oldest segments that are not longer than so much together, of one at least. Not of the one
   // that is being written, nor what a later one needs beside it; 0: there is no other.
   uint64_t last_of_oldest(uint64_t bytes_max) const noexcept;
-  // Of all segments: whole ones as long as their files are, of the open one what is written.
+  // Of all segments: whole ones as long as their files are, of the open one what is written. Without spares.
   uint64_t bytes_used() const noexcept { return bytes_ - (file_ ? segments_.back().bytes - offset_ : 0); }
 
  private:
@@ -128,6 +130,8 @@ class FileLog {
   FileLog(Disk& disk, const Options& options) noexcept : disk_(disk), options_(options) {}
   Status replay(LogReplay& replay, std::string& problem);
   Status begin_segment() noexcept;
+  Status make_segment(uint64_t id, std::unique_ptr<File>& file);
+  void drop_spares(uint32_t left) noexcept;
   Status look(uint64_t at, size_t size, Bytes& bytes) noexcept;
   Status find(uint64_t number, uint32_t salt, Place from, Array<std::byte>& body) noexcept;
   bool encode(std::span<const LogEntry> batch, size_t size) noexcept;
@@ -141,7 +145,9 @@ class FileLog {
   uint32_t salt_ = 0;              // of its sums
   uint64_t next_id_ = 1;
   uint64_t last_number_ = 0;
-  uint64_t bytes_ = 0;  // of all files
+  uint64_t bytes_ = 0;               // of all files
+  std::vector<std::string> spares_;  // names of files as long as a segment
+  uint32_t begun_ = 0;               // segments, since some were given up
   Array<std::byte> buffer_;
   std::mutex mutex_;  // of segments_, as far as read() looks at them
   Reading reading_;

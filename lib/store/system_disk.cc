@@ -2,6 +2,8 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -54,6 +56,18 @@ class SystemFile final : public File {
   const int descriptor_;
 };
 
+// Shared by those who only read; where locks are not to be had nobody renames either.
+bool is_held(int descriptor, int operation) noexcept {
+  return ::flock(descriptor, operation | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+}
+
+// The name is still of what was opened by it.
+bool is_named(int descriptor, const std::string& path) noexcept {
+  struct stat opened, named;
+  return ::fstat(descriptor, &opened) == 0 && ::stat(path.c_str(), &named) == 0 && opened.st_ino == named.st_ino &&
+         opened.st_dev == named.st_dev;
+}
+
 }  // namespace
 
 Status SystemDisk::open(const std::string& name, bool make, std::unique_ptr<File>& file) noexcept try {
@@ -62,7 +76,9 @@ Status SystemDisk::open(const std::string& name, bool make, std::unique_ptr<File
   const int access = read_only_ ? O_RDONLY : O_RDWR;
   const int descriptor = ::open(path.c_str(), access | O_CLOEXEC | (make ? O_CREAT | O_TRUNC : 0), 0600);
   if (descriptor < 0) return status_of(errno);
-  file = std::make_unique<SystemFile>(descriptor);
+  auto opened = std::make_unique<SystemFile>(descriptor);
+  if (read_only_ && (is_held(descriptor, LOCK_SH) || !is_named(descriptor, path))) return Status::NotFound;
+  file = std::move(opened);
   return Status::Ok;
 } catch (const std::bad_alloc&) {
   return Status::NoMemory;
@@ -80,6 +96,17 @@ Status SystemDisk::rename(const std::string& from, const std::string& to) noexce
   if (read_only_) return Status::Permission;
   const std::string old_path = directory_ + "/" + from, new_path = directory_ + "/" + to;
   return ::rename(old_path.c_str(), new_path.c_str()) == 0 ? Status::Ok : status_of(errno);
+} catch (const std::bad_alloc&) {
+  return Status::NoMemory;
+}
+
+Status SystemDisk::rename_unread(const std::string& from, const std::string& to) noexcept try {
+  if (read_only_) return Status::Permission;
+  const int descriptor = ::open((directory_ + "/" + from).c_str(), O_RDWR | O_CLOEXEC);
+  if (descriptor < 0) return status_of(errno);
+  const SystemFile file(descriptor);
+  if (::flock(descriptor, LOCK_EX | LOCK_NB) != 0) return errno == EWOULDBLOCK ? Status::Busy : status_of(errno);
+  return rename(from, to);
 } catch (const std::bad_alloc&) {
   return Status::NoMemory;
 }

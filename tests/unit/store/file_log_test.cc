@@ -1,6 +1,9 @@
 // The log in files, on a disk that tears, loses and fails.
 #include "store/file_log.h"
 
+#include <fmt/format.h>
+
+#include <algorithm>
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/generators/catch_generators_range.hpp>
 #include <cstdlib>
@@ -59,6 +62,8 @@ Entries some_batch(Random& random, uint64_t first, uint64_t size_max = 300) {
   return batch;
 }
 
+bool is_spare(const std::string& name) { return name.starts_with("spare-"); }
+
 }  // namespace
 
 TEST_CASE("a log that is opened again has every batch, in order", "[store]") {
@@ -91,7 +96,7 @@ TEST_CASE("segments that hold nothing any more are removed, and the numbers go o
       REQUIRE(append(*log, {{++number, 1, std::string(500, 'x')}}) == Status::Ok);
       REQUIRE(log->drop_before(number - std::min<uint64_t>(number, 10)) == Status::Ok);
       REQUIRE(log->segment_count() <= 4);
-      REQUIRE(disk.file_count() == log->segment_count());
+      REQUIRE(disk.file_count() <= log->segment_count() + 1);  // and a spare
     }
     REQUIRE(log->drop_before(number + 1) == Status::Ok);
     CHECK(log->segment_count() == 1);
@@ -103,6 +108,66 @@ TEST_CASE("segments that hold nothing any more are removed, and the numbers go o
   CHECK(log->segment_count() == 1);  // or nobody would know where to go on
   Replayed again;
   CHECK(open(disk, again)->last_number() == number);
+}
+
+TEST_CASE("the file of a segment that was given up becomes the next one, and nothing of before is seen in it",
+          "[store]") {
+  SimulatedDisk disk(1);
+  Random random(2);
+  Entries kept;
+  uint64_t number = 0, used_again = 0;
+  for (int generation = 0; generation < 20; ++generation) {
+    Replayed replayed;
+    const auto log = open(disk, replayed, 4 << 10, random.next(), kept.empty() ? 0 : kept.front().number);
+    REQUIRE(replayed.entries == kept);
+    REQUIRE(replayed.damage.empty());
+    REQUIRE(std::ranges::count_if(disk.names(), is_spare) == 0);  // those of the generation before
+    for (int round = 0; round < 60; ++round) {
+      const auto spares = std::ranges::count_if(disk.names(), is_spare);
+      const Entries batch = some_batch(random, number + 1);
+      number = batch.back().number;
+      REQUIRE(append(*log, batch) == Status::Ok);
+      kept.insert(kept.end(), batch.begin(), batch.end());
+      used_again += std::ranges::count_if(disk.names(), is_spare) < spares;
+      if (kept.size() > 40) kept.erase(kept.begin(), kept.end() - 20);
+      REQUIRE(log->drop_before(kept.front().number) == Status::Ok);
+      for (const Entry& one : kept) {
+        Array<std::byte> body;
+        REQUIRE(log->read(one.number, body) == Status::Ok);
+        REQUIRE(as_text(body.span()) == one.body);
+      }
+    }
+  }
+  CHECK(used_again > 100);
+}
+
+TEST_CASE("as many spares are kept as are asked for, and none when a call fails", "[store]") {
+  SimulatedDisk disk(1);
+  Replayed replayed;
+  const auto log = open(disk, replayed, 1'000);
+  uint64_t number = 0;
+  const auto spares = [&] { return std::ranges::count_if(disk.names(), is_spare); };
+  const auto grow = [&] {
+    while (log->segment_count() < 10) REQUIRE(append(*log, {{++number, 1, std::string(700, 'x')}}) == Status::Ok);
+  };
+  grow();
+  REQUIRE(log->drop_before(number, 0) == Status::Ok);
+  CHECK(spares() == 0);
+  grow();
+  REQUIRE(log->drop_before(number, 3) == Status::Ok);
+  CHECK(spares() == 3);
+  REQUIRE(log->drop_before(0, 1) == Status::Ok);
+  CHECK(spares() == 1);
+  grow();
+  REQUIRE(log->drop_before(number) == Status::Ok);
+  CHECK(spares() == FileLog::kSparesMax);
+  REQUIRE(append(*log, {{++number, 1, std::string(700, 'x')}}) == Status::Ok);
+  REQUIRE(log->drop_before(number) == Status::Ok);
+  CHECK(spares() == 1);  // one was begun meanwhile
+  disk.fail(0, Status::Full, false);
+  CHECK(append(*log, {{++number, 1, std::string(700, 'x')}}) == Status::Full);
+  CHECK(spares() == 0);
+  CHECK(append(*log, {{++number, 1, std::string(700, 'x')}}) == Status::Ok);
 }
 
 namespace {
@@ -151,7 +216,7 @@ void live(uint64_t seed, int generations) {
       if (random.below(8) == 0 && !expected.empty()) {
         const uint64_t before = expected[random.below(expected.size())].number;
         dropped_before = std::max(dropped_before, before);
-        static_cast<void>(log->drop_before(before));
+        static_cast<void>(log->drop_before(before, static_cast<uint32_t>(random.below(4))));
       }
     }
     if (random.below(3)) disk.cut_power();
@@ -323,12 +388,52 @@ TEST_CASE("a log on the system's disk", "[store]") {
   const uint32_t segments = log->segment_count();
   REQUIRE(log->drop_before(all.back().number) == Status::Ok);
   CHECK(log->segment_count() < segments);
+  std::filesystem::remove_all(directory);
   SystemDisk nowhere(directory + "/missing");
   Status status = Status::Ok;
   std::string problem;
   CHECK_FALSE(FileLog::open(nowhere, {}, replayed, status, problem));
   CHECK(status == Status::NotFound);
   CHECK(problem == "the directory of the log cannot be listed");
+}
+
+// A backup beside the broker reads files for as long as it likes.
+TEST_CASE("what somebody reads is not written over", "[store]") {
+  std::string directory = (std::filesystem::temp_directory_path() / "mqttq-log-XXXXXX").string();
+  REQUIRE(::mkdtemp(directory.data()));
+  SystemDisk disk(directory), looks_only(directory, true);
+  Replayed replayed;
+  const auto log = open(disk, replayed, 4'000);
+  uint64_t number = 0;
+  const auto next = [&] {
+    const uint32_t before = log->segment_count();
+    while (log->segment_count() == before) {
+      REQUIRE(append(*log, {{++number, 1, fmt::format("{:900}", number)}}) == Status::Ok);
+    }
+    REQUIRE(log->drop_before(number) == Status::Ok);
+  };
+  const auto content = [](File& file) {
+    std::vector<std::byte> bytes(4'000);
+    size_t got = 0;
+    REQUIRE(file.read(0, bytes, got) == Status::Ok);
+    return bytes;
+  };
+  REQUIRE(append(*log, {{++number, 1, "first"}}) == Status::Ok);
+  std::unique_ptr<File> read;
+  REQUIRE(looks_only.open("log-0000000000000001", false, read) == Status::Ok);
+  next();
+  const std::vector<std::byte> before = content(*read);
+  next();
+  next();
+  CHECK(content(*read) == before);
+  // The name of a spare is gone, and who had opened the file by it just before is told so.
+  REQUIRE(std::filesystem::exists(directory + "/spare-0000000000000003"));
+  CHECK(looks_only.open("log-0000000000000003", false, read) == Status::NotFound);
+  REQUIRE(looks_only.open("spare-0000000000000003", false, read) == Status::Ok);
+  CHECK(disk.rename_unread("spare-0000000000000003", "spare") == Status::Busy);
+  read.reset();
+  CHECK(disk.rename_unread("spare-0000000000000003", "spare") == Status::Ok);
+  CHECK(looks_only.rename_unread("spare", "another") == Status::Permission);
   std::filesystem::remove_all(directory);
 }
 

@@ -64,7 +64,10 @@ class SimulatedDisk final : public Disk {
   // Has from now on what `other` has.
   void copy(const SimulatedDisk& other) {
     nodes_.clear();
-    for (const auto& [name, node] : other.nodes_) nodes_[name] = std::make_shared<Node>(*node);
+    for (const auto& [name, node] : other.nodes_) {
+      nodes_[name] = std::make_shared<Node>(*node);
+      nodes_[name]->open = 0;
+    }
     synced_nodes_ = nodes_;
   }
   // One byte of one file is another from now on.
@@ -105,6 +108,10 @@ class SimulatedDisk final : public Disk {
     nodes_.erase(from);
     return Status::Ok;
   }
+  Status rename_unread(const std::string& from, const std::string& to) noexcept override {
+    const auto at = nodes_.find(from);
+    return at != nodes_.end() && at->second->open ? Status::Busy : rename(from, to);
+  }
   Status list(std::vector<std::string>& names) noexcept override {
     if (const Status status = call(); status != Status::Ok) return status;
     names = this->names();
@@ -124,12 +131,16 @@ class SimulatedDisk final : public Disk {
   struct Node {
     std::vector<std::byte> durable, now;
     std::vector<Write> unsynced;
+    int open = 0;  // files
   };
   using Nodes = std::map<std::string, std::shared_ptr<Node>>;
 
   class SimulatedFile final : public File {
    public:
-    SimulatedFile(SimulatedDisk& disk, std::shared_ptr<Node> node) : disk_(disk), node_(std::move(node)) {}
+    SimulatedFile(SimulatedDisk& disk, std::shared_ptr<Node> node) : disk_(disk), node_(std::move(node)) {
+      ++node_->open;
+    }
+    ~SimulatedFile() override { --node_->open; }
     Status read(uint64_t offset, std::span<std::byte> into, size_t& got) noexcept override {
       got = 0;
       if (const Status status = disk_.call(); status != Status::Ok) return status;
