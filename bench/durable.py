@@ -187,13 +187,14 @@ def at_rate(rate):
                 f"--scenario latency {LOAD} --rate {rate}", saturated=False)
 
 
-def latency(bench, disk, floor, rate):
+def latency(bench, memory, disk, floor, rate):
     options = bench.options
     case = at_rate(rate)
     print(f"\nlatency: {case.help}", flush=True)
-    loaded, floors = [], []
+    loaded, floors, unkept = [], [], []
     for repeat in range(options.repeats):
         shape = os.path.join(options.scratch, "shape-latency")
+        unkept += [run for run in [bench.measure(run_once, case, memory, repeat)] if run]
         run = bench.measure(run_once, case, disk, repeat, keep_log(shape))
         floored = run and bench.measure(run_floor, case, floor, repeat, shape)
         if floored:
@@ -201,6 +202,10 @@ def latency(bench, disk, floor, rate):
             floors.append(floored)
     acknowledge = values_of(loaded, "latency", "ack_p99_us")
     commit = values_of(floors, "floor", "commit_us_p50")
+    for key, text in (("ack_p50_us", "p50 from due to PUBACK, us"), ("ack_p99_us", "p99"),
+                      ("broker_cpu_share", "share of its core")):
+        bench.figure(f"in memory: {text}", values_of(unkept, "latency", key))
+    bench.figure("share of its core", values_of(loaded, "latency", "broker_cpu_share"))
     bench.figure("p50 from due to PUBACK, us", values_of(loaded, "latency", "ack_p50_us"))
     bench.figure("p99 from due to PUBACK, us", acknowledge)
     bench.figure("floor: messages to a batch", values_of(floors, "floor", "batch_msgs"))
@@ -331,7 +336,7 @@ def measure(options):
         wall = throughput(bench, memory, disk, floor)
         rate = rate or (wall and max(1, round(LOAD_SHARE * wall)))
     if "latency" in options.parts and rate:
-        latency(bench, disk, floor, rate)
+        latency(bench, memory, disk, floor, rate)
     if "replay" in options.parts:
         replay(bench, disk)
     if "others" in options.parts:

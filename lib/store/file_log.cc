@@ -280,9 +280,7 @@ Status FileLog::replay(LogReplay& replay, std::string& problem) {
     problem = "the directory of the log cannot be listed";
     return status;
   }
-  for (const std::string& name : names) {  // whether one of them is whole is not worth a look
-    if (!only_replays_ && name.starts_with(kSpare)) static_cast<void>(disk_.remove(name));
-  }
+  if (!only_replays_) take_spare(names);
   std::unique_ptr<Reader> before;  // is told when the next one has said what of it counts
   const auto tell = [&](uint64_t limit) {
     if (!before) return true;
@@ -412,12 +410,13 @@ Status FileLog::begin_segment() noexcept try {
   return Status::NoMemory;
 }
 
-// A spare has lost its old name for good before it is written, and gets the new one when its header is on stable storage:
-// no name ever belongs to what another file was.
+// A spare has lost its old name for good before it is written, and gets the new one when its header is on stable
+// storage: no name ever belongs to what another file was.
 Status FileLog::make_segment(uint64_t id, std::unique_ptr<File>& file) {
   std::byte header[kHeaderSize];
   const std::string name = segment_name(id), spare = spares_.empty() ? std::string() : spares_.back();
   put_header(header, {id, last_number_, salt_, !spare.empty()});
+  written_to_ = spare.empty() ? kHeaderSize : options_.segment_bytes;
   Status status = Status::Ok;
   if (spare.empty()) {
     status = disk_.open(name, true, file);
@@ -434,6 +433,27 @@ Status FileLog::make_segment(uint64_t id, std::unique_ptr<File>& file) {
     spares_.pop_back();
   }
   return status == Status::Ok ? disk_.sync() : status;
+}
+
+// One that an earlier broker has left, if it is as long as a segment; the others go. After a crash a file may have
+// both names for all we know: then it is the segment that it says.
+void FileLog::take_spare(const std::vector<std::string>& names) {
+  const auto reads = [](File& file, uint64_t offset, std::span<std::byte> into) {
+    size_t got = 0;
+    return file.read(offset, into, got) == Status::Ok && got == into.size();
+  };
+  for (const std::string& name : names) {
+    if (!name.starts_with(kSpare)) continue;
+    std::unique_ptr<File> file;
+    std::byte header[kHeaderSize], byte[1];
+    if (spares_.empty() && disk_.open(name, false, file) == Status::Ok && reads(*file, 0, header) &&
+        reads(*file, options_.segment_bytes - 1, byte) && !reads(*file, options_.segment_bytes, byte) &&
+        std::ranges::find(names, segment_name(get_little<uint64_t>(header + 16))) == names.end()) {
+      spares_.push_back(name);
+    } else {
+      static_cast<void>(disk_.remove(name));
+    }
+  }
 }
 
 void FileLog::drop_spares(uint32_t left) noexcept {
@@ -465,6 +485,28 @@ bool FileLog::encode(std::span<const LogEntry> batch, size_t size) noexcept {
   return true;
 }
 
+// Where nothing was written yet a sync has to note in the file system that something is, which takes longer than the
+// batch itself. So before small batches come there, some more is written and noted at once.
+Status FileLog::write_ahead(size_t size) noexcept {
+  constexpr uint64_t kAhead = 256 << 10, kSmall = 64 << 10;
+  constexpr uint32_t kPiece = 64 << 10;
+  const uint64_t end = offset_ + size, ahead = std::min(end + kAhead, options_.segment_bytes);
+  if (end <= written_to_) return Status::Ok;
+  if (!options_.syncs || size > kSmall || end > ahead) {
+    written_to_ = end;
+    return Status::Ok;
+  }
+  buffer_.clear();
+  if (!buffer_.reserve(kPiece)) return Status::NoMemory;
+  std::fill_n(buffer_.begin(), kPiece, std::byte{0});
+  for (uint64_t at = std::max(offset_, written_to_); at < ahead; at += kPiece) {
+    const Status status = file_->write(at, {buffer_.begin(), std::min<uint64_t>(kPiece, ahead - at)});
+    if (status != Status::Ok) return status;
+  }
+  written_to_ = ahead;
+  return file_->sync();
+}
+
 Status FileLog::append(std::span<const LogEntry> batch) noexcept {
   if (batch.empty()) return Status::Ok;
   MQTTQ_ASSERT(batch[0].number > last_number_);
@@ -472,6 +514,7 @@ Status FileLog::append(std::span<const LogEntry> batch) noexcept {
   for (const LogEntry& entry : batch) size += record_size(entry.body.size());
   if (file_ && offset_ > kHeaderSize && offset_ + size > options_.segment_bytes) file_.reset();
   Status status = file_ ? Status::Ok : begin_segment();
+  if (status == Status::Ok) status = write_ahead(size);
   if (status == Status::Ok && !encode(batch, size)) return Status::NoMemory;
   if (status == Status::Ok) status = file_->write(offset_, buffer_.span());
   if (status == Status::Ok && options_.syncs) status = file_->sync();

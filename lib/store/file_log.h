@@ -131,7 +131,9 @@ class FileLog {
   Status replay(LogReplay& replay, std::string& problem);
   Status begin_segment() noexcept;
   Status make_segment(uint64_t id, std::unique_ptr<File>& file);
+  void take_spare(const std::vector<std::string>& names);
   void drop_spares(uint32_t left) noexcept;
+  Status write_ahead(size_t size) noexcept;
   Status look(uint64_t at, size_t size, Bytes& bytes) noexcept;
   Status find(uint64_t number, uint32_t salt, Place from, Array<std::byte>& body) noexcept;
   bool encode(std::span<const LogEntry> batch, size_t size) noexcept;
@@ -142,6 +144,7 @@ class FileLog {
   std::vector<Segment> segments_;  // oldest first; of the open one too
   std::unique_ptr<File> file_;     // the last segment, unless the next append begins another
   uint64_t offset_ = 0;            // where its next batch goes
+  uint64_t written_to_ = 0;        // so much of it was written before: see write_ahead()
   uint32_t salt_ = 0;              // of its sums
   uint64_t next_id_ = 1;
   uint64_t last_number_ = 0;
