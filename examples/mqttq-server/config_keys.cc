@@ -148,6 +148,8 @@ constexpr Key kKeys[] = {
                 "QoS 1 and 2 messages sent to a client and open; the client's own Receive Maximum holds too"),
     MQTTQ_LIMIT(outbox_messages_max, 1, kAny, "messages", "10000", "Messages that wait for one client"),
     MQTTQ_LIMIT(outbox_bytes_max, 1, kAny, "bytes", "4194304", "Bytes that wait for one client"),
+    MQTTQ_LIMIT(outbox_age_max_s, 0, kAny, "s", "2592000",
+                "For which a message waits for a kept session or a group of such; 0: no bound", kAny),
     MQTTQ_LIMIT(subscriptions_max, 1, kAny, "subscriptions", "100000", "Subscriptions of one session"),
     MQTTQ_LIMIT(session_expiry_max_s, 0, kAny, "s", "0",
                 "The longest Session Expiry Interval that is granted; 0: no bound"),

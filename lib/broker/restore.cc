@@ -97,6 +97,7 @@ class Restore {
   bool take_will(Bytes key, Bytes value);
   bool take_retained(Bytes value);
   bool take_delayed(Bytes key, Bytes value);
+  bool take_time(Bytes key, Bytes value);
   bool take_messages();
   bool has_message(uint64_t number) const;
   void tell_progress();
@@ -343,6 +344,18 @@ bool Restore::take_receipt(Bytes key) {
   return of->session->add_receipt(packet_id, Receipt{now_, 0, true});
 }
 
+bool Restore::take_time(Bytes key, Bytes value) {
+  if (value.size() != sizeof(uint64_t)) {
+    ++restored_.lost;
+    return true;
+  }
+  const auto at_ms = static_cast<int64_t>(get_big<uint64_t>(key.data()));
+  for (uint32_t i = 0; i < router_.shard_count(); ++i) {
+    if (!shard_(i).restore_time(at_ms, get_little<uint64_t>(value.data()))) return false;
+  }
+  return true;
+}
+
 bool Restore::take_will(Bytes key, Bytes value) {
   SessionEntry* of = session_.find(key.first(kSessionKey));
   FieldReader in(value);
@@ -471,6 +484,8 @@ Status Restore::run(std::string& problem) {
        [&] {
          return load(StateTable::Delayed, kDelayedKey, true, [&](Bytes k, Bytes v) { return take_delayed(k, v); });
        }},
+      {"times",
+       [&] { return load(StateTable::Times, kTimeKey, false, [&](Bytes k, Bytes v) { return take_time(k, v); }); }},
       {"messages", [&] { return take_messages() ? Status::Ok : Status::NoMemory; }},
   };
   for (const Step& step : steps) {
@@ -483,6 +498,7 @@ Status Restore::run(std::string& problem) {
     return status;
   }
   for (const SessionEntry& entry : sessions_) entry.session->finish_restore(now_);
+  for (uint32_t i = 0; i < router_.shard_count(); ++i) shard_(i).restore_ages(directory_.durable_number());
   directory_.forget_loaded();
   return Status::Ok;
 }

@@ -74,6 +74,7 @@ Limits limits_of(const mqttq_limits& given) {
   if (given.maximum_qos)
     limits.maximum_qos = given.maximum_qos == UINT32_MAX ? 0 : static_cast<uint8_t>(given.maximum_qos);
   take_or_none(limits.topic_alias_out_maximum, given.topic_alias_out_maximum, "topic_alias_out_maximum", 65'535);
+  take_or_none(limits.outbox_age_max_s, given.outbox_age_max_s, "outbox_age_max_s", UINT32_MAX - 1);
   take_or_none(limits.delayed_messages_max, given.delayed_messages_max, "delayed_messages_max",
                DelayedMessages::kCountMax);
   return limits;

@@ -100,6 +100,13 @@ void Journal::advance(Cursor& cursor) noexcept {
   trim();
 }
 
+uint32_t Journal::move_over(Cursor& cursor, uint64_t number) noexcept {
+  uint32_t count = 0;
+  for (const JournalEntry* entry; (entry = peek(cursor)) && entry->number <= number; ++count) step(cursor);
+  if (count) trim();
+  return count;
+}
+
 void Journal::step(Cursor& cursor) noexcept {
   MQTTQ_ASSERT(cursor.index < end_index_);
   ++cursor.index;

@@ -94,6 +94,8 @@ class Journal : public ListLink<struct ContentTag> {
     }
   }
 
+  // Moves `cursor` over all entries up to `number`. Returns how many there were.
+  uint32_t move_over(Cursor& cursor, uint64_t number) noexcept;
   // Calls visit(user, number) for each entry up to `last` that some cursor has not read.
   void for_each_unread(uint64_t last, void* user, void (*visit)(void* user, uint64_t number) noexcept) noexcept;
   // Does some reader have more before it than either of these?

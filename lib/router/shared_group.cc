@@ -489,6 +489,25 @@ uint64_t SharedGroups::lowest_number(uint64_t seen_number) noexcept {
   return lowest;
 }
 
+uint32_t SharedGroups::drop_old(uint64_t number) noexcept {
+  uint32_t dropped = 0;
+  groups_.for_each([&](Group& group) {
+    if (!group.reader.journal) return;
+    uint32_t count = group.reader.journal->move_over(group.reader, number);
+    for (uint32_t i = 0; i < group.open.count() && group.open[i].number <= number; ++i) {
+      GroupOpen& one = group.open[i];
+      if (one.member || one.settled) continue;
+      one.message = {};
+      --group.returned_count;
+      group.settle_open(one, true);
+      ++count;
+    }
+    if (count) group.changed();
+    dropped += count;
+  });
+  return dropped;
+}
+
 void SharedGroups::add_needed(NeededNumbers& needed, uint32_t pass) noexcept {
   groups_.for_each([&](Group& group) {
     if (!group.reader.journal) return;

@@ -226,6 +226,8 @@ class SharedGroups {
   void settle(uint64_t seen_number, bool all, Instant now, Record&& record) noexcept;
   // The first number that a group needs; UINT64_MAX: none does.
   uint64_t lowest_number(uint64_t seen_number) noexcept;
+  // Messages up to this number that no member has are of no use any more. Returns how many those were.
+  uint32_t drop_old(uint64_t number) noexcept;
   // All that groups need; as Session::add_needed().
   void add_needed(NeededNumbers& needed, uint32_t pass) noexcept;
 

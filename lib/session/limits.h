@@ -21,6 +21,8 @@ struct Limits {
                                                 // subscription where durable; over it the oldest is dropped and counted
   uint32_t outbox_bytes_max = 4 * 1024 * 1024;  // waiting for a client's socket: over it QoS 0 is dropped and counted,
                                                 // and nothing more is read from the client; also of what waits as above
+  uint32_t outbox_age_max_s = 2'592'000;        // waiting in a journal for an offline client or a group; 0 = no limit;
+                                                // what waits longer is dropped and counted
   uint32_t subscriptions_max = 100'000;         // per session; SUBACK 0x97 (3.x: 0x80)
   uint32_t session_expiry_max_s = 0xFFFF'FFFF;  // CONNACK names the shorter one
   uint16_t keep_alive_max_s = 0;                // 0 = the client's own; else Server Keep Alive (MQTT 5 only)

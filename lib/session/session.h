@@ -243,6 +243,8 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   TextKey state_key_text() const noexcept;
   // The first number that it still needs; UINT64_MAX: none.
   uint64_t lowest_number() noexcept;
+  // Messages of journals up to this number are of no use to it any more. Returns how many those were.
+  uint32_t drop_old(uint64_t number) noexcept;
   // All that it needs, up to needed.up_to. pass: names the count, for which each journal is looked at once.
   void add_needed(NeededNumbers& needed, uint32_t pass) noexcept;
   // From what was kept. False without memory.

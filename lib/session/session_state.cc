@@ -143,6 +143,13 @@ uint64_t Session::lowest_number() noexcept {
   return lowest;
 }
 
+uint32_t Session::drop_old(uint64_t number) noexcept {
+  uint32_t count = 0;
+  if (reads_)
+    reads_->readers.for_each([&](JournalReader& reader) { count += reader.journal->move_over(reader, number); });
+  return count;
+}
+
 void Session::add_needed(NeededNumbers& needed, uint32_t pass) noexcept {
   if (!stored_) return;
   if (out_) {

@@ -30,6 +30,7 @@ ShardCore::ShardCore(const ShardWorld& world, uint32_t index, uint64_t seed, Ins
       memberships_(*this),
       delayed_(world.limits, world.population.delayed, timers_, *this),
       state_(world.state, index),
+      ages_(world.limits.outbox_age_max_s),
       connections_(world.limits.connections_max, &world.population.connections),
       sessions_(world.limits.sessions_max, &world.population.sessions),
       connect_tokens_(int64_t{world.limits.connect_rate} * 1000),
@@ -43,14 +44,13 @@ ShardCore::ShardCore(const ShardWorld& world, uint32_t index, uint64_t seed, Ins
       this, [](void* user, Journal& journal) noexcept { static_cast<ShardCore*>(user)->enforce_limits(journal); });
   const auto bound = [](uint64_t limit) { return limit ? limit : UINT64_MAX; };
   fan_out_.set_bounds(bound(world.limits.journal_messages), bound(world.limits.journal_bytes));
-  progress_alarm_.shard = reopen_alarm_.shard = this;
+  progress_alarm_.shard = reopen_alarm_.shard = age_alarm_.shard = this;
   now_ = now;  // what is restored before the first turn arms timers
 }
 
 void ShardCore::enforce_limits(Journal& journal) noexcept {
   journal.enforce(limits().outbox_messages_max, limits().outbox_bytes_max, [&](Cursor& cursor, uint32_t count) {
-    counters_.messages_dropped.add(count);
-    counters_.dropped_limit.add(count);
+    count_dropped_limit(count);
     if (cursor.of_group) return groups_.note_changed(static_cast<GroupReader&>(cursor));
     Session& session = *static_cast<JournalReader&>(cursor).session;
     if (session.stored()) mark_progress(session);
@@ -83,6 +83,7 @@ void ShardCore::abandon() noexcept {
   state_.stop();  // what is kept stays
   progress_alarm_.cancel();
   reopen_alarm_.cancel();
+  age_alarm_.cancel();
   to_record_.clear();
   to_pump_.clear();
   inside_of_clients_ = 0;
@@ -592,6 +593,8 @@ void ShardCore::wake_reader(Cursor& cursor) noexcept {
 
 void ShardCore::append_here(Mail& mail, Instant now) noexcept {
   state_.note_seen(mail.number);
+  ages_.note(mail.number);
+  arm_age();
   if (!fan_out_.append(mail.number, std::move(mail.message), *mail.route, now, wake_reader)) count_dropped_no_memory(1);
 }
 
@@ -782,6 +785,7 @@ bool ShardCore::turn(Instant now) noexcept {
   evict();
   run_stalled(now);
   run_pumps(now);
+  drop_old();
   if (fan_out_.judge_lengths()) arm_reopen();
   run_moves(now);
   flush_outputs(now);

@@ -8,6 +8,7 @@
 #include "base/link.h"
 #include "base/log.h"
 #include "base/random.h"
+#include "journal/age_marks.h"
 #include "message/topic.h"
 #include "router/fan_out.h"
 #include "router/mail.h"
@@ -281,6 +282,10 @@ class ShardCore final : private GroupCourier, private DelayedMessages::Taker {
 
   // --- before it runs: what was kept. False without memory, or at a limit.
   bool restore_retained(const MessageView& view) noexcept;
+  // Messages up to this number had come by then. False without memory.
+  bool restore_time(int64_t unix_ms, uint64_t number) noexcept { return ages_.restore(unix_ms, number); }
+  // After these, in their order: what came behind them counts as if it came now.
+  void restore_ages(uint64_t last_number) noexcept;
   // It has no members any more.
   void forget_group(NamespaceId namespace_id, std::string_view shared_filter) noexcept override;
   // It has expired.
@@ -343,6 +348,13 @@ class ShardCore final : private GroupCourier, private DelayedMessages::Taker {
   bool post_state() noexcept;
   void run_state() noexcept;
   void on_recorded(const Mail& mail) noexcept;
+  void count_dropped_limit(uint32_t count) noexcept {
+    counters_.messages_dropped.add(count);
+    counters_.dropped_limit.add(count);
+  }
+  void arm_age() noexcept;
+  void look_at_age() noexcept;
+  void drop_old() noexcept;
   void find_lowest() noexcept;
   void on_find_lowest(Mail& mail) noexcept;
   void run_fetched(Instant now) noexcept;
@@ -404,7 +416,11 @@ class ShardCore final : private GroupCourier, private DelayedMessages::Taker {
   };
   ShardAlarm progress_alarm_;  // armed while sessions wait for their progress to be recorded
   ShardAlarm reopen_alarm_;    // armed while journals are full
-  Array<Session*> to_record_;  // these
+  ShardAlarm age_alarm_;       // armed while something may get old
+  AgeMarks ages_;
+  uint64_t old_ = 0;                // messages up to it are
+  uint32_t old_next_ = UINT32_MAX;  // the session to be rid of them next, by its index
+  Array<Session*> to_record_;       // these
   Array<Connection*> gated_;
   struct Leave {  // of a member of a group
     MemberId member;

@@ -134,6 +134,48 @@ bool ShardCore::mark_gated(Connection& connection) noexcept {
   return connection.gated = gated_.push_back(&connection);
 }
 
+// --- what has waited for too long
+
+void ShardCore::arm_age() noexcept {
+  if (age_alarm_.armed() || !ages_.busy()) return;
+  timers_.arm(age_alarm_, now_ + ages_.interval_ms() * kMillisecond,
+              [](Timer& timer, Instant) noexcept { static_cast<ShardAlarm&>(timer).shard->look_at_age(); });
+}
+
+// One shard writes down for all of them when numbers came.
+void ShardCore::look_at_age() noexcept {
+  const int64_t now_ms = to_unix_ms(now_, policy().unix_offset_ms);
+  const bool records = index_ == 0 && state_.on();
+  const auto key = [](int64_t at_ms) { return StateKey().add(static_cast<uint64_t>(at_ms)); };
+  if (ages_.mark(now_ms) && records) state_.writes().put_number(StateTable::Times, key(now_ms).bytes());
+  const uint64_t old = ages_.old(now_ms, [&](int64_t at_ms) {
+    if (records) state_.writes().erase(StateTable::Times, key(at_ms).bytes());
+  });
+  if (old > old_) {
+    old_ = old;
+    old_next_ = 0;
+    count_dropped_limit(groups_.drop_old(old));
+  }
+  arm_age();
+}
+
+// Of some sessions in a turn.
+void ShardCore::drop_old() noexcept {
+  constexpr uint32_t kSessionsPerTurn = 5000;
+  for (uint32_t count = 0; old_next_ < sessions_.index_end(); ++old_next_) {
+    if (count++ == kSessionsPerTurn) {
+      try_again_ = true;
+      return;
+    }
+    Session* session = sessions_.at(old_next_);
+    const uint32_t dropped = session ? session->drop_old(old_) : 0;
+    if (!dropped) continue;
+    count_dropped_limit(dropped);
+    if (session->stored()) mark_progress(*session);
+  }
+  old_next_ = UINT32_MAX;
+}
+
 // --- which messages are still needed
 
 void ShardCore::find_lowest() noexcept {
@@ -298,6 +340,11 @@ void ShardCore::answer_when_durable(PublishOperation& operation) noexcept {
 }
 
 // --- how it comes back
+
+void ShardCore::restore_ages(uint64_t last_number) noexcept {
+  ages_.note(last_number);
+  arm_age();
+}
 
 bool ShardCore::restore_retained(const MessageView& view) noexcept {
   const MessageRef message = Message::create(view);

@@ -13,7 +13,7 @@ namespace mqttq {
 
 // Bytes of keys.
 inline constexpr size_t kSessionKey = TextKey::kSize, kFilterKey = kSessionKey + 8, kPacketKey = kSessionKey + 2,
-                        kDelayedKey = 8, kTakenKey = TextKey::kSize + 16;
+                        kDelayedKey = 8, kTimeKey = 8, kTakenKey = TextKey::kSize + 16;
 
 struct StoredSession {
   NamespaceId namespace_id = kGlobalNamespace;

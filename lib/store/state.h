@@ -27,6 +27,7 @@ enum class StateTable : uint8_t {
   Log = 10,           // the number of a message; where there are no files for it
   Groups = 11,        // of a shared filter, as a text
   GroupTaken = 12,    // the same, the number of a message, the first half of a SessionKey
+  Times = 13,         // ms of Unix time
 };
 
 enum class StateWriteKind : uint8_t { Put = 0, PutNumber = 1, Erase = 2, EraseBelow = 3 };

@@ -44,7 +44,7 @@ class Limits(ctypes.Structure):
         "maximum_qos", "topic_alias_out_maximum", "delayed_messages_max", "delayed_bytes_max", "delay_max_s",
         "store_memory_bytes", "log_segment_bytes")] + [
             ("store_bytes", c_uint64), ("journal_bytes", c_uint64), ("journal_messages", c_uint32),
-            ("store_alarm_percent", c_uint32)]
+            ("store_alarm_percent", c_uint32), ("outbox_age_max_s", c_uint32)]
 
 
 class StoreFigures(ctypes.Structure):

@@ -95,6 +95,34 @@ def test_a_backlog_that_moves_on_keeps_the_log_short(broker):
     assert log_bytes(broker) <= 8 * SEGMENT
 
 
+# --- age
+
+AGE_S = 6
+
+
+def test_what_has_waited_for_too_long_is_dropped(broker):
+    """For a session and for a group of such, before it comes back; it was a restart ago, and what is newer stays."""
+    limits = {"outbox_age_max_s": AGE_S, "log_segment_bytes": SEGMENT, "store_memory_bytes": 2000}
+    (broker.directory / "limits.json").write_text(json.dumps({"limits": limits}))
+    broker.restart()
+    subscribe(broker.connect("s"), ("a/#", 1), ("$share/g/a/#", 2))
+    broker.sockets[-1].close()
+    broker.publish("a/1", *numbered(20))
+    published = time.monotonic()
+    broker.restart()
+
+    def waiting() -> int:
+        return sum(one["waiting"] for one in lines("--journals", broker.data))
+
+    assert waiting() == 20
+    wait_until(lambda: waiting() == 0, "what is old is not dropped")
+    assert time.monotonic() - published >= AGE_S
+    broker.publish("a/1", b"new")
+    broker.restart()
+    client = broker.connect("s", present=True)
+    assert payloads(receive(client, 2)) == [b"new"] * 2
+
+
 # --- durability
 
 

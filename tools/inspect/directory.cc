@@ -465,7 +465,7 @@ Contents read_once(const std::string& path) {
 std::string table_name(uint8_t table) {
   static constexpr std::string_view kNames[] = {"meta",     "sessions", "subscriptions", "positions", "inflight",
                                                 "receipts", "wills",    "retained",      "delayed",   "namespaces",
-                                                "log",      "groups",   "group taken"};
+                                                "log",      "groups",   "group taken",   "times"};
   return table < std::size(kNames) ? std::string(kNames[table]) : std::to_string(table);
 }
 

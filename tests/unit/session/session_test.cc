@@ -435,6 +435,36 @@ TEST_CASE("a message whose PUBLISH went out no longer expires", "[session][MQTT-
   CHECK(again.said() == Lines{"CONNACK 00 present", "PUBLISH t '' qos2 #1 dup expiry=0"});
 }
 
+TEST_CASE("what waits for a kept session or a group for too long is dropped and counted", "[session]") {
+  TestSetup setup;
+  setup.limits.outbox_age_max_s = 64;
+  TestBroker broker(setup);
+  TestClient client(broker), publisher(broker);
+  client.accepted(connect_as("a", true, 1000)).subscribed("t/#", kQos1).subscribed("$share/g/t/#", kQos1);
+  client.drop();
+  publisher.accepted(connect_as("p"));
+  publisher.publish("t/1", "old", kQos1, 1);
+  const auto pass = [&](int seconds) {  // in steps, since a clock that jumps is late for everything
+    for (; seconds; --seconds) broker.advance_s(1);
+  };
+  pass(40);
+  publisher.publish("t/2", "new", kQos1, 2);
+  pass(23);
+  CHECK(broker.counter(&Counters::dropped_limit) == 0);
+  pass(4);
+  CHECK(broker.counter(&Counters::dropped_limit) == 2);
+  CHECK(broker.counter(&Counters::messages_dropped) == 2);
+  TestClient again(broker);
+  again.connect(connect_as("a", false, 1000));
+  CHECK(again.said() == Lines{"CONNACK 00 present", "PUBLISH t/2 'new' qos1 #1", "PUBLISH t/2 'new' qos1 #2"});
+  pass(100);  // what is with a client stays with it
+  CHECK(broker.counter(&Counters::dropped_limit) == 2);
+  again.ack(codec::PacketType::Puback, 1).ack(codec::PacketType::Puback, 2).drop();
+  publisher.publish("t/3", "last", kQos1, 3);
+  pass(67);
+  CHECK(broker.counter(&Counters::dropped_limit) == 4);
+}
+
 TEST_CASE("QoS 0 messages for a client that does not read are dropped and counted", "[session]") {
   TestSetup setup;
   setup.limits.outbox_bytes_max = 1'000;
