@@ -126,13 +126,16 @@ class RouteRef {
     other.route_ = mine;
     return *this;
   }
-  ~RouteRef();
+  ~RouteRef() {
+    if (route_) release();
+  }
   explicit operator bool() const noexcept { return route_ != nullptr; }
   const Route& operator*() const noexcept { return *route_; }
   const Route* operator->() const noexcept { return route_; }
 
  private:
   friend class Router;
+  void release() noexcept;
   Route* route_ = nullptr;
 };
 

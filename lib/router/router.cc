@@ -18,8 +18,8 @@ bool try_share(std::atomic<uint32_t>& references) noexcept {
 
 }  // namespace
 
-RouteRef::~RouteRef() {
-  if (route_ && route_->references_.fetch_sub(1, std::memory_order_acq_rel) == 1) route_->router_->end(*route_);
+void RouteRef::release() noexcept {
+  if (route_->references_.fetch_sub(1, std::memory_order_acq_rel) == 1) route_->router_->end(*route_);
 }
 
 Router::Router(uint32_t shard_count, uint64_t seed)
