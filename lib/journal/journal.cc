@@ -1,49 +1,134 @@
 #include "journal/journal.h"
 
 #include <algorithm>
+#include <cstring>
+#include <utility>
 
 #include "base/alloc.h"
 #include "base/assert.h"
+#include "base/hash.h"
 
 namespace mqttq {
 
 // A run of entries, and the cursors that stand in it: the slowest readers are those of the first segment that has any.
+// Once it is full and none of its messages is in memory any more it is packed: there may be millions of such entries.
 struct JournalSegment {
-  static constexpr uint32_t kEntries = 32;
+  static constexpr uint32_t kEntries = kJournalSegmentEntries;
+  struct Entries {
+    JournalEntry at[kEntries];
+  };
   JournalSegment* next = nullptr;
   uint64_t first_index = 0;
-  uint32_t count = 0;
+  uint64_t first_number = 0, first_bytes_before = 0;  // of a packed one
   IntrusiveList<Cursor, SegmentTag> cursors;
-  JournalEntry entries[kEntries];
+  Entries* entries = nullptr;  // null: it is packed
+  std::byte* packed = nullptr;
+  uint32_t count = 0;
 
   bool full() const noexcept { return count == kEntries; }
+  uint64_t bytes_before() const noexcept { return entries ? entries->at[0].bytes_before : first_bytes_before; }
   // Everything in it was read: it begins again behind it.
   void restart(uint64_t index) noexcept {
-    for (uint32_t i = 0; i < count; ++i) entries[i].message = {};
+    for (uint32_t i = 0; i < count; ++i) entries->at[i].message = {};
     first_index = index;
     count = 0;
   }
 };
 
+namespace {
+
+// Seven bits a byte, the lowest first; the eighth says that there are more.
+std::byte* put_short(std::byte* at, uint64_t value) noexcept {
+  for (; value >= 0x80; value >>= 7) *at++ = static_cast<std::byte>(value | 0x80);
+  *at++ = static_cast<std::byte>(value);
+  return at;
+}
+const std::byte* get_short(const std::byte* at, uint64_t& value) noexcept {
+  value = 0;
+  for (uint32_t shift = 0;; shift += 7) {
+    const auto byte = static_cast<uint64_t>(*at++);
+    value |= (byte & 0x7F) << shift;
+    if (byte < 0x80) return at;
+  }
+}
+
+}  // namespace
+
 Journal::~Journal() {
   MQTTQ_ASSERT(cursor_count_ == 0);
   while (JournalSegment* ended = first_) {
     first_ = ended->next;
-    destroy(ended);
+    end_segment(*ended);
   }
+}
+
+JournalSegment* Journal::make_segment() noexcept {
+  auto* made = create<JournalSegment>();
+  if (!made) return nullptr;
+  made->first_index = end_index_;
+  made->entries = create<JournalSegment::Entries>();
+  if (made->entries) return made;
+  destroy(made);
+  return nullptr;
+}
+
+void Journal::end_segment(JournalSegment& ended) noexcept {
+  for (JournalTotals::Unpacked& one : totals_.unpacked) {
+    if (one.segment == &ended) one.segment = nullptr;
+  }
+  if (ended.entries) destroy(ended.entries);
+  release(ended.packed);
+  destroy(&ended);
+}
+
+// bytes_end: the content bytes before what comes behind it. Without memory it stays as it is.
+void Journal::pack(JournalSegment& segment, uint64_t bytes_end) noexcept {
+  if (!segment.full() || !segment.entries) return;
+  const JournalEntry* entries = segment.entries->at;
+  std::byte packed[JournalSegment::kEntries * 20];
+  std::byte* end = packed;
+  for (uint32_t i = 0; i < segment.count; ++i) {
+    const uint64_t behind = i + 1 < segment.count ? entries[i + 1].bytes_before : bytes_end;
+    end = put_short(end, entries[i].number - (i ? entries[i - 1].number : entries[0].number));
+    end = put_short(end, behind - entries[i].bytes_before);
+  }
+  const auto size = static_cast<size_t>(end - packed);
+  segment.packed = static_cast<std::byte*>(allocate(size));
+  if (!segment.packed) return;
+  std::memcpy(segment.packed, packed, size);
+  segment.first_number = entries[0].number;
+  segment.first_bytes_before = entries[0].bytes_before;
+  destroy(std::exchange(segment.entries, nullptr));
+}
+
+const JournalEntry* Journal::entries_of(const JournalSegment& segment) const noexcept {
+  if (segment.entries) return segment.entries->at;
+  const uint64_t hash = hash_mix(0, reinterpret_cast<uintptr_t>(&segment));
+  JournalTotals::Unpacked& place = totals_.unpacked[hash % std::size(totals_.unpacked)];
+  if (std::exchange(place.segment, &segment) == &segment) return place.entries;
+  const std::byte* at = segment.packed;
+  uint64_t number = segment.first_number, bytes = segment.first_bytes_before, step = 0;
+  for (JournalEntry& entry : place.entries) {
+    at = get_short(at, step);
+    entry.number = number += step;
+    entry.bytes_before = bytes;
+    at = get_short(at, step);
+    bytes += step;
+  }
+  return place.entries;
 }
 
 bool Journal::append(uint64_t number, MessageRef message, uint32_t size) noexcept {
   if (cursor_count_ == 0) return true;
   MQTTQ_ASSERT(last_);
   if (last_->full()) {
-    auto* added = create<JournalSegment>();
+    auto* added = make_segment();
     if (!added) return false;
-    added->first_index = end_index_;
+    if (!content_) pack(*last_, bytes_end_);
     last_->next = added;
     last_ = added;
   }
-  JournalEntry& entry = last_->entries[last_->count++];
+  JournalEntry& entry = last_->entries->at[last_->count++];
   entry.number = number;
   entry.bytes_before = bytes_end_;
   if (message && !content_) {
@@ -63,9 +148,8 @@ bool Journal::append(uint64_t number, MessageRef message, uint32_t size) noexcep
 bool Journal::attach(Cursor& cursor) noexcept {
   MQTTQ_ASSERT(!cursor.journal);
   if (!last_) {
-    first_ = last_ = create<JournalSegment>();
+    first_ = last_ = make_segment();
     if (!last_) return false;
-    last_->first_index = end_index_;
   }
   cursor.journal = this;
   cursor.segment = last_;
@@ -92,7 +176,7 @@ const JournalEntry* Journal::peek(const Cursor& cursor) const noexcept {
   // A cursor that stood at the end of a full segment reads on in the one behind it.
   const JournalSegment* segment = cursor.segment;
   if (cursor.index - segment->first_index == JournalSegment::kEntries) segment = segment->next;
-  return &segment->entries[cursor.index - segment->first_index];
+  return entries_of(*segment) + (cursor.index - segment->first_index);
 }
 
 void Journal::advance(Cursor& cursor) noexcept {
@@ -128,7 +212,7 @@ uint64_t Journal::entry_count() const noexcept { return first_ ? end_index_ - fi
 Cursor* Journal::slowest_over(uint64_t count_max, uint64_t bytes_max) noexcept {
   if (!first_) return nullptr;
   const bool over = end_index_ - first_->first_index > count_max ||
-                    (first_->count && bytes_end_ - first_->entries[0].bytes_before > bytes_max);
+                    (first_->count && bytes_end_ - first_->bytes_before() > bytes_max);
   if (!over) return nullptr;
   for (JournalSegment* segment = first_; segment; segment = segment->next) {
     for (Cursor* at = segment->cursors.front(); at; at = segment->cursors.next(*at)) {
@@ -149,7 +233,7 @@ void Journal::for_each_unread(uint64_t last, void* user, void (*visit)(void* use
   for (Cursor* at = segment->cursors.front(); at; at = next_in_segment(*at)) index = std::min(index, at->index);
   for (; index < end_index_; ++index) {
     while (index - segment->first_index >= segment->count) segment = segment->next;
-    const uint64_t number = segment->entries[index - segment->first_index].number;
+    const uint64_t number = entries_of(*segment)[index - segment->first_index].number;
     if (number > last) return;
     visit(user, number);
   }
@@ -163,7 +247,7 @@ void Journal::trim() noexcept {
     if (!first_) last_ = nullptr;
     count_out(*ended);
     if (ended == content_) leave_content(ended->next);
-    destroy(ended);
+    end_segment(*ended);
   }
   if (!first_ || at_end_count_ != cursor_count_) return;
   count_out(*first_);
@@ -185,10 +269,12 @@ bool Journal::evict(uint64_t number, uint32_t count_max) noexcept {
   while (content_) {
     const uint64_t at = content_index_ - content_->first_index;
     if (at == content_->count) {
-      leave_content(content_->next);
+      JournalSegment& left = *content_;
+      leave_content(left.next);
+      if (left.next) pack(left, left.next->bytes_before());
       continue;
     }
-    JournalEntry& entry = content_->entries[at];
+    JournalEntry& entry = content_->entries->at[at];
     if (entry.number > number) return true;
     if (count_max-- == 0) return false;
     entry.message = {};
@@ -203,7 +289,7 @@ uint32_t Journal::missing(const Cursor& cursor, std::span<uint64_t> numbers, uin
   uint64_t bytes_first = 0;
   for (uint64_t index = cursor.index; index < end_index_ && count < numbers.size(); ++index) {
     if (index - segment->first_index == JournalSegment::kEntries) segment = segment->next;
-    const JournalEntry& entry = segment->entries[index - segment->first_index];
+    const JournalEntry& entry = entries_of(*segment)[index - segment->first_index];
     if (count == 0) bytes_first = entry.bytes_before;
     if (entry.message || (count && entry.bytes_before - bytes_first > bytes_max)) break;
     numbers[count++] = entry.number;
@@ -214,9 +300,9 @@ uint32_t Journal::missing(const Cursor& cursor, std::span<uint64_t> numbers, uin
 // `ended` is the first segment, or was until now.
 void Journal::count_out(const JournalSegment& ended) noexcept {
   if (!ended.count) return;
-  const uint64_t end = ended.next ? ended.next->entries[0].bytes_before : bytes_end_;
+  const uint64_t end = ended.next ? ended.next->bytes_before() : bytes_end_;
   totals_.messages -= ended.count;
-  totals_.bytes -= end - ended.entries[0].bytes_before;
+  totals_.bytes -= end - ended.bytes_before();
 }
 
 }  // namespace mqttq

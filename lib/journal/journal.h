@@ -34,11 +34,18 @@ struct JournalEntry {
   MessageRef message;         // empty: it is read from where it is kept
 };
 
+inline constexpr uint32_t kJournalSegmentEntries = 32;
+
 // What all journals of one shard hold, read entries of a segment that is not read to its end among them.
 struct JournalTotals {
   uint64_t messages = 0;
   uint64_t bytes = 0;                                      // content bytes
   IntrusiveList<Journal, struct ContentTag> with_content;  // those that have messages in memory
+  // Segments whose messages are kept elsewhere are packed; those that were looked at last stand here too.
+  struct Unpacked {
+    const JournalSegment* segment = nullptr;
+    JournalEntry entries[kJournalSegmentEntries];
+  } unpacked[8];
 };
 
 // Owned by one shard and touched only there.
@@ -67,7 +74,7 @@ class Journal : public ListLink<struct ContentTag> {
   // Starts to read behind the last entry. False when the allocator refuses.
   [[nodiscard]] bool attach(Cursor& cursor) noexcept;
   void detach(Cursor& cursor) noexcept;
-  // Where `cursor` stands, or nullptr at the end. Borrowed until the cursor moves or is detached.
+  // Where `cursor` stands, or nullptr at the end. Borrowed until some journal of the shard is called again.
   const JournalEntry* peek(const Cursor& cursor) const noexcept;
   // Over the entry that peek() gave.
   void advance(Cursor& cursor) noexcept;
@@ -110,6 +117,10 @@ class Journal : public ListLink<struct ContentTag> {
   Cursor* next_in_segment(Cursor& cursor) noexcept;
   void step(Cursor& cursor) noexcept;  // as advance(), and trims nothing
   void trim() noexcept;
+  JournalSegment* make_segment() noexcept;
+  void end_segment(JournalSegment& ended) noexcept;
+  void pack(JournalSegment& segment, uint64_t bytes_end) noexcept;
+  const JournalEntry* entries_of(const JournalSegment& segment) const noexcept;
   void leave_content(JournalSegment* to) noexcept;
   void count_out(const JournalSegment& ended) noexcept;
 

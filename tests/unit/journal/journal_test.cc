@@ -139,6 +139,47 @@ TEST_CASE("without memory a journal stays as it was", "[journal]") {
   journal.detach(cursor);
 }
 
+TEST_CASE("an entry whose message is kept elsewhere takes few bytes", "[journal]") {
+  JournalTotals totals;
+  Journal journal(totals);
+  Cursor cursor;
+  REQUIRE(journal.attach(cursor));
+  const int64_t before = heap_bytes();
+  constexpr int64_t kCount = 32'000;
+  uint64_t number = 0;
+  for (int i = 0; i < kCount / 2; ++i) REQUIRE(journal.append(++number, {}, 300));
+  CHECK((heap_bytes() - before) / (kCount / 2) <= 6);
+  const MessageRef message = message_of(std::string(300, 'x'));
+  for (int i = 0; i < kCount / 2; ++i) REQUIRE(journal.append(++number, message));
+  CHECK((heap_bytes() - before) / kCount > 10);
+  REQUIRE(journal.evict(number - 100, UINT32_MAX));
+  CHECK((heap_bytes() - before) / kCount <= 6);
+  for (uint64_t i = 1; const JournalEntry* entry = journal.peek(cursor); ++i) {
+    REQUIRE(entry->number == i);
+    journal.advance(cursor);
+  }
+  CHECK(totals.messages == 0);
+  journal.detach(cursor);
+}
+
+TEST_CASE("what cannot be packed for want of memory stays as it is", "[journal]") {
+  JournalTotals totals;
+  Journal journal(totals);
+  Cursor cursor;
+  REQUIRE(journal.attach(cursor));
+  const MessageRef message = message_of("x");
+  for (uint64_t number = 1; number <= 100; ++number) REQUIRE(journal.append(number, message));
+  {
+    FailingHeap none(0);
+    REQUIRE(journal.evict(90, UINT32_MAX));
+  }
+  for (uint64_t number = 1; number <= 100; ++number, journal.advance(cursor)) {
+    REQUIRE(journal.peek(cursor)->number == number);
+    REQUIRE(!journal.peek(cursor)->message == (number <= 90));
+  }
+  journal.detach(cursor);
+}
+
 // Random operations; after each, every cursor has to read what the model says.
 TEST_CASE("a journal behaves as a vector with positions", "[journal]") {
   const int64_t before = heap_blocks();
@@ -156,12 +197,13 @@ TEST_CASE("a journal behaves as a vector with positions", "[journal]") {
     JournalTotals totals;
     Journal journal(totals);
     std::vector<std::unique_ptr<Reader>> readers;
-    uint64_t number = 0;
+    uint64_t number = 0, evicted = 0;
     for (int step = 0; step < 4'000; ++step) {
       const uint64_t choice = random.below(100);
       if (choice < 45) {
-        number += 1 + random.below(3);
-        const std::string payload(random.below(20), 'x');
+        number += random.below(50) ? 1 + random.below(3) : random.below(uint64_t{1} << (10 + random.below(30)));
+        const std::string payload(random.below(random.below(20) ? 20 : 5'000), 'x');
+        if (!model.empty() && number <= model.back().number) number = model.back().number + 1;
         REQUIRE(journal.append(number, message_of(payload)));
         model.push_back({number, static_cast<uint32_t>(1 + payload.size())});
       } else if (choice < 50 && readers.size() < 12) {
@@ -178,6 +220,9 @@ TEST_CASE("a journal behaves as a vector with positions", "[journal]") {
           journal.advance(reader.cursor);
           ++reader.at;
         }
+      } else if (choice < 99) {
+        if (number) evicted = std::max(evicted, number - std::min(number, random.below(80)));
+        while (!journal.evict(evicted, 1 + static_cast<uint32_t>(random.below(40)))) {}
       } else {
         const uint64_t count_max = random.below(80), bytes_max = random.below(900);
         const auto over = [&](const Reader& reader) {
@@ -206,7 +251,11 @@ TEST_CASE("a journal behaves as a vector with positions", "[journal]") {
         } else {
           REQUIRE(entry != nullptr);
           REQUIRE(entry->number == model[reader->at].number);
-          REQUIRE(entry->message->content_size() == model[reader->at].size);
+          REQUIRE(!entry->message == (entry->number <= evicted));
+          if (entry->message) REQUIRE(entry->message->content_size() == model[reader->at].size);
+          uint64_t bytes = 0;
+          for (size_t i = reader->at; i < model.size(); ++i) bytes += model[i].size;
+          REQUIRE(journal.behind_bytes(reader->cursor) == bytes);
         }
       }
       // What it keeps is what somebody will read, and less than two segments besides.
