@@ -326,10 +326,11 @@ void Committer::take_needed() noexcept {
   for (auto& one : needed_) one.reset();
 }
 
-// Every second at most: each shard looks through its readers, in slices.
+// Every second at most: each shard looks through its readers, in slices. An answer is true once what its shard recorded
+// before it is durable: until then a crash would bring back who needs more.
 void Committer::ask_for_lowest(Instant now) noexcept {
   constexpr int64_t kInterval = 1 * kSecond;
-  if (std::find(lowest_.begin(), lowest_.end(), 0) != lowest_.end()) return;  // some have not answered
+  if (unwritten_ || std::find(lowest_.begin(), lowest_.end(), 0) != lowest_.end()) return;
   if (lowest_asked_.ns) log_.set_lowest(*std::min_element(lowest_.begin(), lowest_.end()));
   take_needed();
   if (!log_.wants_lowest() || now - lowest_asked_ < kInterval) return;

@@ -314,7 +314,8 @@ bool Restore::take_inflight(Bytes key, Bytes value) {
   FieldReader in(value);
   InflightEntry entry;
   uint64_t group = 0;
-  bool whole = StoredInflight::read(in, entry, group);
+  const bool read = StoredInflight::read(in, entry, group);
+  bool whole = read;
   // What has a number is fetched when the client comes.
   if (whole && entry.number == 0 && entry.state != InflightEntry::State::AwaitPubcomp) {
     MessageView view;
@@ -323,8 +324,15 @@ bool Restore::take_inflight(Bytes key, Bytes value) {
   } else if (whole) {
     whole = entry.state == InflightEntry::State::AwaitPubcomp || has_message(entry.number);
   }
-  if (!of || !whole) {
-    ++restored_.lost;
+  if (!whole) ++restored_.lost;
+  // Of a lost one at QoS 2 the client may have the identifier, and is to release it.
+  if (!whole && read && entry.qos == Qos::ExactlyOnce) {
+    entry.state = InflightEntry::State::AwaitPubcomp;
+  } else if (!whole) {
+    return true;
+  }
+  if (!of) {
+    restored_.lost += whole;
     return true;
   }
   if (!of->session->restore_inflight(get_big<uint16_t>(key.data() + kSessionKey), std::move(entry), group)) {

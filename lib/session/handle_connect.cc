@@ -284,6 +284,7 @@ void Connection::attach_session(const codec::ConnectView& connect, std::string_v
   }
   session_ = session;
   session->set_expiry_s(expiry_s);
+  session->publish_due_will(now);  // its timer may be a little late
   session->clear_will();
   if (!prepare_will(connect, will_topic)) {
     session_ = nullptr;

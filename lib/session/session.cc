@@ -42,7 +42,7 @@ bool Session::detach(Instant now, bool publish_will) noexcept {
   }
   if (expiry_s_ != kSessionExpiryNever) expiry_due_ = now + int64_t{expiry_s_} * kSecond;
   note_group_state();
-  if (has_will() && will_->due <= now) shard_.publish_will(take_will(), now);
+  publish_due_will(now);
   arm_timer(now);
   return false;
 }
@@ -63,7 +63,7 @@ void Session::on_timer(Timer& timer, Instant now) noexcept {
     session.shard_.end_session(session, now);
     return;
   }
-  if (session.has_will() && session.will_->due <= now) session.shard_.publish_will(session.take_will(), now);
+  session.publish_due_will(now);
   session.arm_timer(now);
 }
 
@@ -455,7 +455,9 @@ void Session::send_again(uint16_t packet_id, InflightEntry& entry, Instant now) 
   fields.qos = entry.qos;
   fields.packet_id = packet_id;
   fields.subscription_identifiers = entry.identifiers.span();
-  if (!connection_->send_publish(message, fields, now) && !connection_->closing()) finish(packet_id, entry);
+  if (connection_->send_publish(message, fields, now) || connection_->closing()) return;
+  if (entry.qos == Qos::ExactlyOnce) connection_->send_ack(codec::PacketType::Pubrel, packet_id, ReasonCode::Success);
+  give_up(packet_id, entry);
 }
 
 template <class Wanted>
@@ -550,6 +552,15 @@ void Session::finish(uint16_t packet_id, InflightEntry& entry) noexcept {
     shard_.state().writes().erase_below(StateTable::Inflight, state_key(state_key_text()).add(packet_id).bytes());
   }
   leave_inflight(packet_id);
+}
+
+// It cannot be sent again. The client may have it: at QoS 2 its identifier is free once that has been released, be it
+// unknown there.
+void Session::give_up(uint16_t packet_id, InflightEntry& entry) noexcept {
+  if (entry.qos != Qos::ExactlyOnce) return finish(packet_id, entry);
+  entry.state = InflightEntry::State::AwaitPubcomp;
+  entry.message = {};
+  if (stored_) record_inflight(packet_id, entry);
 }
 
 InflightEntry* Session::enter_inflight(uint16_t& packet_id) noexcept {

@@ -220,6 +220,8 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   // False when the allocator refuses: it has none then.
   [[nodiscard]] bool set_will(Will&& will) noexcept;
   void clear_will() noexcept;
+  // If its delay has passed, whoever is back by now.
+  void publish_due_will(Instant now) noexcept;
   bool has_will() const noexcept { return will_ != nullptr; }
   // Only if it has one.
   Will take_will() noexcept {
@@ -337,6 +339,7 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   // Gives back what came through `membership`, or through any when it is null.
   void give_back_shared(const GroupMembership* membership, Instant now) noexcept;
   void finish(uint16_t packet_id, InflightEntry& entry) noexcept;
+  void give_up(uint16_t packet_id, InflightEntry& entry) noexcept;
   void record_inflight(uint16_t packet_id, InflightEntry& entry) noexcept;
   void record_sent(uint16_t packet_id, InflightEntry& entry) noexcept;
   void record_subscription(const Subscription& subscription) noexcept;

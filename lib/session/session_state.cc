@@ -196,7 +196,7 @@ void Session::on_fetched(Ring<FetchedMessage>& messages, Instant now) noexcept {
     }
     if (lost) {
       shard_.count_lost();
-      finish(lost, *find_inflight(lost));
+      give_up(lost, *find_inflight(lost));
     }
     if (inflight || !reads_) continue;
     if (!one.message && !one.lost(reads_->read_failures)) break;  // it is asked for again, and what follows it
@@ -263,6 +263,10 @@ void Session::clear_will() noexcept {
   if (!will_) return;
   destroy(std::exchange(will_, nullptr));
   if (stored_) shard_.state().writes().erase_below(StateTable::Wills, state_key(state_key_text()).bytes());
+}
+
+void Session::publish_due_will(Instant now) noexcept {
+  if (will_ && will_->due <= now) shard_.publish_will(take_will(), now);
 }
 
 // --- how it comes back

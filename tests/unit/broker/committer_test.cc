@@ -26,9 +26,11 @@ class TestLog final : public Log {
   uint64_t durable_number() noexcept override { return numbers.empty() ? 0 : std::min(durable, numbers.back()); }
 
   bool keeps() const noexcept override { return quota_bytes != 0; }
+  bool wants_lowest() const noexcept override { return true; }
+  void set_lowest(uint64_t number) noexcept override { lowest = number; }
   StoreQuota* quota() noexcept override { return quota_bytes ? &store_quota : nullptr; }
 
-  uint64_t quota_bytes = 0;
+  uint64_t quota_bytes = 0, lowest = 0;
   StoreQuota store_quota{{1000, 80}};
   Status answer = Status::Ok;
   uint64_t durable = UINT64_MAX;
@@ -96,6 +98,44 @@ struct CommitterTest {
 using Texts = std::vector<std::string>;
 
 }  // namespace
+
+// A shard counts on what it has recorded: of a message that is not needed any more nothing is to be dropped before.
+TEST_CASE_METHOD(CommitterTest, "what is not needed any more is kept until that is durable", "[broker]") {
+  log.quota_bytes = 1000;
+  constexpr int64_t kSecondAndMore = kSecond + kMillisecond;
+  static_cast<void>(committer.turn(now));
+  const auto asked = [&](uint32_t shard) {
+    uint32_t questions = 0;
+    Mailbox<Mail>& box = office.box(office.committer(), shard);
+    for (; Mail* mail = box.front(); box.pop()) questions += mail->kind == Mail::Kind::FindLowest;
+    return questions;
+  };
+  CHECK(asked(0) + asked(1) == 2);
+  for (uint32_t shard = 0; shard < 2; ++shard) {
+    Mail record, answer;
+    record.kind = Mail::Kind::Record;
+    record.from = static_cast<uint8_t>(shard);
+    auto* state = create<StateRecord>();
+    const StateKey key = StateKey().add(uint64_t{shard});
+    StateWrites writes;
+    writes.erase(StateTable::Inflight, key.bytes());
+    state->writes = writes.take();
+    record.payload.reset(state);
+    REQUIRE(office.box(shard, office.committer()).push(std::move(record)));
+    answer.kind = Mail::Kind::Lowest;
+    answer.number = 70 + shard;
+    REQUIRE(office.box(shard, office.committer()).push(std::move(answer)));
+  }
+  log.answer = Status::Full;
+  for (int second = 0; second < 5; ++second) static_cast<void>(committer.turn(now + second * kSecondAndMore));
+  CHECK(log.lowest == 0);
+  CHECK(asked(0) + asked(1) == 0);
+  log.answer = Status::Ok;
+  static_cast<void>(committer.turn(now + 6 * kSecondAndMore));
+  CHECK(log.batches == std::vector<size_t>{2});
+  CHECK(log.lowest == 70);
+  CHECK(asked(0) + asked(1) == 2);
+}
 
 TEST_CASE_METHOD(CommitterTest, "proposals become one batch, and each is answered when it is durable", "[broker]") {
   log.durable = 0;

@@ -169,7 +169,9 @@ TEST_CASE("a message that is too large on the next connection gives its place ba
   connect.maximum_packet_size = 50;
   TestClient again(broker);
   again.connect(connect);
-  CHECK(again.said() == Lines{"CONNACK 00 present", "PUBLISH t '3' qos2 #3"});
+  // At QoS 2 the client had it before, and would take another one of this identifier for a repeat.
+  CHECK(again.said() == Lines{"CONNACK 00 present", "PUBREL #2"});
+  CHECK(again.ack(PacketType::Pubcomp, 2).said() == Lines{"PUBLISH t '3' qos2 #3"});
   CHECK(again.ack(PacketType::Pubrec, 3).said() == Lines{"PUBREL #3"});
   CHECK(again.ack(PacketType::Pubcomp, 3).said() == Lines{"PUBLISH t '4' qos2 #4"});
   CHECK(broker.counter(&Counters::dropped_too_large) == 2);

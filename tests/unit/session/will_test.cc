@@ -131,6 +131,19 @@ TEST_CASE_METHOD(WillTest, "a client that is back within the delay has not gone"
   CHECK(watcher.said() == Lines{"PUBLISH will 'new'"});
 }
 
+// Timers are late by some milliseconds, and at the start of a broker everybody is back at once.
+TEST_CASE_METHOD(WillTest, "a will whose delay has passed comes before a client that is back", "[session][MQTT-3.1.3-9]") {
+  TestClient client(broker);
+  client.accepted(with_will(connect_as("a", true, 100), "will", "gone", kQos0, false, 10)).drop();
+  broker.advance_ms(10'000);
+  TestClient again(broker);
+  again.connect(connect_as("a", false, 100));
+  CHECK(again.said() == Lines{"CONNACK 00 present"});
+  CHECK(watcher.said() == Lines{"PUBLISH will 'gone'"});
+  broker.advance_s(1'000);
+  CHECK(watcher.said() == Lines{});
+}
+
 TEST_CASE_METHOD(WillTest, "a take-over with a clean start ends the session, and the will is published",
                  "[session][MQTT-3.1.2-8]") {
   TestClient client(broker), again(broker);
