@@ -2,6 +2,8 @@
  * told to stop by SIGINT or SIGTERM.
  *
  *   mqttq-embed [ADDRESS]     127.0.0.1:1883 without one */
+#define _POSIX_C_SOURCE 200809L /* sigset_t, in strict C99 */
+
 #include <mqttq/mqttq.h>
 #include <signal.h>
 #include <stdio.h>

@@ -1,6 +1,8 @@
 /* A broker that keeps what it has to keep in a file of SQLite's, until it is told to stop by SIGINT or SIGTERM.
  *
  *   mqttq-sqlite-broker FILE [ADDRESS]     127.0.0.1:1883 without one */
+#define _POSIX_C_SOURCE 200809L /* sigset_t, in strict C99 */
+
 #include <mqttq/mqttq.h>
 #include <signal.h>
 #include <stdio.h>

@@ -2,6 +2,8 @@
  * the file is locked exclusively, by which a second process is kept out; and SQLite's own serialised mode guards single
  * calls, whereas a scan beside a commit must see one moment. So a reader waits for at most one commit. The broker reads
  * when it starts and rarely afterwards. */
+#define _POSIX_C_SOURCE 200809L /* strdup, in strict C99 */
+
 #include "sqlite_store.h"
 
 #include <pthread.h>

@@ -825,6 +825,27 @@ def read_all(client: Socket, version: int = 5, least: int = 0) -> tuple[list[Pub
     return published, released
 
 
+@pytest.mark.parametrize("version", [5, 4], ids=["v5", "v3_1_1"])
+def test_a_message_in_flight_that_is_damaged_keeps_its_identifier_until_it_is_released(broker, version):
+    """It cannot be sent again, and the client that has it would take another one for a repeat."""
+    client = broker.connect("s", version=version)
+    subscribe(client, ("a", 2), version=version)
+    broker.publish("a", b"to be damaged", b"sound", qos=2)
+    damaged, sound = (client.expect_publish(version) for _ in range(2))
+    broker.finish()
+    for log in broker.data.glob("log-*"):
+        log.write_bytes(log.read_bytes().replace(b"to be damaged", b"to be dam ged"))
+    broker.start()
+    client = broker.connect("s", present=True, version=version)
+    published, released = read_all(client, version, 2)
+    assert (payloads(published), released) == ([b"sound"], [damaged.packet_id])
+    assert published[0].packet_id == sound.packet_id
+    client.send(wire.acknowledge(wire.PUBCOMP, damaged.packet_id))
+    broker.restart()
+    client = broker.connect("s", present=True, version=version)
+    assert broker.end == "killed" or read_all(client, version, 1)[1] == []
+
+
 def test_a_new_message_takes_no_identifier_in_use(broker):
     """One that waits for PUBREL is still the client's old message: under its identifier nothing new is sent."""
     client = broker.connect("s")

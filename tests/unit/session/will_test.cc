@@ -132,7 +132,8 @@ TEST_CASE_METHOD(WillTest, "a client that is back within the delay has not gone"
 }
 
 // Timers are late by some milliseconds, and at the start of a broker everybody is back at once.
-TEST_CASE_METHOD(WillTest, "a will whose delay has passed comes before a client that is back", "[session][MQTT-3.1.3-9]") {
+TEST_CASE_METHOD(WillTest, "a will whose delay has passed comes before a client that is back",
+                 "[session][MQTT-3.1.3-9]") {
   TestClient client(broker);
   client.accepted(with_will(connect_as("a", true, 100), "will", "gone", kQos0, false, 10)).drop();
   broker.advance_ms(10'000);
