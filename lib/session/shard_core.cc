@@ -48,6 +48,19 @@ ShardCore::ShardCore(const ShardWorld& world, uint32_t index, uint64_t seed, Ins
   now_ = now;  // what is restored before the first turn arms timers
 }
 
+// Operators hear of it now and then, since nobody else does.
+void ShardCore::count_dropped_limit(uint32_t count) noexcept {
+  constexpr int64_t kToldAgain = 60 * kSecond;
+  if (!count) return;
+  counters_.messages_dropped.add(count);
+  counters_.dropped_limit.add(count);
+  if (!world_.log || (drops_told_at_.ns && now_ - drops_told_at_ < kToldAgain)) return;
+  drops_told_at_ = now_;
+  world_.log->write(LogLevel::Warning,
+                    "messages for kept sessions or groups are dropped: they are more, or older, than "
+                    "limits.outbox_messages_max, outbox_bytes_max and outbox_age_max_s let wait");
+}
+
 void ShardCore::enforce_limits(Journal& journal) noexcept {
   journal.enforce(limits().outbox_messages_max, limits().outbox_bytes_max, [&](Cursor& cursor, uint32_t count) {
     count_dropped_limit(count);

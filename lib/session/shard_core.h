@@ -348,10 +348,7 @@ class ShardCore final : private GroupCourier, private DelayedMessages::Taker {
   bool post_state() noexcept;
   void run_state() noexcept;
   void on_recorded(const Mail& mail) noexcept;
-  void count_dropped_limit(uint32_t count) noexcept {
-    counters_.messages_dropped.add(count);
-    counters_.dropped_limit.add(count);
-  }
+  void count_dropped_limit(uint32_t count) noexcept;
   void arm_age() noexcept;
   void look_at_age() noexcept;
   void drop_old() noexcept;
@@ -417,6 +414,7 @@ class ShardCore final : private GroupCourier, private DelayedMessages::Taker {
   ShardAlarm progress_alarm_;  // armed while sessions wait for their progress to be recorded
   ShardAlarm reopen_alarm_;    // armed while journals are full
   ShardAlarm age_alarm_;       // armed while something may get old
+  Instant drops_told_at_{};
   AgeMarks ages_;
   uint64_t old_ = 0;                // messages up to it are
   uint32_t old_next_ = UINT32_MAX;  // the session to be rid of them next, by its index

@@ -116,6 +116,7 @@ def test_what_has_waited_for_too_long_is_dropped(broker):
 
     assert waiting() == 20
     wait_until(lambda: waiting() == 0, "what is old is not dropped")
+    broker.running.child.wait_line("messages for kept sessions or groups are dropped: ")
     assert time.monotonic() - published >= AGE_S
     broker.publish("a/1", b"new")
     broker.restart()
