@@ -56,8 +56,8 @@ typedef struct mqttq_limits {
   uint32_t journal_messages;        /* the same in messages; 0 = no bound */
   uint32_t store_alarm_percent;     /* of store_bytes, over which an alarm is raised, 1..100; 0 = 80 */
   uint32_t outbox_age_max_s;        /* for which a message waits for a kept session, or a group of such; what waits
-                                       longer is dropped; 0 = 2 592 000; UINT32_MAX = no
-                                       bound */
+                                       longer is dropped; 0 = 2 592 000; UINT32_MAX =
+                                       no bound */
 } mqttq_limits;
 
 /* What MQTT lets a server not have, for mqttq_broker_config.features_off: clients of MQTT 5 are told in CONNACK

@@ -486,13 +486,15 @@ bool FileLog::encode(std::span<const LogEntry> batch, size_t size) noexcept {
 }
 
 // Where nothing was written yet a sync has to note in the file system that something is, which takes longer than the
-// batch itself. So before small batches come there, some more is written and noted at once.
+// batch itself. So before small batches come there, some more is written and noted at once; not in a log that grows,
+// whose files are written once, and not again.
 Status FileLog::write_ahead(size_t size) noexcept {
-  constexpr uint64_t kAhead = 256 << 10, kSmall = 64 << 10;
+  constexpr uint64_t kAhead = 256 << 10, kSmall = 8 << 10;
+  constexpr size_t kSegmentsMax = 2;
   constexpr uint32_t kPiece = 64 << 10;
   const uint64_t end = offset_ + size, ahead = std::min(end + kAhead, options_.segment_bytes);
   if (end <= written_to_) return Status::Ok;
-  if (!options_.syncs || size > kSmall || end > ahead) {
+  if (!options_.syncs || size > kSmall || segments_.size() > kSegmentsMax || end > ahead) {
     written_to_ = end;
     return Status::Ok;
   }
