@@ -21,7 +21,7 @@ struct JournalSegment {
   uint64_t first_index = 0;
   uint64_t first_number = 0, first_bytes_before = 0;  // of a packed one
   IntrusiveList<Cursor, SegmentTag> cursors;
-  Entries* entries = nullptr;  // null: it is packed
+  Entries* entries = nullptr;  // null: it is packed, or has had none
   std::byte* packed = nullptr;
   uint32_t count = 0;
 
@@ -66,10 +66,12 @@ JournalSegment* Journal::make_segment() noexcept {
   auto* made = create<JournalSegment>();
   if (!made) return nullptr;
   made->first_index = end_index_;
-  made->entries = create<JournalSegment::Entries>();
-  if (made->entries) return made;
-  destroy(made);
-  return nullptr;
+  return made;
+}
+
+// Most journals wait for years without one.
+bool Journal::make_entries(JournalSegment& segment) noexcept {
+  return segment.entries || (segment.entries = create<JournalSegment::Entries>());
 }
 
 void Journal::end_segment(JournalSegment& ended) noexcept {
@@ -123,11 +125,15 @@ bool Journal::append(uint64_t number, MessageRef message, uint32_t size) noexcep
   MQTTQ_ASSERT(last_);
   if (last_->full()) {
     auto* added = make_segment();
-    if (!added) return false;
+    if (!added || !make_entries(*added)) {
+      if (added) destroy(added);
+      return false;
+    }
     if (!content_) pack(*last_, bytes_end_);
     last_->next = added;
     last_ = added;
   }
+  if (!make_entries(*last_)) return false;
   JournalEntry& entry = last_->entries->at[last_->count++];
   entry.number = number;
   entry.bytes_before = bytes_end_;

@@ -118,6 +118,7 @@ class Journal : public ListLink<struct ContentTag> {
   void step(Cursor& cursor) noexcept;  // as advance(), and trims nothing
   void trim() noexcept;
   JournalSegment* make_segment() noexcept;
+  static bool make_entries(JournalSegment& segment) noexcept;
   void end_segment(JournalSegment& ended) noexcept;
   void pack(JournalSegment& segment, uint64_t bytes_end) noexcept;
   const JournalEntry* entries_of(const JournalSegment& segment) const noexcept;
