@@ -194,7 +194,9 @@ def latency(bench, memory, disk, floor, rate):
     loaded, floors, unkept = [], [], []
     for repeat in range(options.repeats):
         shape = os.path.join(options.scratch, "shape-latency")
-        unkept += [run for run in [bench.measure(run_once, case, memory, repeat)] if run]
+        in_memory = bench.measure(run_once, case, memory, repeat)
+        if in_memory:
+            unkept.append(in_memory)
         run = bench.measure(run_once, case, disk, repeat, keep_log(shape))
         floored = run and bench.measure(run_floor, case, floor, repeat, shape)
         if floored:

@@ -55,9 +55,8 @@ typedef struct mqttq_limits {
   uint64_t journal_bytes;           /* of what waits for the slowest reader of one topic filter; 0 = no bound */
   uint32_t journal_messages;        /* the same in messages; 0 = no bound */
   uint32_t store_alarm_percent;     /* of store_bytes, over which an alarm is raised, 1..100; 0 = 80 */
-  uint32_t outbox_age_max_s;        /* for which a message waits for a kept session, or a group of such; what waits
-                                       longer is dropped; 0 = 2 592 000; UINT32_MAX =
-                                       no bound */
+  uint32_t outbox_age_max_s;        /* seconds that a message waits for a kept session, or a group of such, before it
+                                       is dropped; 0 = 2 592 000; UINT32_MAX = no bound */
 } mqttq_limits;
 
 /* What MQTT lets a server not have, for mqttq_broker_config.features_off: clients of MQTT 5 are told in CONNACK

@@ -324,17 +324,10 @@ bool Restore::take_inflight(Bytes key, Bytes value) {
   } else if (whole) {
     whole = entry.state == InflightEntry::State::AwaitPubcomp || has_message(entry.number);
   }
-  if (!whole) ++restored_.lost;
-  // Of a lost one at QoS 2 the client may have the identifier, and is to release it.
-  if (!whole && read && entry.qos == Qos::ExactlyOnce) {
-    entry.state = InflightEntry::State::AwaitPubcomp;
-  } else if (!whole) {
-    return true;
-  }
-  if (!of) {
-    restored_.lost += whole;
-    return true;
-  }
+  if (!of || !whole) ++restored_.lost;
+  const bool released = !whole && read && entry.qos == Qos::ExactlyOnce;  // the client may have the identifier
+  if (!of || (!whole && !released)) return true;
+  if (released) entry.state = InflightEntry::State::AwaitPubcomp;
   if (!of->session->restore_inflight(get_big<uint16_t>(key.data() + kSessionKey), std::move(entry), group)) {
     return false;
   }

@@ -17,7 +17,7 @@ class AgeMarks {
   explicit AgeMarks(uint32_t age_s) noexcept : age_ms_(int64_t{age_s} * 1000) {}
 
   bool on() const noexcept { return age_ms_ > 0; }
-  // After which mark() and old() are to be called again while one of them has something to do.
+  // After which mark() and advance() are to be called again while one of them has something to do.
   int64_t interval_ms() const noexcept { return std::max<int64_t>(age_ms_ / 64, 250); }
   bool busy() const noexcept { return on() && (newest_ > marked_ || !marks_.empty()); }
 
@@ -35,15 +35,18 @@ class AgeMarks {
     note(number);
     return marks_.push_back({at_ms, marked_});
   }
-  // The last number that is old now; never less than before. Calls gone(at_ms) for each mark that is of no more use.
+  // Time has passed. Calls gone(at_ms) for each mark that is of no more use. True if more numbers are old now.
   template <class Gone>
-  uint64_t old(int64_t now_ms, Gone&& gone) noexcept {
+  bool advance(int64_t now_ms, Gone&& gone) noexcept {
+    const uint64_t before = old_;
     for (; !marks_.empty() && now_ms - marks_.front().at_ms >= age_ms_; marks_.pop_front()) {
       old_ = marks_.front().number;
       gone(marks_.front().at_ms);
     }
-    return old_;
+    return old_ != before;
   }
+  // The last number that is old.
+  uint64_t old() const noexcept { return old_; }
 
  private:
   struct Mark {

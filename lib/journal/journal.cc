@@ -74,10 +74,13 @@ bool Journal::make_entries(JournalSegment& segment) noexcept {
   return segment.entries || (segment.entries = create<JournalSegment::Entries>());
 }
 
+JournalTotals::Unpacked& Journal::unpacked_place(const JournalSegment& segment) const noexcept {
+  return totals_.unpacked[hash_mix(0, reinterpret_cast<uintptr_t>(&segment)) % std::size(totals_.unpacked)];
+}
+
+// Another one's place may be cleared with it, and is filled again.
 void Journal::end_segment(JournalSegment& ended) noexcept {
-  for (JournalTotals::Unpacked& one : totals_.unpacked) {
-    if (one.segment == &ended) one.segment = nullptr;
-  }
+  if (ended.packed) unpacked_place(ended).segment = nullptr;
   if (ended.entries) destroy(ended.entries);
   release(ended.packed);
   destroy(&ended);
@@ -105,8 +108,7 @@ void Journal::pack(JournalSegment& segment, uint64_t bytes_end) noexcept {
 
 const JournalEntry* Journal::entries_of(const JournalSegment& segment) const noexcept {
   if (segment.entries) return segment.entries->at;
-  const uint64_t hash = hash_mix(0, reinterpret_cast<uintptr_t>(&segment));
-  JournalTotals::Unpacked& place = totals_.unpacked[hash % std::size(totals_.unpacked)];
+  JournalTotals::Unpacked& place = unpacked_place(segment);
   if (std::exchange(place.segment, &segment) == &segment) return place.entries;
   const std::byte* at = segment.packed;
   uint64_t number = segment.first_number, bytes = segment.first_bytes_before, step = 0;
@@ -125,15 +127,17 @@ bool Journal::append(uint64_t number, MessageRef message, uint32_t size) noexcep
   MQTTQ_ASSERT(last_);
   if (last_->full()) {
     auto* added = make_segment();
-    if (!added || !make_entries(*added)) {
-      if (added) destroy(added);
+    if (!added) return false;
+    if (!make_entries(*added)) {
+      destroy(added);
       return false;
     }
     if (!content_) pack(*last_, bytes_end_);
     last_->next = added;
     last_ = added;
+  } else if (!make_entries(*last_)) {
+    return false;
   }
-  if (!make_entries(*last_)) return false;
   JournalEntry& entry = last_->entries->at[last_->count++];
   entry.number = number;
   entry.bytes_before = bytes_end_;

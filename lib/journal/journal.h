@@ -119,6 +119,7 @@ class Journal : public ListLink<struct ContentTag> {
   void trim() noexcept;
   JournalSegment* make_segment() noexcept;
   static bool make_entries(JournalSegment& segment) noexcept;
+  JournalTotals::Unpacked& unpacked_place(const JournalSegment& segment) const noexcept;
   void end_segment(JournalSegment& ended) noexcept;
   void pack(JournalSegment& segment, uint64_t bytes_end) noexcept;
   const JournalEntry* entries_of(const JournalSegment& segment) const noexcept;

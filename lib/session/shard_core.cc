@@ -607,7 +607,7 @@ void ShardCore::wake_reader(Cursor& cursor) noexcept {
 void ShardCore::append_here(Mail& mail, Instant now) noexcept {
   state_.note_seen(mail.number);
   ages_.note(mail.number);
-  arm_age();
+  if (!age_alarm_.armed()) arm_age();
   if (!fan_out_.append(mail.number, std::move(mail.message), *mail.route, now, wake_reader)) count_dropped_no_memory(1);
 }
 

@@ -416,8 +416,7 @@ class ShardCore final : private GroupCourier, private DelayedMessages::Taker {
   ShardAlarm age_alarm_;       // armed while something may get old
   Instant drops_told_at_{};
   AgeMarks ages_;
-  uint64_t old_ = 0;                // messages up to it are
-  uint32_t old_next_ = UINT32_MAX;  // the session to be rid of them next, by its index
+  uint32_t old_next_ = UINT32_MAX;  // the session to be rid of old messages next, by its index
   Array<Session*> to_record_;       // these
   Array<Connection*> gated_;
   struct Leave {  // of a member of a group

@@ -137,7 +137,7 @@ bool ShardCore::mark_gated(Connection& connection) noexcept {
 // --- what has waited for too long
 
 void ShardCore::arm_age() noexcept {
-  if (age_alarm_.armed() || !ages_.busy()) return;
+  if (!ages_.busy()) return;
   timers_.arm(age_alarm_, now_ + ages_.interval_ms() * kMillisecond,
               [](Timer& timer, Instant) noexcept { static_cast<ShardAlarm&>(timer).shard->look_at_age(); });
 }
@@ -148,13 +148,12 @@ void ShardCore::look_at_age() noexcept {
   const bool records = index_ == 0 && state_.on();
   const auto key = [](int64_t at_ms) { return StateKey().add(static_cast<uint64_t>(at_ms)); };
   if (ages_.mark(now_ms) && records) state_.writes().put_number(StateTable::Times, key(now_ms).bytes());
-  const uint64_t old = ages_.old(now_ms, [&](int64_t at_ms) {
+  const bool more = ages_.advance(now_ms, [&](int64_t at_ms) {
     if (records) state_.writes().erase(StateTable::Times, key(at_ms).bytes());
   });
-  if (old > old_) {
-    old_ = old;
+  if (more) {
     old_next_ = 0;
-    count_dropped_limit(groups_.drop_old(old));
+    count_dropped_limit(groups_.drop_old(ages_.old()));
   }
   arm_age();
 }
@@ -168,7 +167,7 @@ void ShardCore::drop_old() noexcept {
       return;
     }
     Session* session = sessions_.at(old_next_);
-    const uint32_t dropped = session ? session->drop_old(old_) : 0;
+    const uint32_t dropped = session ? session->drop_old(ages_.old()) : 0;
     if (!dropped) continue;
     count_dropped_limit(dropped);
     if (session->stored()) mark_progress(*session);

@@ -501,7 +501,7 @@ Status FileLog::write_ahead(size_t size) noexcept {
   buffer_.clear();
   if (!buffer_.reserve(kPiece)) return Status::NoMemory;
   std::fill_n(buffer_.begin(), kPiece, std::byte{0});
-  for (uint64_t at = std::max(offset_, written_to_); at < ahead; at += kPiece) {
+  for (uint64_t at = written_to_; at < ahead; at += kPiece) {
     const Status status = file_->write(at, {buffer_.begin(), std::min<uint64_t>(kPiece, ahead - at)});
     if (status != Status::Ok) return status;
   }

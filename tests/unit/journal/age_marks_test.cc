@@ -26,7 +26,9 @@ TEST_CASE("a number is old when its age has passed, and a sixty-fourth of it lat
       }
       marked += marks.mark(now);
       const uint64_t before = old;
-      old = marks.old(now, [&](int64_t) { ++gone; });
+      const bool more = marks.advance(now, [&](int64_t) { ++gone; });
+      old = marks.old();
+      REQUIRE(more == (old != before));
       REQUIRE(old >= before);
       REQUIRE(old <= came.size());
       if (old) REQUIRE(now - came[old - 1] >= age_ms);
@@ -53,10 +55,14 @@ TEST_CASE("marks go on from those of an earlier life", "[journal]") {
   CHECK(marks.busy());
   CHECK(marks.mark(8'000));
   CHECK_FALSE(marks.mark(9'000));
-  CHECK(marks.old(10'999, [](int64_t) {}) == 0);
-  CHECK(marks.old(11'000, [](int64_t at) { CHECK(at == 1'000); }) == 5);
-  CHECK(marks.old(17'999, [](int64_t at) { CHECK(at == 4'000); }) == 9);
-  CHECK(marks.old(18'000, [](int64_t) {}) == 12);
+  CHECK_FALSE(marks.advance(10'999, [](int64_t) {}));
+  CHECK(marks.old() == 0);
+  CHECK(marks.advance(11'000, [](int64_t at) { CHECK(at == 1'000); }));
+  CHECK(marks.old() == 5);
+  CHECK(marks.advance(17'999, [](int64_t at) { CHECK(at == 4'000); }));
+  CHECK(marks.old() == 9);
+  CHECK(marks.advance(18'000, [](int64_t) {}));
+  CHECK(marks.old() == 12);
   CHECK_FALSE(marks.busy());
 }
 
