@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <set>
+
 namespace mqttq::server {
 
 namespace {
@@ -104,11 +106,68 @@ void add_auto_subscriptions(mqttq_broker& broker, const Options& options) {
   }
 }
 
+// 0 of the file is no bound.
+mqttq_queue_config queue_config(const QueueOptions& options) {
+  mqttq_queue_config config;
+  mqttq_queue_config_init(&config, sizeof config);
+  config.topic_filter = bytes_of(options.topic_filter);
+  config.dead_letter_topic = bytes_of(options.dead_letter_topic);
+  config.dispatch = options.dispatch;
+  config.overflow = options.overflow;
+  config.exclusive = options.exclusive;
+  config.messages_max = options.messages_max ? options.messages_max : MQTTQ_QUEUE_UNLIMITED;
+  config.bytes_max = options.bytes_max ? options.bytes_max : MQTTQ_QUEUE_UNLIMITED;
+  config.age_max_s = options.age_max_s ? options.age_max_s : MQTTQ_QUEUE_NEVER;
+  config.redelivery_delay_ms = options.redelivery_delay_ms;
+  config.ack_timeout_ms = options.ack_timeout_ms;
+  config.deliveries_max = options.deliveries_max;
+  return config;
+}
+
+void set_queue_policy(mqttq_broker& broker, const Options& options) {
+  const mqttq_queue_config auto_config = queue_config(options.auto_queue);
+  mqttq_queue_policy policy;
+  mqttq_queue_policy_init(&policy, sizeof policy);
+  policy.auto_create = options.auto_create_queues;
+  policy.count_max = options.queues_max;
+  policy.disconnect_on_delete = kQueueEnds[options.queue_end] == "disconnect";
+  policy.auto_config = &auto_config;
+  check(options, "queues", [&](mqttq_error* error) { return mqttq_broker_set_queue_policy(&broker, &policy, error); });
+}
+
+// Of a broker that runs, and has no listeners yet; or of one that is not to run, where they are judged.
+void declare_queues(mqttq_broker& broker, const Options& options) {
+  std::set<std::string_view> names;
+  for (size_t i = 0; i < options.queues.size(); ++i) {
+    const QueueOptions& queue = options.queues[i];
+    const std::string owner = fmt::format("queues.declared[{}]", i);
+    if (!names.insert(queue.name).second) {
+      throw OptionError(fmt::format("{}: another queue has this name", options.place_of(owner + ".name")));
+    }
+    const mqttq_queue_config config = queue_config(queue);
+    check(options, owner, [&](mqttq_error* error) {
+      const mqttq_status status = mqttq_queue_declare(&broker, nullptr, bytes_of(queue.name), &config, error);
+      return status == MQTTQ_ESTATE ? MQTTQ_OK : status;
+    });
+  }
+}
+
 BrokerHandle make_broker(const Options& options, Log& log) {
   BrokerHandle broker = create_broker(options, log);
   set_shared_strategies(*broker, options);
   add_rewrites(*broker, options);
   add_auto_subscriptions(*broker, options);
+  set_queue_policy(*broker, options);
+  return broker;
+}
+
+BrokerHandle start_without_queues(const Options& options, Log& log) {
+  BrokerHandle broker = make_broker(options, log);
+  mqttq_error error;
+  mqttq_error_init(&error, sizeof error);
+  if (mqttq_broker_start(broker.get(), &error) != MQTTQ_OK) {
+    throw std::runtime_error(fmt::format("cannot start: {}", error.text));
+  }
   return broker;
 }
 
@@ -116,16 +175,12 @@ BrokerHandle make_broker(const Options& options, Log& log) {
 
 void judge_broker(Options options, Log& log) {
   options.data_dir.clear();  // of a broker that runs, perhaps
-  make_broker(options, log);
+  declare_queues(*make_broker(options, log), options);
 }
 
 BrokerHandle start_broker(const Options& options, Log& log) {
-  BrokerHandle broker = make_broker(options, log);
-  mqttq_error error;
-  mqttq_error_init(&error, sizeof error);
-  if (mqttq_broker_start(broker.get(), &error) != MQTTQ_OK) {
-    throw std::runtime_error(fmt::format("cannot start: {}", error.text));
-  }
+  BrokerHandle broker = start_without_queues(options, log);
+  declare_queues(*broker, options);
   return broker;
 }
 

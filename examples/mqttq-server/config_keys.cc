@@ -11,12 +11,15 @@ namespace {
 
 constexpr uint32_t kPacketSizeMax = 268'435'455;  // what four bytes of Remaining Length can say (MQTT5 2.1.4)
 constexpr uint32_t kAny = UINT32_MAX;
-constexpr uint64_t kLargeMax = uint64_t{1} << 53;     // what every reader of JSON takes exactly
-constexpr uint32_t kTextSizeMax = 65'535;             // of a string on the wire (MQTT5 1.5.4)
-constexpr uint32_t kResponseInformationMax = 1024;    // mqttq_broker_config.response_information
-constexpr uint32_t kGroupsMax = 1000;                 // each new group looks through all of them
-constexpr uint32_t kRewritesMax = 1000;               // mqttq_broker_add_rewrite()
-constexpr uint32_t kAutoSubscriptionsMax = 100;       // mqttq_broker_add_auto_subscription()
+constexpr uint64_t kLargeMax = uint64_t{1} << 53;   // what every reader of JSON takes exactly
+constexpr uint32_t kTextSizeMax = 65'535;           // of a string on the wire (MQTT5 1.5.4)
+constexpr uint32_t kResponseInformationMax = 1024;  // mqttq_broker_config.response_information
+constexpr uint32_t kGroupsMax = 1000;               // each new group looks through all of them
+constexpr uint32_t kRewritesMax = 1000;             // mqttq_broker_add_rewrite()
+constexpr uint32_t kAutoSubscriptionsMax = 100;     // mqttq_broker_add_auto_subscription()
+constexpr uint32_t kQueuesDeclaredMax = 100'000;
+constexpr uint32_t kQueueNameMax = 65'535;            // of "$q/FILTER"
+constexpr uint32_t kDeliveriesMax = 65'535;           // mqttq_queue_config.deliveries_max
 constexpr uint32_t kDelayedMessagesMax = 67'108'864;  // mqttq_limits.delayed_messages_max
 constexpr uint32_t kDelayMax_s = 42'949'669;          // mqttq_limits.delay_max_s
 
@@ -34,6 +37,36 @@ constexpr Array array_of(uint32_t count_min, uint32_t count_max) {
 template <auto elements, auto member>
 auto& of_element(const Target& to) {
   return (to.options.*elements)[to.index].*member;
+}
+
+// Of a queue that the file declares, and of those that clients do.
+template <auto member>
+auto& of_auto_queue(const Target& to) {
+  return to.options.auto_queue.*member;
+}
+#define MQTTQ_QUEUE_KEYS(path, of)                                                                             \
+  {path ".dispatch", Choice{kQueueDispatches, of<&QueueOptions::dispatch>}, "", "\"round_robin\"",             \
+   "How the consumer is chosen that gets a message"},                                                          \
+      {path ".exclusive", Switch{of<&QueueOptions::exclusive>}, "", "false",                                   \
+       "Whether one consumer at a time has the queue, while the others stand by"},                             \
+      {path ".overflow", Choice{kQueueOverflows, of<&QueueOptions::overflow>}, "", "\"drop_oldest\"",          \
+       "What becomes of a message for which there is no room; with `reject` its publisher is told"},           \
+      {path ".messages_max", Large{0, kLargeMax, of<&QueueOptions::messages_max>}, "messages", "1000000",      \
+       "Messages that wait or are in flight; 0: no bound"},                                                    \
+      {path ".bytes_max", Large{0, kLargeMax, of<&QueueOptions::bytes_max>}, "bytes", "1073741824",            \
+       "Bytes of these; 0: no bound"},                                                                         \
+      {path ".age_max_s", Whole{0, kAny - 1, of<&QueueOptions::age_max_s>}, "s", "604800",                     \
+       "For which a message may wait; 0: no bound"},                                                           \
+      {path ".redelivery_delay_ms", Whole{1, kAny, of<&QueueOptions::redelivery_delay_ms>}, "ms", "100",       \
+       "Before who rejected a message gets it again; others get it at once"},                                  \
+      {path ".ack_timeout_ms", Whole{0, kAny, of<&QueueOptions::ack_timeout_ms>}, "ms", "0",                   \
+       "After which an unacknowledged message is another's; 0: never"},                                        \
+      {path ".deliveries_max", Whole{0, kDeliveriesMax, of<&QueueOptions::deliveries_max>}, "deliveries", "0", \
+       "Of one message, which is then a dead letter; 0: no bound"}
+
+template <auto member>
+auto& of_queue(const Target& to) {
+  return of_element<&Options::queues, member>(to);
 }
 
 // A key of `limits`, which has the name of its field in mqttq_limits.
@@ -133,6 +166,24 @@ constexpr Key kKeys[] = {
      Switch{of_element<&Options::auto_subscriptions, &AutoSubscriptionOptions::retained>}, "", "true",
      "Whether what is retained is sent when the subscription is made"},
 
+    {"queues.auto_create", Switch{[](const Target& to) -> bool& { return to.options.auto_create_queues; }}, "", "false",
+     "Whether a subscription to `$queue/NAME/FILTER` or `$q/FILTER` declares a queue that is not there"},
+    {"queues.count_max", Whole{1, kAny, [](const Target& to) -> uint32_t& { return to.options.queues_max; }}, "queues",
+     "100000", "The most queues"},
+    {"queues.on_delete", Choice{kQueueEnds, [](const Target& to) -> uint8_t& { return to.options.queue_end; }}, "",
+     "\"unsubscribe\"",
+     "Whether consumers of a queue that is deleted lose their subscription, or their connection too"},
+    MQTTQ_QUEUE_KEYS("queues.auto", of_auto_queue),
+    {"queues.declared", array_of<&Options::queues>(0, kQueuesDeclaredMax), "", "[]",
+     "Queues that are there from the start on; one that is taken out of the file stays"},
+    {"queues.declared[].name", Text{1, kQueueNameMax, of_queue<&QueueOptions::name>}, "", "",
+     "Letters, digits, `.`, `_` and `-`, or `$q/FILTER` for the one queue of a filter that has no name", false, true},
+    {"queues.declared[].topic_filter", Text{1, kTextSizeMax, of_queue<&QueueOptions::topic_filter>}, "", "",
+     "What it takes. It never changes"},
+    {"queues.declared[].dead_letter_topic", Text{0, kTextSizeMax, of_queue<&QueueOptions::dead_letter_topic>}, "",
+     R"("")", "Where dead letters are published; empty: they are dropped"},
+    MQTTQ_QUEUE_KEYS("queues.declared[]", of_queue),
+
     MQTTQ_LIMIT(packet_size_max, 1, kPacketSizeMax, "bytes", "1048576", "The longest packet from a client"),
     MQTTQ_LIMIT(topic_size_max, 1, 65'535, "bytes", "65535", "The longest topic name and topic filter"),
     MQTTQ_LIMIT(topic_levels_max, 1, 1024, "levels", "128", "The most levels of a topic name or topic filter"),
@@ -185,6 +236,7 @@ constexpr Key kKeys[] = {
      "Whether each client that comes or goes is a message below `$SYS/broker/clients`"},
 };
 
+#undef MQTTQ_QUEUE_KEYS
 #undef MQTTQ_LIMIT
 #undef MQTTQ_LARGE_LIMIT
 

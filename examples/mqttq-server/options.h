@@ -26,6 +26,9 @@ inline constexpr std::string_view kLogFormats[] = {"text", "json"};
 inline constexpr std::string_view kDurabilities[] = {"always", "interval", "none"};  // MQTTQ_DURABILITY_...
 inline constexpr std::string_view kSharedStrategies[] = {"round_robin", "random",         "least_inflight",
                                                          "sticky",      "hash_client_id", "hash_topic"};
+inline constexpr std::string_view kQueueDispatches[] = {"round_robin", "random", "least_inflight"};  // MQTTQ_QUEUE_...
+inline constexpr std::string_view kQueueOverflows[] = {"drop_oldest", "drop_newest", "reject"};      // MQTTQ_QUEUE_...
+inline constexpr std::string_view kQueueEnds[] = {"unsubscribe", "disconnect"};
 inline constexpr std::string_view kRewriteActions[] = {"all", "publish", "subscribe"};  // mqttq_rewrite.actions
 
 struct LogFormat {
@@ -64,6 +67,19 @@ struct AutoSubscriptionOptions {
   bool operator==(const AutoSubscriptionOptions&) const = default;
 };
 
+// Where the file has 0 for no bound, the library is told so by another number.
+struct QueueOptions {
+  std::string name, topic_filter, dead_letter_topic;  // of one that is declared
+  uint8_t dispatch = 0, overflow = 0;                 // MQTTQ_QUEUE_…
+  bool exclusive = false;
+  uint64_t messages_max = 1'000'000, bytes_max = 1'073'741'824;
+  uint32_t age_max_s = 604'800;
+  uint32_t redelivery_delay_ms = 100;
+  uint32_t ack_timeout_ms = 0, deliveries_max = 0;
+
+  bool operator==(const QueueOptions&) const = default;
+};
+
 struct Options {
   std::vector<ListenerOptions> listeners;
   bool allow_anonymous = false;
@@ -80,6 +96,11 @@ struct Options {
   std::vector<GroupOptions> groups;
   std::vector<RewriteOptions> rewrites;
   std::vector<AutoSubscriptionOptions> auto_subscriptions;
+  std::vector<QueueOptions> queues;
+  QueueOptions auto_queue;  // of those that clients declare
+  bool auto_create_queues = false;
+  uint32_t queues_max = 100'000;
+  uint8_t queue_end = 0;  // index in kQueueEnds
   mqttq_limits limits = {};
   uint32_t sys_interval_s = 0;  // as mqttq_broker_config.sys_interval_s
   bool client_events = false;

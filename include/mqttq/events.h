@@ -29,6 +29,13 @@ typedef uint32_t mqttq_event_type;
 #define MQTTQ_OBSERVE_SESSIONS 1u /* CONNECTED, DISCONNECTED, SESSION_ENDED */
 #define MQTTQ_OBSERVE_MESSAGES 2u /* DELIVERED, DROPPED: one event a message, which costs */
 
+/* What an AUTHORIZE event asks about, and its topic. Whoever consumes a queue is asked about twice: with `$queue/<name>`
+ * or `$q/<filter>`, and with the queue's filter. */
+#define MQTTQ_ACTION_PUBLISH 0u       /* a topic name */
+#define MQTTQ_ACTION_SUBSCRIBE 1u     /* a topic filter */
+#define MQTTQ_ACTION_DECLARE_QUEUE 2u /* `$queue/<name>/<filter>` or `$q/<filter>`, where clients may declare queues: a
+                                         denial still lets the client consume one that is there */
+
 /* Names one request. Copied freely; an answer that comes late, twice or never is safe. */
 typedef struct mqttq_reply {
   uint64_t words[3];
@@ -39,7 +46,7 @@ typedef struct mqttq_event {
   size_t size;                  /* sizeof this struct as the library compiled it */
   mqttq_event_type type;
   mqttq_reason_code reason_code; /* DISCONNECTED */
-  uint8_t action;               /* AUTHORIZE: 0 publish, 1 subscribe */
+  uint8_t action;               /* AUTHORIZE: MQTTQ_ACTION_… */
   uint8_t qos;                  /* AUTHORIZE */
   uint8_t retain;               /* AUTHORIZE */
   uint8_t has_user_name;        /* AUTHENTICATE; a user name may be empty */
@@ -52,7 +59,7 @@ typedef struct mqttq_event {
   mqttq_bytes user_name;        /* AUTHENTICATE, AUTHORIZE */
   mqttq_bytes password;         /* AUTHENTICATE */
   mqttq_bytes address;          /* of the peer: "127.0.0.1:50312" */
-  mqttq_bytes topic;            /* AUTHORIZE: a topic name or a topic filter; DELIVERED, DROPPED */
+  mqttq_bytes topic;            /* AUTHORIZE: see MQTTQ_ACTION_…; DELIVERED, DROPPED */
   mqttq_message *message;       /* MESSAGE: hold it to keep it longer */
   void *user;                   /* MESSAGE: the subscriber's */
   mqttq_reply reply;

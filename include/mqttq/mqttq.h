@@ -11,6 +11,7 @@
 #include "mqttq/log.h"
 #include "mqttq/message.h"
 #include "mqttq/namespace.h"
+#include "mqttq/queue.h"
 #include "mqttq/router.h"
 #include "mqttq/status.h"
 #include "mqttq/store.h"

@@ -17,7 +17,7 @@ enum class Verdict : uint8_t {
   Busy,      // cannot be asked now: 0x89 for a CONNECT, else a denial
   Continue,  // a later answer only, and only to a question with a method: the client is to say more
 };
-enum class Action : uint8_t { Publish, Subscribe };
+enum class Action : uint8_t { Publish, Subscribe, DeclareQueue };
 
 // Where an answer goes: a connection of a shard, and which of its questions. Stale ones are ignored, so that an answer
 // may come late or twice.
@@ -55,7 +55,7 @@ struct ActionQuestion {
   NamespaceId namespace_id = kGlobalNamespace;
   std::string_view client_id;
   std::string_view user_name;
-  std::string_view topic;  // a name or, for Subscribe, a filter
+  std::string_view topic;  // a name or, for Subscribe, a filter; for queues "$queue/{name}" and what it is a queue of
 };
 
 // What comes of a question that was Pending. Borrowed for the call.

@@ -9,7 +9,16 @@ namespace {
 // What a message takes in the log, or a little less.
 uint64_t record_size(const Message& message, const Route& route) noexcept {
   constexpr uint64_t kAround = 128;
-  return message.content_size() + route.journals().size() * sizeof(uint64_t) + kAround;
+  return message.content_size() + route.journals(message.qos()).size() * sizeof(uint64_t) + kAround;
+}
+
+// A will, a delayed message, one that nobody takes any more: who published it was answered before, or did not ask.
+bool promised(const PublishOrigin& origin, const Message& message) noexcept {
+  return !origin.wanted() && message.qos() != Qos::AtMostOnce;
+}
+
+bool among(const WithoutQueues& without, const Filter* filter) noexcept {
+  return std::find(without.filters.begin(), without.filters.end(), filter) != without.filters.end();
 }
 
 }  // namespace
@@ -103,18 +112,55 @@ bool Committer::take(Mail& mail, uint64_t& bytes) noexcept {
     open.serial = mail.token;
     bytes += static_cast<const StateRecord&>(*open.state).writes.span().size();
   } else {
-    open.shards_open = mail.route->durable_shards();
+    if (!enter_queues(*mail.message, *mail.route, open)) return false;
+    open.shards_open = mail.route->journal_shards(mail.message->qos());
     open.message = std::move(mail.message);
     open.route = std::move(mail.route);
-    open.receipt = mail.number;
+    // It is sent again as a new one, or as a repeat if this end is not heard of: then nobody may take it for known.
+    open.receipt = open.full_reason.ok() ? mail.number : 0;
     if (!open.origin.wanted()) open.origin.shard = mail.from;
     const uint64_t size = record_size(*open.message, *open.route);
     bytes += size;
     StoreQuota* quota = log_.quota();
-    if (quota && !quota->take(size, !open.origin.wanted())) refuse(open, Detail::StoreFull);
+    if (quota && !quota->take(size, promised(mail.origin, *open.message))) refuse(open, Detail::StoreFull);
   }
   static_cast<void>(open_.push_back(std::move(open)));  // there is room
   ++unwritten_;
+  return true;
+}
+
+// Each queue that has room has it taken. False without memory: none has.
+bool Committer::enter_queues(const Message& message, const Route& route, Open& open) noexcept {
+  const uint32_t size = message.content_size();
+  const auto queues = route.queues();
+  for (size_t i = 0; i < queues.size(); ++i) {
+    QueueGate& gate = queues[i]->gate();
+    if (gate.enter(size)) continue;
+    if (!open.without) open.without.reset(create<WithoutQueues>());
+    if (!open.without || !open.without->filters.push_back(queues[i])) {
+      for (size_t before = 0; before < i; ++before) {
+        if (!open.without || !among(*open.without, queues[before])) queues[before]->gate().leave(1, size);
+      }
+      return false;
+    }
+    if (gate.overflow() == QueueOverflow::Reject) open.full_reason = {ReasonCode::QuotaExceeded, Detail::QueueFull};
+  }
+  return true;
+}
+
+// Those that take it, for its record, which is the last one. False without memory.
+bool Committer::name_journals(Open& open) noexcept {
+  const auto journals = open.route->journals(open.message->qos());
+  if (open.without && open.without->filters.count() == journals.size()) batch_.back().message = nullptr;  // nobody
+  for (Filter* filter : journals) {
+    bool durable = false;
+    for (uint64_t shards = open.route->durable_shards(); shards && !durable; shards &= shards - 1) {
+      durable = filter->interest(static_cast<uint32_t>(__builtin_ctzll(shards))) & Filter::kDurable;
+    }
+    if (!durable || (open.without && among(*open.without, filter))) continue;
+    if (!journals_.push_back(filter->hash)) return false;
+    ++sizes_.back();
+  }
   return true;
 }
 
@@ -153,15 +199,7 @@ Status Committer::append() noexcept {
       batch_.back().state = static_cast<const StateRecord&>(*open.state).writes.span();
       continue;
     }
-    for (Filter* filter : open.route->journals()) {
-      bool durable = false;
-      for (uint64_t shards = open.route->durable_shards(); shards && !durable; shards &= shards - 1) {
-        durable = filter->interest(static_cast<uint32_t>(__builtin_ctzll(shards))) & Filter::kDurable;
-      }
-      if (!durable) continue;
-      if (!journals_.push_back(filter->hash)) return Status::NoMemory;
-      ++sizes_.back();
-    }
+    if (!name_journals(open)) return Status::NoMemory;
     if (open.receipt) {
       const StateKey key = state_key({open.message->publisher(), open.receipt}).add(open.origin.packet_id);
       receipts_.put(StateTable::Receipts, key.bytes(), {});
@@ -206,8 +244,8 @@ void Committer::on_failure() noexcept {
     open.number = 0;
     if (open.state) {
       open.told = open.told || answer_state(open, ReasonCode::QuotaExceeded);
-    } else if (log_.keeps() && !open.origin.wanted() && unwritten_ < kBatchMax / 2) {
-      // A will, or what was delayed: it was promised before.
+    } else if (log_.keeps() && promised(open.origin, *open.message) && unwritten_ < kBatchMax / 2) {
+      // It is tried again.
     } else {
       refuse(open, open.reason.ok() ? Detail::StoreFailing : open.reason.detail);
       if (answer(open)) continue;
@@ -218,6 +256,11 @@ void Committer::on_failure() noexcept {
 }
 
 void Committer::refuse(Open& open, Detail why) noexcept {
+  if (open.reason.ok()) {
+    for (Filter* filter : open.route->queues()) {
+      if (!open.without || !among(*open.without, filter)) filter->gate().leave(1, open.message->content_size());
+    }
+  }
   open.shards_open = 0;
   open.reason = {ReasonCode::QuotaExceeded, why};
 }
@@ -242,6 +285,11 @@ bool Committer::answer(Open& open) noexcept {
     Mail mail;
     mail.kind = Mail::Kind::Append;
     mail.number = open.number;
+    if (open.without) {
+      std::unique_ptr<WithoutQueues, Destroy> without(create<WithoutQueues>());
+      if (!without || !without->filters.append(open.without->filters.span())) return false;
+      mail.payload.reset(without.release());
+    }
     mail.message = last ? std::move(open.message) : open.message;
     mail.route = last ? std::move(open.route) : open.route;
     if (!postman_.post_surely(shard, std::move(mail))) {
@@ -255,11 +303,12 @@ bool Committer::answer(Open& open) noexcept {
   }
   // Nobody waits for an answer, but what is lost is counted.
   if (!open.origin.wanted() && (open.reason.ok() || !log_.keeps())) return true;
+  const Reason reason = open.reason.ok() ? open.full_reason : open.reason;
   Mail mail;
   mail.kind = Mail::Kind::Published;
   mail.origin = open.origin;
-  mail.reason = open.reason.code;
-  mail.token = static_cast<uint8_t>(open.reason.detail);
+  mail.reason = reason.code;
+  mail.token = static_cast<uint8_t>(reason.detail);
   return postman_.post_surely(open.origin.shard, std::move(mail));
 }
 

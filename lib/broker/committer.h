@@ -6,8 +6,8 @@
 
 #include <vector>
 
+#include "message/detail.h"
 #include "router/mail.h"
-#include "session/detail.h"
 #include "store/log.h"
 #include "store/state.h"
 
@@ -37,16 +37,20 @@ class Committer {
     MessageRef message;
     RouteRef route;
     PublishOrigin origin;
-    uint64_t shards_open = 0;                     // whose journals are still to be sent it, once it is durable
-    uint64_t receipt = 0;                         // Mail::Kind::Propose, number
-    std::unique_ptr<MailPayload, Destroy> state;  // changes: a StateRecord, until they are durable
-    uint32_t serial = 0;                          // of them
-    bool told = false;                            // that they could not be written yet
-    Reason reason;
+    uint64_t shards_open = 0;                         // whose journals are still to be sent it, once it is durable
+    uint64_t receipt = 0;                             // Mail::Kind::Propose, number
+    std::unique_ptr<WithoutQueues, Destroy> without;  // full ones; null: there are none
+    std::unique_ptr<MailPayload, Destroy> state;      // changes: a StateRecord, until they are durable
+    uint32_t serial = 0;                              // of them
+    bool told = false;                                // that they could not be written yet
+    Reason reason;                                    // why nobody gets it
+    Reason full_reason;                               // why some queue does not
   };
 
   bool gather() noexcept;  // false without memory: some mails stay where they are
   bool take(Mail& mail, uint64_t& bytes) noexcept;
+  bool enter_queues(const Message& message, const Route& route, Open& open) noexcept;
+  bool name_journals(Open& open) noexcept;
   Status append() noexcept;
   void add_record(const LogRecord& record, size_t size) noexcept;
   void end_receipts(uint64_t& number, size_t& begin) noexcept;

@@ -7,6 +7,7 @@
 #include <unordered_map>
 
 #include "broker/shard.h"
+#include "queue/stored_queue.h"
 #include "session/stored_session.h"
 
 namespace mqttq {
@@ -46,8 +47,17 @@ struct PositionEntry {
 struct ReaderEntry {
   uint64_t position;
   JournalReader* reader;  // null: the group's
-  SharedGroup* group;
+  SharedGroup* group;     // null: the queue's
   ShardCore* shard;
+  Queue* queue = nullptr;
+
+  Filter* filter() const noexcept {
+    return reader ? reader->filter : group ? group->subscription.filter : queue->filter;
+  }
+  bool attach() const noexcept {
+    if (reader) return shard->restore_reader(*reader, position);
+    return group ? shard->groups().restore_reader(*group) : shard->queues().restore_reader(*queue);
+  }
 };
 // A shared group with members, which stands nowhere yet.
 struct GroupEntry {
@@ -90,6 +100,8 @@ class Restore {
   bool take_membership(Session& session, std::string_view shared_filter, const Subscription& options,
                        uint64_t position);
   bool take_group(Bytes key, Bytes value);
+  bool take_queue(Bytes key, Bytes value);
+  bool take_queue_place(Bytes key, Bytes value);
   bool take_taken(Bytes key);
   bool settle_groups();
   bool take_inflight(Bytes key, Bytes value);
@@ -117,7 +129,8 @@ class Restore {
   std::vector<SessionEntry> sessions_;
   std::vector<PositionEntry> positions_;
   std::vector<ReaderEntry> readers_;
-  std::map<GroupKey, GroupEntry> groups_;  // by their keys
+  std::map<GroupKey, GroupEntry> groups_;   // by their keys
+  std::map<GroupKey, ReaderEntry> queues_;  // the same
   InOrder<SessionEntry> session_ = InOrder<SessionEntry>(sessions_);
   InOrder<PositionEntry> position_ = InOrder<PositionEntry>(positions_);
 };
@@ -204,7 +217,8 @@ bool Restore::take_subscription(Bytes key, Bytes value) {
   const PositionEntry* position = position_.find(key);
   // Without a position it begins behind all that is known.
   const uint64_t number = position ? position->number : directory_.durable_number() + 1;
-  if (parse_shared_filter(topic_filter).kind == SharedFilter::Kind::Shared) {
+  const bool of_queue = parse_queue_address(topic_filter).kind == QueueAddress::Kind::Queue;
+  if (of_queue || parse_shared_filter(topic_filter).kind == SharedFilter::Kind::Shared) {
     return take_membership(session, topic_filter, options, number);
   }
   const bool durable = position || options.qos != Qos::AtMostOnce;
@@ -221,16 +235,26 @@ bool Restore::take_subscription(Bytes key, Bytes value) {
 bool Restore::take_membership(Session& session, std::string_view shared_filter, const Subscription& options,
                               uint64_t position) {
   const NamespaceId namespace_id = session.namespace_id();
-  const uint32_t home_index = shard_(0).group_home_of(namespace_id, shared_filter);
+  const QueueAddress queue = parse_queue_address(shared_filter);
+  const bool of_queue = queue.kind == QueueAddress::Kind::Queue;
+  const std::string_view name = of_queue ? queue.name : shared_filter;
+  const uint32_t home_index = shard_(0).group_home_of(namespace_id, name);
   ShardCore &group_home = shard_(home_index), &of = home(namespace_id, session.client_id());
   GroupMembership* membership = session.restore_membership(shared_filter, options, home_index);
-  const std::unique_ptr<GroupJoin, Destroy> join(GroupJoin::create_for(namespace_id, shared_filter));
+  const std::unique_ptr<GroupJoin, Destroy> join(GroupJoin::create_for(namespace_id, name, queue.topic_filter));
   if (!membership || !join) return false;
-  const MemberId member =
-      group_home.groups().join(*join, of.index(), GroupMemberships::handle(*membership), membership->state());
-  if (!member) return false;
-  of.memberships().on_restored(*membership, member);
+  join->of_queue = of_queue;
+  const GroupJoined joined =
+      group_home.join_here(*join, of.index(), GroupMemberships::handle(*membership), membership->state());
+  if (!joined.member && of_queue && joined.why != Detail::NoMemory) {  // deleted, and its consumer was not told
+    of.memberships().on_restored(*membership, joined);
+    session.leave_group(shared_filter);
+    return true;
+  }
+  if (!joined.member) return false;
+  of.memberships().on_restored(*membership, joined);
   ++restored_.subscriptions;
+  if (of_queue) return true;
   SharedGroup* group = group_home.groups().find(namespace_id, shared_filter);
   if (!group->reader.journal) return true;  // live messages are all that it gets
   const GroupKey key = group_key(text_key(namespace_id, shared_filter, directory_.seed()));
@@ -266,6 +290,41 @@ bool Restore::take_taken(Bytes key) {
   if (!handed.empty() && handed.back().number == number) return true;
   handed.push_back({number, 0, {}, true, true});
   return true;
+}
+
+bool Restore::take_queue(Bytes key, Bytes value) {
+  FieldReader in(value);
+  StoredQueue stored;
+  if (!stored.read(in)) {
+    ++restored_.lost;
+    return true;
+  }
+  ShardCore& shard = home(stored.identity.namespace_id, stored.identity.name);
+  Queue* queue = shard.restore_queue(stored.identity, stored.options, stored.dead_letter_topic);
+  if (!queue) return false;
+  queues_.emplace(group_key(key), ReaderEntry{directory_.durable_number() + 1, nullptr, nullptr, &shard, queue});
+  return true;
+}
+
+bool Restore::take_queue_place(Bytes key, Bytes value) {
+  const auto at = queues_.find(group_key(key));
+  if (at == queues_.end()) return true;
+  ReaderEntry& entry = at->second;
+  Queues& queues = entry.shard->queues();
+  FieldReader in(value);
+  bool memory = true;
+  const bool read = StoredQueuePlace::read(
+      in, entry.position,
+      [&](uint64_t number, uint32_t size, uint16_t deliveries) {
+        if (!has_message(number)) {
+          ++restored_.lost;
+        } else {
+          memory = memory && queues.restore_open(*entry.queue, number, size, deliveries);
+        }
+      },
+      [&](int64_t at_ms, uint64_t number) { entry.queue->arrivals.note(at_ms, number); });
+  if (!read) ++restored_.lost;
+  return memory;
 }
 
 // What is with a member stays there; what nobody has is handed out again.
@@ -410,21 +469,18 @@ bool Restore::take_delayed(Bytes key, Bytes value) {
 
 // Every reader is attached in front of the first message that it has not taken.
 bool Restore::take_messages() {
+  for (const auto& [key, queue] : queues_) readers_.push_back(queue);
   std::sort(readers_.begin(), readers_.end(),
             [](const ReaderEntry& one, const ReaderEntry& other) { return one.position < other.position; });
   std::unordered_map<uint64_t, Filter*> filters;
   for (const ReaderEntry& entry : readers_) {
-    Filter* filter = entry.reader ? entry.reader->filter : entry.group->subscription.filter;
+    Filter* filter = entry.filter();
     filters.emplace(filter->hash, filter);
   }
   size_t next = 0;
   const auto attach = [&](uint64_t number) {
     for (; next < readers_.size() && readers_[next].position <= number; ++next) {
-      const ReaderEntry& entry = readers_[next];
-      if (entry.reader ? !entry.shard->restore_reader(*entry.reader, entry.position)
-                       : !entry.shard->groups().restore_reader(*entry.group)) {
-        return false;
-      }
+      if (!readers_[next].attach()) return false;
     }
     return true;
   };
@@ -449,6 +505,15 @@ Status Restore::run(std::string& problem) {
     std::function<Status()> run;
   };
   const Step steps[] = {
+      {"queues",
+       [&] {
+         return load(StateTable::Queues, TextKey::kSize, true, [&](Bytes k, Bytes v) { return take_queue(k, v); });
+       }},
+      {"queues",
+       [&] {
+         return load(StateTable::QueuePlaces, TextKey::kSize, true,
+                     [&](Bytes k, Bytes v) { return take_queue_place(k, v); });
+       }},
       {"sessions",
        [&] {
          return load(StateTable::Sessions, kSessionKey, true, [&](Bytes k, Bytes v) { return take_session(k, v); });

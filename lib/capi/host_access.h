@@ -43,7 +43,7 @@ class HostAccess final : public AccessControl {
     mqttq_event event{};
     event.type = MQTTQ_EVENT_AUTHORIZE;
     event.namespace_name = broker_.namespace_name(question.namespace_id);
-    event.action = question.action == Action::Publish ? 0 : 1;
+    event.action = static_cast<uint8_t>(question.action);
     event.qos = static_cast<uint8_t>(question.qos);
     event.retain = question.retain;
     event.client_id = bytes_of(question.client_id);

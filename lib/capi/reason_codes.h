@@ -2,8 +2,8 @@
 #pragma once
 
 #include "codec/reader.h"
+#include "message/detail.h"
 #include "message/topic.h"
-#include "session/detail.h"
 
 namespace mqttq::capi {
 

@@ -52,6 +52,38 @@ Status FanOut::set_durable(Subscription& subscription, bool durable) noexcept {
   return Status::Ok;
 }
 
+Filter* FanOut::add_queue(QueueHome& home, NamespaceId namespace_id, uint64_t hash,
+                          std::string_view filter_text) noexcept {
+  Filter* filter = router_.join_queue(namespace_id, hash, filter_text);
+  if (!filter) return nullptr;
+  Filter::Local& local = filter->local(shard_);
+  if (!make_rare(local)) {
+    router_.leave(*filter);
+    return nullptr;
+  }
+  local.rare->queue = &home;
+  local.rare->durable_count = 1;
+  publish_interest(*filter);
+  return filter;
+}
+
+void FanOut::remove_queue(Filter& filter) noexcept {
+  Filter::Rare& rare = *filter.local(shard_).rare;
+  rare.queue = nullptr;
+  rare.durable_count = 0;
+  publish_interest(filter);
+  router_.leave(filter);
+}
+
+// What was on its way to one that has ended comes to nothing.
+bool FanOut::append_to_queue(Filter::Rare& rare, uint64_t number, const MessageRef& message, uint32_t size,
+                             Instant now) noexcept {
+  if (!rare.queue || !rare.journal.cursor_count()) return true;
+  if (!rare.journal.append(number, message, size)) return false;
+  rare.queue->on_appended(number, message, size, now);
+  return true;
+}
+
 // Kept until its filter ends: readers of a message on its way may still look for the journal.
 bool FanOut::make_rare(Filter::Local& local) noexcept {
   return local.rare || (local.rare = create<Filter::Rare>(journal_totals_));
@@ -109,7 +141,7 @@ void FanOut::forget_full(Filter& filter) noexcept {
 
 uint32_t FanOut::deliver(MovingMessage& message, const Route& route, SlabHandle answer, Instant now) noexcept {
   Filter* only = nullptr;
-  for (Filter* filter : route.filters()) {
+  for (Filter* filter : route.subscribed()) {
     if (filter->local(shard_).subscriptions.empty()) continue;
     if (only) return deliver_merged(message, route, answer, now);
     only = filter;
@@ -131,7 +163,7 @@ uint32_t FanOut::deliver(MovingMessage& message, const Route& route, SlabHandle 
 }
 
 void FanOut::hand_to_shared(const MessageRef& message, const Route& route, Instant now) noexcept {
-  for (Filter* filter : route.filters()) {
+  for (Filter* filter : route.subscribed()) {
     Filter::Rare* rare = filter->local(shard_).rare;
     for (uint32_t i = 0; rare && i < rare->shared.count(); ++i) {
       const Subscription& subscription = *rare->shared[i];
@@ -148,12 +180,12 @@ uint32_t FanOut::deliver_merged(MovingMessage& message, const Route& route, Slab
   merged_.clear();
   identifiers_.clear();
   uint32_t most = 0;
-  for (Filter* filter : route.filters()) most += filter->local(shard_).subscriptions.count();
+  for (Filter* filter : route.subscribed()) most += filter->local(shard_).subscriptions.count();
   if (!merged_.reserve(most)) {  // who takes it for which subscriptions cannot be told: it is as if outboxes were full
     lost_count_ += most;
     return 0;
   }
-  for (Filter* filter : route.filters()) {
+  for (Filter* filter : route.subscribed()) {
     for (Subscription* subscription : filter->local(shard_).subscriptions) {
       Sink& sink = *subscription->sink;
       if (subscription->no_local && sink.publisher_id() == view.publisher) continue;

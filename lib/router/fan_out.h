@@ -1,6 +1,8 @@
 // One shard's half of the router: the subscriber lists it owns, and the delivery of a routed message to them.
 #pragma once
 
+#include <algorithm>
+
 #include "router/router.h"
 
 namespace mqttq {
@@ -18,6 +20,12 @@ class FanOut {
   // The subscription goes from live to durable delivery or back. Errors: NoMemory.
   Status set_durable(Subscription& subscription, bool durable) noexcept;
 
+  // Enters a queue whose home is this shard: a filter of its own with a journal, which every shard sees on return.
+  // hash: names the journal in the log. nullptr without memory.
+  Filter* add_queue(QueueHome& home, NamespaceId namespace_id, uint64_t hash, std::string_view filter_text) noexcept;
+  // Its journal is left by its reader.
+  void remove_queue(Filter& filter) noexcept;
+
   // Hands the message to each sink of this shard that `route` names, once, with the highest QoS and all identifiers of
   // its subscriptions that match (MQTT5 3.3.4). Returns how many took it. Sinks of which a matching subscription is
   // durable are left out when the message is above QoS 0: they read it from the journal.
@@ -31,31 +39,35 @@ class FanOut {
   // Of all journals here.
   JournalTotals& journal_totals() noexcept { return journal_totals_; }
 
-  // Appends a numbered message to this shard's journals of `route`, and hands it to groups that are not durable. Calls
-  // woken(Cursor&) for each reader that waited. False if a journal had no memory for it.
+  // Appends a numbered message to this shard's journals of `route` but for those of `without`, and hands it to groups
+  // that are not durable. Calls woken(Cursor&) for each reader that waited. False if a journal had no memory for it.
   template <class Woken>
-  bool append(uint64_t number, MessageRef message, const Route& route, Instant now, Woken&& woken) noexcept {
+  bool append(uint64_t number, MessageRef message, const Route& route, std::span<Filter* const> without, Instant now,
+              Woken&& woken) noexcept {
     bool complete = true;
     const uint32_t size = message->content_size();
-    hand_to_shared(message, route, now);
-    const bool only = route.journals().size() == 1;
-    for (Filter* filter : route.journals()) {
+    const Qos qos = message->qos();
+    if (qos != Qos::AtMostOnce) hand_to_shared(message, route, now);
+    const bool only = route.journals(qos).size() == 1;
+    for (Filter* filter : route.journals(qos)) {
       Filter::Rare* rare = filter->local(shard_).rare;
-      if (!rare) continue;
-      complete &= append(rare->journal, number, only ? std::move(message) : message, size, woken);
-      if (bounded_) note_length(*filter);
+      if (!rare || std::find(without.begin(), without.end(), filter) != without.end()) continue;
+      complete &= append(*filter, number, only ? std::move(message) : message, size, now, woken);
     }
     return complete;
   }
-  // The same to one of them. message: empty when it is not in memory. size: of its content.
+  // The same to one of them, which there is here. message: empty when it is not in memory. size: of its content.
   template <class Woken>
-  bool append(Journal& journal, uint64_t number, MessageRef message, uint32_t size, Woken&& woken) noexcept {
-    if (!journal.append(number, std::move(message), size)) return false;
-    while (Cursor* cursor = journal.waiting().front()) {
+  bool append(Filter& filter, uint64_t number, MessageRef message, uint32_t size, Instant now, Woken&& woken) noexcept {
+    Filter::Rare& rare = *filter.local(shard_).rare;
+    if (filter.of_queue()) return append_to_queue(rare, number, message, size, now);
+    if (!rare.journal.append(number, std::move(message), size)) return false;
+    while (Cursor* cursor = rare.journal.waiting().front()) {
       cursor->stop_waiting();
       woken(*cursor);
     }
-    limited_(journal);
+    limited_(rare.journal);
+    if (bounded_) note_length(filter);
     return true;
   }
   // What may wait in one journal for its slowest reader. Over either its filter takes no more, for all shards, until it
@@ -98,6 +110,8 @@ class FanOut {
     uint32_t identifier;
   };
 
+  bool append_to_queue(Filter::Rare& rare, uint64_t number, const MessageRef& message, uint32_t size,
+                       Instant now) noexcept;
   uint32_t deliver_merged(MovingMessage& message, const Route& route, SlabHandle answer, Instant now) noexcept;
   void limited_(Journal& journal) noexcept {
     if (limit_) limit_(limit_user_, journal);

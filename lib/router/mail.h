@@ -52,13 +52,20 @@ struct NeededNumbers final : MailPayload {
   }
 };
 
+// Queues that do without the message that their route brings.
+struct WithoutQueues final : MailPayload {
+  ~WithoutQueues() override = default;
+  Array<Filter*> filters;  // the route's
+};
+
 struct Mail {
   enum class Kind : uint8_t {
     None,
     Deliver,         // message, route: to the sinks of the receiving shard
     Propose,         // message, route, origin: to the committer, for the journals of the route; number: not 0, then
                      // with the receipt of TextKey{publisher of the message, number} and the origin's identifier
-    Append,          // number, message, route: from the committer, in the order of the numbers
+    Append,          // number, message, route, payload WithoutQueues or none: from the committer, in the order of the
+                     // numbers
     Record,          // payload StateRecord: to the committer, changes of what is kept
     Recorded,        // number (of the record), token (its serial), reason: from there; at an error, once more later
     FindLowest,      // number (the last), payload NeededNumbers or none: from there, which number is the first that a
@@ -71,7 +78,7 @@ struct Mail {
     RetainQuery,     // session (flow), payload RetainedQuery: what is retained under a filter?
     RetainFound,     // session (flow), payload RetainedBatch: all of one shard's answer
     MoveConnection,  // payload MovedConnection: it lives on the receiving shard now
-    // Of shared groups. To the group's home, where `number` is the MemberId:
+    // Of shared groups and queues. To their home, where `number` is the MemberId:
     GroupJoin,    // session (membership), token (MemberState), payload GroupJoin
     GroupLeave,   // number
     GroupState,   // number, token (MemberState)
@@ -79,9 +86,11 @@ struct Mail {
     GroupReturn,  // session (member), number (of the log), message, token (Handed), origin.session (group): it is not
                   // for this member, who may have left
     // And from there, to a membership:
-    GroupJoined,   // session (membership), number: the MemberId, or 0 without memory
+    GroupJoined,   // session (membership), number: the MemberId, or 0, token (Detail): why not; payload, of a queue:
+                   // GroupJoin with its topic filter
     GroupDeliver,  // session (membership), message, number (of the log; 0: none), origin.session (group)
     GroupRecall,   // session (membership): others are there
+    QueueDeleted,  // session (membership): the queue has ended
     GroupLeft,     // number (MemberId), session (group), token (1): a member has left that had messages; back from
                    // there, token 0, when all that it recorded is durable
   };

@@ -45,7 +45,9 @@ uint64_t Router::version(NamespaceId namespace_id, std::string_view topic_name, 
          exact_version(topic_hash).load(std::memory_order_acquire);
 }
 
-void Router::outdate(const Filter& filter) noexcept {
+// Of the text that it matches by.
+void Router::outdate(const Filter& outdated) noexcept {
+  const Filter& filter = outdated.of_queue() ? outdated.of_text() : outdated;
   const std::string_view text = filter.text();
   if (!filter.node()) {
     exact_version(filter.hash).fetch_add(1, std::memory_order_release);
@@ -57,67 +59,86 @@ void Router::outdate(const Filter& filter) noexcept {
   generation_.fetch_add(1, std::memory_order_release);  // last: who sees it sees the version too
 }
 
+struct Router::Found {
+  RouteScratch& scratch;
+  uint64_t shards = 0, durable_shards = 0, queue_shards = 0, answering_shards = 0;
+  bool complete = true;
+};
+
+// Whoever cares for it has it in the list that it belongs to, shared.
+void Router::consider(Filter& filter, Found& found) noexcept {
+  uint64_t interested = 0, durable = 0, answering = 0;
+  uint8_t all = 0;
+  for (uint32_t shard = 0; shard < shard_count_; ++shard) {
+    const uint8_t interest = filter.interest(shard);
+    interested |= uint64_t{(interest & Filter::kAny) != 0} << shard;
+    durable |= uint64_t{(interest & Filter::kDurable) != 0} << shard;
+    answering |= uint64_t{(interest & Filter::kAnswering) != 0} << shard;
+    all |= interest;
+  }
+  if (!all) return;
+  const bool full = all & Filter::kFull;
+  Array<Filter*>& list = filter.of_queue() ? found.scratch.queues : full ? found.scratch.full : found.scratch.filters;
+  if (!(found.complete = found.complete && list.make_room()) || !try_share(filter.references_)) return;
+  static_cast<void>(list.push_back(&filter));  // there is room
+  found.shards |= interested;
+  found.durable_shards |= full ? Route::kFullBit : durable;
+  if (filter.of_queue()) found.queue_shards |= durable;
+  found.answering_shards |= answering;
+}
+
 RouteRef Router::build(NamespaceId namespace_id, std::string_view topic_name, RouteScratch& scratch,
                        uint32_t& visits) noexcept {
-  uint64_t shards = 0, durable_shards = 0, answering_shards = 0;
-  bool complete = true;
-  Array<Filter*>& filters = scratch.filters;
+  Found found{scratch};
   tree_.match(namespace_id, topic_name, visits, [&](Filter& filter) {
-    uint64_t interested = 0, durable = 0, answering = 0;
-    uint8_t all = 0;
-    for (uint32_t shard = 0; shard < shard_count_; ++shard) {
-      const uint8_t interest = filter.interest(shard);
-      interested |= uint64_t{(interest & Filter::kAny) != 0} << shard;
-      durable |= uint64_t{(interest & Filter::kDurable) != 0} << shard;
-      answering |= uint64_t{(interest & Filter::kAnswering) != 0} << shard;
-      all |= interest;
+    consider(filter, found);
+    for (Filter* queue = filter.next_queue_.load(std::memory_order_acquire); queue;
+         queue = queue->next_queue_.load(std::memory_order_acquire)) {
+      consider(*queue, found);
     }
-    const bool full = all & Filter::kFull;
-    Array<Filter*>& list = full ? scratch.full : filters;
-    if (!interested || !(complete = complete && list.make_room()) || !try_share(filter.references_)) return;
-    static_cast<void>(list.push_back(&filter));  // there is room
-    shards |= interested;
-    durable_shards |= full ? Route::kFullBit : durable;
-    answering_shards |= answering;
   });
-  const uint32_t full_count = scratch.full.count();
-  if (!complete || (full_count && !filters.append(scratch.full.span()))) return {};
-  scratch.full.clear();
-  if (filters.empty()) {
+  if (!found.complete) return {};
+  const uint32_t queue_count = scratch.queues.count(), full_count = scratch.full.count();
+  if (queue_count == 0 && full_count == 0 && scratch.filters.empty()) {
     if (!scratch.nothing) scratch.nothing = make({});
     return scratch.nothing;
   }
-  RouteRef route = make(filters.span());
+  RouteRef route = make({scratch.queues.span(), scratch.filters.span(), scratch.full.span()});
   if (!route) return {};
-  route.route_->shards_ = shards;
-  route.route_->durable_shards_ = durable_shards;
+  route.route_->shards_ = found.shards;
+  route.route_->durable_shards_ = found.durable_shards;
+  route.route_->queue_shards_ = found.queue_shards;
+  route.route_->queue_count_ = queue_count;
   route.route_->full_count_ = full_count;
-  route.route_->answering_shards_ = answering_shards;
+  route.route_->answering_shards_ = found.answering_shards;
   return route;
 }
 
-RouteRef Router::make(std::span<Filter* const> filters) noexcept {
-  void* block = allocate(sizeof(Route) + filters.size_bytes());
+RouteRef Router::make(std::initializer_list<std::span<Filter* const>> lists) noexcept {
+  size_t count = 0;
+  for (const auto& list : lists) count += list.size();
+  void* block = allocate(sizeof(Route) + count * sizeof(Filter*));
   if (!block) return {};
   auto* route = new (block) Route();
   route->router_ = this;
-  route->filter_count_ = static_cast<uint32_t>(filters.size());
-  if (!filters.empty()) std::memcpy(static_cast<void*>(route + 1), filters.data(), filters.size_bytes());
+  route->filter_count_ = static_cast<uint32_t>(count);
+  auto* to = reinterpret_cast<Filter**>(route + 1);
+  for (const auto& list : lists) to = std::copy(list.begin(), list.end(), to);
   return RouteRef(route);
 }
 
 RouteRef Router::match(NamespaceId namespace_id, std::string_view topic_name, RouteScratch& scratch,
                        uint32_t* visits) noexcept {
   uint32_t count = 0;
-  scratch.filters.clear();
-  scratch.full.clear();
+  const auto lists = {&scratch.queues, &scratch.filters, &scratch.full};
+  for (Array<Filter*>* list : lists) list->clear();
   RouteRef route = build(namespace_id, topic_name, scratch, count);
   if (visits) *visits += count;
-  if (!route) {
-    for (Filter* filter : scratch.filters) drop(*filter);
-    for (Filter* filter : scratch.full) drop(*filter);
+  if (route) return route;
+  for (Array<Filter*>* list : lists) {
+    for (Filter* filter : *list) drop(*filter);
   }
-  return route;
+  return {};
 }
 
 void Router::end(Route& route) noexcept {
@@ -158,12 +179,43 @@ Filter* Router::join(NamespaceId namespace_id, std::string_view filter_text) noe
 
 void Router::leave(Filter& filter) noexcept {
   const std::lock_guard lock(mutex_);
-  if (--filter.users_ == 0) {
-    tree_.remove(filter);
+  if (filter.of_queue()) {
+    Filter& text = filter.of_text();
+    std::atomic<Filter*>* at = &text.next_queue_;
+    while (at->load(std::memory_order_relaxed) != &filter) at = &at->load(std::memory_order_relaxed)->next_queue_;
+    // Who looks at it goes on from it.
+    at->store(filter.next_queue_.load(std::memory_order_relaxed), std::memory_order_release);
     outdate(filter);
     if (filter.references_.fetch_sub(1, std::memory_order_acq_rel) == 1) retire(filter);
+    leave_text(text);
+  } else {
+    leave_text(filter);
   }
   reclaim();
+}
+
+void Router::leave_text(Filter& filter) noexcept {
+  if (--filter.users_) return;
+  tree_.remove(filter);
+  outdate(filter);
+  if (filter.references_.fetch_sub(1, std::memory_order_acq_rel) == 1) retire(filter);
+}
+
+Filter* Router::join_queue(NamespaceId namespace_id, uint64_t hash, std::string_view filter_text) noexcept {
+  const std::lock_guard lock(mutex_);
+  Filter* made = Filter::create(namespace_id, filter_text, hash, shard_count_, true);
+  Filter* text = made ? tree_.find_or_add(namespace_id, filter_text) : nullptr;
+  reclaim();
+  if (!text) {
+    destroy(made);
+    return nullptr;
+  }
+  ++text->users_;
+  made->users_ = 1;
+  made->set_of_text(*text);
+  made->next_queue_.store(text->next_queue_.load(std::memory_order_relaxed), std::memory_order_relaxed);
+  text->next_queue_.store(made, std::memory_order_release);
+  return made;
 }
 
 Router::~Router() {

@@ -12,7 +12,7 @@ namespace mqttq {
 
 // What one shard's walks of the tree use again and again.
 struct RouteScratch {
-  Array<Filter*> filters, full;
+  Array<Filter*> filters, queues, full;
   RouteRef nothing;  // the route of what nobody subscribes to; made with the first of it
 };
 
@@ -50,8 +50,11 @@ class Router {
 
   // The filter of this text, made if need be, with one user more. nullptr when the allocator refuses. Any thread.
   Filter* join(NamespaceId namespace_id, std::string_view filter_text) noexcept;
-  // Undoes a join(). Any thread.
+  // Undoes a join(), or a join_queue(). Any thread.
   void leave(Filter& filter) noexcept;
+  // A filter of its own for a queue, which hangs on the one of this text. hash: names its journal in the log. nullptr
+  // when the allocator refuses. Any thread.
+  Filter* join_queue(NamespaceId namespace_id, uint64_t hash, std::string_view filter_text) noexcept;
   // Says whether `shard` has subscriptions to `filter` now, durable ones, and ones that answer, and whether its journal
   // is full. On return every shard sees it. Thread: that shard's.
   void set_interest(Filter& filter, uint32_t shard, bool any, bool durable, bool answering = false,
@@ -79,13 +82,16 @@ class Router {
   // The route, or nothing, with the filters found so far in `scratch`, each shared once.
   RouteRef build(NamespaceId namespace_id, std::string_view topic_name, RouteScratch& scratch,
                  uint32_t& visits) noexcept;
-  RouteRef make(std::span<Filter* const> filters) noexcept;
+  RouteRef make(std::initializer_list<std::span<Filter* const>> lists) noexcept;
   void end(Route& route) noexcept;
   void drop(Filter& filter) noexcept;
   // Under the lock: of the last reference.
   void retire(Filter& filter) noexcept;
   // Under the lock.
   void outdate(const Filter& filter) noexcept;
+  void leave_text(Filter& filter) noexcept;
+  struct Found;  // what a walk has found until now
+  void consider(Filter& filter, Found& found) noexcept;
   void reclaim() noexcept;
   std::atomic<uint32_t>& namespace_version(NamespaceId id) const noexcept { return versions_[id % kNamespaceVersions]; }
   std::atomic<uint32_t>& level_version(NamespaceId id, std::string_view text) const noexcept;

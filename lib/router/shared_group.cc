@@ -14,11 +14,10 @@ SharedGroups::~SharedGroups() {
   });
 }
 
-GroupJoin* GroupJoin::create_for(NamespaceId namespace_id, std::string_view shared_filter) noexcept {
+GroupJoin* GroupJoin::create_for(NamespaceId namespace_id, std::string_view name,
+                                 std::string_view topic_filter) noexcept {
   std::unique_ptr<GroupJoin, Destroy> made(create<GroupJoin>());
-  if (!made || !(made->text = static_cast<char*>(allocate(shared_filter.size())))) return nullptr;
-  std::memcpy(made->text, shared_filter.data(), shared_filter.size());
-  made->text_size = static_cast<uint16_t>(shared_filter.size());
+  if (!made || !made->name.set(name) || !made->topic_filter.set(topic_filter)) return nullptr;
   made->namespace_id = namespace_id;
   return made.release();
 }
@@ -76,7 +75,7 @@ void SharedGroups::end(Group& group, bool forget) noexcept {
 }
 
 MemberId SharedGroups::join(const GroupJoin& join, uint32_t shard, SlabHandle membership, MemberState state) noexcept {
-  Group* group = find_or_make(join.namespace_id, join.shared_filter());
+  Group* group = find_or_make(join.namespace_id, join.name.view());
   if (!group) return 0;
   Member* member = group->members.make_room() ? members_.take() : nullptr;
   if (!member || (state.durable && !group->make_durable())) {
@@ -134,7 +133,7 @@ void SharedGroups::done(MemberId id, uint32_t count, std::span<const uint64_t> n
   if (!member) return;
   member->open_count -= std::min(count + static_cast<uint32_t>(numbers.size()), member->open_count);
   for (const uint64_t number : numbers) {
-    GroupOpen* one = member->group->find_open(number & ~GroupNumbers::kRecorded);
+    GroupOpen* one = member->group->find_open(number & ~GroupNumbers::kMarks);
     if (one && one->member == id) member->group->settle_open(*one, number & GroupNumbers::kRecorded);
   }
   member->group->flush(now);
@@ -311,21 +310,6 @@ bool SharedGroup::start_reading() noexcept {
   return true;
 }
 
-GroupOpen* SharedGroup::find_open(uint64_t number) noexcept {
-  if (open.empty() || open.back().number < number) return nullptr;
-  uint32_t first = 0;
-  for (uint32_t count = open.count(); count;) {
-    const uint32_t half = count / 2;
-    if (open[first + half].number < number) {
-      first += half + 1;
-      count -= half + 1;
-    } else {
-      count = half;
-    }
-  }
-  return open[first].number == number ? &open[first] : nullptr;
-}
-
 bool SharedGroup::has_open_of(MemberId member) noexcept {
   for (uint32_t i = 0; i < open.count(); ++i) {
     if (open[i].member == member) return true;
@@ -342,10 +326,7 @@ void SharedGroup::note_handed(uint64_t number, MemberId member) noexcept {
     one->message = {};
     one->member = member;
   } else {
-    static_cast<void>(open.push_back({number, member, {}}));  // there is room
-    uint32_t at = open.count() - 1;
-    for (; at && open[at - 1].number > number; --at) std::swap(open[at - 1], open[at]);
-    one = &open[at];
+    one = &insert_number(open, GroupOpen{number, member, {}});  // there is room
   }
   if (!member) settle_open(*one, true);
 }
@@ -385,10 +366,11 @@ bool SharedGroup::flush_returned(Instant now) noexcept {
     if (one.member || one.settled) continue;
     if (!first_from(0, true)) return false;
     MessageRef message = one.message;
-    switch (message ? Content::Here : content(one.number, message)) {
-      case Content::Here: break;
-      case Content::Asked: return false;
-      case Content::Lost:
+    switch (message ? ReadAhead::Content::Here : content(one.number, message)) {
+      case ReadAhead::Content::Here: break;
+      case ReadAhead::Content::Asked:
+      case ReadAhead::Content::Later: return false;
+      case ReadAhead::Content::Lost:
         --returned_count;
         settle_open(one, true);
         continue;
@@ -411,9 +393,9 @@ bool SharedGroup::flush_journal(Instant now) noexcept {
     }
     if (!first_from(0, true)) return false;
     MessageRef message = entry->message;
-    const Content found = message ? Content::Here : content(number, message);
-    if (found == Content::Asked) return false;
-    if (found == Content::Here) {
+    const auto found = message ? ReadAhead::Content::Here : content(number, message);
+    if (found == ReadAhead::Content::Asked || found == ReadAhead::Content::Later) return false;
+    if (found == ReadAhead::Content::Here) {
       if (!open.make_room()) {
         changed();  // it goes on then
         return false;
@@ -429,26 +411,13 @@ bool SharedGroup::flush_journal(Instant now) noexcept {
 }
 
 // The message of this number, which is the next to be handed out.
-SharedGroup::Content SharedGroup::content(uint64_t number, MessageRef& message) noexcept {
-  while (!ahead.empty() && ahead.front().number < number) ahead.pop_front();
-  if (!ahead.empty() && ahead.front().number == number) {
-    message = ahead.pop_front().message;
-    if (message) return Content::Here;
-    home->courier_.count_lost();
-    return Content::Lost;
-  }
-  if (fetching) return Content::Asked;
-  ahead.reset();
-  uint64_t numbers[kFetchMessagesMax] = {number};
-  uint32_t count = 1;
-  const JournalEntry* entry = reader.journal->peek(reader);
-  if (entry && entry->number == number) {
-    if ((message = entry->message)) return Content::Here;  // it came back to a reader that began in front of it
-    count = reader.journal->missing(reader, numbers, kFetchBytesMax);
-  }
-  fetching = home->courier_.fetch_for_group(handle(), {numbers, count});
-  if (!fetching) changed();
-  return Content::Asked;
+ReadAhead::Content SharedGroup::content(uint64_t number, MessageRef& message) noexcept {
+  const auto found = ahead.find(reader, number, message, [this](std::span<const uint64_t> numbers) {
+    return home->courier_.fetch_for_group(handle(), numbers);
+  });
+  if (found == ReadAhead::Content::Later) changed();
+  if (found == ReadAhead::Content::Lost) home->courier_.count_lost();
+  return found;
 }
 
 void SharedGroups::on_journal(GroupReader& reader) noexcept {
@@ -465,18 +434,11 @@ void SharedGroups::run(Instant now) noexcept {
 void SharedGroups::on_fetched(SlabHandle of, Ring<FetchedMessage>& messages, Instant now) noexcept {
   Group* group = group_slab_.find(of);
   if (!group) return messages.reset();
-  group->fetching = false;
-  for (; !messages.empty(); messages.pop_front()) {
-    FetchedMessage& one = messages.front();
-    const bool lost = one.lost(group->read_failures);
-    if ((!one.message && !lost) || !group->ahead.push_back(std::move(one))) break;
-  }
-  if (messages.empty()) {
+  if (group->ahead.take(messages)) {
     group->flush(now);
   } else {
     group->changed();  // some time later again
   }
-  messages.reset();
 }
 
 uint64_t SharedGroups::lowest_number(uint64_t seen_number) noexcept {

@@ -15,76 +15,23 @@
 #include "base/random.h"
 #include "base/ring.h"
 #include "router/fan_out.h"
-#include "router/mail.h"
+#include "router/membership.h"
+#include "router/read_ahead.h"
 #include "router/shared_strategy.h"
-#include "store/log.h"
 
 namespace mqttq {
 
-// Who wants to become a member of what.
-struct GroupJoin final : MailPayload {
-  ~GroupJoin() override { release(text); }
-  NamespaceId namespace_id = kGlobalNamespace;
-  char* text = nullptr;  // "$share/group/filter", owned
-  uint16_t text_size = 0;
-  // nullptr without memory.
-  static GroupJoin* create_for(NamespaceId namespace_id, std::string_view shared_filter) noexcept;
-  std::string_view shared_filter() const noexcept { return {text, text_size}; }
-};
-
-// Messages that are finished, by their numbers in the log.
-struct GroupNumbers final : MailPayload {
-  // Beside a number: its member has recorded it.
-  static constexpr uint64_t kRecorded = uint64_t{1} << 63;
-  ~GroupNumbers() override = default;
-  Array<uint64_t> numbers;
-};
-
-// What a group's home has to know of a member. Travels as Mail::token.
-struct MemberState {
-  uint16_t window = 0;  // QoS 1 and 2 messages that the client takes at once
-  bool connected = false;
-  bool durable = false;  // the session outlives its connection, and is to get more than QoS 0
-  uint32_t pack() const noexcept { return window | uint32_t{connected} << 16 | uint32_t{durable} << 17; }
-  static MemberState unpack(uint32_t packed) noexcept {
-    return {static_cast<uint16_t>(packed), (packed >> 16 & 1) != 0, (packed >> 17 & 1) != 0};
-  }
-};
-
-// Names a member at its group's home; 0 names nobody. Goes stale when the member leaves.
-using MemberId = uint64_t;
-inline SlabHandle handle_of(MemberId id) noexcept {
-  return {static_cast<uint32_t>(id >> 32), static_cast<uint32_t>(id)};
-}
-inline MemberId member_id(SlabHandle handle) noexcept { return uint64_t{handle.index} << 32 | handle.generation; }
-
-// What became of a message that was handed to a member.
-enum class Handed : uint8_t {
-  Open,      // above QoS 0: done() or give_back() will follow
-  Finished,  // sent at QoS 0, or of no use to this member
-  Full,      // no room; the member will say when it has some
-  Away,      // not connected
-};
-
-// How a group reaches its members. Implemented by the shard.
-class GroupCourier {
+// What a group needs besides its members. Implemented by the shard.
+class GroupCourier : public MemberCourier {
  public:
-  // `membership` is the member's own name for it, on `shard`; `group` is for give_back(). number: of the log, 0 if it
-  // has none.
-  virtual Handed hand_to_member(uint32_t shard, SlabHandle membership, SlabHandle group, MovingMessage& message,
-                                uint64_t number, Instant now) noexcept = 0;
   // The member is away and others are there: what it has unacknowledged at QoS 1 is to be given back.
   virtual void recall(uint32_t shard, SlabHandle membership, Instant now) noexcept = 0;
   virtual void count_dropped(const MessageView& message) noexcept = 0;
-  // A message that was kept cannot be read any more.
-  virtual void count_lost() noexcept = 0;
   // Asks for messages that are not in memory, which on_fetched() gets. False: ask again some time later.
   virtual bool fetch_for_group(SlabHandle group, std::span<const uint64_t> numbers) noexcept = 0;
   // A member has left that has messages: on_left() is to follow once all that its shard has sent is here, and all that
   // it has recorded until then is durable.
   virtual void confirm_leave(uint32_t shard, MemberId member, SlabHandle group) noexcept = 0;
-  // Some group is changed (SharedGroups::settle()).
-  virtual void note_groups_changed() noexcept = 0;
   // A durable group ends.
   virtual void forget_group(NamespaceId namespace_id, std::string_view shared_filter) noexcept = 0;
 
@@ -151,9 +98,7 @@ struct SharedGroup final : Sink, HashLink<SharedGroup>, ListLink<struct ChangedT
   GroupReader reader;
   Ring<GroupOpen> open;         // by their numbers
   uint32_t returned_count = 0;  // of these, with nobody
-  Ring<FetchedMessage> ahead;   // of what is not in memory
-  uint32_t read_failures = 0;   // one after the other
-  bool fetching = false;
+  ReadAhead ahead;
 
   uint16_t text_size = 0;
   char* characters = nullptr;
@@ -173,13 +118,12 @@ struct SharedGroup final : Sink, HashLink<SharedGroup>, ListLink<struct ChangedT
   // False without memory: it is not durable.
   bool make_durable() noexcept;
   bool start_reading() noexcept;
-  GroupOpen* find_open(uint64_t number) noexcept;
+  GroupOpen* find_open(uint64_t number) noexcept { return find_number(open, number); }
   bool has_open_of(MemberId member) noexcept;
   void note_handed(uint64_t number, MemberId member) noexcept;
   bool flush_returned(Instant now) noexcept;
   bool flush_journal(Instant now) noexcept;
-  enum class Content : uint8_t { Here, Asked, Lost };
-  Content content(uint64_t number, MessageRef& message) noexcept;
+  ReadAhead::Content content(uint64_t number, MessageRef& message) noexcept;
   void settle_open(GroupOpen& one, bool recorded) noexcept;
   void drop_settled(uint64_t position) noexcept;
   void changed() noexcept;

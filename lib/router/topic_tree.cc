@@ -71,9 +71,8 @@ Filter* TopicTree::find(NamespaceId namespace_id, std::string_view text) const n
 
 Filter* TopicTree::find_or_add(NamespaceId namespace_id, std::string_view text) noexcept {
   if (Filter* found = find(namespace_id, text)) return found;
-  void* block = allocate(Filter::block_size(text, shard_count_));
-  if (!block) return nullptr;
-  auto* filter = new (block) Filter(namespace_id, text, first_hash(namespace_id, text), shard_count_);
+  Filter* filter = Filter::create(namespace_id, text, first_hash(namespace_id, text), shard_count_, false);
+  if (!filter) return nullptr;
   if (!has_wildcard(text)) {
     if (exact_.insert(*filter, epoch_)) return filter;
     destroy(filter);

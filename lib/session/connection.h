@@ -12,8 +12,8 @@
 #include "base/slab.h"
 #include "base/timer_wheel.h"
 #include "codec/codec.h"
+#include "message/detail.h"
 #include "router/mail.h"
-#include "session/detail.h"
 #include "session/outgoing_aliases.h"
 #include "session/output.h"
 
@@ -165,13 +165,22 @@ class Connection final : private Timer {
   void send_auth(ReasonCode reason, Bytes data) noexcept;
   // It is this user's from now on; an empty name changes nothing. False without memory.
   bool set_user_name(std::string_view user_name) noexcept { return user_name.empty() || user_name_.set(user_name); }
+  // What a SUBSCRIBE says of all of its subscriptions.
+  struct SubscribeTerms {
+    uint32_t identifier = 0;
+    int8_t priority = 0;     // of a queue's consumer
+    bool understood = true;  // the priority is one
+  };
   // The QoS that is granted, or why none is.
-  Reason subscribe_one(codec::SubscribeEntry entry, uint32_t identifier) noexcept;
-  Reason enter_subscription(const codec::SubscribeEntry& entry, uint32_t identifier) noexcept;
+  Reason subscribe_one(codec::SubscribeEntry entry, const SubscribeTerms& terms) noexcept;
+  Reason enter_subscription(const codec::SubscribeEntry& entry, const SubscribeTerms& terms) noexcept;
+  // refusal: why nothing new may be recorded, if it may not.
+  Reason enter_membership(const codec::SubscribeEntry& entry, const SubscribeTerms& terms,
+                          const Reason& refusal) noexcept;
   Reason rewrite_filter(std::string_view& topic_filter) noexcept;
   Reason judge_filter(const codec::SubscribeEntry& entry) noexcept;
   // Its membership, which may have to be waited for; nullptr: over the limits, or without memory.
-  GroupMembership* join(const codec::SubscribeEntry& entry, uint32_t identifier) noexcept;
+  GroupMembership* join(const codec::SubscribeEntry& entry, const SubscribeTerms& terms, bool declare) noexcept;
   void auto_subscribe(Instant now) noexcept;
   bool end_subscription(std::string_view topic_filter) noexcept;
   void hold(MovingMessage& message, const PublishOperation& operation, Instant now) noexcept;
@@ -179,8 +188,9 @@ class Connection final : private Timer {
   // Goes on with the publish that is held. False: some still have no room.
   bool hand_over_held(Instant now) noexcept;
   // What has to be known before any entry takes effect: permissions, and the answers of groups' homes.
-  Stall prepare_subscribe(codec::SubscribeEntry entry, uint32_t identifier) noexcept;
-  Subscription options_of(const codec::SubscribeEntry& entry, uint32_t identifier) const noexcept;
+  Stall prepare_subscribe(codec::SubscribeEntry entry, const SubscribeTerms& terms) noexcept;
+  Verdict authorize_filter(std::string_view topic_filter, Qos qos) noexcept;
+  Subscription options_of(const codec::SubscribeEntry& entry, const SubscribeTerms& terms) const noexcept;
   // Pending: the host was asked and the packet is to wait.
   Verdict authorize(Action action, std::string_view client_id, std::string_view topic, Qos qos, bool retain) noexcept;
   Handled stall(Stall why, Instant now) noexcept;

@@ -1,5 +1,6 @@
 #include "session/group_memberships.h"
 
+#include "queue/queue_address.h"
 #include "session/shard_core.h"
 
 namespace mqttq {
@@ -12,43 +13,55 @@ GroupMemberships::~GroupMemberships() {
 
 MemberState GroupMembership::state() const noexcept {
   MemberState state = session->group_state();
-  state.durable = state.durable && qos != Qos::AtMostOnce;
+  state.durable = state.durable && qos != Qos::AtMostOnce && !of_queue;
+  if (of_queue) {
+    state.connected = state.connected && accepted;
+    state.acknowledges = qos != Qos::AtMostOnce;
+    state.priority = priority;
+  }
   return state;
 }
 
-GroupMembership* GroupMemberships::make(Session& session, std::string_view shared_filter) noexcept {
+GroupMembership* GroupMemberships::make(Session& session, std::string_view text) noexcept {
   GroupMembership* made = slab_.take(session);
   if (!made) return nullptr;
-  made->text_ = static_cast<char*>(allocate(shared_filter.size()));
+  made->text_ = static_cast<char*>(allocate(text.size()));
   if (!made->text_) {
     slab_.give_back(*made);
     return nullptr;
   }
-  std::memcpy(made->text_, shared_filter.data(), shared_filter.size());
-  made->text_size_ = static_cast<uint16_t>(shared_filter.size());
+  std::memcpy(made->text_, text.data(), text.size());
+  made->text_size_ = static_cast<uint16_t>(text.size());
+  made->of_queue = parse_queue_address(text).kind == QueueAddress::Kind::Queue;
   return made;
 }
 
-GroupMembership* GroupMemberships::restore(Session& session, std::string_view shared_filter, uint32_t home) noexcept {
-  GroupMembership* made = make(session, shared_filter);
-  if (made) made->home_ = static_cast<uint8_t>(home);
+GroupMembership* GroupMemberships::restore(Session& session, std::string_view text, uint32_t home) noexcept {
+  GroupMembership* made = make(session, text);
+  if (!made) return nullptr;
+  made->home_ = static_cast<uint8_t>(home);
+  made->accepted = true;
   return made;
 }
 
-GroupMembership* GroupMemberships::join(Session& session, std::string_view shared_filter,
-                                        const Subscription& options) noexcept {
-  GroupMembership* made = make(session, shared_filter);
+GroupMembership* GroupMemberships::join(Session& session, std::string_view text, const Subscription& options,
+                                        bool declare) noexcept {
+  GroupMembership* made = make(session, text);
   if (!made) return nullptr;
   made->set_options(options);
-  std::unique_ptr<GroupJoin, Destroy> join(GroupJoin::create_for(session.namespace_id(), shared_filter));
+  const QueueAddress queue = parse_queue_address(text);
+  const std::string_view name = made->of_queue ? queue.name : text;
+  std::unique_ptr<GroupJoin, Destroy> join(GroupJoin::create_for(session.namespace_id(), name, queue.topic_filter));
   if (!join) {
     slab_.give_back(*made);
     return nullptr;
   }
-  made->home_ = static_cast<uint8_t>(shard_.group_home_of(session.namespace_id(), shared_filter));
+  join->of_queue = made->of_queue;
+  join->declare = declare;
+  made->home_ = static_cast<uint8_t>(shard_.group_home_of(session.namespace_id(), name));
   if (made->home_ == shard_.index()) {
-    on_joined(handle(*made), shard_.groups().join(*join, shard_.index(), handle(*made), made->state()));
-    note_state(*made);  // which brings what waits, after SUBACK
+    on_joined(handle(*made), shard_.join_here(*join, shard_.index(), handle(*made), made->state()));
+    if (made->joined()) note_state(*made);  // which brings what waits, after SUBACK
     return made;
   }
   Mail mail;
@@ -82,34 +95,38 @@ void GroupMemberships::note_state(GroupMembership& membership) noexcept {
   list(membership);
 }
 
-void GroupMemberships::note_done(SlabHandle of, uint64_t number, bool recorded) noexcept {
+void GroupMemberships::note_done(SlabHandle of, uint64_t number, uint64_t marks) noexcept {
   GroupMembership* membership = slab_.find(of);
   if (!membership) return;
   if (number) {
     --membership->numbered_count_;
-    static_cast<void>(membership->done_.push_back(number | (recorded ? GroupNumbers::kRecorded : 0)));  // there is room
+    static_cast<void>(membership->done_.push_back(number | marks));  // there is room
   } else {
     ++membership->done_count_;
   }
   list(*membership);
 }
 
-void GroupMemberships::note_finished(SlabHandle of, uint64_t number) noexcept {
+void GroupMemberships::note_finished(SlabHandle of, uint64_t number, uint64_t marks) noexcept {
   GroupMembership* membership = slab_.find(of);
   if (!membership) return;
   if (number) membership->note_taken();
-  note_done(of, number, true);
+  note_done(of, number, marks);
 }
 
-void GroupMemberships::on_joined(SlabHandle of, MemberId member) noexcept {
+void GroupMemberships::on_joined(SlabHandle of, const GroupJoined& joined) noexcept {
   GroupMembership* membership = slab_.find(of);
   if (!membership) return;
-  membership->member_ = member;
-  membership->phase_ = member ? GroupMembership::Phase::Member : GroupMembership::Phase::Refused;
+  membership->member_ = joined.member;
+  membership->refusal = joined.why;
+  membership->phase_ = joined.member ? GroupMembership::Phase::Member : GroupMembership::Phase::Refused;
+  if (membership->of_queue && joined.member && !membership->topic_filter.set(joined.topic_filter)) {
+    membership->refusal = Detail::NoMemory;  // it has not been judged by it
+  }
   if (membership->session) {
     membership->session->on_group_answer();
     if (membership->state_changed_ || membership->has_done()) list(*membership);
-  } else if (member) {  // it has left before it was known
+  } else if (joined.member) {  // it has left before it was known
     list(*membership);
   } else {
     slab_.give_back(*membership);
@@ -127,7 +144,7 @@ void GroupMemberships::give_back(GroupMembership& membership, const MessageRef& 
   mail.token = static_cast<uint32_t>(why);
   if (post(membership, std::move(mail), now)) return;
   if (message) shard_.dropped(&Counters::dropped_no_memory, membership.session, message->view());
-  if (!number) note_done(handle(membership), 0, false);
+  if (!number) note_done(handle(membership), 0, 0);
 }
 
 bool GroupMemberships::post(const GroupMembership& membership, Mail&& mail, Instant now) noexcept {

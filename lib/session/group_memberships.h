@@ -1,11 +1,12 @@
-// Memberships of shared groups (MQTT5 4.8.2), where the members live.
+// Memberships of shared groups (MQTT5 4.8.2) and consumers of queues, where they live.
 //
-// A session's membership and its group may be on different shards. What the group's home has to know is not sent as it
+// A session's membership and its group or queue may be on different shards. What the group's home has to know is not sent as it
 // happens but noted, and told once in the turn: so it cannot be lost for want of memory, and a batch of
 // acknowledgements is one mail.
 #pragma once
 
 #include "base/hash_table.h"
+#include "base/owned_text.h"
 #include "base/slab.h"
 #include "router/shared_group.h"
 
@@ -14,7 +15,7 @@ namespace mqttq {
 class Session;
 class ShardCore;
 
-// One session in one group. Stands in the session's table, by its text.
+// One session in one group, or with one queue. Stands in the session's table, by its text.
 struct GroupMembership : HashLink<GroupMembership> {
   explicit GroupMembership(Session& of) noexcept : session(&of) {}
   ~GroupMembership() { release(text_); }
@@ -23,7 +24,7 @@ struct GroupMembership : HashLink<GroupMembership> {
 
   enum class Phase : uint8_t { Asking, Member, Refused };
 
-  std::string_view text() const noexcept { return {text_, text_size_}; }  // "$share/group/filter"
+  std::string_view text() const noexcept { return {text_, text_size_}; }  // "$share/group/filter", "$queue/name", …
   bool joined() const noexcept { return phase_ == Phase::Member; }
   bool refused() const noexcept { return phase_ == Phase::Refused; }
 
@@ -33,6 +34,12 @@ struct GroupMembership : HashLink<GroupMembership> {
   bool retain_as_published = false;
   bool was_full = false;  // the home was told so, and is to hear when there is room
   bool stored = false;    // it is recorded
+  // Of a queue:
+  bool of_queue = false;
+  bool accepted = false;  // its subscriber was told so: before that it gets nothing
+  int8_t priority = 0;
+  Detail refusal = Detail::None;  // why it was refused
+  OwnedText topic_filter;         // the queue's
 
   void set_options(const Subscription& options) noexcept {
     qos = options.qos;
@@ -68,8 +75,9 @@ class GroupMemberships {
   explicit GroupMemberships(ShardCore& shard) noexcept : shard_(shard) {}
   ~GroupMemberships();
 
-  // Asks the group's home; the answer comes to Session::on_group_joined. nullptr without memory.
-  GroupMembership* join(Session& session, std::string_view shared_filter, const Subscription& options) noexcept;
+  // Asks the group's home, or the queue's; the answer comes to Session::on_group_answer. nullptr without memory.
+  // declare: a queue that is not there, where the text says of which filter.
+  GroupMembership* join(Session& session, std::string_view text, const Subscription& options, bool declare) noexcept;
   // The session lets go of it.
   void leave(GroupMembership& membership) noexcept;
   GroupMembership* find(SlabHandle membership) noexcept { return slab_.find(membership); }
@@ -79,30 +87,28 @@ class GroupMemberships {
 
   // The session's connection or window is another now, or there is room again.
   void note_state(GroupMembership& membership) noexcept;
-  // A message that came through it is finished. It may have ended. number: 0 if it has none; recorded: its place in the
-  // member's window was.
-  void note_done(SlabHandle membership, uint64_t number, bool recorded) noexcept;
+  // A message that came through it is finished. It may have ended. number: 0 if it has none; marks: GroupNumbers.
+  void note_done(SlabHandle membership, uint64_t number, uint64_t marks) noexcept;
   // The same of one that was never open.
-  void note_finished(SlabHandle membership, uint64_t number) noexcept;
+  void note_finished(SlabHandle membership, uint64_t number, uint64_t marks) noexcept;
   // A message that came through it, and is not for this member: at once. open: it was.
   void give_back(GroupMembership& membership, const MessageRef& message, uint64_t number, bool open, Handed why,
                  Instant now) noexcept;
-  void on_joined(SlabHandle membership, MemberId member) noexcept;
+  void on_joined(SlabHandle membership, const GroupJoined& joined) noexcept;
 
   // Tells the homes what was noted. False: memory was refused to some of it, which is told at the next call.
   bool tell(Instant now) noexcept;
   bool has_news() const noexcept { return !news_.empty() || look_for_news_; }
   uint32_t count() const noexcept { return slab_.count(); }
   // Before it runs: one that its home, shard `home`, knows by this name. nullptr without memory.
-  GroupMembership* restore(Session& session, std::string_view shared_filter, uint32_t home) noexcept;
-  void on_restored(GroupMembership& membership, MemberId member) noexcept {
-    membership.member_ = member;
-    membership.phase_ = GroupMembership::Phase::Member;
+  GroupMembership* restore(Session& session, std::string_view text, uint32_t home) noexcept;
+  void on_restored(GroupMembership& membership, const GroupJoined& joined) noexcept {
+    on_joined(handle(membership), joined);
   }
   static MemberId member_of(const GroupMembership& membership) noexcept { return membership.member_; }
 
  private:
-  GroupMembership* make(Session& session, std::string_view shared_filter) noexcept;
+  GroupMembership* make(Session& session, std::string_view text) noexcept;
   void list(GroupMembership& membership) noexcept;
   bool tell_one(GroupMembership& membership, Instant now) noexcept;
   bool post(GroupMembership& membership, Mail::Kind kind, uint32_t token, Instant now) noexcept;

@@ -12,7 +12,8 @@ Connection::Handled Connection::handle_ack(Bytes packet, Instant now) noexcept {
   }
   switch (ack->type) {
     case PacketType::Puback:
-      static_cast<void>(session_->on_puback(ack->packet_id, now));  // of nothing we sent: nothing to do
+      // Of nothing we sent: nothing to do.
+      static_cast<void>(session_->on_puback(ack->packet_id, is_error(ack->reason_code), now));
       break;
     case PacketType::Pubrec:
       switch (session_->on_pubrec(ack->packet_id, is_error(ack->reason_code), now)) {

@@ -1,11 +1,51 @@
 // SUBSCRIBE and UNSUBSCRIBE (MQTT5 3.8, 3.10).
 //
-// Two passes: first everything is found out that may have to be waited for (permissions, the homes of shared groups),
+// Two passes: first everything is found out that may have to be waited for (permissions, the homes of shared groups and
+// queues),
 // then every entry takes effect, in order, so that a packet that waits is never half done.
+#include <charconv>
+
 #include "message/topic.h"
+#include "queue/queue_address.h"
+#include "queue/queue_message.h"
 #include "session/connection_parts.h"
 
 namespace mqttq {
+
+namespace {
+
+// A topic filter, taken apart: at most one of the prefixes stands before the filter proper.
+struct NamedFilter {
+  explicit NamedFilter(std::string_view text) noexcept
+      : plain(exclusive_filter(text, exclusive)),
+        shared(parse_shared_filter(plain)),
+        queue(parse_queue_address(plain)) {}
+  bool exclusive = false;
+  std::string_view plain;  // without "$exclusive/"
+  SharedFilter shared;
+  QueueAddress queue;
+
+  bool of_group() const noexcept { return shared.kind == SharedFilter::Kind::Shared; }
+  bool of_queue() const noexcept { return queue.kind == QueueAddress::Kind::Queue; }
+  // The filter proper; of a queue it may be empty.
+  std::string_view inner() const noexcept {
+    return queue.kind == QueueAddress::Kind::NotQueue ? shared.topic_filter : queue.topic_filter;
+  }
+};
+
+// What a SUBSCRIBE says for all of its entries. False: it is not understood.
+bool read_priority(const codec::SubscribeView& subscribe, int8_t& priority) noexcept {
+  codec::PropertyReader reader(subscribe.properties);
+  for (codec::Property property; reader.next(property);) {
+    if (property.id != PropertyId::UserProperty || as_text(property.data) != kConsumerPriorityProperty) continue;
+    const std::string_view text = as_text(property.value);
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), priority);
+    if (error != std::errc() || end != text.data() + text.size()) return false;
+  }
+  return true;
+}
+
+}  // namespace
 
 Connection::Handled Connection::handle_subscribe(Bytes packet, Instant now) noexcept {
   const auto subscribe = codec::decode_subscribe(packet, version_);
@@ -17,10 +57,12 @@ Connection::Handled Connection::handle_subscribe(Bytes packet, Instant now) noex
     protocol_error(ReasonCode::SubscriptionIdentifiersNotSupported, now);
     return Handled::Yes;
   }
+  SubscribeTerms terms{subscribe->subscription_identifier};
+  terms.understood = subscribe->properties.empty() || read_priority(*subscribe, terms.priority);
   codec::SubscribeEntry entry;
   Stall wait = Stall::None;
   for (codec::SubscribeReader reader(subscribe->entries, version_); reader.next(entry);) {
-    const Stall needs = prepare_subscribe(entry, subscribe->subscription_identifier);
+    const Stall needs = prepare_subscribe(entry, terms);
     if (needs != Stall::None) wait = needs;  // go on: all questions are asked at once
   }
   if (wait != Stall::None) return stall(wait, now);
@@ -32,7 +74,7 @@ Connection::Handled Connection::handle_subscribe(Bytes packet, Instant now) noex
   }
   Detail first_refusal = Detail::None;
   for (codec::SubscribeReader reader(subscribe->entries, version_); reader.next(entry);) {
-    const Reason granted = subscribe_one(entry, subscribe->subscription_identifier);
+    const Reason granted = subscribe_one(entry, terms);
     if (first_refusal == Detail::None) first_refusal = granted.detail;
     const bool v5 = version_ == ProtocolVersion::V5;
     const uint8_t value = !v5 && is_error(granted.code) ? 0x80 : static_cast<uint8_t>(granted.code);
@@ -53,8 +95,8 @@ Connection::Handled Connection::handle_subscribe(Bytes packet, Instant now) noex
 Reason Connection::rewrite_filter(std::string_view& topic_filter) noexcept {
   const TopicRewrites& rewrites = shard_.policy().rewrites;
   if (!rewrites.count()) return {};
-  bool exclusive;
-  const std::string_view inner = parse_shared_filter(exclusive_filter(topic_filter, exclusive)).topic_filter;
+  const std::string_view inner = NamedFilter(topic_filter).inner();
+  if (inner.empty()) return {};
   const size_t prefix_size = static_cast<size_t>(inner.data() - topic_filter.data());
   Array<char>& out = shard_.rewritten();
   out.clear();
@@ -71,95 +113,149 @@ Reason Connection::rewrite_filter(std::string_view& topic_filter) noexcept {
 
 Reason Connection::judge_filter(const codec::SubscribeEntry& entry) noexcept {
   const Limits& limits = shard_.limits();
-  bool exclusive;
-  const SharedFilter shared = parse_shared_filter(exclusive_filter(entry.topic_filter, exclusive));
-  if (exclusive && !shard_.policy().exclusive_subscriptions) {
+  const NamedFilter named(entry.topic_filter);
+  if (named.exclusive && !shard_.policy().exclusive_subscriptions) {
     return {ReasonCode::TopicFilterInvalid, Detail::ExclusiveOff};
   }
   if (entry.topic_filter.size() > limits.topic_size_max) {
     return {ReasonCode::TopicFilterInvalid, Detail::TopicTooLong};
   }
-  if (shared.kind == SharedFilter::Kind::Invalid || !is_valid_topic_filter(shared.topic_filter) ||
-      (exclusive && shared.kind != SharedFilter::Kind::NotShared)) {
+  if (named.queue.kind == QueueAddress::Kind::Invalid) return {ReasonCode::TopicFilterInvalid, Detail::QueueName};
+  const std::string_view inner = named.inner();
+  const bool alone = named.of_group() || named.of_queue();
+  if (named.shared.kind == SharedFilter::Kind::Invalid || (named.exclusive && alone) ||
+      (!is_valid_topic_filter(inner) && !(named.of_queue() && inner.empty()))) {
     return {ReasonCode::TopicFilterInvalid, Detail::NotATopicFilter};
   }
-  if (parse_delayed_topic(shared.topic_filter).kind != DelayedTopic::Kind::NotDelayed) {
+  if (named.of_queue() && !inner.empty() && !may_be_queued(inner)) {
+    return {ReasonCode::TopicFilterInvalid, Detail::QueueFilterOfServer};
+  }
+  if (named.of_queue() && entry.options.no_local) {
+    return {ReasonCode::ImplementationSpecificError, Detail::QueueNoLocal};
+  }
+  if (parse_delayed_topic(inner).kind != DelayedTopic::Kind::NotDelayed) {
     return {ReasonCode::TopicFilterInvalid, Detail::DelayedFilter};
   }
-  if (topic_level_count(shared.topic_filter) > limits.topic_levels_max) {
+  if (topic_level_count(inner) > limits.topic_levels_max) {
     return {ReasonCode::TopicFilterInvalid, Detail::TopicTooDeep};
   }
-  if (shared.kind == SharedFilter::Kind::Shared && !limits.shared_subscriptions_available) {
+  if (named.of_group() && !limits.shared_subscriptions_available) {
     return ReasonCode::SharedSubscriptionsNotSupported;
   }
-  if (has_wildcard(shared.topic_filter) && !limits.wildcard_subscriptions_available) {
+  if (has_wildcard(inner) && !limits.wildcard_subscriptions_available) {
     return ReasonCode::WildcardSubscriptionsNotSupported;
   }
   return {};
 }
 
-Connection::Stall Connection::prepare_subscribe(codec::SubscribeEntry entry, uint32_t identifier) noexcept {
-  if (!rewrite_filter(entry.topic_filter).ok() || !judge_filter(entry).ok()) return Stall::None;
-  bool exclusive;
-  const SharedFilter shared = parse_shared_filter(exclusive_filter(entry.topic_filter, exclusive));
-  const Verdict verdict =
-      authorize(Action::Subscribe, session_->client_id(), shared.topic_filter, entry.options.qos, false);
-  if (verdict == Verdict::Pending) return Stall::AccessAnswer;
-  if (verdict == Verdict::Deny || shared.kind != SharedFilter::Kind::Shared) return Stall::None;
-  const GroupMembership* member = join(entry, identifier);
-  return member && !member->joined() && !member->refused() ? Stall::GroupAnswer : Stall::None;
+// Whether the client may have what it names, as far as that is known. Of a queue on itself and on its filter: on the
+// one that is named before its home is asked, else on the one that it has.
+Verdict Connection::authorize_filter(std::string_view topic_filter, Qos qos) noexcept {
+  const NamedFilter named(topic_filter);
+  const auto may = [&](std::string_view text) {
+    return authorize(Action::Subscribe, session_->client_id(), text, qos, false);
+  };
+  if (!named.of_queue()) return may(named.inner());
+  const size_t address_size =
+      static_cast<size_t>(named.queue.name.data() + named.queue.name.size() - topic_filter.data());
+  const Verdict of_queue = may(topic_filter.substr(0, address_size));
+  if (of_queue == Verdict::Deny) return of_queue;
+  std::string_view inner = named.inner();
+  const GroupMembership* member = session_->find_membership(topic_filter);
+  if (inner.empty() && member) inner = member->topic_filter.view();
+  const Verdict of_filter = inner.empty() ? Verdict::Allow : may(inner);
+  return of_filter == Verdict::Deny || of_queue == Verdict::Allow ? of_filter : of_queue;
 }
 
-GroupMembership* Connection::join(const codec::SubscribeEntry& entry, uint32_t identifier) noexcept {
+Connection::Stall Connection::prepare_subscribe(codec::SubscribeEntry entry, const SubscribeTerms& terms) noexcept {
+  if (!rewrite_filter(entry.topic_filter).ok() || !judge_filter(entry).ok()) return Stall::None;
+  const NamedFilter named(entry.topic_filter);
+  const Verdict verdict = authorize_filter(entry.topic_filter, entry.options.qos);
+  bool declare = named.of_queue() && !named.inner().empty() && shard_.policy().queues.auto_create;
+  if (declare && verdict != Verdict::Deny) {
+    const Verdict declares =
+        authorize(Action::DeclareQueue, session_->client_id(), entry.topic_filter, entry.options.qos, false);
+    if (declares == Verdict::Pending) return Stall::AccessAnswer;
+    declare = declares == Verdict::Allow;
+  }
+  if (verdict == Verdict::Pending) return Stall::AccessAnswer;
+  if (verdict == Verdict::Deny || !(named.of_group() || (named.of_queue() && terms.understood))) return Stall::None;
+  const bool known = session_->find_membership(entry.topic_filter) != nullptr;
+  const GroupMembership* member = join(entry, terms, declare);
+  if (member && !member->joined() && !member->refused()) return Stall::GroupAnswer;
+  // Its home was here: what its answer brings is judged as if it had come from afar.
+  const bool judged = known || !member || !named.inner().empty();
+  return judged                                                                        ? Stall::None
+         : authorize_filter(entry.topic_filter, entry.options.qos) == Verdict::Pending ? Stall::AccessAnswer
+                                                                                       : Stall::None;
+}
+
+GroupMembership* Connection::join(const codec::SubscribeEntry& entry, const SubscribeTerms& terms,
+                                  bool declare) noexcept {
   if (GroupMembership* member = session_->find_membership(entry.topic_filter)) return member;
   if (session_->subscription_count() + session_->membership_count() >= shard_.limits().subscriptions_max) {
     return nullptr;
   }
-  return session_->join_group(entry.topic_filter, options_of(entry, identifier));
+  GroupMembership* joined = session_->join_group(entry.topic_filter, options_of(entry, terms), declare);
+  if (joined) joined->priority = terms.priority;
+  return joined;
 }
 
-Subscription Connection::options_of(const codec::SubscribeEntry& entry, uint32_t identifier) const noexcept {
+Subscription Connection::options_of(const codec::SubscribeEntry& entry, const SubscribeTerms& terms) const noexcept {
   Subscription options;
   options.qos = std::min(entry.options.qos, static_cast<Qos>(shard_.limits().maximum_qos));
   options.no_local = entry.options.no_local;
   options.retain_as_published = entry.options.retain_as_published;
-  options.identifier = identifier;
+  options.identifier = terms.identifier;
+  if (NamedFilter(entry.topic_filter).of_queue()) options.qos = std::min(options.qos, Qos::AtLeastOnce);
   return options;
 }
 
-Reason Connection::subscribe_one(codec::SubscribeEntry entry, uint32_t identifier) noexcept {
+Reason Connection::subscribe_one(codec::SubscribeEntry entry, const SubscribeTerms& terms) noexcept {
   Reason reason = rewrite_filter(entry.topic_filter);
   if (reason.ok()) reason = judge_filter(entry);
   if (!reason.ok()) return reason;
-  bool exclusive;
-  const std::string_view inner = parse_shared_filter(exclusive_filter(entry.topic_filter, exclusive)).topic_filter;
-  if (authorize(Action::Subscribe, session_->client_id(), inner, entry.options.qos, false) != Verdict::Allow) {
+  if (authorize_filter(entry.topic_filter, entry.options.qos) != Verdict::Allow) {
+    GroupMembership* asked = session_->find_membership(entry.topic_filter);
+    if (asked && asked->of_queue && !asked->accepted) session_->leave_group(entry.topic_filter);
     return {ReasonCode::NotAuthorized, Detail::AccessDenied};
   }
-  return enter_subscription(entry, identifier);
+  return enter_subscription(entry, terms);
 }
 
-Reason Connection::enter_subscription(const codec::SubscribeEntry& entry, uint32_t identifier) noexcept {
-  Subscription options = options_of(entry, identifier);
-  bool exclusive = false;
-  const std::string_view topic_filter = exclusive_filter(entry.topic_filter, exclusive);
-  options.exclusive = exclusive;
-  const Reason refusal = session_->stored() ? shard_.state().refusal() : Reason();
-  const bool unwritable = !refusal.ok();
+Reason Connection::enter_membership(const codec::SubscribeEntry& entry, const SubscribeTerms& terms,
+                                    const Reason& refusal) noexcept {
   const bool full = refusal.detail == Detail::StoreFull;  // what is there may be changed
-  // One that is shared gets no retained messages (MQTT5 4.8.2).
-  if (parse_shared_filter(topic_filter).kind == SharedFilter::Kind::Shared) {
-    GroupMembership* member = session_->find_membership(entry.topic_filter);
-    if (member && member->joined() && !(unwritable && !member->stored)) {
-      if (unwritable && !full) return refusal;
-      session_->set_membership(*member, options);
-      return static_cast<ReasonCode>(options.qos);
-    }
-    if (!member) return {ReasonCode::QuotaExceeded, Detail::SubscriptionsFull};
-    const bool joined = member->joined();
-    session_->leave_group(entry.topic_filter);
-    return joined ? refusal : Reason(ReasonCode::QuotaExceeded, Detail::NoMemory);  // its home had none
+  GroupMembership* member = session_->find_membership(entry.topic_filter);
+  if (!terms.understood && NamedFilter(entry.topic_filter).of_queue()) {
+    return {ReasonCode::ImplementationSpecificError, Detail::QueuePriority};
   }
+  if (!member) return {ReasonCode::QuotaExceeded, Detail::SubscriptionsFull};
+  const bool joined = member->joined() && member->refusal == Detail::None;
+  if (joined && (refusal.ok() || member->stored)) {
+    if (!refusal.ok() && !full) return refusal;
+    const Subscription options = options_of(entry, terms);
+    member->priority = terms.priority;
+    session_->set_membership(*member, options);
+    return static_cast<ReasonCode>(options.qos);
+  }
+  const Detail why = member->refusal == Detail::None ? Detail::NoMemory : member->refusal;
+  session_->leave_group(entry.topic_filter);
+  if (joined) return refusal;
+  const bool wrong = why == Detail::QueueUnknown || why == Detail::QueueFilter;
+  return {wrong ? ReasonCode::TopicFilterInvalid : ReasonCode::QuotaExceeded, why};
+}
+
+Reason Connection::enter_subscription(const codec::SubscribeEntry& entry, const SubscribeTerms& terms) noexcept {
+  const NamedFilter named(entry.topic_filter);
+  Subscription options = options_of(entry, terms);
+  const std::string_view topic_filter = named.plain;
+  options.exclusive = named.exclusive;
+  const Reason refusal = session_->stored() ? shard_.state().refusal() : Reason();
+  // Neither gets retained messages (MQTT5 4.8.2).
+  if (named.of_group() || named.of_queue()) return enter_membership(entry, terms, refusal);
+  const bool unwritable = !refusal.ok();
+  const bool full = refusal.detail == Detail::StoreFull;
   Router& router = shard_.router();
   const PublisherId owner = session_->publisher_id();
   if (options.exclusive && router.claim(namespace_id_, topic_filter, owner) != Status::Ok) {
@@ -197,16 +293,17 @@ void Connection::auto_subscribe(Instant now) noexcept {
     }
     codec::SubscribeEntry entry{{text.begin(), text.count()}, one.options};
     if (reason.ok()) reason = judge_filter(entry);
-    if (reason.ok() && parse_shared_filter(entry.topic_filter).kind == SharedFilter::Kind::Shared) {
+    const NamedFilter named(entry.topic_filter);
+    if (reason.ok() && (named.of_group() || named.of_queue())) {
       const GroupMembership* member = session_->find_membership(entry.topic_filter);
       if (member && member->refused()) session_->leave_group(entry.topic_filter);
-      if (GroupMembership* joined = join(entry, 0)) {
-        if (!joined->stored) session_->record_membership(*joined);
+      if (GroupMembership* joined = join(entry, {}, shard_.policy().queues.auto_create)) {
+        if (!joined->stored) session_->set_membership(*joined, options_of(entry, {}));
       } else {
         reason = {ReasonCode::QuotaExceeded, Detail::SubscriptionsFull};
       }
     } else if (reason.ok() && !session_->subscribed(entry.topic_filter)) {
-      reason = enter_subscription(entry, 0);
+      reason = enter_subscription(entry, {});
     }
     if (!is_error(reason.code)) continue;
     CloseReason logged = reason;
@@ -218,11 +315,10 @@ void Connection::auto_subscribe(Instant now) noexcept {
 
 // False if there was none.
 bool Connection::end_subscription(std::string_view topic_filter) noexcept {
-  bool exclusive;
-  const std::string_view plain = exclusive_filter(topic_filter, exclusive);
-  if (shard_.policy().exclusive_subscriptions) topic_filter = plain;
-  const bool shared = parse_shared_filter(topic_filter).kind == SharedFilter::Kind::Shared;
-  return shared ? session_->leave_group(topic_filter) : session_->unsubscribe(topic_filter);
+  const NamedFilter named(topic_filter);
+  if (shard_.policy().exclusive_subscriptions) topic_filter = named.plain;
+  const bool member = named.of_group() || named.of_queue();
+  return member ? session_->leave_group(topic_filter) : session_->unsubscribe(topic_filter);
 }
 
 Connection::Handled Connection::handle_unsubscribe(Bytes packet, Instant now) noexcept {

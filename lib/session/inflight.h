@@ -58,7 +58,7 @@ struct InflightEntry {
   };
   MessageRef message;  // empty: let go, or to be fetched by its number
   Identifiers identifiers;
-  SlabHandle membership;  // of the shared group that it came from; names nothing for any other
+  SlabHandle membership;  // of the shared group or queue that it came from; names nothing for any other
   uint64_t number = 0;    // of the log, by which it is kept; 0: it is not
   uint32_t order = 0;     // counts up with each message sent: a resumed session resends in this order (MQTT5 4.4)
   State state = State::AwaitPuback;
@@ -66,6 +66,8 @@ struct InflightEntry {
   bool retain = false;
   bool sent = true;   // on the connection there is now, and so counted in its window
   bool kept = false;  // recorded
+  // It is another's as soon as this client is gone, or has unsubscribed: then only its identifier is left of it.
+  bool of_queue = false;
 };
 
 }  // namespace mqttq

@@ -11,15 +11,15 @@
 
 namespace mqttq {
 
-// What one session, or shared group, asks for, and its answer. Made by create<>().
+// What one session, shared group or queue asks for, and its answer. Made by create<>().
 struct Fetch : ListLink<struct FetchTag> {
   uint32_t shard = 0;
   SlabHandle session;
-  SlabHandle group;               // names one: it is for that
+  SlabHandle group, queue;        // names one: it is for that
   Ring<FetchedMessage> messages;  // in the order of their numbers
 };
 
-// One for all shards of a broker. Each session and group has one Fetch under way at most.
+// One for all shards of a broker. Each session, group and queue has one Fetch under way at most.
 class MessageFetcher {
  public:
   // Throws std::bad_alloc. source: borrowed.

@@ -5,14 +5,24 @@
 #include <cstdint>
 #include <string_view>
 
+#include "queue/queue_options.h"
 #include "router/shared_strategy.h"
 #include "session/auto_subscription.h"
 #include "session/topic_rewrite.h"
 
 namespace mqttq {
 
+// Of all queues.
+struct QueuePolicy {
+  bool auto_create = false;   // a subscription to "$queue/{name}/{filter}" or "$q/{filter}" declares what is not there
+  QueueOptions auto_options;  // of those
+  uint32_t count_max = 100'000;       // queues of a broker; SUBACK 0x97
+  bool disconnect_on_delete = false;  // whoever consumes it: DISCONNECT 0x98; else the subscription ends without a word
+};
+
 struct Policy {
   SharedStrategies shared;
+  QueuePolicy queues;
   bool exclusive_subscriptions = false;  // "$exclusive/…" is understood; else it is no valid filter
 
   TopicRewrites rewrites;

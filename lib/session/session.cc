@@ -31,6 +31,8 @@ void Session::trim() noexcept {
 
 bool Session::detach(Instant now, bool publish_will) noexcept {
   connection_ = nullptr;
+  return_to_queues(nullptr);
+  drop_queue_identifiers();
   trim();
   if (!publish_will) clear_will();
   if (expiry_s_ == 0) return true;  // end_session() publishes the will
@@ -147,7 +149,10 @@ void Session::end_subscription(Subscription& subscription) noexcept {
 }
 
 void Session::unsubscribe_all(Instant now) noexcept {
-  if (memberships_.count()) give_back_shared(nullptr, now);
+  if (memberships_.count()) {
+    return_to_queues(nullptr);
+    give_back_shared(nullptr, now);
+  }
   subscriptions_.for_each([this](Subscription& subscription) { end_subscription(subscription); });
   memberships_.for_each([this](GroupMembership& membership) { end_membership(membership); });
   end_retained_flows();
@@ -336,7 +341,8 @@ WaitingMessage Session::take_waiting() noexcept {
 
 // Only with room in the window and the outbox.
 Session::Sent Session::send(MovingMessage& message, Qos qos, bool retain, Identifiers&& identifiers, Instant now,
-                            SlabHandle membership, uint64_t number) noexcept {
+                            const GroupMembership* through, uint64_t number) noexcept {
+  const bool of_queue = through && through->of_queue;
   if (message.view().expired(now)) {
     shard_.dropped(&Counters::dropped_expired, this, message.view());
     return Sent::Dropped;
@@ -346,8 +352,8 @@ Session::Sent Session::send(MovingMessage& message, Qos qos, bool retain, Identi
   fields.qos = qos;
   fields.subscription_identifiers = identifiers.span();
   if (qos == Qos::AtMostOnce) {
-    if (stored_ && number) {  // that it was taken is durable before it goes out: it never comes twice
-      if (const GroupMembership* through = shard_.memberships().find(membership)) {
+    if (stored_ && number && !of_queue) {  // that it was taken is durable before it goes out: it never comes twice
+      if (through) {
         record_taken(*through, number);
       } else {
         record_progress();
@@ -368,13 +374,14 @@ Session::Sent Session::send(MovingMessage& message, Qos qos, bool retain, Identi
   }
   entry->message = message.share();
   entry->identifiers = std::move(identifiers);
-  entry->membership = membership;
+  if (through) entry->membership = GroupMemberships::handle(*through);
+  entry->of_queue = of_queue;
   entry->order = out_->next_order++;
   entry->state = qos == Qos::AtLeastOnce ? InflightEntry::State::AwaitPuback : InflightEntry::State::AwaitPubrec;
   entry->qos = qos;
   entry->retain = retain;
   entry->number = number;
-  if (stored_) record_sent(packet_id, *entry);
+  if (stored_ && !of_queue) record_sent(packet_id, *entry);
   fields.packet_id = packet_id;
   fields.subscription_identifiers = entry->identifiers.span();
   if (connection_->send_publish(message, fields, now) || connection_->closing()) return Sent::Yes;
@@ -525,7 +532,7 @@ bool Session::pump_journals(Instant now) noexcept {
     const RouteRef* route = nullptr;
     if (subscriptions_.count() > 8 &&
         shard_.routes().find(namespace_id(), view.topic_name, UINT32_MAX, route) == RouteCache::Outcome::Found) {
-      for (Filter* filter : (*route)->filters()) {
+      for (Filter* filter : (*route)->subscribed()) {
         if (Subscription* one = find_subscription(filter->text())) consider(*one);
       }
     } else {
@@ -545,9 +552,12 @@ bool Session::pump_journals(Instant now) noexcept {
 // --- acknowledgements of the client
 
 // It may not have been sent on this connection yet: then it was on the one before.
-void Session::finish(uint16_t packet_id, InflightEntry& entry) noexcept {
+void Session::finish(uint16_t packet_id, InflightEntry& entry, uint64_t marks) noexcept {
   mark_sent(entry);
-  if (entry.membership.generation) shard_.memberships().note_done(entry.membership, entry.number, entry.kept);
+  if (entry.membership.generation) {
+    marks |= entry.kept ? GroupNumbers::kRecorded : 0;
+    shard_.memberships().note_done(entry.membership, entry.number, marks);
+  }
   if (entry.kept && stored_) {
     shard_.state().writes().erase_below(StateTable::Inflight, state_key(state_key_text()).add(packet_id).bytes());
   }
@@ -577,10 +587,10 @@ void Session::leave_inflight(uint16_t packet_id) noexcept {
   if (out_->inflight.remove(packet_id)) shard_.note_inflight(-1);
 }
 
-bool Session::on_puback(uint16_t packet_id, Instant now) noexcept {
+bool Session::on_puback(uint16_t packet_id, bool rejected, Instant now) noexcept {
   InflightEntry* entry = find_inflight(packet_id);
   if (!entry || entry->state != InflightEntry::State::AwaitPuback) return false;
-  finish(packet_id, *entry);
+  finish(packet_id, *entry, rejected && entry->of_queue ? GroupNumbers::kRejected : 0);
   pump(now);
   return true;
 }
@@ -622,22 +632,24 @@ uint64_t Session::membership_hash(std::string_view shared_filter) const noexcept
   return hash_text(shared_filter, shard_.router().seed());
 }
 
-GroupMembership* Session::join_group(std::string_view shared_filter, const Subscription& options) noexcept {
-  GroupMembership* joined = shard_.memberships().join(*this, shared_filter, options);
-  if (joined) memberships_.insert(*joined, membership_hash(shared_filter));
+GroupMembership* Session::join_group(std::string_view text, const Subscription& options, bool declare) noexcept {
+  GroupMembership* joined = shard_.memberships().join(*this, text, options, declare);
+  if (joined) memberships_.insert(*joined, membership_hash(text));
   return joined;
 }
 
 void Session::set_membership(GroupMembership& membership, const Subscription& options) noexcept {
   membership.set_options(options);
+  membership.accepted = true;
   shard_.memberships().note_state(membership);  // of its QoS
   record_membership(membership);
 }
 
-// What was sent through it is finished by the session all the same [MQTT-3.10.4-3].
+// What was sent through it is finished by the session all the same [MQTT-3.10.4-3]; of a queue it is another's too.
 bool Session::leave_group(std::string_view shared_filter) noexcept {
   GroupMembership* left = find_membership(shared_filter);
   if (!left) return false;
+  if (left->of_queue) return_to_queues(left);
   if (stored_) record_progress();  // it is on its own with what it has
   end_membership(*left);
   return true;
@@ -677,9 +689,10 @@ Handed Session::take_shared(GroupMembership& membership, MovingMessage& message,
                             Instant now) noexcept {
   if (!connection_ || connection_->closing()) return Handed::Away;
   const MessageView& view = message.view();
-  const Qos qos = std::min(view.qos, membership.qos);
+  const Qos qos = membership.of_queue ? membership.qos : std::min(view.qos, membership.qos);
   // What has to be written before it goes out waits for a store that fails.
-  const bool unwritable = stored_ && number && qos != Qos::AtLeastOnce && shard_.state().failing();
+  const bool written = stored_ && number && qos != Qos::AtLeastOnce && !membership.of_queue;
+  const bool unwritable = written && shard_.state().failing();
   if (unwritable) shard_.mark_progress(*this);
   if (unwritable || !may_take_shared(qos) || (number && !membership.make_room())) {
     membership.was_full = some_group_found_full_ = true;
@@ -688,8 +701,8 @@ Handed Session::take_shared(GroupMembership& membership, MovingMessage& message,
   Identifiers identifiers;
   static_cast<void>(identifiers.set({&membership.identifier, membership.identifier ? 1u : 0u}));  // one needs no memory
   const bool retain = view.retain && membership.retain_as_published;
-  const Sent sent =
-      send(message, qos, retain, std::move(identifiers), now, GroupMemberships::handle(membership), number);
+  const Sent sent = send(message, qos, retain, std::move(identifiers), now, &membership, number);
+  if (sent == Sent::Dropped && membership.of_queue) return Handed::Refused;
   if (sent == Sent::Dropped || qos == Qos::AtMostOnce) return Handed::Finished;
   if (number) membership.note_taken();
   return Handed::Open;
@@ -711,7 +724,7 @@ void Session::give_back_shared(const GroupMembership* membership, Instant now) n
   Array<uint16_t> identifiers;
   const SlabHandle only = membership ? GroupMemberships::handle(*membership) : SlabHandle();
   static_cast<void>(collect_inflight(identifiers, [&](const InflightEntry& entry) {  // without memory: fewer
-    return entry.membership.generation && (!membership || entry.membership == only) &&
+    return entry.membership.generation && !entry.of_queue && (!membership || entry.membership == only) &&
            entry.state == InflightEntry::State::AwaitPuback;
   }));
   for (const uint16_t packet_id : identifiers) {
@@ -727,6 +740,44 @@ void Session::give_back_shared(const GroupMembership* membership, Instant now) n
     leave_inflight(packet_id);
     if (of) shard_.memberships().give_back(*of, message, number, true, Handed::Away, now);
   }
+}
+
+// --- queues
+
+void Session::return_to_queues(const GroupMembership* membership) noexcept {
+  if (!out_) return;
+  const SlabHandle only = membership ? GroupMemberships::handle(*membership) : SlabHandle();
+  out_->inflight.for_each([&](uint16_t, InflightEntry& entry) {
+    if (!entry.of_queue || !entry.membership.generation || (membership && entry.membership != only)) return;
+    shard_.memberships().note_done(entry.membership, entry.number, GroupNumbers::kReturned);
+    entry.membership = {};
+    entry.number = 0;
+    entry.message = {};
+  });
+}
+
+// The connection on which they were sent is gone, and no acknowledgement of it comes any more.
+void Session::drop_queue_identifiers() noexcept {
+  if (!out_) return;
+  uint16_t some[64];
+  for (uint32_t count = 1; count;) {
+    count = 0;
+    out_->inflight.for_each([&](uint16_t packet_id, InflightEntry& entry) {
+      if (entry.of_queue && count < std::size(some)) some[count++] = packet_id;
+    });
+    for (uint32_t i = 0; i < count; ++i) {
+      mark_sent(*out_->inflight.find(some[i]));
+      leave_inflight(some[i]);
+    }
+  }
+}
+
+void Session::on_queue_deleted(GroupMembership& membership, Instant now) noexcept {
+  return_to_queues(&membership);
+  end_membership(membership);
+  if (!connection_ || !shard_.policy().queues.disconnect_on_delete) return;
+  const Reason deleted(ReasonCode::AdministrativeAction, Detail::QueueDeleted);
+  shard_.release_connection(*connection_, deleted, now);
 }
 
 }  // namespace mqttq

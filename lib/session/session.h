@@ -9,9 +9,9 @@
 #include "base/status.h"
 #include "base/timer_wheel.h"
 #include "journal/journal.h"
+#include "message/detail.h"
 #include "router/mail.h"
 #include "router/sink.h"
-#include "session/detail.h"
 #include "session/group_memberships.h"
 #include "session/inflight.h"
 #include "session/message_fetcher.h"
@@ -182,7 +182,8 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   uint64_t behind_count() noexcept;
   uint16_t window() const noexcept;
   // False: no such identifier in that state.
-  bool on_puback(uint16_t packet_id, Instant now) noexcept;
+  // rejected: it was a negative acknowledgement, which a queue heeds.
+  bool on_puback(uint16_t packet_id, bool rejected, Instant now) noexcept;
   enum class Pubrec : uint8_t { Release, Ended, NotFound };
   Pubrec on_pubrec(uint16_t packet_id, bool failed, Instant now) noexcept;
   bool on_pubcomp(uint16_t packet_id, Instant now) noexcept;
@@ -274,7 +275,8 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   // --- shared groups
   GroupMembership* find_membership(std::string_view shared_filter) noexcept;
   // Becomes a member, once the group's home has said so. nullptr without memory.
-  GroupMembership* join_group(std::string_view shared_filter, const Subscription& options) noexcept;
+  // declare: see GroupMemberships::join().
+  GroupMembership* join_group(std::string_view text, const Subscription& options, bool declare = false) noexcept;
   bool leave_group(std::string_view shared_filter) noexcept;
   // A member subscribes, perhaps once more: it has these options from now on, and is recorded so.
   void set_membership(GroupMembership& membership, const Subscription& options) noexcept;
@@ -283,6 +285,8 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   void on_group_answer() noexcept;
   // Gives back what it has unacknowledged at QoS 1 of one group, unless it is here again.
   void recall(const GroupMembership& membership, Instant now) noexcept;
+  // Its queue is deleted: it is no consumer any more.
+  void on_queue_deleted(GroupMembership& membership, Instant now) noexcept;
   MemberState group_state() const noexcept;
   uint32_t membership_count() const noexcept { return memberships_.count(); }
 
@@ -338,7 +342,11 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   void note_group_state() noexcept;
   // Gives back what came through `membership`, or through any when it is null.
   void give_back_shared(const GroupMembership* membership, Instant now) noexcept;
-  void finish(uint16_t packet_id, InflightEntry& entry) noexcept;
+  // What it has unacknowledged of one queue, or of all when it is null, is theirs again; identifiers stay taken.
+  void return_to_queues(const GroupMembership* membership) noexcept;
+  void drop_queue_identifiers() noexcept;
+  // marks: GroupNumbers.
+  void finish(uint16_t packet_id, InflightEntry& entry, uint64_t marks = 0) noexcept;
   void give_up(uint16_t packet_id, InflightEntry& entry) noexcept;
   void record_inflight(uint16_t packet_id, InflightEntry& entry) noexcept;
   void record_sent(uint16_t packet_id, InflightEntry& entry) noexcept;
@@ -364,7 +372,7 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   void end_retained_flows() noexcept;
   enum class Sent : uint8_t { Yes, Dropped };
   Sent send(MovingMessage& message, Qos qos, bool retain, Identifiers&& identifiers, Instant now,
-            SlabHandle membership = {}, uint64_t number = 0) noexcept;
+            const GroupMembership* through = nullptr, uint64_t number = 0) noexcept;
   void keep_waiting(const Delivery& delivery) noexcept;
   WaitingMessage take_waiting() noexcept;
   void arm_timer(Instant now) noexcept;

@@ -71,7 +71,7 @@ void Session::record_membership(GroupMembership& membership) noexcept {
   if (!out.ok()) return shard_.note_unrecorded();
   const StateKey key = membership_key(membership);
   shard_.state().writes().put_large(StateTable::Subscriptions, key.bytes(), value.span());
-  if (!std::exchange(membership.stored, true)) {
+  if (!std::exchange(membership.stored, true) && !membership.of_queue) {
     shard_.state().writes().put_number(StateTable::Positions, key.bytes());
   }
 }
@@ -114,7 +114,7 @@ void Session::record_progress() noexcept {
   if (!stored_) return;
   if (out_) {
     out_->inflight.for_each([this](uint16_t packet_id, InflightEntry& entry) {
-      if (!entry.kept) record_inflight(packet_id, entry);
+      if (!entry.kept && !entry.of_queue) record_inflight(packet_id, entry);
     });
   }
   if (!connection_) drop_inflight_content();

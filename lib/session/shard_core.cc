@@ -27,6 +27,7 @@ ShardCore::ShardCore(const ShardWorld& world, uint32_t index, uint64_t seed, Ins
                 world.limits.retained_bytes_max / world.router.shard_count()),
       groups_(fan_out_, *this, world.policy.shared, {world.limits.outbox_messages_max, world.limits.outbox_bytes_max},
               world.router.seed()),
+      queues_(fan_out_, *this, *this, timers_, world.router.seed()),
       memberships_(*this),
       delayed_(world.limits, world.population.delayed, timers_, *this),
       state_(world.state, index),
@@ -94,6 +95,7 @@ void ShardCore::abandon_connections() noexcept {
 
 void ShardCore::abandon() noexcept {
   state_.stop();  // what is kept stays
+  tell_durable_waiters(true);
   progress_alarm_.cancel();
   reopen_alarm_.cancel();
   age_alarm_.cancel();
@@ -117,6 +119,7 @@ void ShardCore::abandon() noexcept {
     session->pump_marked = session->progress_marked = false;
     end_session(*session, now_);
   }
+  queues_.abandon();
 }
 
 // --- connections
@@ -462,16 +465,16 @@ bool ShardCore::publish(MovingMessage& message, const RouteRef& found, PublishOp
     if (is_error(operation.reason.code)) return true;  // and so it is nobody's
   }
   if (!operation.routed) {  // until it is proposed, to those who subscribe now: journals and sinks have one view of it
-    operation.propose_open = view.qos != Qos::AtMostOnce && (*route)->has_journals();
+    operation.propose_open = (*route)->has_journals(view.qos);
     operation.shards_open = (*route)->shards();
   }
   if ((operation.propose_open || (operation.shards_open & ~here)) && !message.keep()) return refuse();
   // It may have waited for room until its session was gone: the next one of that name has no such receipt.
   if (operation.receipt && !sessions_.find(operation.origin.session)) operation.receipt = 0;
-  const bool some_full = operation.propose_open && (*route)->has_full_journals();
+  const bool some_full = operation.propose_open && view.qos != Qos::AtMostOnce && (*route)->has_full_journals();
   // It is sent again as a new one, or as a repeat if this end is not heard of: then nobody may take it for known.
   if (some_full) operation.receipt = 0;
-  if (operation.propose_open && (*route)->durable_shards()) {
+  if (operation.propose_open && (*route)->journal_shards(view.qos)) {
     // What is not durable when its receipt is would be lost: the publisher does not send it again.
     if (operation.receipt && !post_state()) return false;
     Mail mail;
@@ -608,7 +611,11 @@ void ShardCore::append_here(Mail& mail, Instant now) noexcept {
   state_.note_seen(mail.number);
   ages_.note(mail.number);
   if (!age_alarm_.armed()) arm_age();
-  if (!fan_out_.append(mail.number, std::move(mail.message), *mail.route, now, wake_reader)) count_dropped_no_memory(1);
+  const auto* without = static_cast<const WithoutQueues*>(mail.payload.get());
+  if (!fan_out_.append(mail.number, std::move(mail.message), *mail.route,
+                       without ? without->filters.span() : std::span<Filter* const>(), now, wake_reader)) {
+    count_dropped_no_memory(1);
+  }
 }
 
 // While journals are full they are looked at some times a second.
@@ -714,22 +721,21 @@ bool ShardCore::handle_mail(Mail& mail, Instant now) noexcept {
       return true;
     case Mail::Kind::MoveConnection: return accept_moved(mail, now);
     case Mail::Kind::GroupJoin: return answer_group_join(mail, now);
-    case Mail::Kind::GroupLeave: groups_.leave(mail.number, now); return true;
-    case Mail::Kind::GroupState: groups_.set_state(mail.number, MemberState::unpack(mail.token), now); return true;
-    case Mail::Kind::GroupDone: {
-      const auto* numbers = static_cast<const GroupNumbers*>(mail.payload.get());
-      groups_.done(mail.number, mail.token, numbers ? numbers->numbers.span() : std::span<const uint64_t>(), now);
-      return true;
-    }
-    case Mail::Kind::GroupReturn:
-      groups_.give_back(member_id(mail.session), mail.origin.session, mail.message, mail.number,
-                        static_cast<Handed>(mail.token), now);
-      return true;
+    case Mail::Kind::GroupLeave:
+    case Mail::Kind::GroupState:
+    case Mail::Kind::GroupDone:
+    case Mail::Kind::GroupReturn: handle_member_mail(mail, now); return true;
     case Mail::Kind::GroupLeft:
       if (mail.token == kLeaveAsked) return put_leave_aside(mail);
       groups_.on_left(mail.number, mail.session);
       return true;
-    case Mail::Kind::GroupJoined: memberships_.on_joined(mail.session, mail.number); return true;
+    case Mail::Kind::GroupJoined: {
+      const auto* join = static_cast<const GroupJoin*>(mail.payload.get());
+      memberships_.on_joined(mail.session, {mail.number, static_cast<Detail>(mail.token),
+                                            join ? join->topic_filter.view() : std::string_view()});
+      return true;
+    }
+    case Mail::Kind::QueueDeleted: on_queue_deleted(mail.session, now); return true;
     case Mail::Kind::GroupDeliver: take_group_message(mail, now); return true;
     case Mail::Kind::GroupRecall: recall(index_, mail.session, now); return true;
     case Mail::Kind::Propose:
@@ -785,6 +791,7 @@ bool ShardCore::turn(Instant now) noexcept {
   bool more = read_mail(now);
   timers_.advance(now);
   groups_.run(now);
+  queues_.run(now);
   postman_.flush();
   memberships_.tell(now);
   send_late_answers();

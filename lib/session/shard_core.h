@@ -9,7 +9,9 @@
 #include "base/log.h"
 #include "base/random.h"
 #include "journal/age_marks.h"
+#include "message/detail.h"
 #include "message/topic.h"
+#include "queue/queue.h"
 #include "router/fan_out.h"
 #include "router/mail.h"
 #include "router/retained_store.h"
@@ -18,7 +20,6 @@
 #include "session/connection.h"
 #include "session/counters.h"
 #include "session/delayed_messages.h"
-#include "session/detail.h"
 #include "session/limits.h"
 #include "session/output.h"
 #include "session/policy.h"
@@ -43,7 +44,7 @@ class Network {
 
 // How many there are on all shards together, and what each says of itself.
 struct Population {
-  std::atomic<uint32_t> connections{0}, sessions{0};
+  std::atomic<uint32_t> connections{0}, sessions{0}, queues{0};
   std::atomic<uint32_t> clients{0}, clients_max{0};  // connected, and the most that ever were
   DelayedTotals delayed;
 
@@ -95,7 +96,7 @@ struct PublishOperation {
   }
 };
 
-class ShardCore final : private GroupCourier, private DelayedMessages::Taker {
+class ShardCore final : private GroupCourier, private QueueCourier, private DelayedMessages::Taker {
  public:
   // Throws std::bad_alloc. index: 0 .. shard_count-1. seed: a secret, from which assigned client ids are made.
   ShardCore(const ShardWorld& world, uint32_t index, uint64_t seed, Instant now);
@@ -188,6 +189,7 @@ class ShardCore final : private GroupCourier, private DelayedMessages::Taker {
   Network& network() noexcept { return *world_.network; }
   const Policy& policy() const noexcept { return world_.policy; }
   SharedGroups& groups() noexcept { return groups_; }
+  Queues& queues() noexcept { return queues_; }
   GroupMemberships& memberships() noexcept { return memberships_; }
   Slab<Connection>& connections() noexcept { return connections_; }
   Slab<Session>& sessions() noexcept { return sessions_; }
@@ -199,7 +201,13 @@ class ShardCore final : private GroupCourier, private DelayedMessages::Taker {
 
   uint32_t home_of(NamespaceId namespace_id, std::string_view client_id) const noexcept;
   uint32_t retained_home_of(NamespaceId namespace_id, std::string_view topic_name) const noexcept;
-  uint32_t group_home_of(NamespaceId namespace_id, std::string_view shared_filter) const noexcept;
+  // Of a shared filter, or a queue's name.
+  uint32_t group_home_of(NamespaceId namespace_id, std::string_view name) const noexcept;
+  // Of a group or queue whose home is here.
+  GroupJoined join_here(const GroupJoin& join, uint32_t shard, SlabHandle membership, MemberState state) noexcept;
+  // A queue whose home is here; its identity gets an id. Errors: NoMemory, Full (QueuePolicy::count_max), Exists.
+  Status declare_queue(QueueIdentity identity, const QueueOptions& options, std::string_view dead_letter_topic,
+                       Queue*& queue) noexcept;
   Session* find_session(NamespaceId namespace_id, std::string_view client_id) noexcept;
   // A new session without a connection; nullptr at sessions_max or without memory.
   Session* make_session(NamespaceId namespace_id, std::string_view client_id) noexcept;
@@ -264,6 +272,9 @@ class ShardCore final : private GroupCourier, private DelayedMessages::Taker {
   [[nodiscard]] bool mark_gated(Connection& connection) noexcept;
   // The receipt of a publish that no journal takes; it is answered when that is durable, as all recorded before.
   void keep_receipt(PublishOperation& operation, PublisherId publisher) noexcept;
+  // Calls done(user, written) once all that was recorded until now is durable, or could not be written. Throws
+  // std::bad_alloc.
+  void await_durable(void* user, void (*done)(void* user, bool written) noexcept);
   bool has_fetcher() const noexcept { return world_.fetcher != nullptr; }
   // Asks for these, which session.on_fetched() gets. False without memory: the session is pumped again.
   bool fetch(Session& session, std::span<const uint64_t> numbers) noexcept;
@@ -290,6 +301,8 @@ class ShardCore final : private GroupCourier, private DelayedMessages::Taker {
   void forget_group(NamespaceId namespace_id, std::string_view shared_filter) noexcept override;
   // It has expired.
   void forget_retained(const MessageView& view) noexcept;
+  Queue* restore_queue(const QueueIdentity& identity, const QueueOptions& options,
+                       std::string_view dead_letter_topic) noexcept;
   bool restore_delayed(uint64_t id, const MessageView& view, std::string_view client_id, Instant due) noexcept;
   bool restore_reader(JournalReader& reader, uint64_t position) noexcept;
   // message: empty when it is not one of those that are in memory.
@@ -312,6 +325,8 @@ class ShardCore final : private GroupCourier, private DelayedMessages::Taker {
   static void wake_reader(Cursor& cursor) noexcept;
   void count_dropped_no_memory(uint32_t count) noexcept;
   bool answer_group_join(Mail& mail, Instant now) noexcept;
+  void leave_here(MemberId member, Instant now) noexcept;
+  void handle_member_mail(Mail& mail, Instant now) noexcept;
   struct WaitingQuery;
   bool put_query_aside(Mail& mail) noexcept;
   bool answer_retained_queries(Instant now) noexcept;
@@ -324,6 +339,15 @@ class ShardCore final : private GroupCourier, private DelayedMessages::Taker {
   }
   bool fetch_for_group(SlabHandle group, std::span<const uint64_t> numbers) noexcept override;
   void confirm_leave(uint32_t shard, MemberId member, SlabHandle group) noexcept override;
+  bool fetch_for_queue(SlabHandle queue, std::span<const uint64_t> numbers) noexcept override;
+  bool publish_dead_letter(const MessageRef& message, Instant now) noexcept override {
+    return publish_from_inside(message, now);
+  }
+  int64_t unix_ms(Instant now) const noexcept override { return policy().unix_ms(now); }
+  void record_queue(const Queue& queue) noexcept override;
+  void forget_queue(const Queue& queue) noexcept override;
+  void tell_deleted(uint32_t shard, SlabHandle membership, Instant now) noexcept override;
+  void on_queue_deleted(SlabHandle membership, Instant now) noexcept;
   void note_groups_changed() noexcept override { arm_progress(); }
   static constexpr uint32_t kLeaveAsked = 1;  // Mail::token of GroupLeft
   bool put_leave_aside(const Mail& mail) noexcept;
@@ -342,12 +366,15 @@ class ShardCore final : private GroupCourier, private DelayedMessages::Taker {
   void arm_reopen() noexcept;
   void record_progress() noexcept;
   void record_groups(bool all) noexcept;
+  void record_queues(bool all) noexcept;
+  void record_place(const QueueProgress& progress) noexcept;
   bool ask_fetcher(std::unique_ptr<Fetch, Destroy> fetch, std::span<const uint64_t> numbers) noexcept;
   void forget_progress(Session& session) noexcept;
   void record_everything() noexcept;
   bool post_state() noexcept;
   void run_state() noexcept;
   void on_recorded(const Mail& mail) noexcept;
+  void tell_durable_waiters(bool failed) noexcept;
   void count_dropped_limit(uint32_t count) noexcept;
   void arm_age() noexcept;
   void look_at_age() noexcept;
@@ -405,6 +432,7 @@ class ShardCore final : private GroupCourier, private DelayedMessages::Taker {
   RouteCache routes_;
   RetainedStore retained_;
   SharedGroups groups_;
+  Queues queues_;
   GroupMemberships memberships_;
   DelayedMessages delayed_;
   StateRecorder state_;
@@ -426,6 +454,12 @@ class ShardCore final : private GroupCourier, private DelayedMessages::Taker {
     uint32_t serial;  // what is to be durable before
   };
   Ring<Leave> leaves_;
+  struct DurableWaiter {
+    uint32_t serial;  // what is to be durable
+    void* user;
+    void (*done)(void* user, bool written) noexcept;
+  };
+  Ring<DurableWaiter> durable_waiters_;
   Array<std::byte> scratch_state_;
   uint64_t lowest_ = 0;                             // found until now
   std::unique_ptr<NeededNumbers, Destroy> needed_;  // the same

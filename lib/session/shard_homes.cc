@@ -52,25 +52,114 @@ bool ShardCore::answer_retained_query(const WaitingQuery& waiting, Instant now) 
   return postman_.post_surely(waiting.asked_by, std::move(answer));
 }
 
-// --- shared groups
+// --- shared groups and queues
 
-uint32_t ShardCore::group_home_of(NamespaceId namespace_id, std::string_view shared_filter) const noexcept {
-  return home_of(namespace_id, shared_filter);
+uint32_t ShardCore::group_home_of(NamespaceId namespace_id, std::string_view name) const noexcept {
+  return home_of(namespace_id, name);
+}
+
+GroupJoined ShardCore::join_here(const GroupJoin& join, uint32_t shard, SlabHandle membership,
+                                 MemberState state) noexcept {
+  if (!join.of_queue) {
+    const MemberId member = groups_.join(join, shard, membership, state);
+    return {member, member ? Detail::None : Detail::NoMemory, {}};
+  }
+  Queue* queue = queues_.find(join.namespace_id, join.name.view());
+  if (!queue) {
+    if (!join.declare) return {0, Detail::QueueUnknown, {}};
+    const QueueIdentity identity{join.namespace_id, join.name.view(), join.topic_filter.view(), 0};
+    const Status declared = declare_queue(identity, policy().queues.auto_options, {}, queue);
+    if (declared != Status::Ok) return {0, declared == Status::Full ? Detail::QueuesFull : Detail::NoMemory, {}};
+  }
+  if (!join.topic_filter.empty() && join.topic_filter.view() != queue->topic_filter()) {
+    return {0, Detail::QueueFilter, {}};
+  }
+  const MemberId member = queues_.join(*queue, shard, membership, state);
+  return {member, member ? Detail::None : Detail::NoMemory, queue->topic_filter()};
+}
+
+Status ShardCore::declare_queue(QueueIdentity identity, const QueueOptions& options, std::string_view dead_letter_topic,
+                                Queue*& queue) noexcept {
+  queue = queues_.find(identity.namespace_id, identity.name);
+  if (queue) return Status::Exists;
+  std::atomic<uint32_t>& count = world_.population.queues;
+  if (count.fetch_add(1, std::memory_order_relaxed) >= policy().queues.count_max) {
+    count.fetch_sub(1, std::memory_order_relaxed);
+    return Status::Full;
+  }
+  identity.id = state_.next_id();
+  const Status status = queues_.declare(identity, options, dead_letter_topic, queue);
+  if (status == Status::Ok) {
+    record_place({*queue, queue->position(state_.seen_number()), queue->open, queue->arrivals});
+  } else {
+    count.fetch_sub(1, std::memory_order_relaxed);
+  }
+  return status;
 }
 
 bool ShardCore::answer_group_join(Mail& mail, Instant now) noexcept {
   const MemberState state = MemberState::unpack(mail.token);
-  const MemberId member = groups_.join(static_cast<const GroupJoin&>(*mail.payload), mail.from, mail.session, state);
+  auto& join = static_cast<GroupJoin&>(*mail.payload);
+  const GroupJoined joined = join_here(join, mail.from, mail.session, state);
   Mail answer;
   answer.kind = Mail::Kind::GroupJoined;
   answer.session = mail.session;
-  answer.number = member;
-  if (!postman_.post_surely(mail.from, std::move(answer))) {
-    groups_.leave(member, now);  // it joins again when the mail is read again
+  answer.number = joined.member;
+  answer.token = static_cast<uint32_t>(joined.why);
+  const bool complete = joined.topic_filter.empty() || join.topic_filter.set(joined.topic_filter);
+  if (complete && join.of_queue) answer.payload = std::move(mail.payload);
+  if (!complete || !postman_.post_surely(mail.from, std::move(answer))) {
+    if (!mail.payload) mail.payload = std::move(answer.payload);
+    leave_here(joined.member, now);  // it joins again when the mail is read again
     return false;
   }
-  groups_.set_state(member, state, now);  // what waits is sent behind the answer
+  // What waits comes behind the answer; a queue's, when its consumer has been told.
+  if (!Queues::is_member(joined.member)) groups_.set_state(joined.member, state, now);
   return true;
+}
+
+void ShardCore::leave_here(MemberId member, Instant now) noexcept {
+  if (Queues::is_member(member)) {
+    queues_.leave(member, now);
+  } else {
+    groups_.leave(member, now);
+  }
+}
+
+void ShardCore::handle_member_mail(Mail& mail, Instant now) noexcept {
+  const MemberId member = mail.kind == Mail::Kind::GroupReturn ? member_id(mail.session) : mail.number;
+  const bool of_queue = Queues::is_member(member);
+  switch (mail.kind) {
+    case Mail::Kind::GroupLeave: leave_here(member, now); break;
+    case Mail::Kind::GroupState: {
+      const MemberState state = MemberState::unpack(mail.token);
+      if (of_queue) {
+        queues_.set_state(member, state, now);
+      } else {
+        groups_.set_state(member, state, now);
+      }
+      break;
+    }
+    case Mail::Kind::GroupDone: {
+      const auto* payload = static_cast<const GroupNumbers*>(mail.payload.get());
+      const auto numbers = payload ? payload->numbers.span() : std::span<const uint64_t>();
+      if (of_queue) {
+        queues_.done(member, numbers, now);
+      } else {
+        groups_.done(member, mail.token, numbers, now);
+      }
+      break;
+    }
+    default: {
+      const auto why = static_cast<Handed>(mail.token);
+      if (of_queue) {
+        queues_.give_back(member, mail.number, why, now);
+      } else {
+        groups_.give_back(member, mail.origin.session, mail.message, mail.number, why, now);
+      }
+      break;
+    }
+  }
 }
 
 Handed ShardCore::hand_to_member(uint32_t shard, SlabHandle to, SlabHandle group, MovingMessage& message,
@@ -91,7 +180,7 @@ Handed ShardCore::hand_to_member(uint32_t shard, SlabHandle to, SlabHandle group
     dropped(&Counters::dropped_no_memory, nullptr, message.view());
     return Handed::Finished;
   }
-  return message.view().qos == Qos::AtMostOnce ? Handed::Finished : Handed::Open;
+  return message.view().qos == Qos::AtMostOnce && !number ? Handed::Finished : Handed::Open;
 }
 
 void ShardCore::take_group_message(Mail& mail, Instant now) noexcept {
@@ -104,8 +193,11 @@ void ShardCore::take_group_message(Mail& mail, Instant now) noexcept {
   switch (handed) {
     case Handed::Open: return;
     case Handed::Finished:
-      if (mail.message->qos() != Qos::AtMostOnce) memberships_.note_finished(mail.session, mail.number);
+      if (mail.number || mail.message->qos() != Qos::AtMostOnce) {
+        memberships_.note_finished(mail.session, mail.number, GroupNumbers::kRecorded);
+      }
       return;
+    case Handed::Refused: memberships_.note_finished(mail.session, mail.number, GroupNumbers::kRejected); return;
     case Handed::Full:
     case Handed::Away: break;
   }
@@ -128,6 +220,25 @@ bool ShardCore::fetch_for_group(SlabHandle group, std::span<const uint64_t> numb
   std::unique_ptr<Fetch, Destroy> fetch(create<Fetch>());
   if (fetch) fetch->group = group;
   return ask_fetcher(std::move(fetch), numbers);
+}
+
+bool ShardCore::fetch_for_queue(SlabHandle queue, std::span<const uint64_t> numbers) noexcept {
+  std::unique_ptr<Fetch, Destroy> fetch(create<Fetch>());
+  if (fetch) fetch->queue = queue;
+  return ask_fetcher(std::move(fetch), numbers);
+}
+
+void ShardCore::tell_deleted(uint32_t shard, SlabHandle membership, Instant now) noexcept {
+  if (shard == index_) return on_queue_deleted(membership, now);
+  Mail mail;
+  mail.kind = Mail::Kind::QueueDeleted;
+  mail.session = membership;
+  static_cast<void>(postman_.post_surely(shard, std::move(mail)));  // without memory it has a subscription to nothing
+}
+
+void ShardCore::on_queue_deleted(SlabHandle of, Instant now) noexcept {
+  GroupMembership* membership = memberships_.find(of);
+  if (membership && membership->session) membership->session->on_queue_deleted(*membership, now);
 }
 
 void ShardCore::confirm_leave(uint32_t shard, MemberId member, SlabHandle group) noexcept {

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "message/topic.h"
+#include "queue/stored_queue.h"
 #include "session/connection_parts.h"
 #include "session/shard_core.h"
 #include "session/stored_session.h"
@@ -42,6 +43,48 @@ void ShardCore::record_progress() noexcept {
   }
   to_record_.clear();
   record_groups(false);
+  record_queues(false);
+}
+
+// A dead letter is on its way to the log before its message is settled.
+void ShardCore::record_queues(bool all) noexcept {
+  if (!inside_.empty()) return arm_progress();
+  queues_.record_progress(state_.seen_number(), all, now_, [this, all](const QueueProgress& progress) {
+    record_place(progress);
+    if (all) record_queue(progress.queue);
+  });
+}
+
+void ShardCore::record_place(const QueueProgress& progress) noexcept {
+  if (!state_.on()) return;
+  scratch_state_.clear();
+  FieldWriter out(scratch_state_);
+  StoredQueuePlace::write(out, progress);
+  if (!out.ok()) return note_unrecorded();
+  const StateKey key = state_key(state_.key(progress.queue.namespace_id, progress.queue.name.view()));
+  state_.writes().put_large(StateTable::QueuePlaces, key.bytes(), scratch_state_.span());
+}
+
+void ShardCore::record_queue(const Queue& queue) noexcept {
+  if (!state_.on()) return;
+  scratch_state_.clear();
+  FieldWriter out(scratch_state_);
+  StoredQueue{{queue.namespace_id, queue.name.view(), queue.topic_filter(), queue.id},
+              queue.options,
+              queue.dead_letter_topic.view()}
+      .write(out);
+  if (!out.ok()) return note_unrecorded();
+  const StateKey key = state_key(state_.key(queue.namespace_id, queue.name.view()));
+  state_.writes().put_large(StateTable::Queues, key.bytes(), scratch_state_.span());
+}
+
+void ShardCore::forget_queue(const Queue& queue) noexcept {
+  world_.population.queues.fetch_sub(1, std::memory_order_relaxed);
+  if (!state_.on()) return;
+  const StateKey key = state_key(state_.key(queue.namespace_id, queue.name.view()));
+  for (const StateTable table : {StateTable::Queues, StateTable::QueuePlaces}) {
+    state_.writes().erase_below(table, key.bytes());
+  }
 }
 
 // What their members have recorded themselves is kept with the members. all: those too that did not change.
@@ -84,6 +127,7 @@ void ShardCore::record_everything() noexcept {
     if (Session* session = sessions_.at(i); session && session->durable()) session->record_whole(now_);
   }
   record_groups(true);
+  record_queues(true);
   if (state_.writes().take_failure()) unrecorded_ = true;
 }
 
@@ -116,6 +160,7 @@ void ShardCore::on_recorded(const Mail& mail) noexcept {
     if (!send_published(origin, why)) count_dropped_no_memory(1);
   });
   confirm_leaves();
+  tell_durable_waiters(failed);
   for (uint32_t i = 0; i < gated_.count();) {
     Connection& connection = *gated_[i];
     if (failed) connection.close(Reason(ReasonCode::QuotaExceeded, Detail::StoreFailing), now_);
@@ -126,6 +171,21 @@ void ShardCore::on_recorded(const Mail& mail) noexcept {
       gated_.remove_unordered(i);
     }
     if (!connection.dirty) mark_dirty(connection);
+  }
+}
+
+void ShardCore::await_durable(void* user, void (*done)(void* user, bool written) noexcept) {
+  if (!state_.on() || state_.all_durable()) return done(user, true);
+  if (!durable_waiters_.push_back({state_.serial(), user, done})) throw std::bad_alloc();
+}
+
+void ShardCore::tell_durable_waiters(bool failed) noexcept {
+  while (!durable_waiters_.empty()) {
+    const DurableWaiter first = durable_waiters_.front();
+    const bool durable = state_.durable(first.serial);
+    if (!durable && !failed) return;
+    durable_waiters_.pop_front();
+    first.done(first.user, durable);
   }
 }
 
@@ -208,14 +268,16 @@ void ShardCore::on_find_lowest(Mail& mail) noexcept {
   state_.note_seen(mail.number);
   lowest_wanted_ = true;
   lowest_next_ = 0;
-  lowest_ = std::min(mail.number + 1, groups_.lowest_number(mail.number));
+  lowest_ = std::min({mail.number + 1, groups_.lowest_number(mail.number), queues_.lowest_number(mail.number)});
   needed_.reset(static_cast<NeededNumbers*>(mail.payload.release()));
   if (!needed_) return;
   constexpr uint64_t kBesideContent = 120;  // bytes of a message in the log
   const JournalTotals& journals = fan_out_.journal_totals();
   needed_->waiting_bytes = journals.bytes + journals.messages * kBesideContent;
   if (++needed_pass_ == 0) ++needed_pass_;
-  if (needed_->up_to) groups_.add_needed(*needed_, needed_pass_);
+  if (!needed_->up_to) return;
+  groups_.add_needed(*needed_, needed_pass_);
+  queues_.add_needed(*needed_, needed_pass_);
 }
 
 // --- messages that are not in memory
@@ -246,6 +308,7 @@ void ShardCore::run_fetched(Instant now) noexcept {
     const std::unique_ptr<Fetch, Destroy> fetch(taken);
     if (Session* session = sessions_.find(fetch->session)) session->on_fetched(fetch->messages, now);
     if (fetch->group.generation) groups_.on_fetched(fetch->group, fetch->messages, now);
+    if (fetch->queue.generation) queues_.on_fetched(fetch->queue, fetch->messages, now);
   }
 }
 
@@ -350,6 +413,12 @@ bool ShardCore::restore_retained(const MessageView& view) noexcept {
   return message && retained_.set(message) == Status::Ok;
 }
 
+Queue* ShardCore::restore_queue(const QueueIdentity& identity, const QueueOptions& options,
+                                std::string_view dead_letter_topic) noexcept {
+  world_.population.queues.fetch_add(1, std::memory_order_relaxed);
+  return queues_.restore(identity, options, dead_letter_topic);
+}
+
 bool ShardCore::restore_delayed(uint64_t id, const MessageView& view, std::string_view client_id,
                                 Instant due) noexcept {
   MovingMessage message(view);
@@ -359,8 +428,9 @@ bool ShardCore::restore_delayed(uint64_t id, const MessageView& view, std::strin
 void ShardCore::restore_message(Filter& filter, uint64_t number, const MessageRef& message, uint32_t size) noexcept {
   Filter::Rare* rare = filter.local(index_).rare;
   if (!rare) return;
-  if (!fan_out_.append(rare->journal, number, message, size, wake_reader)) count_dropped_no_memory(1);
-  fan_out_.note_length(filter);
+  if (filter.of_queue() && rare->journal.cursor_count()) filter.gate().add(size);  // as the committer let it in
+  if (!fan_out_.append(filter, number, message, size, now_, wake_reader)) count_dropped_no_memory(1);
+  if (!filter.of_queue()) fan_out_.note_length(filter);
 }
 
 bool ShardCore::restore_reader(JournalReader& reader, uint64_t position) noexcept {

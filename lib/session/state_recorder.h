@@ -3,8 +3,8 @@
 #pragma once
 
 #include "base/ring.h"
+#include "message/detail.h"
 #include "router/mail.h"
-#include "session/detail.h"
 #include "store/log.h"
 #include "store/state.h"
 

@@ -28,6 +28,8 @@ enum class StateTable : uint8_t {
   Groups = 11,        // of a shared filter, as a text
   GroupTaken = 12,    // the same, the number of a message, the first half of a SessionKey
   Times = 13,         // ms of Unix time
+  Queues = 14,        // of its name, as a text
+  QueuePlaces = 15,   // the same
 };
 
 enum class StateWriteKind : uint8_t { Put = 0, PutNumber = 1, Erase = 2, EraseBelow = 3 };

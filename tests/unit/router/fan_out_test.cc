@@ -138,8 +138,8 @@ TEST_CASE("messages above QoS 0 are left to the journal of a durable subscriptio
   std::vector<Cursor*> woken;
   int limited = 0;
   fan_out.set_limiter(&limited, [](void* user, Journal&) noexcept { ++*static_cast<int*>(user); });
-  CHECK(fan_out.append(5, at_1.keep(), *route, {}, [&](Cursor& one) { woken.push_back(&one); }));
-  CHECK(fan_out.append(6, at_1.keep(), *route, {}, [&](Cursor& one) { woken.push_back(&one); }));
+  CHECK(fan_out.append(5, at_1.keep(), *route, {}, {}, [&](Cursor& one) { woken.push_back(&one); }));
+  CHECK(fan_out.append(6, at_1.keep(), *route, {}, {}, [&](Cursor& one) { woken.push_back(&one); }));
   CHECK(woken == std::vector<Cursor*>{&cursor});  // it does not wait twice by itself
   CHECK(limited == 2);
   CHECK(journal.peek(cursor)->number == 5);
@@ -166,7 +166,7 @@ TEST_CASE("a journal over its bound makes its filter full until an eighth is fre
   uint64_t number = 0;
   const auto append = [&] {
     const RouteRef route = router.match(0, "a/b");
-    REQUIRE(fan_out.append(++number, Message::create(view), *route, {}, [](Cursor&) {}));
+    REQUIRE(fan_out.append(++number, Message::create(view), *route, {}, {}, [](Cursor&) {}));
     if (journal.peek(fast)) journal.advance(fast);
     fan_out.judge_lengths();
   };
@@ -186,7 +186,7 @@ TEST_CASE("a journal over its bound makes its filter full until an eighth is fre
   CHECK_FALSE(full());
   CHECK_FALSE(fan_out.has_full());
   const RouteRef route = router.match(0, "a/b");
-  for (int i = 0; i < 2; ++i) REQUIRE(fan_out.append(++number, Message::create(view), *route, {}, [](Cursor&) {}));
+  for (int i = 0; i < 2; ++i) REQUIRE(fan_out.append(++number, Message::create(view), *route, {}, {}, [](Cursor&) {}));
   for (int i = 0; i < 2; ++i) journal.advance(slow);
   CHECK_FALSE(fan_out.judge_lengths());  // it was sent at once
   append();

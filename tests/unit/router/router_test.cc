@@ -38,20 +38,20 @@ TEST_CASE("a route leaves the journals of full filters out, on all shards", "[ro
   router.set_interest(full, 0, true, true);
   router.set_interest(full, 2, true, true);
   router.set_interest(other, 1, true, true);
-  CHECK(router.match(0, "a/b")->journals().size() == 2);
+  CHECK(router.match(0, "a/b")->journals(Qos::AtLeastOnce).size() == 2);
   CHECK_FALSE(router.match(0, "a/b")->has_full_journals());
   router.set_interest(full, 2, true, true, false, true);
   {
     const RouteRef both = router.match(0, "a/b"), alone = router.match(0, "a/x");
     CHECK(both->filters().size() == 2);
     CHECK(both->shards() == 7);  // who subscribes without a journal gets it
-    REQUIRE(both->journals().size() == 1);
-    CHECK(both->journals()[0] == &other);
+    REQUIRE(both->journals(Qos::AtLeastOnce).size() == 1);
+    CHECK(both->journals(Qos::AtLeastOnce)[0] == &other);
     CHECK(both->durable_shards() == 2);
     CHECK(both->has_full_journals());
-    CHECK(alone->journals().empty());
+    CHECK(alone->journals(Qos::AtLeastOnce).empty());
     CHECK(alone->durable_shards() == 0);
-    CHECK(alone->has_journals());
+    CHECK(alone->has_journals(Qos::AtLeastOnce));
   }
   router.set_interest(full, 2, true, true);
   CHECK(router.match(0, "a/x")->durable_shards() == 5);

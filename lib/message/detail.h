@@ -39,6 +39,15 @@ namespace mqttq {
   X(StoreFailing, "the server cannot store it now")                                                             \
   X(StoreFull, "limits.store_bytes is reached")                                                                 \
   X(JournalFull, "limits.journal_messages or limits.journal_bytes is reached")                                  \
+  X(QueueFull, "a queue that takes it is full")                                                                 \
+  X(QueueUnknown, "there is no such queue")                                                                     \
+  X(QueueName, "a queue's name is 0-9 A-Z a-z . _ -, beginning with a letter or digit")                         \
+  X(QueueFilter, "the queue has another topic filter")                                                          \
+  X(QueueFilterOfServer, "what begins with $SYS, $share, $queue, $stream and the like is not queued")           \
+  X(QueuesFull, "queues.count_max is reached")                                                                  \
+  X(QueueNoLocal, "No Local is not for queues")                                                                 \
+  X(QueuePriority, "consumer-priority is a whole number from -128 to 127")                                      \
+  X(QueueDeleted, "the queue was deleted")                                                                      \
   X(MethodUnknown, "the server does not know this authentication method")
 
 enum class Detail : uint8_t {

@@ -1,0 +1,171 @@
+/* mqttq/queue.h - message queues: each message goes to one consumer, and is kept until one has settled it.
+ *
+ * A queue has a name and a topic filter. From its declaration on it takes every message that matches, at any QoS, beside
+ * whoever subscribes. Clients consume it by subscribing to `$queue/<name>`, `$queue/<name>/<filter>` or, if it has no
+ * name of its own, `$q/<filter>`; docs/QUEUES.md says what they see. */
+#ifndef MQTTQ_QUEUE_H
+#define MQTTQ_QUEUE_H
+
+#include "mqttq/message.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* How the consumer is chosen that gets a message, among those of the highest priority whose windows have room. */
+typedef uint32_t mqttq_queue_dispatch;
+#define MQTTQ_QUEUE_ROUND_ROBIN 0u    /* each in turn: the default */
+#define MQTTQ_QUEUE_RANDOM 1u         /* any */
+#define MQTTQ_QUEUE_LEAST_INFLIGHT 2u /* who has the fewest unacknowledged of this queue */
+
+/* What becomes of a message for which a queue has no room. */
+typedef uint32_t mqttq_queue_overflow;
+#define MQTTQ_QUEUE_DROP_OLDEST 0u /* the oldest makes way for it: the default */
+#define MQTTQ_QUEUE_DROP_NEWEST 1u /* the queue does without it */
+#define MQTTQ_QUEUE_REJECT 2u      /* the same, and its publisher is told: PUBACK or PUBREC 0x97 */
+
+/* Values of a limit. */
+#define MQTTQ_QUEUE_UNLIMITED UINT64_MAX
+#define MQTTQ_QUEUE_NEVER UINT32_MAX
+
+typedef struct mqttq_queue_config {
+  size_t size;                    /* sizeof this struct as the host compiled it; set by _init */
+  mqttq_bytes topic_filter;       /* without `$share/` and the like; copied. It never changes */
+  mqttq_bytes dead_letter_topic;  /* where a message goes that was delivered deliveries_max times; empty = it is dropped;
+                                     copied. The queue's own filter does not match it */
+  mqttq_queue_dispatch dispatch;  /* MQTTQ_QUEUE_ROUND_ROBIN, … */
+  mqttq_queue_overflow overflow;  /* MQTTQ_QUEUE_DROP_OLDEST, … */
+  uint64_t messages_max;          /* waiting and in flight; 0 = 1 000 000; MQTTQ_QUEUE_UNLIMITED */
+  uint64_t bytes_max;             /* of their topics, properties and payloads; 0 = 1 GiB; MQTTQ_QUEUE_UNLIMITED */
+  uint32_t age_max_s;             /* that a message waits; 0 = 604 800 (7 days); MQTTQ_QUEUE_NEVER = it never gets old */
+  uint32_t redelivery_delay_ms;   /* before who rejected a message gets it again; 0 = 100 */
+  uint32_t ack_timeout_ms;        /* after which an unacknowledged message is given to another; 0 = never */
+  uint32_t deliveries_max;        /* of one message; 0 = no limit */
+  uint32_t exclusive;             /* 1: one consumer at a time has the queue, the others stand by */
+} mqttq_queue_config;
+
+/* Everything to its default. size: sizeof *config.
+ * Thread: any. Since 0.1. */
+MQTTQ_API void mqttq_queue_config_init(mqttq_queue_config *config, size_t size);
+
+/* Declares a queue. One that is there with the same filter gets these options.
+ *   ns      NULL = global.
+ *   name    0-9 A-Z a-z . _ -, beginning with a letter or digit, at most 255; or "$q/<filter>" for the one queue of a
+ *           filter that has no other name, whose topic_filter may be empty then.
+ *   config  borrowed until return; strings are copied.
+ *   error   nullable; filled on failure.
+ * It is durable when this returns, but with host_loop, where that takes turns: then when the next message is
+ * acknowledged that it took.
+ * Returns MQTTQ_OK, MQTTQ_EINVAL (which field and why is in the text), MQTTQ_EEXIST (with another filter), MQTTQ_EFULL
+ *   (as many as there may be), MQTTQ_ENOMEM, MQTTQ_ESYSTEM (it could not be written; it is there all the same, and
+ *   written as soon as that works), MQTTQ_ESTATE (not started, or inside a callback on a shard's thread),
+ *   MQTTQ_ESHUTDOWN.
+ * Thread: any, with host_loop the driving one; not inside a callback (waits for a shard). Since 0.1. */
+MQTTQ_API mqttq_status mqttq_queue_declare(mqttq_broker *broker, mqttq_namespace *ns, mqttq_bytes name,
+                                           const mqttq_queue_config *config, mqttq_error *error);
+
+/* Fields of mqttq_queue_config, for mqttq_queue_change(). */
+#define MQTTQ_QUEUE_FIELD_DEAD_LETTER_TOPIC 1u
+#define MQTTQ_QUEUE_FIELD_DISPATCH 2u
+#define MQTTQ_QUEUE_FIELD_OVERFLOW 4u
+#define MQTTQ_QUEUE_FIELD_MESSAGES_MAX 8u
+#define MQTTQ_QUEUE_FIELD_BYTES_MAX 16u
+#define MQTTQ_QUEUE_FIELD_AGE_MAX_S 32u
+#define MQTTQ_QUEUE_FIELD_REDELIVERY_DELAY_MS 64u
+#define MQTTQ_QUEUE_FIELD_ACK_TIMEOUT_MS 128u
+#define MQTTQ_QUEUE_FIELD_DELIVERIES_MAX 256u
+#define MQTTQ_QUEUE_FIELD_EXCLUSIVE 512u
+
+/* Changes some of a queue's options, while it is used. What no longer fits is dropped, the oldest first.
+ *   fields  made of MQTTQ_QUEUE_FIELD_…: which fields of config are meant; the others stay as they are.
+ * Returns MQTTQ_OK, MQTTQ_EINVAL, MQTTQ_ENOTFOUND, MQTTQ_ENOMEM, MQTTQ_ESYSTEM, MQTTQ_ESTATE, MQTTQ_ESHUTDOWN.
+ * Thread: as mqttq_queue_declare(). Since 0.1. */
+MQTTQ_API mqttq_status mqttq_queue_change(mqttq_broker *broker, mqttq_namespace *ns, mqttq_bytes name, uint32_t fields,
+                                          const mqttq_queue_config *config, mqttq_error *error);
+
+/* Ends a queue, with all messages in it. Its consumers are not subscribed any more; see mqttq_queue_policy.
+ * Returns MQTTQ_OK, MQTTQ_ENOTFOUND, MQTTQ_ESYSTEM, MQTTQ_ESTATE, MQTTQ_ESHUTDOWN.
+ * Thread: as mqttq_queue_declare(). Since 0.1. */
+MQTTQ_API mqttq_status mqttq_queue_delete(mqttq_broker *broker, mqttq_namespace *ns, mqttq_bytes name,
+                                          mqttq_error *error);
+
+/* Drops all messages that wait. What consumers have stays theirs.
+ *   purged  nullable; set to how many those were.
+ * Returns MQTTQ_OK, MQTTQ_ENOTFOUND, MQTTQ_ESYSTEM, MQTTQ_ESTATE, MQTTQ_ESHUTDOWN.
+ * Thread: as mqttq_queue_declare(). Since 0.1. */
+MQTTQ_API mqttq_status mqttq_queue_purge(mqttq_broker *broker, mqttq_namespace *ns, mqttq_bytes name, uint64_t *purged,
+                                         mqttq_error *error);
+
+/* --- what there is */
+
+typedef struct mqttq_queues mqttq_queues;
+
+/* One queue, as it was when it was listed. Borrowed from the list. */
+typedef struct mqttq_queue {
+  size_t size;               /* sizeof this struct as the library compiled it */
+  mqttq_bytes name;
+  mqttq_queue_config config; /* as it stands: no field is 0 for its default, but for those where 0 is a value */
+  uint64_t messages;         /* waiting and in flight */
+  uint64_t bytes;            /* of those */
+  uint64_t inflight;         /* of those: with consumers */
+  uint64_t oldest_ms;        /* for how long the oldest is there, to a thirty-second; 0 without one */
+  uint32_t consumers;        /* subscribed, connected or not */
+  uint32_t consumers_connected;
+  /* Since the broker started. */
+  uint64_t entered;          /* taken */
+  uint64_t refused;          /* not taken: it was full */
+  uint64_t delivered;        /* to a consumer, again or not */
+  uint64_t redelivered;      /* of those: again */
+  uint64_t settled;          /* acknowledged */
+  uint64_t rejected;         /* acknowledged negatively */
+  uint64_t timed_out;        /* not acknowledged within ack_timeout_ms */
+  uint64_t expired;          /* by their own expiry, or by age_max_s */
+  uint64_t dropped;          /* to make room for newer ones */
+  uint64_t dead;             /* delivered deliveries_max times */
+  uint64_t purged;
+} mqttq_queue;
+
+/* Lists the queues of a namespace, a page at a time, in no order.
+ *   name    size 0 = all; else this one alone.
+ *   cursor  in: 0 for the first page, then what the last call left; out: where the next page begins, 0 at the end.
+ *           A queue that is there during all calls is listed once.
+ *   count   at most so many; 0 = 1000.
+ *   out     on success the list, owned by caller, ended by mqttq_queues_free(); untouched on failure.
+ * Returns MQTTQ_OK, MQTTQ_EINVAL, MQTTQ_ENOMEM, MQTTQ_ESTATE, MQTTQ_ESHUTDOWN.
+ * Thread: as mqttq_queue_declare(). Since 0.1. */
+MQTTQ_API mqttq_status mqttq_queues_list(mqttq_broker *broker, mqttq_namespace *ns, mqttq_bytes name, uint64_t *cursor,
+                                         size_t count, mqttq_queues **out, mqttq_error *error);
+MQTTQ_API size_t mqttq_queues_count(const mqttq_queues *queues);
+/* index below mqttq_queues_count(). */
+MQTTQ_API mqttq_queue mqttq_queues_get(const mqttq_queues *queues, size_t index);
+MQTTQ_API void mqttq_queues_free(mqttq_queues *queues);
+
+/* --- what clients may do */
+
+typedef struct mqttq_queue_policy {
+  size_t size;                  /* sizeof this struct as the host compiled it; set by _init */
+  uint32_t auto_create;         /* 1: a subscription to `$queue/<name>/<filter>` or `$q/<filter>` declares a queue that is
+                                   not there, if the access control allows MQTTQ_ACTION_DECLARE_QUEUE */
+  uint32_t count_max;           /* queues of all namespaces; 0 = 100 000. SUBACK 0x97 */
+  uint32_t disconnect_on_delete; /* 1: consumers of a queue that is deleted are sent DISCONNECT 0x98 (3.x: closed); 0:
+                                   their subscription ends without a word */
+  const mqttq_queue_config *auto_config; /* nullable; options of queues that clients declare; topic_filter is empty;
+                                            copied */
+} mqttq_queue_policy;
+
+/* Everything to its default. size: sizeof *policy.
+ * Thread: any. Since 0.1. */
+MQTTQ_API void mqttq_queue_policy_init(mqttq_queue_policy *policy, size_t size);
+
+/* Sets it for all queues of a broker. To be called before the broker starts.
+ *   policy  borrowed until return.
+ * Returns MQTTQ_OK, MQTTQ_EINVAL, MQTTQ_ESTATE (started before).
+ * Thread: any. Since 0.1. */
+MQTTQ_API mqttq_status mqttq_broker_set_queue_policy(mqttq_broker *broker, const mqttq_queue_policy *policy,
+                                                     mqttq_error *error);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,330 @@
+#include "capi/durable_wait.h"
+#include "capi/guard.h"
+#include "capi/handles.h"
+#include "capi/host_events.h"
+#include "capi/pages.h"
+#include "queue/queue_address.h"
+
+using namespace mqttq;
+using namespace mqttq::capi;
+
+struct mqttq_queues {
+  struct One {
+    std::string name, topic_filter, dead_letter_topic;
+    mqttq_queue figures;
+  };
+  std::vector<One> queues;
+};
+
+namespace {
+
+constexpr QueueOptions kDefaults;
+
+#define MQTTQ_X(name, word) +1
+constexpr uint32_t kDispatches = 0 MQTTQ_QUEUE_DISPATCHES(MQTTQ_X), kOverflows = 0 MQTTQ_QUEUE_OVERFLOWS(MQTTQ_X);
+#undef MQTTQ_X
+
+// Where the ABI says "0 = default" and names a number for "no limit", options have 0 for no limit.
+uint64_t limit_of(uint64_t said, uint64_t standard) noexcept {
+  return said == 0 ? standard : said == MQTTQ_QUEUE_UNLIMITED ? 0 : said;
+}
+uint64_t said_of(uint64_t limit) noexcept { return limit ? limit : MQTTQ_QUEUE_UNLIMITED; }
+
+// Those fields of `config` that `fields` names. Returns what is wrong, or nullptr.
+const char* read_options(const mqttq_queue_config& config, uint32_t fields, QueueOptions& options) noexcept {
+  const auto has = [&](uint32_t field) { return (fields & field) != 0; };
+  if (has(MQTTQ_QUEUE_FIELD_DISPATCH)) {
+    if (config.dispatch >= kDispatches) return "dispatch: not one of MQTTQ_QUEUE_ROUND_ROBIN, …";
+    options.dispatch = static_cast<QueueDispatch>(config.dispatch);
+  }
+  if (has(MQTTQ_QUEUE_FIELD_OVERFLOW)) {
+    if (config.overflow >= kOverflows) return "overflow: not one of MQTTQ_QUEUE_DROP_OLDEST, …";
+    options.overflow = static_cast<QueueOverflow>(config.overflow);
+  }
+  if (has(MQTTQ_QUEUE_FIELD_EXCLUSIVE)) {
+    if (config.exclusive > 1) return "exclusive: neither 0 nor 1";
+    options.exclusive = config.exclusive != 0;
+  }
+  if (has(MQTTQ_QUEUE_FIELD_MESSAGES_MAX)) options.messages_max = limit_of(config.messages_max, kDefaults.messages_max);
+  if (has(MQTTQ_QUEUE_FIELD_BYTES_MAX)) options.bytes_max = limit_of(config.bytes_max, kDefaults.bytes_max);
+  if (has(MQTTQ_QUEUE_FIELD_AGE_MAX_S)) {
+    const uint32_t age_s = config.age_max_s ? config.age_max_s : kDefaults.age_max_s;
+    options.age_max_s = age_s == MQTTQ_QUEUE_NEVER ? 0 : age_s;
+  }
+  if (has(MQTTQ_QUEUE_FIELD_REDELIVERY_DELAY_MS)) {
+    options.redelivery_delay_ms =
+        config.redelivery_delay_ms ? config.redelivery_delay_ms : kDefaults.redelivery_delay_ms;
+  }
+  if (has(MQTTQ_QUEUE_FIELD_ACK_TIMEOUT_MS)) options.ack_timeout_ms = config.ack_timeout_ms;
+  if (has(MQTTQ_QUEUE_FIELD_DELIVERIES_MAX)) {
+    if (config.deliveries_max > UINT16_MAX) return "deliveries_max: more than 65 535";
+    options.deliveries_max = config.deliveries_max;
+  }
+  return nullptr;
+}
+
+const char* judge_dead_letter_topic(std::string_view topic, std::string_view topic_filter) noexcept {
+  if (topic.empty()) return nullptr;
+  if (!is_valid_topic_name(topic) || topic.front() == '$') {
+    return "dead_letter_topic: not a topic name, or one that begins with $";
+  }
+  return topic_matches(topic_filter, topic) ? "dead_letter_topic: the queue's own topic filter matches it" : nullptr;
+}
+
+// What is wrong with the name, or the moment.
+mqttq_status judge_call(mqttq_broker& broker, mqttq_bytes name, mqttq_error* error) {
+  if (!is_valid_queue_name(text_of(name))) {
+    return fail(error, MQTTQ_EINVAL, "name: 0-9 A-Z a-z . _ -, beginning with a letter or digit, or $q/<filter>");
+  }
+  return broker.may_wait(error);
+}
+
+// Runs `change` on the shard that is the queue's home; it returns a status and its text. What it recorded is durable on
+// return.
+struct Outcome {
+  mqttq_status status = MQTTQ_ENOTFOUND;
+  const char* text = "there is no such queue";
+};
+template <class Change>
+mqttq_status change_at_home(mqttq_broker& broker, mqttq_namespace* ns, std::string_view name, mqttq_error* error,
+                            Change&& change) {
+  Outcome outcome;
+  DurableWait wait;
+  const NamespaceId id = id_of(ns);
+  const bool ran =
+      broker.on_shard(broker.broker->shard(0).core().group_home_of(id, name), [&](ShardCore& core, Instant now) {
+        outcome = change(core, id, now);
+        if (outcome.status == MQTTQ_OK && !broker.host_loop) wait.begin(core);
+      });
+  if (!ran) return fail(error, MQTTQ_ESHUTDOWN, "the broker is stopping");
+  if (outcome.status != MQTTQ_OK) return fail(error, outcome.status, outcome.text);
+  return wait.end() ? MQTTQ_OK : fail(error, MQTTQ_ESYSTEM, "it could not be written yet; it is true all the same");
+}
+
+Outcome of_status(Status status) noexcept {
+  switch (status) {
+    case Status::Ok: return {MQTTQ_OK, ""};
+    case Status::Full: return {MQTTQ_EFULL, "there are as many queues as there may be"};
+    case Status::Exists: return {MQTTQ_EEXIST, "topic_filter: the queue has another one"};
+    default: return {MQTTQ_ENOMEM, "out of memory"};
+  }
+}
+
+mqttq_queues::One describe(Queue& queue, int64_t now_ms) {
+  mqttq_queues::One one{std::string(queue.name.view()),
+                        std::string(queue.topic_filter()),
+                        std::string(queue.dead_letter_topic.view()),
+                        {}};
+  mqttq_queue& out = one.figures;
+  const QueueOptions& options = queue.options;
+  const QueueFigures& figures = queue.figures;
+  out.size = sizeof out;
+  out.config.size = sizeof out.config;
+  out.config.dispatch = static_cast<uint32_t>(options.dispatch);
+  out.config.overflow = static_cast<uint32_t>(options.overflow);
+  out.config.messages_max = said_of(options.messages_max);
+  out.config.bytes_max = said_of(options.bytes_max);
+  out.config.age_max_s = options.age_max_s ? options.age_max_s : MQTTQ_QUEUE_NEVER;
+  out.config.redelivery_delay_ms = options.redelivery_delay_ms;
+  out.config.ack_timeout_ms = options.ack_timeout_ms;
+  out.config.deliveries_max = options.deliveries_max;
+  out.config.exclusive = options.exclusive;
+  out.messages = queue.depth();
+  out.bytes = queue.bytes();
+  out.inflight = queue.open_count - queue.waiting_count;
+  if (out.messages && !queue.arrivals.empty()) {
+    out.oldest_ms = static_cast<uint64_t>(std::max<int64_t>(now_ms - queue.arrivals.oldest_ms(), 0));
+  }
+  out.consumers = queue.members.count();
+  for (const QueueMember* member : queue.members) out.consumers_connected += member->state.connected;
+  out.entered = figures.entered;
+  out.refused = queue.filter->gate().refused_count();
+  out.delivered = figures.delivered;
+  out.redelivered = figures.redelivered;
+  out.settled = figures.settled;
+  out.rejected = figures.rejected;
+  out.timed_out = figures.timed_out;
+  out.expired = figures.expired;
+  out.dropped = figures.dropped;
+  out.dead = figures.dead;
+  out.purged = figures.purged;
+  return one;
+}
+
+}  // namespace
+
+extern "C" {
+
+void mqttq_queue_config_init(mqttq_queue_config* config, size_t size) { init_struct(config, size); }
+
+mqttq_status mqttq_queue_declare(mqttq_broker* broker, mqttq_namespace* ns, mqttq_bytes name,
+                                 const mqttq_queue_config* config, mqttq_error* error) {
+  return guard(error, [&]() -> mqttq_status {
+    mqttq_queue_config known;
+    if (!config || !read_struct(config, known)) {
+      return fail(error, MQTTQ_EINVAL, "config: NULL, or asks for more than this library has");
+    }
+    if (!is_valid_queue_name(text_of(name))) return judge_call(*broker, name, error);
+    std::string_view topic_filter = text_of(known.topic_filter);
+    if (is_unnamed_queue(text_of(name))) {
+      const std::string_view own = parse_queue_address(text_of(name)).topic_filter;
+      if (!topic_filter.empty() && topic_filter != own) {
+        return fail(error, MQTTQ_EINVAL, "topic_filter: another one than the name says");
+      }
+      topic_filter = own;
+    }
+    if (!is_valid_topic_filter(topic_filter) || !may_be_queued(topic_filter) ||
+        topic_level_count(topic_filter) > broker->limits().topic_levels_max) {
+      return fail(error, MQTTQ_EINVAL,
+                  "topic_filter: not a topic filter, one of the server's topics, or too many levels");
+    }
+    QueueOptions options;
+    if (const char* wrong = read_options(known, ~0u, options)) return fail(error, MQTTQ_EINVAL, wrong);
+    const std::string_view dead_letter_topic = text_of(known.dead_letter_topic);
+    if (const char* wrong = judge_dead_letter_topic(dead_letter_topic, topic_filter)) {
+      return fail(error, MQTTQ_EINVAL, wrong);
+    }
+    if (const mqttq_status status = judge_call(*broker, name, error); status != MQTTQ_OK) return status;
+    return change_at_home(*broker, ns, text_of(name), error, [&](ShardCore& core, NamespaceId id, Instant now) {
+      Queue* queue = nullptr;
+      Status status = core.declare_queue({id, text_of(name), topic_filter, 0}, options, dead_letter_topic, queue);
+      if (status == Status::Exists && queue->topic_filter() == topic_filter) {
+        status = core.queues().set_options(*queue, options, dead_letter_topic, now);
+      }
+      return of_status(status);
+    });
+  });
+}
+
+mqttq_status mqttq_queue_change(mqttq_broker* broker, mqttq_namespace* ns, mqttq_bytes name, uint32_t fields,
+                                const mqttq_queue_config* config, mqttq_error* error) {
+  return guard(error, [&]() -> mqttq_status {
+    constexpr uint32_t kFields = 2 * MQTTQ_QUEUE_FIELD_EXCLUSIVE - 1;
+    mqttq_queue_config known;
+    if (!config || !read_struct(config, known)) {
+      return fail(error, MQTTQ_EINVAL, "config: NULL, or asks for more than this library has");
+    }
+    if (fields & ~kFields) return fail(error, MQTTQ_EINVAL, "fields: not made of MQTTQ_QUEUE_FIELD_…");
+    QueueOptions judged;
+    if (const char* wrong = read_options(known, fields, judged)) return fail(error, MQTTQ_EINVAL, wrong);
+    if (const mqttq_status status = judge_call(*broker, name, error); status != MQTTQ_OK) return status;
+    return change_at_home(*broker, ns, text_of(name), error,
+                          [&](ShardCore& core, NamespaceId id, Instant now) -> Outcome {
+                            Queue* queue = core.queues().find(id, text_of(name));
+                            if (!queue) return {};
+                            QueueOptions options = queue->options;
+                            static_cast<void>(read_options(known, fields, options));  // it was judged before
+                            const std::string before(queue->dead_letter_topic.view());
+                            const bool another = fields & MQTTQ_QUEUE_FIELD_DEAD_LETTER_TOPIC;
+                            const std::string_view dead_letter_topic =
+                                another ? text_of(known.dead_letter_topic) : std::string_view(before);
+                            if (const char* wrong = judge_dead_letter_topic(dead_letter_topic, queue->topic_filter())) {
+                              return {MQTTQ_EINVAL, wrong};
+                            }
+                            return of_status(core.queues().set_options(*queue, options, dead_letter_topic, now));
+                          });
+  });
+}
+
+mqttq_status mqttq_queue_delete(mqttq_broker* broker, mqttq_namespace* ns, mqttq_bytes name, mqttq_error* error) {
+  return guard(error, [&]() -> mqttq_status {
+    if (const mqttq_status status = judge_call(*broker, name, error); status != MQTTQ_OK) return status;
+    return change_at_home(*broker, ns, text_of(name), error,
+                          [&](ShardCore& core, NamespaceId id, Instant now) -> Outcome {
+                            Queue* queue = core.queues().find(id, text_of(name));
+                            if (!queue) return {};
+                            core.queues().remove(*queue, now);
+                            return {MQTTQ_OK, ""};
+                          });
+  });
+}
+
+mqttq_status mqttq_queue_purge(mqttq_broker* broker, mqttq_namespace* ns, mqttq_bytes name, uint64_t* purged,
+                               mqttq_error* error) {
+  return guard(error, [&]() -> mqttq_status {
+    if (const mqttq_status status = judge_call(*broker, name, error); status != MQTTQ_OK) return status;
+    uint64_t count = 0;
+    const mqttq_status status =
+        change_at_home(*broker, ns, text_of(name), error, [&](ShardCore& core, NamespaceId id, Instant now) -> Outcome {
+          Queue* queue = core.queues().find(id, text_of(name));
+          if (!queue) return {};
+          count = core.queues().purge(*queue, now);
+          return {MQTTQ_OK, ""};
+        });
+    if (purged && status == MQTTQ_OK) *purged = count;
+    return status;
+  });
+}
+
+mqttq_status mqttq_queues_list(mqttq_broker* broker, mqttq_namespace* ns, mqttq_bytes name, uint64_t* cursor,
+                               size_t count, mqttq_queues** out, mqttq_error* error) {
+  return guard(error, [&]() -> mqttq_status {
+    if (!cursor || !out) return fail(error, MQTTQ_EINVAL, "cursor or out: NULL");
+    if (const mqttq_status status = broker->may_wait(error); status != MQTTQ_OK) return status;
+    if (!count) count = 1000;
+    auto list = std::make_unique<mqttq_queues>();
+    const NamespaceId id = id_of(ns);
+    const Policy& policy = broker->broker->policy();
+    if (name.size) {
+      broker->on_shard(broker->broker->shard(0).core().group_home_of(id, text_of(name)),
+                       [&](ShardCore& core, Instant now) {
+                         Queue* queue = core.queues().find(id, text_of(name));
+                         if (queue) list->queues.push_back(describe(*queue, policy.unix_ms(now)));
+                       });
+      *cursor = 0;
+      *out = list.release();
+      return MQTTQ_OK;
+    }
+    *cursor = walk_page(
+        *broker, *cursor, [](ShardCore& core) -> auto& { return core.queues().slab(); },
+        [&](uint32_t, Queue& queue, Instant now) {
+          if (queue.namespace_id != id) return true;
+          if (list->queues.size() == count) return false;
+          list->queues.push_back(describe(queue, policy.unix_ms(now)));
+          return true;
+        });
+    *out = list.release();
+    return MQTTQ_OK;
+  });
+}
+
+size_t mqttq_queues_count(const mqttq_queues* queues) { return queues->queues.size(); }
+
+mqttq_queue mqttq_queues_get(const mqttq_queues* queues, size_t index) {
+  const auto& one = queues->queues[index];
+  mqttq_queue queue = one.figures;
+  queue.name = bytes_of(one.name);
+  queue.config.topic_filter = bytes_of(one.topic_filter);
+  queue.config.dead_letter_topic = bytes_of(one.dead_letter_topic);
+  return queue;
+}
+
+void mqttq_queues_free(mqttq_queues* queues) { delete queues; }
+
+void mqttq_queue_policy_init(mqttq_queue_policy* policy, size_t size) { init_struct(policy, size); }
+
+mqttq_status mqttq_broker_set_queue_policy(mqttq_broker* broker, const mqttq_queue_policy* policy, mqttq_error* error) {
+  return guard(error, [&]() -> mqttq_status {
+    mqttq_queue_policy known;
+    if (!read_struct(policy, known)) return fail(error, MQTTQ_EINVAL, "policy: asks for more than this library has");
+    mqttq_queue_config config;
+    if (!read_struct(known.auto_config, config)) {
+      return fail(error, MQTTQ_EINVAL, "auto_config: asks for more than this library has");
+    }
+    if (known.auto_create > 1) return fail(error, MQTTQ_EINVAL, "auto_create: neither 0 nor 1");
+    if (known.disconnect_on_delete > 1) return fail(error, MQTTQ_EINVAL, "disconnect_on_delete: neither 0 nor 1");
+    if (config.topic_filter.size || config.dead_letter_topic.size) {
+      return fail(error, MQTTQ_EINVAL, "auto_config: a topic filter, or a topic for dead letters, is each queue's own");
+    }
+    QueuePolicy made;
+    if (const char* wrong = read_options(config, ~0u, made.auto_options)) return fail(error, MQTTQ_EINVAL, wrong);
+    if (broker->started) return fail(error, MQTTQ_ESTATE, "the broker was started");
+    made.auto_create = known.auto_create != 0;
+    if (known.count_max) made.count_max = known.count_max;
+    made.disconnect_on_delete = known.disconnect_on_delete != 0;
+    broker->broker->policy().queues = made;
+    return MQTTQ_OK;
+  });
+}
+
+}  // extern "C"

@@ -1,0 +1,348 @@
+#include "queue/queue.h"
+
+#include <algorithm>
+#include <charconv>
+
+#include "base/hash.h"
+#include "queue/queue_message.h"
+
+namespace mqttq {
+
+// --- where it stands
+
+uint64_t Queue::position(uint64_t seen_number) const noexcept {
+  const JournalEntry* entry = journal().peek(reader);
+  return entry ? entry->number : seen_number + 1;
+}
+
+// Of the oldest that is not settled; UINT64_MAX: there is none.
+uint64_t Queue::front_number() noexcept {
+  for (uint32_t i = 0; i < open.count(); ++i) {
+    if (!open[i].settled) return open[i].number;
+  }
+  const JournalEntry* entry = journal().peek(reader);
+  return entry ? entry->number : UINT64_MAX;
+}
+
+void Queue::changed() noexcept {
+  if (ListLink<ChangedTag>::linked()) return;
+  home.changed_.push_back(*this);
+  home.member_courier_.note_groups_changed();
+}
+
+void Queue::forget_settled() noexcept {
+  while (!open.empty() && open.front().settled) open.pop_front();
+  if (open.count() != open_count) {
+    for (uint32_t count = open.count(); count; --count) {
+      QueueOpen one = open.pop_front();
+      if (!one.settled) static_cast<void>(open.push_back(std::move(one)));  // there is room: one was taken out
+    }
+  }
+  if (depth() == 0) {
+    open.reset();
+    arrivals.clear();
+  } else {
+    arrivals.forget_before(front_number());
+  }
+}
+
+// --- what comes
+
+void Queue::on_appended(uint64_t number, const MessageRef&, uint32_t, Instant now) noexcept {
+  ++figures.entered;
+  const bool first = arrivals.empty();
+  arrivals.note(home.courier_.unix_ms(now), number);
+  if (first) arm_age(now);
+  enforce_limits();
+  if (!ListLink<ReadyTag>::linked()) home.ready_.push_back(*this);
+}
+
+void Queue::enforce_limits() noexcept {
+  if (options.overflow != QueueOverflow::DropOldest) return;
+  const auto over = [](uint64_t is, uint64_t max) { return max && is > max; };
+  while (over(depth(), options.messages_max) || over(bytes(), options.bytes_max)) drop_oldest();
+}
+
+// Of those that nobody has, if there are such. Else a consumer loses it, who has it all the same.
+void Queue::drop_oldest() noexcept {
+  ++figures.dropped;
+  for (uint32_t i = 0; waiting_count && i < open.count(); ++i) {
+    if (!open[i].member && !open[i].settled) return settle(open[i]);
+  }
+  if (journal().peek(reader)) {
+    const uint64_t before = journal().behind_bytes(reader);
+    journal().advance(reader);
+    filter->gate().leave(1, before - journal().behind_bytes(reader));
+    return changed();
+  }
+  for (uint32_t i = 0; i < open.count(); ++i) {
+    if (!open[i].settled) return settle(open[i]);
+  }
+}
+
+// Returns how many those were.
+uint64_t Queue::drop_waiting_below(uint64_t number) noexcept {
+  uint64_t count = 0;
+  for (uint32_t i = 0; i < open.count() && open[i].number < number; ++i) {
+    if (open[i].member || open[i].settled) continue;
+    settle(open[i]);
+    ++count;
+  }
+  if (!number) return count;
+  const uint64_t before = journal().behind_bytes(reader);
+  const uint64_t moved = journal().move_over(reader, number - 1);
+  filter->gate().leave(moved, before - journal().behind_bytes(reader));
+  changed();
+  return count + moved;
+}
+
+// What a consumer has may be older: it is looked at again when it comes back.
+void Queue::drop_old(Instant now) noexcept {
+  if (!options.age_max_s) return;
+  const uint64_t below = arrivals.old_below(home.courier_.unix_ms(now), int64_t{options.age_max_s} * 1000);
+  if (below) figures.expired += drop_waiting_below(below);
+}
+
+// For the oldest that is not too old.
+void Queue::arm_age(Instant now) noexcept {
+  if (!options.age_max_s) return;
+  const int64_t old_ms = home.courier_.unix_ms(now) - int64_t{options.age_max_s} * 1000;
+  for (uint32_t i = 0; i < arrivals.count(); ++i) {
+    if (arrivals[i].at_ms > old_ms) return arm(now + (arrivals[i].at_ms - old_ms) * kMillisecond);
+  }
+}
+
+// --- what goes
+
+void Queue::flush(Instant now) noexcept {
+  if (members.empty()) return;
+  drop_old(now);
+  if (flush_waiting(now)) flush_journal(now);
+}
+
+bool Queue::may_have(const QueueMember& member, MemberId but) const noexcept {
+  return member.takes() && (!options.exclusive || &member == active) && (!but || Queues::id_of(member) != but);
+}
+
+// Somebody who has room, of the highest priority; nullptr when nobody has. but: not this one.
+QueueMember* Queue::choose(MemberId but) noexcept {
+  const uint32_t count = members.count();
+  if (!count) return nullptr;
+  const bool fewest = options.dispatch == QueueDispatch::LeastInflight;
+  const auto start =
+      options.dispatch == QueueDispatch::Random ? static_cast<uint32_t>(home.random_.below(count)) : next;
+  QueueMember* chosen = nullptr;
+  for (uint32_t i = 0; i < count; ++i) {
+    QueueMember* member = members[(start + i) % count];
+    if (!may_have(*member, but)) continue;
+    if (chosen && member->state.priority < chosen->state.priority) continue;
+    if (chosen && member->state.priority == chosen->state.priority &&
+        !(fewest && member->open_count < chosen->open_count)) {
+      continue;
+    }
+    chosen = member;
+    if (!fewest && !has_priorities) break;
+  }
+  return chosen;
+}
+
+bool Queue::offer(QueueOpen& one, Instant now) noexcept {
+  const MemberId but = one.due > now ? one.last : 0;
+  MessageRef sent = one.message;
+  if (one.deliveries && !(sent = with_delivery_count(*sent, one.deliveries + 1u))) return false;
+  MovingMessage moving(std::move(sent));
+  while (QueueMember* member = choose(but)) {
+    const Handed handed =
+        home.member_courier_.hand_to_member(member->shard, member->membership, handle(), moving, one.number, now);
+    if (handed == Handed::Full || handed == Handed::Away) {
+      MemberState state = member->state;
+      member->full = handed == Handed::Full;
+      state.connected = handed != Handed::Away;
+      set_state(*member, state);
+      continue;
+    }
+    next = member->index + 1;
+    note_handed(one, *member, now);
+    if (handed == Handed::Open) return true;
+    --member->open_count;
+    if (handed == Handed::Refused) {
+      take_back(one, QueueReturn::Rejected, now);
+    } else {
+      ++figures.settled;
+      settle(one);
+    }
+    return true;
+  }
+  return false;
+}
+
+void Queue::note_handed(QueueOpen& one, QueueMember& member, Instant now) noexcept {
+  ++figures.delivered;
+  figures.redelivered += one.deliveries != 0;
+  one.deliveries += one.deliveries < UINT16_MAX;
+  one.member = one.last = Queues::id_of(member);
+  one.due = options.ack_timeout_ms ? now + int64_t{options.ack_timeout_ms} * kMillisecond : Instant{INT64_MAX};
+  arm(one.due);
+  ++member.open_count;
+  --waiting_count;
+  changed();
+}
+
+// False when nobody has room, or a message has to be read first.
+bool Queue::flush_waiting(Instant now) noexcept {
+  for (uint32_t i = 0; waiting_count && i < open.count(); ++i) {
+    if (open[i].member || open[i].settled) continue;
+    if (!someone_takes()) return false;
+    if (!open[i].message) {
+      MessageRef message;
+      const auto found = content(open[i].number, message);
+      if (found == ReadAhead::Content::Asked || found == ReadAhead::Content::Later) return false;
+      if (found == ReadAhead::Content::Lost) {
+        settle(open[i]);
+        continue;
+      }
+      open[i].message = std::move(message);
+    }
+    if (open[i].message->expired(now)) {
+      ++figures.expired;
+      settle(open[i]);
+      continue;
+    }
+    if (worn_out(open[i])) {
+      bury(open[i], now);
+    } else {
+      static_cast<void>(offer(open[i], now));  // it may be for somebody else than who rejected it
+    }
+  }
+  return someone_takes();
+}
+
+void Queue::flush_journal(Instant now) noexcept {
+  while (const JournalEntry* entry = journal().peek(reader)) {
+    if (!someone_takes()) return;
+    const uint64_t number = entry->number;
+    MessageRef message = entry->message;
+    const auto found = message ? ReadAhead::Content::Here : content(number, message);
+    if (found == ReadAhead::Content::Asked || found == ReadAhead::Content::Later) return;
+    if (!open.make_room()) return changed();  // it goes on then
+    const uint64_t before = journal().behind_bytes(reader);
+    journal().advance(reader);
+    const auto size = static_cast<uint32_t>(before - journal().behind_bytes(reader));
+    changed();
+    if (found == ReadAhead::Content::Lost || message->expired(now)) {
+      figures.expired += found != ReadAhead::Content::Lost;
+      filter->gate().leave(1, size);
+      continue;
+    }
+    QueueOpen& one = insert_number(open, QueueOpen{.number = number, .message = std::move(message), .size = size});
+    ++open_count;
+    ++waiting_count;
+    open_bytes += size;
+    if (!offer(one, now)) return;
+  }
+}
+
+ReadAhead::Content Queue::content(uint64_t number, MessageRef& message) noexcept {
+  const auto found = ahead.find(reader, number, message, [this](std::span<const uint64_t> numbers) {
+    return home.courier_.fetch_for_queue(handle(), numbers);
+  });
+  if (found == ReadAhead::Content::Later) changed();
+  if (found == ReadAhead::Content::Lost) home.member_courier_.count_lost();
+  return found;
+}
+
+// --- what becomes of it
+
+// It is gone; whoever calls counts why.
+void Queue::settle(QueueOpen& one) noexcept {
+  if (!one.member) --waiting_count;
+  one.member = 0;
+  one.settled = true;
+  one.message = {};
+  --open_count;
+  open_bytes -= one.size;
+  filter->gate().leave(1, one.size);
+  changed();
+}
+
+void Queue::take_back(QueueOpen& one, QueueReturn why, Instant now) noexcept {
+  one.member = 0;
+  one.why = why;
+  one.due = Instant{0};
+  ++waiting_count;
+  changed();
+  switch (why) {
+    case QueueReturn::NotSent:
+      --one.deliveries;
+      --figures.delivered;
+      figures.redelivered -= one.deliveries != 0;
+      return;
+    case QueueReturn::Lost: break;
+    case QueueReturn::Rejected: ++figures.rejected; break;
+    case QueueReturn::TimedOut: ++figures.timed_out; break;
+  }
+  if (why != QueueReturn::Lost) {
+    one.due = now + int64_t{options.redelivery_delay_ms} * kMillisecond;
+    arm(one.due);
+  }
+  if (worn_out(one)) bury(one, now);
+}
+
+// Without memory it is tried again.
+void Queue::bury(QueueOpen& one, Instant now) noexcept {
+  constexpr const char* kReasons[] = {"returned", "consumer lost", "rejected", "timed out"};
+  if (!dead_letter_topic.empty()) {
+    const MessageRef letter = dead_letter(*one.message, dead_letter_topic.view(),
+                                          {name.view(), kReasons[static_cast<uint8_t>(one.why)], one.deliveries});
+    if (!letter || !home.courier_.publish_dead_letter(letter, now)) return changed();
+  }
+  ++figures.dead;
+  settle(one);
+}
+
+void Queue::take_back_all(MemberId of, Instant now) noexcept {
+  for (uint32_t i = 0; i < open.count(); ++i) {
+    if (open[i].member == of) take_back(open[i], QueueReturn::Lost, now);
+  }
+}
+
+// --- consumers
+
+void Queue::set_state(QueueMember& member, MemberState state) noexcept {
+  member.state = state;
+  has_priorities |= state.priority != 0;
+  if (options.exclusive) choose_active();
+}
+
+// Who has an exclusive queue keeps it; else it is the first that is there, of the highest priority.
+void Queue::choose_active() noexcept {
+  if (active && active->state.connected) return;
+  active = nullptr;
+  for (QueueMember* member : members) {
+    if (member->state.connected && (!active || member->state.priority > active->state.priority)) active = member;
+  }
+}
+
+// --- time
+
+void Queue::arm(Instant due) noexcept {
+  if (due.ns == INT64_MAX || (Timer::armed() && next_due <= due)) return;
+  next_due = due;
+  home.timers_.arm(*this, due, [](Timer& timer, Instant now) noexcept { static_cast<Queue&>(timer).on_time(now); });
+}
+
+void Queue::on_time(Instant now) noexcept {
+  Instant earliest{INT64_MAX};
+  for (uint32_t i = 0; i < open.count(); ++i) {
+    QueueOpen& one = open[i];
+    if (one.settled || one.due.ns == INT64_MAX) continue;
+    if (one.due <= now && one.member) take_back(one, QueueReturn::TimedOut, now);
+    if (one.due > now) earliest = std::min(earliest, one.due);
+  }
+  arm(earliest);
+  drop_old(now);
+  arm_age(now);
+  flush(now);
+}
+
+}  // namespace mqttq

@@ -1,0 +1,257 @@
+// Message queues at their home: each message goes to one consumer, and is kept until one has settled it (DESIGN 2, 7).
+//
+// A queue lives on its home shard, by its name, from its declaration to its deletion, whoever consumes it. Its messages
+// lie in the journal of a filter of its own, in which it has one place; what it took out of there and nobody has settled
+// stands in `open`, with the consumer who has it. Consumers are sessions of any shard; the home knows how many messages
+// each of them takes at once, so that none waits for one consumer while another has room.
+//
+// All that is recorded of a queue is how it was declared, its place, and what is open before it. So a crash may bring
+// back what was settled within the last moments, and loses nothing.
+#pragma once
+
+#include "base/hash_table.h"
+#include "base/random.h"
+#include "base/timer_wheel.h"
+#include "queue/arrivals.h"
+#include "queue/queue_options.h"
+#include "router/fan_out.h"
+#include "router/membership.h"
+#include "router/read_ahead.h"
+
+namespace mqttq {
+
+struct Queue;
+class Queues;
+
+// Its place in its journal.
+struct QueueReader : Cursor {
+  Queue* queue = nullptr;
+};
+
+// What happened to its messages since the broker started.
+struct QueueFigures {
+  uint64_t entered = 0;      // and were not refused
+  uint64_t delivered = 0;    // handed to a consumer, again or not
+  uint64_t redelivered = 0;  // of those
+  uint64_t settled = 0;
+  uint64_t rejected = 0;   // by a negative acknowledgement
+  uint64_t timed_out = 0;  // of an acknowledgement
+  uint64_t expired = 0;    // by their own expiry, or the queue's age limit
+  uint64_t dropped = 0;    // to make room for newer ones
+  uint64_t dead = 0;       // delivered as often as may be: moved to the dead letter topic, or dropped without one
+  uint64_t purged = 0;
+};
+
+// A consumer, as the queue knows it.
+struct QueueMember {
+  Queue* queue;
+  SlabHandle membership;
+  uint32_t index = 0;       // in the queue's list
+  uint32_t open_count = 0;  // what its client has to acknowledge, be it another's by now
+  uint8_t shard;
+  bool full = false;  // said so, and has not said otherwise
+  MemberState state;
+  bool takes() const noexcept { return state.connected && !full && (!state.acknowledges || open_count < state.window); }
+};
+
+// Why a consumer has a message no longer that he has not settled.
+enum class QueueReturn : uint8_t {
+  NotSent,  // he never had it
+  Lost,     // he has gone
+  Rejected,
+  TimedOut,
+};
+
+// A message that was taken out of the journal and is not settled, or only just.
+struct QueueOpen {
+  uint64_t number = 0;
+  MemberId member = 0;      // who has it; 0: it waits
+  MemberId last = 0;        // who had it last, and is to have it no sooner than `due`
+  Instant due{INT64_MAX};   // of its acknowledgement; while it waits: when `last` may have it again
+  MessageRef message;       // empty: it is to be read
+  uint32_t size = 0;        // of its content
+  uint16_t deliveries = 0;  // until now
+  QueueReturn why{};        // it waits again
+  bool settled = false;     // out of here once that is recorded
+};
+
+// What is recorded while it is used.
+struct QueueProgress {
+  const Queue& queue;
+  uint64_t position = 0;  // the first number that was not taken out of its journal
+  Ring<QueueOpen>& open;  // before it, by their numbers; some are settled
+  Arrivals& arrivals;
+};
+
+struct Queue final : QueueHome, HashLink<Queue>, ListLink<struct ChangedTag>, ListLink<struct ReadyTag>, Timer {
+  Queue(Queues& of, NamespaceId in) noexcept : home(of), namespace_id(in) {}
+
+  Queues& home;
+  const NamespaceId namespace_id;
+  uint64_t id = 0;
+  OwnedText name, dead_letter_topic;
+  QueueOptions options;
+  Filter* filter = nullptr;
+  QueueReader reader;
+  uint32_t next = 0;           // the consumer to be asked first, by turns
+  uint32_t waiting_count = 0;  // of `open`: those that nobody has
+  uint32_t open_count = 0;     // of `open`: not settled
+  uint64_t open_bytes = 0;     // of those
+  Array<QueueMember*> members;
+  QueueMember* active = nullptr;  // of an exclusive queue: who has it
+  bool has_priorities = false;    // some consumer had one
+  Ring<QueueOpen> open;           // by their numbers
+  ReadAhead ahead;
+  Arrivals arrivals;
+  QueueFigures figures;
+
+  std::string_view topic_filter() const noexcept { return filter->text(); }
+  SlabHandle handle() const noexcept { return Slab<Queue>::handle(*this); }
+  Journal& journal() const noexcept { return *reader.journal; }
+  // Waiting and in flight.
+  uint64_t depth() const noexcept { return journal().behind_count(reader) + open_count; }
+  uint64_t bytes() const noexcept { return journal().behind_bytes(reader) + open_bytes; }
+
+  void on_appended(uint64_t number, const MessageRef& message, uint32_t size, Instant now) noexcept override;
+  void flush(Instant now) noexcept;
+  bool flush_waiting(Instant now) noexcept;
+  void flush_journal(Instant now) noexcept;
+  ReadAhead::Content content(uint64_t number, MessageRef& message) noexcept;
+  QueueMember* choose(MemberId but) noexcept;
+  bool may_have(const QueueMember& member, MemberId but) const noexcept;
+  bool someone_takes() noexcept { return choose(0) != nullptr; }
+  // Hands it to a consumer that takes it, or to none. one: has its message.
+  bool offer(QueueOpen& one, Instant now) noexcept;
+  void note_handed(QueueOpen& one, QueueMember& member, Instant now) noexcept;
+  // It waits again, and is another's, or the same one's after the delay.
+  void take_back(QueueOpen& one, QueueReturn why, Instant now) noexcept;
+  bool worn_out(const QueueOpen& one) const noexcept {
+    return options.deliveries_max && one.deliveries >= options.deliveries_max;
+  }
+  // Of one that is, and waits.
+  void bury(QueueOpen& one, Instant now) noexcept;
+  void take_back_all(MemberId of, Instant now) noexcept;
+  void settle(QueueOpen& one) noexcept;
+  void drop_oldest() noexcept;
+  void enforce_limits() noexcept;
+  void drop_old(Instant now) noexcept;
+  void arm_age(Instant now) noexcept;
+  uint64_t drop_waiting_below(uint64_t number) noexcept;
+  uint64_t front_number() noexcept;
+  void forget_settled() noexcept;
+  void changed() noexcept;
+  uint64_t position(uint64_t seen_number) const noexcept;
+  void set_state(QueueMember& member, MemberState state) noexcept;
+  void choose_active() noexcept;
+  void arm(Instant due) noexcept;
+  void on_time(Instant now) noexcept;
+  Instant next_due{};  // of the timer
+};
+
+// How queues reach what is around them, besides their consumers. Implemented by the shard.
+class QueueCourier {
+ public:
+  virtual bool fetch_for_queue(SlabHandle queue, std::span<const uint64_t> numbers) noexcept = 0;
+  // A dead letter goes out. False without memory.
+  virtual bool publish_dead_letter(const MessageRef& message, Instant now) noexcept = 0;
+  virtual int64_t unix_ms(Instant now) const noexcept = 0;
+  // To be recorded: how it was declared; that there is none any more.
+  virtual void record_queue(const Queue& queue) noexcept = 0;
+  virtual void forget_queue(const Queue& queue) noexcept = 0;
+  // A consumer's queue is deleted.
+  virtual void tell_deleted(uint32_t shard, SlabHandle membership, Instant now) noexcept = 0;
+
+ protected:
+  ~QueueCourier() = default;
+};
+
+// All queues whose home is one shard. Touched only there.
+class Queues {
+ public:
+  Queues(FanOut& fan_out, MemberCourier& members, QueueCourier& courier, TimerWheel& timers, uint64_t seed) noexcept
+      : fan_out_(fan_out), member_courier_(members), courier_(courier), timers_(timers), seed_(seed), random_(seed) {}
+  ~Queues();
+
+  // Errors: NoMemory, Exists. queue: set where it is there. Its place is to be recorded with it.
+  Status declare(const QueueIdentity& identity, const QueueOptions& options, std::string_view dead_letter_topic,
+                 Queue*& queue) noexcept;
+  // Each of these is recorded.
+  Status set_options(Queue& queue, const QueueOptions& options, std::string_view dead_letter_topic,
+                     Instant now) noexcept;
+  void remove(Queue& queue, Instant now) noexcept;
+  // All that waits; what is in flight stays. Returns how many those were.
+  uint64_t purge(Queue& queue, Instant now) noexcept;
+  Queue* find(NamespaceId namespace_id, std::string_view name) noexcept;
+  uint32_t count() const noexcept { return queues_.count(); }
+  Slab<Queue>& slab() noexcept { return slab_; }
+
+  // --- consumers: as SharedGroups has members
+  static bool is_member(MemberId id) noexcept { return id & kOfQueue; }
+  // 0 without memory.
+  MemberId join(Queue& queue, uint32_t shard, SlabHandle membership, MemberState state) noexcept;
+  void leave(MemberId member, Instant now) noexcept;
+  void set_state(MemberId member, MemberState state, Instant now) noexcept;
+  void done(MemberId member, std::span<const uint64_t> numbers, Instant now) noexcept;
+  // It was handed over and never sent.
+  void give_back(MemberId member, uint64_t number, Handed why, Instant now) noexcept;
+
+  // Hands out what has come.
+  void run(Instant now) noexcept;
+  void on_fetched(SlabHandle queue, Ring<FetchedMessage>& messages, Instant now) noexcept;
+  // Calls record(const QueueProgress&) for each that is changed, or for all, and lets what is settled go.
+  template <class Record>
+  void record_progress(uint64_t seen_number, bool all, Instant now, Record&& record) noexcept;
+  // As SharedGroups.
+  uint64_t lowest_number(uint64_t seen_number) noexcept;
+  void add_needed(NeededNumbers& needed, uint32_t pass) noexcept;
+  // Nothing is recorded or handed out any more.
+  void abandon() noexcept;
+
+  // --- before it runs
+  // It reads nothing until restore_reader(), and from there on what is appended. False without memory.
+  Queue* restore(const QueueIdentity& identity, const QueueOptions& options,
+                 std::string_view dead_letter_topic) noexcept;
+  bool restore_reader(Queue& queue) noexcept;
+  // In the order of their numbers.
+  bool restore_open(Queue& queue, uint64_t number, uint32_t size, uint16_t deliveries) noexcept;
+
+ private:
+  friend struct Queue;
+  static constexpr MemberId kOfQueue = MemberId{1} << 63;
+
+  Queue* make(const QueueIdentity& identity, const QueueOptions& options, std::string_view dead_letter_topic) noexcept;
+  void end(Queue& queue) noexcept;
+  void set_gate(Queue& queue) noexcept;
+  QueueMember* find_member(MemberId id) noexcept { return members_.find(handle_of(id & ~kOfQueue)); }
+  static MemberId id_of(const QueueMember& member) noexcept {
+    return member_id(Slab<QueueMember>::handle(member)) | kOfQueue;
+  }
+  uint64_t key(NamespaceId namespace_id, std::string_view name) const noexcept;
+  bool start_reading(Queue& queue) noexcept;
+
+  FanOut& fan_out_;
+  MemberCourier& member_courier_;
+  QueueCourier& courier_;
+  TimerWheel& timers_;
+  const uint64_t seed_;
+  Random random_;
+  HashTable<Queue> queues_;
+  IntrusiveList<Queue, ChangedTag> changed_;
+  IntrusiveList<Queue, ReadyTag> ready_;
+  Slab<Queue> slab_{UINT32_MAX};
+  Slab<QueueMember> members_{UINT32_MAX};
+};
+
+template <class Record>
+void Queues::record_progress(uint64_t seen_number, bool all, Instant now, Record&& record) noexcept {
+  if (all) queues_.for_each([](Queue& queue) { queue.changed(); });
+  IntrusiveList<Queue, ChangedTag> changed;
+  changed.splice_back(changed_);
+  while (Queue* queue = changed.pop_front()) {
+    record(QueueProgress{*queue, queue->position(seen_number), queue->open, queue->arrivals});
+    queue->forget_settled();
+    queue->flush(now);
+  }
+}
+
+}  // namespace mqttq

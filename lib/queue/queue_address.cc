@@ -1,0 +1,47 @@
+#include "queue/queue_address.h"
+
+#include <algorithm>
+
+namespace mqttq {
+
+namespace {
+
+bool is_letter_or_digit(char c) noexcept {
+  return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
+}
+
+}  // namespace
+
+bool is_valid_queue_name(std::string_view name) noexcept {
+  constexpr size_t kNameMax = 255;
+  if (is_unnamed_queue(name)) return name.size() > kUnnamedQueuePrefix.size();
+  return !name.empty() && name.size() <= kNameMax && is_letter_or_digit(name.front()) &&
+         std::all_of(name.begin(), name.end(),
+                     [](char c) { return is_letter_or_digit(c) || c == '.' || c == '_' || c == '-'; });
+}
+
+bool may_be_queued(std::string_view topic_filter) noexcept {
+  constexpr std::string_view kOthers[] = {"$SYS", "$share", "$queue", "$q", "$stream", "$s", "$exclusive", "$delayed"};
+  const std::string_view first = topic_filter.substr(0, topic_filter.find('/'));
+  return std::find(std::begin(kOthers), std::end(kOthers), first) == std::end(kOthers);
+}
+
+QueueAddress parse_queue_address(std::string_view text) noexcept {
+  QueueAddress address;
+  if (is_unnamed_queue(text)) {
+    address.name = text;
+    address.topic_filter = text.substr(kUnnamedQueuePrefix.size());
+  } else if (text.starts_with(kQueuePrefix)) {
+    const std::string_view rest = text.substr(kQueuePrefix.size());
+    const size_t slash = rest.find('/');
+    address.name = rest.substr(0, slash);
+    if (slash != rest.npos) address.topic_filter = rest.substr(slash + 1);
+    if (slash != rest.npos && address.topic_filter.empty()) address.name = {};  // "$queue/orders/"
+  } else {
+    return address;
+  }
+  address.kind = is_valid_queue_name(address.name) ? QueueAddress::Kind::Queue : QueueAddress::Kind::Invalid;
+  return address;
+}
+
+}  // namespace mqttq

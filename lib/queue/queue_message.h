@@ -1,0 +1,28 @@
+// A queue's messages, changed on their way out: user properties are added, all else is as it was published.
+#pragma once
+
+#include "message/message.h"
+
+namespace mqttq {
+
+// User properties. All of a dead letter say where it comes from; a message that comes again says how often it was sent.
+inline constexpr std::string_view kConsumerPriorityProperty = "consumer-priority";  // of SUBSCRIBE
+inline constexpr std::string_view kDeliveryCountProperty = "delivery-count";
+inline constexpr std::string_view kDeadLetterQueueProperty = "dead-letter-queue";
+inline constexpr std::string_view kDeadLetterReasonProperty = "dead-letter-reason";
+inline constexpr std::string_view kDeadLetterTopicProperty = "dead-letter-topic";
+
+// Each is empty without memory.
+
+// count: this delivery among them.
+MessageRef with_delivery_count(const Message& message, uint32_t count) noexcept;
+
+struct DeadLetterFacts {
+  std::string_view queue;
+  std::string_view reason;
+  uint32_t deliveries = 0;
+};
+// At QoS 1, from nobody; it does not expire.
+MessageRef dead_letter(const Message& message, std::string_view topic_name, const DeadLetterFacts& facts) noexcept;
+
+}  // namespace mqttq

@@ -1,0 +1,234 @@
+// Queues: which there are on a shard, who consumes them, how they come back.
+#include <algorithm>
+
+#include "base/hash.h"
+#include "queue/queue.h"
+
+namespace mqttq {
+
+Queues::~Queues() { abandon(); }
+
+void Queues::abandon() noexcept {
+  queues_.for_each([this](Queue& queue) { end(queue); });
+}
+
+uint64_t Queues::key(NamespaceId namespace_id, std::string_view name) const noexcept {
+  return hash_text(name, hash_mix(seed_, namespace_id));
+}
+
+Queue* Queues::find(NamespaceId namespace_id, std::string_view name) noexcept {
+  return queues_.find(key(namespace_id, name),
+                      [&](const Queue& one) { return one.namespace_id == namespace_id && one.name.view() == name; });
+}
+
+// --- declared and ended
+
+// It stands in no journal yet. nullptr without memory.
+Queue* Queues::make(const QueueIdentity& identity, const QueueOptions& options,
+                    std::string_view dead_letter_topic) noexcept {
+  Queue* made = slab_.take(*this, identity.namespace_id);
+  if (!made) return nullptr;
+  made->id = identity.id;
+  made->options = options;
+  if (made->name.set(identity.name) && made->dead_letter_topic.set(dead_letter_topic)) {
+    const uint64_t journal = hash_mix(key(identity.namespace_id, identity.name), identity.id);
+    made->filter = fan_out_.add_queue(*made, identity.namespace_id, journal, identity.topic_filter);
+  }
+  if (!made->filter) {
+    slab_.give_back(*made);
+    return nullptr;
+  }
+  made->reader.queue = made;
+  set_gate(*made);
+  queues_.insert(*made, key(identity.namespace_id, identity.name));
+  return made;
+}
+
+bool Queues::start_reading(Queue& queue) noexcept { return fan_out_.journal_of(*queue.filter).attach(queue.reader); }
+
+void Queues::set_gate(Queue& queue) noexcept {
+  const auto bound = [](uint64_t max) { return max ? max : UINT64_MAX; };
+  const QueueOptions& options = queue.options;
+  queue.filter->gate().set_limits(bound(options.messages_max), bound(options.bytes_max), options.overflow);
+}
+
+Status Queues::declare(const QueueIdentity& identity, const QueueOptions& options, std::string_view dead_letter_topic,
+                       Queue*& queue) noexcept {
+  queue = find(identity.namespace_id, identity.name);
+  if (queue) return Status::Exists;
+  queue = make(identity, options, dead_letter_topic);
+  if (!queue) return Status::NoMemory;
+  if (!start_reading(*queue)) {
+    end(*std::exchange(queue, nullptr));
+    return Status::NoMemory;
+  }
+  courier_.record_queue(*queue);
+  return Status::Ok;
+}
+
+Status Queues::set_options(Queue& queue, const QueueOptions& options, std::string_view dead_letter_topic,
+                           Instant now) noexcept {
+  if (!queue.dead_letter_topic.set(dead_letter_topic)) return Status::NoMemory;
+  queue.options = options;
+  set_gate(queue);
+  queue.enforce_limits();
+  queue.active = nullptr;
+  if (options.exclusive) queue.choose_active();
+  courier_.record_queue(queue);
+  queue.drop_old(now);
+  queue.arm_age(now);
+  queue.flush(now);
+  return Status::Ok;
+}
+
+void Queues::remove(Queue& queue, Instant now) noexcept {
+  courier_.forget_queue(queue);
+  for (QueueMember* member : queue.members) courier_.tell_deleted(member->shard, member->membership, now);
+  end(queue);
+}
+
+void Queues::end(Queue& queue) noexcept {
+  queues_.remove(queue);
+  queue.ListLink<ChangedTag>::unlink();
+  queue.ListLink<ReadyTag>::unlink();
+  queue.cancel();
+  for (QueueMember* member : queue.members) members_.give_back(*member);
+  if (queue.reader.journal) queue.reader.journal->detach(queue.reader);
+  fan_out_.remove_queue(*queue.filter);
+  slab_.give_back(queue);
+}
+
+uint64_t Queues::purge(Queue& queue, Instant now) noexcept {
+  const uint64_t purged = queue.drop_waiting_below(UINT64_MAX);
+  queue.figures.purged += purged;
+  queue.flush(now);
+  return purged;
+}
+
+// --- consumers
+
+MemberId Queues::join(Queue& queue, uint32_t shard, SlabHandle membership, MemberState state) noexcept {
+  QueueMember* member = queue.members.make_room() ? members_.take() : nullptr;
+  if (!member) return 0;
+  member->queue = &queue;
+  member->membership = membership;
+  member->shard = static_cast<uint8_t>(shard);
+  member->index = queue.members.count();
+  static_cast<void>(queue.members.push_back(member));  // there is room
+  queue.set_state(*member, state);
+  return id_of(*member);
+}
+
+void Queues::leave(MemberId id, Instant now) noexcept {
+  QueueMember* member = find_member(id);
+  if (!member) return;
+  Queue& queue = *member->queue;
+  if (queue.active == member) queue.active = nullptr;
+  queue.members.back()->index = member->index;
+  queue.members.remove_unordered(member->index);
+  members_.give_back(*member);
+  if (queue.options.exclusive) queue.choose_active();
+  queue.take_back_all(id, now);  // what it has not given back itself
+  queue.flush(now);
+}
+
+void Queues::set_state(MemberId id, MemberState state, Instant now) noexcept {
+  QueueMember* member = find_member(id);
+  if (!member) return;
+  member->full = false;
+  member->queue->set_state(*member, state);
+  member->queue->flush(now);
+}
+
+void Queues::done(MemberId id, std::span<const uint64_t> numbers, Instant now) noexcept {
+  QueueMember* member = find_member(id);
+  if (!member) return;
+  Queue& queue = *member->queue;
+  member->open_count -= std::min(static_cast<uint32_t>(numbers.size()), member->open_count);
+  for (const uint64_t marked : numbers) {
+    QueueOpen* one = find_number(queue.open, marked & ~GroupNumbers::kMarks);
+    if (!one || one->settled) continue;
+    const bool settles = !(marked & (GroupNumbers::kReturned | GroupNumbers::kRejected));
+    // Late, but nobody else has had it since.
+    if (settles && !one->member && one->last == id) one->member = id, --queue.waiting_count;
+    if (one->member != id) continue;
+    if (settles) {
+      ++queue.figures.settled;
+      queue.settle(*one);
+    } else {
+      queue.take_back(*one, marked & GroupNumbers::kRejected ? QueueReturn::Rejected : QueueReturn::Lost, now);
+    }
+  }
+  queue.flush(now);
+}
+
+// The member may have left meanwhile: what he had was taken back then.
+void Queues::give_back(MemberId id, uint64_t number, Handed why, Instant now) noexcept {
+  QueueMember* member = find_member(id);
+  if (!member) return;
+  Queue& queue = *member->queue;
+  if (member->open_count) --member->open_count;
+  MemberState state = member->state;
+  member->full = why == Handed::Full;
+  if (why == Handed::Away) state.connected = false;
+  queue.set_state(*member, state);
+  QueueOpen* one = find_number(queue.open, number);
+  if (one && one->member == id) queue.take_back(*one, QueueReturn::NotSent, now);
+  queue.flush(now);
+}
+
+// --- the turn
+
+void Queues::run(Instant now) noexcept {
+  while (Queue* queue = ready_.pop_front()) queue->flush(now);
+}
+
+void Queues::on_fetched(SlabHandle of, Ring<FetchedMessage>& messages, Instant now) noexcept {
+  Queue* queue = slab_.find(of);
+  if (!queue) return messages.reset();
+  if (queue->ahead.take(messages)) {
+    queue->flush(now);
+  } else {
+    queue->changed();  // some time later again
+  }
+}
+
+uint64_t Queues::lowest_number(uint64_t seen_number) noexcept {
+  uint64_t lowest = UINT64_MAX;
+  queues_.for_each([&](Queue& queue) {
+    lowest = std::min(lowest, queue.position(seen_number));
+    if (!queue.open.empty()) lowest = std::min(lowest, queue.open.front().number);  // settled ones until it is recorded
+  });
+  return lowest;
+}
+
+void Queues::add_needed(NeededNumbers& needed, uint32_t pass) noexcept {
+  queues_.for_each([&](Queue& queue) {
+    needed.add_journal(queue.journal(), pass);
+    for (uint32_t i = 0; i < queue.open.count(); ++i) {
+      if (queue.open[i].number <= needed.up_to) needed.add(queue.open[i].number);
+    }
+  });
+}
+
+// --- how they come back
+
+Queue* Queues::restore(const QueueIdentity& identity, const QueueOptions& options,
+                       std::string_view dead_letter_topic) noexcept {
+  return make(identity, options, dead_letter_topic);
+}
+
+bool Queues::restore_open(Queue& queue, uint64_t number, uint32_t size, uint16_t deliveries) noexcept {
+  QueueOpen one{.number = number, .size = size, .deliveries = deliveries, .why = QueueReturn::Lost};
+  one.due = Instant{0};
+  if (!queue.open.push_back(std::move(one))) return false;
+  ++queue.open_count;
+  ++queue.waiting_count;
+  queue.open_bytes += size;
+  queue.filter->gate().add(size);
+  return true;
+}
+
+bool Queues::restore_reader(Queue& queue) noexcept { return start_reading(queue); }
+
+}  // namespace mqttq
