@@ -29,8 +29,8 @@ typedef uint32_t mqttq_event_type;
 #define MQTTQ_OBSERVE_SESSIONS 1u /* CONNECTED, DISCONNECTED, SESSION_ENDED */
 #define MQTTQ_OBSERVE_MESSAGES 2u /* DELIVERED, DROPPED: one event a message, which costs */
 
-/* What an AUTHORIZE event asks about, and its topic. Whoever consumes a queue is asked about twice: with `$queue/<name>`
- * or `$q/<filter>`, and with the queue's filter. */
+/* What an AUTHORIZE event asks about, and its topic. Of who consumes a queue it asks twice: with `$queue/<name>` or
+ * `$q/<filter>`, and with the queue's filter. */
 #define MQTTQ_ACTION_PUBLISH 0u       /* a topic name */
 #define MQTTQ_ACTION_SUBSCRIBE 1u     /* a topic filter */
 #define MQTTQ_ACTION_DECLARE_QUEUE 2u /* `$queue/<name>/<filter>` or `$q/<filter>`, where clients may declare queues: a

@@ -1,8 +1,8 @@
 /* mqttq/queue.h - message queues: each message goes to one consumer, and is kept until one has settled it.
  *
- * A queue has a name and a topic filter. From its declaration on it takes every message that matches, at any QoS, beside
- * whoever subscribes. Clients consume it by subscribing to `$queue/<name>`, `$queue/<name>/<filter>` or, if it has no
- * name of its own, `$q/<filter>`; docs/QUEUES.md says what they see. */
+ * A queue has a name and a topic filter. From its declaration on it takes every message that matches, at any QoS,
+ * beside whoever subscribes. Clients consume it by subscribing to `$queue/<name>`, `$queue/<name>/<filter>` or, if it
+ * has no name of its own, `$q/<filter>`; docs/QUEUES.md says what they see. */
 #ifndef MQTTQ_QUEUE_H
 #define MQTTQ_QUEUE_H
 
@@ -31,13 +31,14 @@ typedef uint32_t mqttq_queue_overflow;
 typedef struct mqttq_queue_config {
   size_t size;                    /* sizeof this struct as the host compiled it; set by _init */
   mqttq_bytes topic_filter;       /* without `$share/` and the like; copied. It never changes */
-  mqttq_bytes dead_letter_topic;  /* where a message goes that was delivered deliveries_max times; empty = it is dropped;
-                                     copied. The queue's own filter does not match it */
+  mqttq_bytes dead_letter_topic;  /* where a message goes that was delivered deliveries_max times; empty = it is
+                                     dropped; copied. The queue's own filter does not match it */
   mqttq_queue_dispatch dispatch;  /* MQTTQ_QUEUE_ROUND_ROBIN, … */
   mqttq_queue_overflow overflow;  /* MQTTQ_QUEUE_DROP_OLDEST, … */
   uint64_t messages_max;          /* waiting and in flight; 0 = 1 000 000; MQTTQ_QUEUE_UNLIMITED */
   uint64_t bytes_max;             /* of their topics, properties and payloads; 0 = 1 GiB; MQTTQ_QUEUE_UNLIMITED */
-  uint32_t age_max_s;             /* that a message waits; 0 = 604 800 (7 days); MQTTQ_QUEUE_NEVER = it never gets old */
+  uint32_t age_max_s;             /* that a message waits; 0 = 604 800 (7 days); MQTTQ_QUEUE_NEVER = as long as it has
+                                     to */
   uint32_t redelivery_delay_ms;   /* before who rejected a message gets it again; 0 = 100 */
   uint32_t ack_timeout_ms;        /* after which an unacknowledged message is given to another; 0 = never */
   uint32_t deliveries_max;        /* of one message; 0 = no limit */
@@ -144,8 +145,8 @@ MQTTQ_API void mqttq_queues_free(mqttq_queues *queues);
 
 typedef struct mqttq_queue_policy {
   size_t size;                  /* sizeof this struct as the host compiled it; set by _init */
-  uint32_t auto_create;         /* 1: a subscription to `$queue/<name>/<filter>` or `$q/<filter>` declares a queue that is
-                                   not there, if the access control allows MQTTQ_ACTION_DECLARE_QUEUE */
+  uint32_t auto_create;         /* 1: a subscription to `$queue/<name>/<filter>` or `$q/<filter>` declares a queue that
+                                   is not there, if the access control allows MQTTQ_ACTION_DECLARE_QUEUE */
   uint32_t count_max;           /* queues of all namespaces; 0 = 100 000. SUBACK 0x97 */
   uint32_t disconnect_on_delete; /* 1: consumers of a queue that is deleted are sent DISCONNECT 0x98 (3.x: closed); 0:
                                    their subscription ends without a word */

@@ -1,9 +1,9 @@
 // Message queues at their home: each message goes to one consumer, and is kept until one has settled it (DESIGN 2, 7).
 //
 // A queue lives on its home shard, by its name, from its declaration to its deletion, whoever consumes it. Its messages
-// lie in the journal of a filter of its own, in which it has one place; what it took out of there and nobody has settled
-// stands in `open`, with the consumer who has it. Consumers are sessions of any shard; the home knows how many messages
-// each of them takes at once, so that none waits for one consumer while another has room.
+// lie in the journal of a filter of its own, in which it has one place; what it took out of there and nobody has
+// settled stands in `open`, with the consumer who has it. Consumers are sessions of any shard; the home knows how many
+// messages each of them takes at once, so that none waits for one consumer while another has room.
 //
 // All that is recorded of a queue is how it was declared, its place, and what is open before it. So a crash may bring
 // back what was settled within the last moments, and loses nothing.

@@ -39,8 +39,8 @@ class ReadAhead {
     asked_ = ask(std::span<const uint64_t>(numbers, count));
     return asked_ ? Content::Asked : Content::Later;
   }
-  // What was asked for; `messages` is emptied. False: not all of it could be read, and the rest is to be asked for again
-  // some time later.
+  // What was asked for; `messages` is emptied. False: not all of it could be read, and the rest is to be asked for
+  // again some time later.
   bool take(Ring<FetchedMessage>& messages) noexcept {
     asked_ = false;
     for (; !messages.empty(); messages.pop_front()) {

@@ -1,7 +1,7 @@
 // Memberships of shared groups (MQTT5 4.8.2) and consumers of queues, where they live.
 //
-// A session's membership and its group or queue may be on different shards. What the group's home has to know is not sent as it
-// happens but noted, and told once in the turn: so it cannot be lost for want of memory, and a batch of
+// A session's membership and its group or queue may be on different shards. What the home has to know is not sent as
+// it happens but noted, and told once in the turn: so it cannot be lost for want of memory, and a batch of
 // acknowledgements is one mail.
 #pragma once
 
