@@ -10,9 +10,18 @@ pkg_check_modules(LMDB REQUIRED IMPORTED_TARGET lmdb>=0.9.24)
 # Used as headers, so that neither of our libraries makes its host link fmt.
 find_package(fmt 9 REQUIRED)
 
-# For the configuration file of mqttq-server.
-if(MQTTQ_BUILD_EXAMPLES)
+# For keys of queues in the library, and for the configuration file of mqttq-server.
+set(MQTTQ_HAVE_JSON OFF)
+if(MQTTQ_WITH_JSON STREQUAL "ON" OR MQTTQ_BUILD_EXAMPLES)
   find_package(simdjson 3 REQUIRED)
+elseif(MQTTQ_WITH_JSON STREQUAL "AUTO")
+  find_package(simdjson 3 QUIET)
+endif()
+if(simdjson_FOUND AND MQTTQ_WITH_JSON)
+  set(MQTTQ_HAVE_JSON ON)
+elseif(PROJECT_IS_TOP_LEVEL)
+  message(STATUS "Keys of queues in JSON payloads are left out: MQTTQ_WITH_JSON is ${MQTTQ_WITH_JSON}; "
+                 "tools/setup installs libsimdjson-dev")
 endif()
 
 # For examples/sqlite-store alone; 3.20 has sqlite3_prepare_v3.

@@ -16,6 +16,10 @@ set_property(CACHE MQTTQ_SANITIZE PROPERTY STRINGS "" "address+undefined" "threa
 set(MQTTQ_WITH_TLS "AUTO" CACHE STRING "TLS by mbedTLS 3.6: AUTO, ON or OFF")
 set_property(CACHE MQTTQ_WITH_TLS PROPERTY STRINGS AUTO ON OFF)
 
+# The same for keys of queues that lie in JSON payloads.
+set(MQTTQ_WITH_JSON "AUTO" CACHE STRING "Keys in JSON payloads, by simdjson: AUTO, ON or OFF")
+set_property(CACHE MQTTQ_WITH_JSON PROPERTY STRINGS AUTO ON OFF)
+
 # The same for the example of a store of the host's own, which is no part of the library.
 set(MQTTQ_WITH_SQLITE "AUTO" CACHE STRING "examples/sqlite-store: AUTO, ON or OFF")
 set_property(CACHE MQTTQ_WITH_SQLITE PROPERTY STRINGS AUTO ON OFF)

@@ -115,6 +115,9 @@ mqttq_queue_config queue_config(const QueueOptions& options) {
   config.dispatch = options.dispatch;
   config.overflow = options.overflow;
   config.exclusive = options.exclusive;
+  config.key = bytes_of(options.key);
+  config.keyless = options.keyless;
+  config.last_value = options.last_value;
   config.messages_max = options.messages_max ? options.messages_max : MQTTQ_QUEUE_UNLIMITED;
   config.bytes_max = options.bytes_max ? options.bytes_max : MQTTQ_QUEUE_UNLIMITED;
   config.age_max_s = options.age_max_s ? options.age_max_s : MQTTQ_QUEUE_NEVER;

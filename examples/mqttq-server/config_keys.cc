@@ -182,6 +182,14 @@ constexpr Key kKeys[] = {
      "What it takes. It never changes"},
     {"queues.declared[].dead_letter_topic", Text{0, kTextSizeMax, of_queue<&QueueOptions::dead_letter_topic>}, "",
      R"("")", "Where dead letters are published; empty: they are dropped"},
+    {"queues.declared[].key", Text{0, kTextSizeMax, of_queue<&QueueOptions::key>}, "", R"("")",
+     "What messages go by that belong together: `client_id`, `topic`, `topic_level:N` (from 1), `user_property:NAME` "
+     "or "
+     "`json:POINTER`; empty: none. It never changes"},
+    {"queues.declared[].last_value", Switch{of_queue<&QueueOptions::last_value>}, "", "false",
+     "Whether of what waits the newest message of each key is all that there is. It never changes"},
+    {"queues.declared[].keyless", Choice{kQueueKeyless, of_queue<&QueueOptions::keyless>}, "", R"("take")",
+     "What becomes of a message in which the key is not found; with `reject` its publisher is told. It never changes"},
     MQTTQ_QUEUE_KEYS("queues.declared[]", of_queue),
 
     MQTTQ_LIMIT(packet_size_max, 1, kPacketSizeMax, "bytes", "1048576", "The longest packet from a client"),

@@ -17,12 +17,19 @@ typedef uint32_t mqttq_queue_dispatch;
 #define MQTTQ_QUEUE_ROUND_ROBIN 0u    /* each in turn: the default */
 #define MQTTQ_QUEUE_RANDOM 1u         /* any */
 #define MQTTQ_QUEUE_LEAST_INFLIGHT 2u /* who has the fewest unacknowledged of this queue */
+#define MQTTQ_QUEUE_KEY_ORDERED 3u    /* one for all messages of a key that are under way; a queue with a key */
 
 /* What becomes of a message for which a queue has no room. */
 typedef uint32_t mqttq_queue_overflow;
 #define MQTTQ_QUEUE_DROP_OLDEST 0u /* the oldest makes way for it: the default */
 #define MQTTQ_QUEUE_DROP_NEWEST 1u /* the queue does without it */
 #define MQTTQ_QUEUE_REJECT 2u      /* the same, and its publisher is told: PUBACK or PUBREC 0x97 */
+
+/* What becomes of a message in which a queue does not find its key. */
+typedef uint32_t mqttq_queue_keyless;
+#define MQTTQ_QUEUE_KEYLESS_TAKE 0u   /* it is taken, and belongs to no other: the default */
+#define MQTTQ_QUEUE_KEYLESS_DROP 1u   /* the queue does without it */
+#define MQTTQ_QUEUE_KEYLESS_REJECT 2u /* the same, and its publisher is told: PUBACK or PUBREC 0x83 */
 
 /* Values of a limit. */
 #define MQTTQ_QUEUE_UNLIMITED UINT64_MAX
@@ -43,6 +50,13 @@ typedef struct mqttq_queue_config {
   uint32_t ack_timeout_ms;        /* after which an unacknowledged message is given to another; 0 = never */
   uint32_t deliveries_max;        /* of one message; 0 = no limit */
   uint32_t exclusive;             /* 1: one consumer at a time has the queue, the others stand by */
+  uint32_t last_value;            /* 1: of what waits, the newest message of each key is all that there is. It never
+                                     changes */
+  mqttq_queue_keyless keyless;    /* MQTTQ_QUEUE_KEYLESS_TAKE, … It never changes */
+  uint32_t reserved;              /* 0 */
+  mqttq_bytes key;                /* what messages go by that belong together: `client_id`, `topic`, `topic_level:N`
+                                     (from 1), `user_property:NAME` or `json:POINTER` (RFC 6901); empty = none; copied.
+                                     It never changes */
 } mqttq_queue_config;
 
 /* Everything to its default. size: sizeof *config.
@@ -57,8 +71,9 @@ MQTTQ_API void mqttq_queue_config_init(mqttq_queue_config *config, size_t size);
  *   error   nullable; filled on failure.
  * It is durable when this returns, but with host_loop, where that takes turns: then when the next message is
  * acknowledged that it took.
- * Returns MQTTQ_OK, MQTTQ_EINVAL (which field and why is in the text), MQTTQ_EEXIST (with another filter), MQTTQ_EFULL
- *   (as many as there may be), MQTTQ_ENOMEM, MQTTQ_ESYSTEM (it could not be written; it is there all the same, and
+ * Returns MQTTQ_OK, MQTTQ_EINVAL (which field and why is in the text), MQTTQ_EEXIST (with another filter, key, keyless
+ *   or last_value), MQTTQ_EFULL (as many as there may be), MQTTQ_EUNSUPPORTED (a key in JSON, of a library that was
+ *   built without), MQTTQ_ENOMEM, MQTTQ_ESYSTEM (it could not be written; it is there all the same, and
  *   written as soon as that works), MQTTQ_ESTATE (not started, or inside a callback on a shard's thread),
  *   MQTTQ_ESHUTDOWN.
  * Thread: any, with host_loop the driving one; not inside a callback (waits for a shard). Since 0.1. */
@@ -122,6 +137,8 @@ typedef struct mqttq_queue {
   uint64_t timed_out;        /* not acknowledged within ack_timeout_ms */
   uint64_t expired;          /* by their own expiry, or by age_max_s */
   uint64_t dropped;          /* to make room for newer ones */
+  uint64_t replaced;         /* by newer ones of their keys */
+  uint64_t keyless;          /* not taken: without the queue's key */
   uint64_t dead;             /* delivered deliveries_max times */
   uint64_t purged;
 } mqttq_queue;

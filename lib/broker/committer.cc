@@ -135,7 +135,10 @@ bool Committer::enter_queues(const Message& message, const Route& route, Open& o
   const auto queues = route.queues();
   for (size_t i = 0; i < queues.size(); ++i) {
     QueueGate& gate = queues[i]->gate();
-    if (gate.enter(size)) continue;
+    const QueueGate::Judge& judge = gate.judge();
+    const bool fits = !judge.takes || judge.takes(judge.user, message);
+    if (!fits) gate.count_unfit();
+    if (fits && gate.enter(size)) continue;
     if (!open.without) open.without.reset(create<WithoutQueues>());
     if (!open.without || !open.without->filters.push_back(queues[i])) {
       for (size_t before = 0; before < i; ++before) {
@@ -143,7 +146,10 @@ bool Committer::enter_queues(const Message& message, const Route& route, Open& o
       }
       return false;
     }
-    if (gate.overflow() == QueueOverflow::Reject) open.full_reason = {ReasonCode::QuotaExceeded, Detail::QueueFull};
+    if (!fits && judge.tells) open.full_reason = {ReasonCode::ImplementationSpecificError, Detail::QueueKeyMissing};
+    if (fits && gate.overflow() == QueueOverflow::Reject) {
+      open.full_reason = {ReasonCode::QuotaExceeded, Detail::QueueFull};
+    }
   }
   return true;
 }

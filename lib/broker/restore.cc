@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 #include <unordered_map>
 
 #include "broker/shard.h"
@@ -102,6 +103,7 @@ class Restore {
   bool take_group(Bytes key, Bytes value);
   bool take_queue(Bytes key, Bytes value);
   bool take_queue_place(Bytes key, Bytes value);
+  bool take_queue_value(Bytes key, Bytes value);
   bool take_taken(Bytes key);
   bool settle_groups();
   bool take_inflight(Bytes key, Bytes value);
@@ -131,6 +133,7 @@ class Restore {
   std::vector<ReaderEntry> readers_;
   std::map<GroupKey, GroupEntry> groups_;   // by their keys
   std::map<GroupKey, ReaderEntry> queues_;  // the same
+  std::set<uint64_t> last_values_;          // journals of queues that have to see what is appended to them
   InOrder<SessionEntry> session_ = InOrder<SessionEntry>(sessions_);
   InOrder<PositionEntry> position_ = InOrder<PositionEntry>(positions_);
 };
@@ -307,24 +310,37 @@ bool Restore::take_queue(Bytes key, Bytes value) {
 }
 
 bool Restore::take_queue_place(Bytes key, Bytes value) {
-  const auto at = queues_.find(group_key(key));
-  if (at == queues_.end()) return true;
-  ReaderEntry& entry = at->second;
+  ReaderEntry& entry = queues_.at(group_key(key));
   Queues& queues = entry.shard->queues();
   FieldReader in(value);
   bool memory = true;
   const bool read = StoredQueuePlace::read(
-      in, entry.position,
-      [&](uint64_t number, uint32_t size, uint16_t deliveries) {
+      in, entry.queue->values != nullptr, entry.position,
+      [&](uint64_t number, uint32_t size, uint16_t deliveries, const TextKey& text) {
         if (!has_message(number)) {
           ++restored_.lost;
         } else {
-          memory = memory && queues.restore_open(*entry.queue, number, size, deliveries);
+          memory = memory && queues.restore_open(*entry.queue, number, size, deliveries, text);
         }
       },
       [&](int64_t at_ms, uint64_t number) { entry.queue->arrivals.note(at_ms, number); });
   if (!read) ++restored_.lost;
   return memory;
+}
+
+bool Restore::take_queue_value(Bytes key, Bytes value) {
+  const auto at = queues_.find(group_key(key));
+  if (at == queues_.end()) return true;
+  FieldReader in(value);
+  StoredValue stored;
+  if (!stored.read(in) || !has_message(stored.number)) {
+    ++restored_.lost;
+    return true;
+  }
+  const TextKey text{get_big<uint64_t>(key.data() + TextKey::kSize),
+                     get_big<uint64_t>(key.data() + TextKey::kSize + 8)};
+  const ReaderEntry& entry = at->second;
+  return entry.shard->queues().restore_value(*entry.queue, text, stored.number, stored.size);
 }
 
 // What is with a member stays there; what nobody has is handed out again.
@@ -469,13 +485,19 @@ bool Restore::take_delayed(Bytes key, Bytes value) {
 
 // Every reader is attached in front of the first message that it has not taken.
 bool Restore::take_messages() {
-  for (const auto& [key, queue] : queues_) readers_.push_back(queue);
+  for (const auto& [key, queue] : queues_) {
+    if (!queue.shard->queues().finish_values(*queue.queue)) return false;
+    readers_.push_back(queue);
+  }
   std::sort(readers_.begin(), readers_.end(),
             [](const ReaderEntry& one, const ReaderEntry& other) { return one.position < other.position; });
   std::unordered_map<uint64_t, Filter*> filters;
   for (const ReaderEntry& entry : readers_) {
     Filter* filter = entry.filter();
     filters.emplace(filter->hash, filter);
+  }
+  for (const auto& [key, queue] : queues_) {
+    if (queue.queue->last_only()) last_values_.insert(queue.queue->filter->hash);
   }
   size_t next = 0;
   const auto attach = [&](uint64_t number) {
@@ -489,8 +511,12 @@ bool Restore::take_messages() {
     for (const uint64_t journal : directory_.journals_of(loaded)) {
       const auto at = filters.find(journal);
       if (at == filters.end()) continue;
+      MessageRef message = loaded.message;
+      if (!message && at->second->of_queue() && last_values_.contains(journal)) {
+        static_cast<void>(directory_.fetch(loaded.number, message));  // without it the message is of no key
+      }
       for (uint32_t i = 0; i < router_.shard_count(); ++i)
-        shard_(i).restore_message(*at->second, loaded.number, loaded.message, loaded.size);
+        shard_(i).restore_message(*at->second, loaded.number, message, loaded.size);
     }
     ++restored_.messages;
   }
@@ -509,11 +535,6 @@ Status Restore::run(std::string& problem) {
        [&] {
          return load(StateTable::Queues, TextKey::kSize, true, [&](Bytes k, Bytes v) { return take_queue(k, v); });
        }},
-      {"queues",
-       [&] {
-         return load(StateTable::QueuePlaces, TextKey::kSize, true,
-                     [&](Bytes k, Bytes v) { return take_queue_place(k, v); });
-       }},
       {"sessions",
        [&] {
          return load(StateTable::Sessions, kSessionKey, true, [&](Bytes k, Bytes v) { return take_session(k, v); });
@@ -531,13 +552,20 @@ Status Restore::run(std::string& problem) {
        [&] {
          return load(StateTable::Inflight, kPacketKey, true, [&](Bytes k, Bytes v) { return take_inflight(k, v); });
        }},
-      {"shared groups",
+      {"shared groups and queues",
        [&] {
-         return load(StateTable::Groups, TextKey::kSize, true, [&](Bytes k, Bytes v) { return take_group(k, v); });
+         return load(StateTable::Groups, TextKey::kSize, true, [&](Bytes k, Bytes v) {
+           return queues_.contains(group_key(k)) ? take_queue_place(k, v) : take_group(k, v);
+         });
        }},
       {"shared groups",
        [&] { return load(StateTable::GroupTaken, kTakenKey, false, [&](Bytes k, Bytes) { return take_taken(k); }); }},
       {"shared groups", [&] { return settle_groups() ? Status::Ok : Status::NoMemory; }},
+      {"queues",
+       [&] {
+         return load(StateTable::QueueValues, 2 * TextKey::kSize, false,
+                     [&](Bytes k, Bytes v) { return take_queue_value(k, v); });
+       }},
       {"receipts",
        [&] { return load(StateTable::Receipts, kPacketKey, false, [&](Bytes k, Bytes) { return take_receipt(k); }); }},
       {"wills",

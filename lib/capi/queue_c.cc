@@ -10,7 +10,7 @@ using namespace mqttq::capi;
 
 struct mqttq_queues {
   struct One {
-    std::string name, topic_filter, dead_letter_topic;
+    std::string name, topic_filter, dead_letter_topic, key;
     mqttq_queue figures;
   };
   std::vector<One> queues;
@@ -21,7 +21,8 @@ namespace {
 constexpr QueueOptions kDefaults;
 
 #define MQTTQ_X(name, word) +1
-constexpr uint32_t kDispatches = 0 MQTTQ_QUEUE_DISPATCHES(MQTTQ_X), kOverflows = 0 MQTTQ_QUEUE_OVERFLOWS(MQTTQ_X);
+constexpr uint32_t kDispatches = 0 MQTTQ_QUEUE_DISPATCHES(MQTTQ_X), kOverflows = 0 MQTTQ_QUEUE_OVERFLOWS(MQTTQ_X),
+                   kKeyless = 0 MQTTQ_QUEUE_KEYLESS(MQTTQ_X);
 #undef MQTTQ_X
 
 // Where the ABI says "0 = default" and names a number for "no limit", options have 0 for no limit.
@@ -101,11 +102,27 @@ mqttq_status change_at_home(mqttq_broker& broker, mqttq_namespace* ns, std::stri
   return wait.end() ? MQTTQ_OK : fail(error, MQTTQ_ESYSTEM, "it could not be written yet; it is true all the same");
 }
 
+// Of what never changes: what is wrong, or nullptr.
+const char* read_identity(const mqttq_queue_config& config, QueueIdentity& identity) noexcept {
+  if (config.keyless >= kKeyless) return "keyless: not one of MQTTQ_QUEUE_KEYLESS_TAKE, …";
+  if (config.last_value > 1) return "last_value: neither 0 nor 1";
+  identity.key = text_of(config.key);
+  identity.keyless = static_cast<QueueKeyless>(config.keyless);
+  identity.last_value = config.last_value != 0;
+  if (identity.key.empty() && (identity.last_value || config.keyless)) return "key: last_value and keyless need one";
+  QueueKey key;
+  const bool wrong = QueueKey::parse(identity.key, key) == Status::Invalid;
+  return wrong ? "key: client_id, topic, topic_level:N, user_property:NAME or json:POINTER" : nullptr;
+}
+
+constexpr const char* kKeyOrderedWithoutKey = "dispatch: key_ordered needs a key";
+
 Outcome of_status(Status status) noexcept {
   switch (status) {
     case Status::Ok: return {MQTTQ_OK, ""};
     case Status::Full: return {MQTTQ_EFULL, "there are as many queues as there may be"};
-    case Status::Exists: return {MQTTQ_EEXIST, "topic_filter: the queue has another one"};
+    case Status::Exists: return {MQTTQ_EEXIST, "topic_filter, key, keyless, last_value: the queue has others"};
+    case Status::Unsupported: return {MQTTQ_EUNSUPPORTED, "key: this library was built without JSON"};
     default: return {MQTTQ_ENOMEM, "out of memory"};
   }
 }
@@ -114,6 +131,7 @@ mqttq_queues::One describe(Queue& queue, int64_t now_ms) {
   mqttq_queues::One one{std::string(queue.name.view()),
                         std::string(queue.topic_filter()),
                         std::string(queue.dead_letter_topic.view()),
+                        std::string(queue.identity().key),
                         {}};
   mqttq_queue& out = one.figures;
   const QueueOptions& options = queue.options;
@@ -129,6 +147,8 @@ mqttq_queues::One describe(Queue& queue, int64_t now_ms) {
   out.config.ack_timeout_ms = options.ack_timeout_ms;
   out.config.deliveries_max = options.deliveries_max;
   out.config.exclusive = options.exclusive;
+  out.config.last_value = queue.last_only();
+  out.config.keyless = static_cast<uint32_t>(queue.identity().keyless);
   out.messages = queue.depth();
   out.bytes = queue.bytes();
   out.inflight = queue.open_count - queue.waiting_count;
@@ -146,6 +166,8 @@ mqttq_queues::One describe(Queue& queue, int64_t now_ms) {
   out.timed_out = figures.timed_out;
   out.expired = figures.expired;
   out.dropped = figures.dropped;
+  out.replaced = figures.replaced;
+  out.keyless = queue.filter->gate().unfit_count();
   out.dead = figures.dead;
   out.purged = figures.purged;
   return one;
@@ -180,15 +202,20 @@ mqttq_status mqttq_queue_declare(mqttq_broker* broker, mqttq_namespace* ns, mqtt
     }
     QueueOptions options;
     if (const char* wrong = read_options(known, ~0u, options)) return fail(error, MQTTQ_EINVAL, wrong);
+    QueueIdentity identity{id_of(ns), text_of(name), topic_filter};
+    if (const char* wrong = read_identity(known, identity)) return fail(error, MQTTQ_EINVAL, wrong);
+    if (options.dispatch == QueueDispatch::KeyOrdered && identity.key.empty()) {
+      return fail(error, MQTTQ_EINVAL, kKeyOrderedWithoutKey);
+    }
     const std::string_view dead_letter_topic = text_of(known.dead_letter_topic);
     if (const char* wrong = judge_dead_letter_topic(dead_letter_topic, topic_filter)) {
       return fail(error, MQTTQ_EINVAL, wrong);
     }
     if (const mqttq_status status = judge_call(*broker, name, error); status != MQTTQ_OK) return status;
-    return change_at_home(*broker, ns, text_of(name), error, [&](ShardCore& core, NamespaceId id, Instant now) {
+    return change_at_home(*broker, ns, text_of(name), error, [&](ShardCore& core, NamespaceId, Instant now) {
       Queue* queue = nullptr;
-      Status status = core.declare_queue({id, text_of(name), topic_filter, 0}, options, dead_letter_topic, queue);
-      if (status == Status::Exists && queue->topic_filter() == topic_filter) {
+      Status status = core.declare_queue(identity, options, dead_letter_topic, queue);
+      if (status == Status::Exists && queue->identity().same_kind(identity)) {
         status = core.queues().set_options(*queue, options, dead_letter_topic, now);
       }
       return of_status(status);
@@ -214,6 +241,9 @@ mqttq_status mqttq_queue_change(mqttq_broker* broker, mqttq_namespace* ns, mqttq
                             if (!queue) return {};
                             QueueOptions options = queue->options;
                             static_cast<void>(read_options(known, fields, options));  // it was judged before
+                            if (options.dispatch == QueueDispatch::KeyOrdered && !queue->values) {
+                              return {MQTTQ_EINVAL, kKeyOrderedWithoutKey};
+                            }
                             const std::string before(queue->dead_letter_topic.view());
                             const bool another = fields & MQTTQ_QUEUE_FIELD_DEAD_LETTER_TOPIC;
                             const std::string_view dead_letter_topic =
@@ -296,6 +326,7 @@ mqttq_queue mqttq_queues_get(const mqttq_queues* queues, size_t index) {
   queue.name = bytes_of(one.name);
   queue.config.topic_filter = bytes_of(one.topic_filter);
   queue.config.dead_letter_topic = bytes_of(one.dead_letter_topic);
+  queue.config.key = bytes_of(one.key);
   return queue;
 }
 
@@ -313,8 +344,10 @@ mqttq_status mqttq_broker_set_queue_policy(mqttq_broker* broker, const mqttq_que
     }
     if (known.auto_create > 1) return fail(error, MQTTQ_EINVAL, "auto_create: neither 0 nor 1");
     if (known.disconnect_on_delete > 1) return fail(error, MQTTQ_EINVAL, "disconnect_on_delete: neither 0 nor 1");
-    if (config.topic_filter.size || config.dead_letter_topic.size) {
-      return fail(error, MQTTQ_EINVAL, "auto_config: a topic filter, or a topic for dead letters, is each queue's own");
+    if (config.topic_filter.size || config.dead_letter_topic.size || config.key.size || config.keyless ||
+        config.last_value || config.dispatch == MQTTQ_QUEUE_KEY_ORDERED) {
+      return fail(error, MQTTQ_EINVAL,
+                  "auto_config: topic_filter, dead_letter_topic and keys are for queues that are declared");
     }
     QueuePolicy made;
     if (const char* wrong = read_options(config, ~0u, made.auto_options)) return fail(error, MQTTQ_EINVAL, wrong);

@@ -20,6 +20,7 @@ uint64_t Queue::front_number() noexcept {
   for (uint32_t i = 0; i < open.count(); ++i) {
     if (!open[i].settled) return open[i].number;
   }
+  if (values && !values->waiting.empty()) return values->waiting.front()->number;
   const JournalEntry* entry = journal().peek(reader);
   return entry ? entry->number : UINT64_MAX;
 }
@@ -48,11 +49,12 @@ void Queue::forget_settled() noexcept {
 
 // --- what comes
 
-void Queue::on_appended(uint64_t number, const MessageRef&, uint32_t, Instant now) noexcept {
+void Queue::on_appended(uint64_t number, const MessageRef& message, uint32_t size, Instant now) noexcept {
   ++figures.entered;
   const bool first = arrivals.empty();
   arrivals.note(home.courier_.unix_ms(now), number);
   if (first) arm_age(now);
+  if (last_only()) take_value(number, message, size);
   enforce_limits();
   if (!ListLink<ReadyTag>::linked()) home.ready_.push_back(*this);
 }
@@ -69,6 +71,7 @@ void Queue::drop_oldest() noexcept {
   for (uint32_t i = 0; waiting_count && i < open.count(); ++i) {
     if (!open[i].member && !open[i].settled) return settle(open[i]);
   }
+  if (values && !values->waiting.empty()) return drop_value(*values->waiting.front());
   if (journal().peek(reader)) {
     const uint64_t before = journal().behind_bytes(reader);
     journal().advance(reader);
@@ -89,6 +92,9 @@ uint64_t Queue::drop_waiting_below(uint64_t number) noexcept {
     ++count;
   }
   if (!number) return count;
+  for (; values && !values->waiting.empty() && values->waiting.front()->number < number; ++count) {
+    drop_value(*values->waiting.front());
+  }
   const uint64_t before = journal().behind_bytes(reader);
   const uint64_t moved = journal().move_over(reader, number - 1);
   filter->gate().leave(moved, before - journal().behind_bytes(reader));
@@ -117,17 +123,28 @@ void Queue::arm_age(Instant now) noexcept {
 void Queue::flush(Instant now) noexcept {
   if (members.empty()) return;
   drop_old(now);
-  if (flush_waiting(now)) flush_journal(now);
+  if (values) ++values->pass;
+  if (!flush_waiting(now)) return;
+  if (last_only()) {
+    flush_values(now);
+  } else {
+    flush_journal(now);
+  }
 }
 
 bool Queue::may_have(const QueueMember& member, MemberId but) const noexcept {
   return member.takes() && (!options.exclusive || &member == active) && (!but || Queues::id_of(member) != but);
 }
 
-// Somebody who has room, of the highest priority; nullptr when nobody has. but: not this one.
-QueueMember* Queue::choose(MemberId but) noexcept {
+// Somebody who has room, of the highest priority; nullptr when nobody has. but: not this one. value: while messages of
+// a key are with somebody, he has the others too.
+QueueMember* Queue::choose(MemberId but, const QueueValue* value) noexcept {
   const uint32_t count = members.count();
   if (!count) return nullptr;
+  if (value && value->inflight_count) {
+    QueueMember* owner = home.find_member(value->owner);
+    return owner && may_have(*owner, but) ? owner : nullptr;
+  }
   const bool fewest = options.dispatch == QueueDispatch::LeastInflight;
   const auto start =
       options.dispatch == QueueDispatch::Random ? static_cast<uint32_t>(home.random_.below(count)) : next;
@@ -151,7 +168,7 @@ bool Queue::offer(QueueOpen& one, Instant now) noexcept {
   MessageRef sent = one.message;
   if (one.deliveries && !(sent = with_delivery_count(*sent, one.deliveries + 1u))) return false;
   MovingMessage moving(std::move(sent));
-  while (QueueMember* member = choose(but)) {
+  while (QueueMember* member = choose(but, one.value)) {
     const Handed handed =
         home.member_courier_.hand_to_member(member->shard, member->membership, handle(), moving, one.number, now);
     if (handed == Handed::Full || handed == Handed::Away) {
@@ -185,6 +202,10 @@ void Queue::note_handed(QueueOpen& one, QueueMember& member, Instant now) noexce
   arm(one.due);
   ++member.open_count;
   --waiting_count;
+  if (one.value) {
+    one.value->owner = one.member;
+    ++one.value->inflight_count;
+  }
   changed();
 }
 
@@ -210,9 +231,9 @@ bool Queue::flush_waiting(Instant now) noexcept {
     }
     if (worn_out(open[i])) {
       bury(open[i], now);
-    } else {
-      static_cast<void>(offer(open[i], now));  // it may be for somebody else than who rejected it
-    }
+    } else if (!hold(open[i]) && !offer(open[i], now) && open[i].value) {
+      open[i].value->held_pass = values->pass;
+    }  // else it may be for somebody else than who rejected it
   }
   return someone_takes();
 }
@@ -234,12 +255,30 @@ void Queue::flush_journal(Instant now) noexcept {
       filter->gate().leave(1, size);
       continue;
     }
-    QueueOpen& one = insert_number(open, QueueOpen{.number = number, .message = std::move(message), .size = size});
-    ++open_count;
-    ++waiting_count;
-    open_bytes += size;
-    if (!offer(one, now)) return;
+    QueueOpen& one = enter_open(number, std::move(message), size);
+    if (values && (one.value = value_of(*one.message))) ++one.value->count;
+    if (!hold(one) && offer(one, now)) continue;
+    constexpr uint32_t kHeldMax = 1000;
+    if (!one.value || waiting_count >= kHeldMax) return;
+    one.value->held_pass = values->pass;  // others may go out
   }
+}
+
+// There is room.
+QueueOpen& Queue::enter_open(uint64_t number, MessageRef&& message, uint32_t size) noexcept {
+  ++open_count;
+  ++waiting_count;
+  open_bytes += size;
+  return insert_number(open, QueueOpen{.number = number, .message = std::move(message), .size = size});
+}
+
+// What comes again comes when nobody has its key any more: behind it messages of its key wait, and so stay in order.
+bool Queue::hold(QueueOpen& one) noexcept {
+  if (!one.value || options.dispatch != QueueDispatch::KeyOrdered) return false;
+  const bool again = one.deliveries && one.value->inflight_count;
+  if (!again && one.value->held_pass != values->pass) return false;
+  one.value->held_pass = values->pass;
+  return true;
 }
 
 ReadAhead::Content Queue::content(uint64_t number, MessageRef& message) noexcept {
@@ -255,6 +294,7 @@ ReadAhead::Content Queue::content(uint64_t number, MessageRef& message) noexcept
 
 // It is gone; whoever calls counts why.
 void Queue::settle(QueueOpen& one) noexcept {
+  let_go(one);
   if (!one.member) --waiting_count;
   one.member = 0;
   one.settled = true;
@@ -266,6 +306,7 @@ void Queue::settle(QueueOpen& one) noexcept {
 }
 
 void Queue::take_back(QueueOpen& one, QueueReturn why, Instant now) noexcept {
+  if (one.value) --one.value->inflight_count;
   one.member = 0;
   one.why = why;
   one.due = Instant{0};
@@ -276,16 +317,20 @@ void Queue::take_back(QueueOpen& one, QueueReturn why, Instant now) noexcept {
       --one.deliveries;
       --figures.delivered;
       figures.redelivered -= one.deliveries != 0;
-      return;
+      break;
     case QueueReturn::Lost: break;
     case QueueReturn::Rejected: ++figures.rejected; break;
     case QueueReturn::TimedOut: ++figures.timed_out; break;
   }
-  if (why != QueueReturn::Lost) {
+  if (why == QueueReturn::Rejected || why == QueueReturn::TimedOut) {
     one.due = now + int64_t{options.redelivery_delay_ms} * kMillisecond;
     arm(one.due);
   }
-  if (worn_out(one)) bury(one, now);
+  if (last_only() && one.value && one.value->number) {  // there is a newer one
+    ++figures.replaced;
+    return settle(one);
+  }
+  if (why != QueueReturn::NotSent && worn_out(one)) bury(one, now);
 }
 
 // Without memory it is tried again.

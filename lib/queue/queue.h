@@ -9,10 +9,13 @@
 // back what was settled within the last moments, and loses nothing.
 #pragma once
 
+#include <algorithm>
+
 #include "base/hash_table.h"
 #include "base/random.h"
 #include "base/timer_wheel.h"
 #include "queue/arrivals.h"
+#include "queue/queue_key.h"
 #include "queue/queue_options.h"
 #include "router/fan_out.h"
 #include "router/membership.h"
@@ -38,6 +41,7 @@ struct QueueFigures {
   uint64_t timed_out = 0;  // of an acknowledgement
   uint64_t expired = 0;    // by their own expiry, or the queue's age limit
   uint64_t dropped = 0;    // to make room for newer ones
+  uint64_t replaced = 0;   // by a newer one of the same key
   uint64_t dead = 0;       // delivered as often as may be: moved to the dead letter topic, or dropped without one
   uint64_t purged = 0;
 };
@@ -62,17 +66,47 @@ enum class QueueReturn : uint8_t {
   TimedOut,
 };
 
+// Messages of one key. Of a queue for last values, where at most one is in `open`: also the newest, which waits.
+struct QueueValue : HashLink<QueueValue>, ListLink<struct ValueTag>, ListLink<struct StaleTag> {
+  TextKey key;
+  uint32_t count = 0;           // of `open`: not settled
+  uint32_t inflight_count = 0;  // of these: with consumers
+  MemberId owner = 0;           // who has those
+  uint32_t held_pass = 0;       // the pass in which one of them could not be handed out
+  // Of last values:
+  uint64_t open_number = 0;  // the one in `open`, while count is 1
+  uint64_t number = 0;       // the newest; 0: it was handed out
+  uint64_t recorded = 0;     // the one that was
+  uint32_t size = 0;
+  MessageRef message;  // empty: it is to be read
+};
+
 // A message that was taken out of the journal and is not settled, or only just.
 struct QueueOpen {
   uint64_t number = 0;
-  MemberId member = 0;      // who has it; 0: it waits
-  MemberId last = 0;        // who had it last, and is to have it no sooner than `due`
-  Instant due{INT64_MAX};   // of its acknowledgement; while it waits: when `last` may have it again
-  MessageRef message;       // empty: it is to be read
-  uint32_t size = 0;        // of its content
-  uint16_t deliveries = 0;  // until now
-  QueueReturn why{};        // it waits again
-  bool settled = false;     // out of here once that is recorded
+  MemberId member = 0;          // who has it; 0: it waits
+  MemberId last = 0;            // who had it last, and is to have it no sooner than `due`
+  Instant due{INT64_MAX};       // of its acknowledgement; while it waits: when `last` may have it again
+  MessageRef message;           // empty: it is to be read
+  QueueValue* value = nullptr;  // of its key, if the queue has keys and has found it
+  uint32_t size = 0;            // of its content
+  uint16_t deliveries = 0;      // until now
+  QueueReturn why{};            // it waits again
+  bool settled = false;         // out of here once that is recorded
+};
+
+// Of a queue whose messages have keys.
+struct QueueValues {
+  QueueKey key;
+  QueueKeyless keyless = QueueKeyless::Take;
+  bool last_only = false;
+  HashTable<QueueValue> by_key;
+  uint32_t pass = 0;
+  // Of last values that wait:
+  IntrusiveList<QueueValue, ValueTag> waiting;  // by their numbers
+  uint32_t count = 0;
+  uint64_t bytes = 0;
+  IntrusiveList<QueueValue, StaleTag> stale;  // not recorded as they are
 };
 
 // What is recorded while it is used.
@@ -104,20 +138,46 @@ struct Queue final : QueueHome, HashLink<Queue>, ListLink<struct ChangedTag>, Li
   ReadAhead ahead;
   Arrivals arrivals;
   QueueFigures figures;
+  QueueValues* values = nullptr;  // owned; null: its messages have no keys
 
+  ~Queue() { destroy(values); }
+  bool last_only() const noexcept { return values && values->last_only; }
   std::string_view topic_filter() const noexcept { return filter->text(); }
+  QueueIdentity identity() const noexcept {
+    QueueIdentity all{namespace_id, name.view(), topic_filter(), id};
+    if (!values) return all;
+    all.key = values->key.expression();
+    all.keyless = values->keyless;
+    all.last_value = values->last_only;
+    return all;
+  }
   SlabHandle handle() const noexcept { return Slab<Queue>::handle(*this); }
   Journal& journal() const noexcept { return *reader.journal; }
   // Waiting and in flight.
-  uint64_t depth() const noexcept { return journal().behind_count(reader) + open_count; }
-  uint64_t bytes() const noexcept { return journal().behind_bytes(reader) + open_bytes; }
+  uint64_t depth() const noexcept { return journal().behind_count(reader) + open_count + (values ? values->count : 0); }
+  uint64_t bytes() const noexcept { return journal().behind_bytes(reader) + open_bytes + (values ? values->bytes : 0); }
 
   void on_appended(uint64_t number, const MessageRef& message, uint32_t size, Instant now) noexcept override;
   void flush(Instant now) noexcept;
   bool flush_waiting(Instant now) noexcept;
   void flush_journal(Instant now) noexcept;
+  void flush_values(Instant now) noexcept;
+  // It waits for others of its key, and those behind it do in this pass.
+  bool hold(QueueOpen& one) noexcept;
+  QueueOpen& enter_open(uint64_t number, MessageRef&& message, uint32_t size) noexcept;
+  // Of keys. nullptr: it has none, or without memory.
+  QueueValue* value_of(const Message& message) noexcept;
+  QueueValue* find_or_make_value(const TextKey& key) noexcept;
+  void note_value(QueueValue& value, uint64_t number, const MessageRef& message, uint32_t size) noexcept;
+  void take_value(uint64_t number, const MessageRef& message, uint32_t size) noexcept;
+  void take_out_value(QueueValue& value) noexcept;
+  void drop_value(QueueValue& value) noexcept;
+  void let_go(QueueOpen& one) noexcept;
+  void mark_stale(QueueValue& value) noexcept;
+  void record_values(bool all) noexcept;
+  uint64_t lowest_value() noexcept;
   ReadAhead::Content content(uint64_t number, MessageRef& message) noexcept;
-  QueueMember* choose(MemberId but) noexcept;
+  QueueMember* choose(MemberId but, const QueueValue* value = nullptr) noexcept;
   bool may_have(const QueueMember& member, MemberId but) const noexcept;
   bool someone_takes() noexcept { return choose(0) != nullptr; }
   // Hands it to a consumer that takes it, or to none. one: has its message.
@@ -155,6 +215,8 @@ class QueueCourier {
   // A dead letter goes out. False without memory.
   virtual bool publish_dead_letter(const MessageRef& message, Instant now) noexcept = 0;
   virtual int64_t unix_ms(Instant now) const noexcept = 0;
+  // To be recorded: the newest message of a key, or that there is none any more.
+  virtual void record_value(const Queue& queue, const QueueValue& value) noexcept = 0;
   // To be recorded: how it was declared; that there is none any more.
   virtual void record_queue(const Queue& queue) noexcept = 0;
   virtual void forget_queue(const Queue& queue) noexcept = 0;
@@ -168,11 +230,13 @@ class QueueCourier {
 // All queues whose home is one shard. Touched only there.
 class Queues {
  public:
+  // seed: secret, and the same in all lives of what is kept.
   Queues(FanOut& fan_out, MemberCourier& members, QueueCourier& courier, TimerWheel& timers, uint64_t seed) noexcept
       : fan_out_(fan_out), member_courier_(members), courier_(courier), timers_(timers), seed_(seed), random_(seed) {}
   ~Queues();
 
-  // Errors: NoMemory, Exists. queue: set where it is there. Its place is to be recorded with it.
+  // Errors: NoMemory, Exists, Invalid, Unsupported (its key). queue: set where it is there. Its place is to be recorded
+  // with it.
   Status declare(const QueueIdentity& identity, const QueueOptions& options, std::string_view dead_letter_topic,
                  Queue*& queue) noexcept;
   // Each of these is recorded.
@@ -204,6 +268,8 @@ class Queues {
   // As SharedGroups.
   uint64_t lowest_number(uint64_t seen_number) noexcept;
   void add_needed(NeededNumbers& needed, uint32_t pass) noexcept;
+  // Messages up to this number need not be in memory.
+  void evict(uint64_t number) noexcept;
   // Nothing is recorded or handed out any more.
   void abandon() noexcept;
 
@@ -213,7 +279,10 @@ class Queues {
                  std::string_view dead_letter_topic) noexcept;
   bool restore_reader(Queue& queue) noexcept;
   // In the order of their numbers.
-  bool restore_open(Queue& queue, uint64_t number, uint32_t size, uint16_t deliveries) noexcept;
+  bool restore_open(Queue& queue, uint64_t number, uint32_t size, uint16_t deliveries, const TextKey& key) noexcept;
+  // In any order, before finish_values().
+  bool restore_value(Queue& queue, const TextKey& key, uint64_t number, uint32_t size) noexcept;
+  bool finish_values(Queue& queue) noexcept;
 
  private:
   friend struct Queue;
@@ -222,6 +291,8 @@ class Queues {
   Queue* make(const QueueIdentity& identity, const QueueOptions& options, std::string_view dead_letter_topic) noexcept;
   void end(Queue& queue) noexcept;
   void set_gate(Queue& queue) noexcept;
+  static bool set_key(Queue& queue, const QueueIdentity& identity) noexcept;
+  static bool set_judge(Queue& queue) noexcept;
   QueueMember* find_member(MemberId id) noexcept { return members_.find(handle_of(id & ~kOfQueue)); }
   static MemberId id_of(const QueueMember& member) noexcept {
     return member_id(Slab<QueueMember>::handle(member)) | kOfQueue;
@@ -240,6 +311,7 @@ class Queues {
   IntrusiveList<Queue, ReadyTag> ready_;
   Slab<Queue> slab_{UINT32_MAX};
   Slab<QueueMember> members_{UINT32_MAX};
+  Slab<QueueValue> values_{UINT32_MAX};
 };
 
 template <class Record>
@@ -249,6 +321,7 @@ void Queues::record_progress(uint64_t seen_number, bool all, Instant now, Record
   changed.splice_back(changed_);
   while (Queue* queue = changed.pop_front()) {
     record(QueueProgress{*queue, queue->position(seen_number), queue->open, queue->arrivals});
+    queue->record_values(all);
     queue->forget_settled();
     queue->flush(now);
   }

@@ -23,6 +23,19 @@ enum class QueueDispatch : uint8_t {
 #undef MQTTQ_X
 };
 
+// What becomes of a message in which the queue does not find its key.
+// X(name, word)
+#define MQTTQ_QUEUE_KEYLESS(X)                                   \
+  X(Take, "take")     /* it is taken, and belongs to no other */ \
+  X(Drop, "drop")     /* the queue does without it */            \
+  X(Reject, "reject") /* the same, and its publisher is told */
+
+enum class QueueKeyless : uint8_t {
+#define MQTTQ_X(name, word) name,
+  MQTTQ_QUEUE_KEYLESS(MQTTQ_X)
+#undef MQTTQ_X
+};
+
 // What may be changed while it is used.
 struct QueueOptions {
   QueueDispatch dispatch = QueueDispatch::RoundRobin;
@@ -36,12 +49,21 @@ struct QueueOptions {
   uint32_t deliveries_max = 0;              // after so many it is not delivered again; 0 = no limit
 };
 
-// Who a queue is. Made once and kept.
+// What a queue is. It never changes.
 struct QueueIdentity {
   NamespaceId namespace_id = kGlobalNamespace;
   std::string_view name;          // is_valid_queue_name()
   std::string_view topic_filter;  // may_be_queued()
   uint64_t id = 0;                // tells it from those that had the name before
+  std::string_view key;           // of its messages: QueueKey; empty: they have none
+  QueueKeyless keyless = QueueKeyless::Take;
+  bool last_value = false;  // of what waits, the newest message of each key is all that there is
+
+  // Besides who it is.
+  bool same_kind(const QueueIdentity& other) const noexcept {
+    return topic_filter == other.topic_filter && key == other.key && keyless == other.keyless &&
+           last_value == other.last_value;
+  }
 };
 
 }  // namespace mqttq

@@ -30,7 +30,7 @@ Queue* Queues::make(const QueueIdentity& identity, const QueueOptions& options,
   if (!made) return nullptr;
   made->id = identity.id;
   made->options = options;
-  if (made->name.set(identity.name) && made->dead_letter_topic.set(dead_letter_topic)) {
+  if (made->name.set(identity.name) && made->dead_letter_topic.set(dead_letter_topic) && set_key(*made, identity)) {
     const uint64_t journal = hash_mix(key(identity.namespace_id, identity.name), identity.id);
     made->filter = fan_out_.add_queue(*made, identity.namespace_id, journal, identity.topic_filter);
   }
@@ -40,8 +40,44 @@ Queue* Queues::make(const QueueIdentity& identity, const QueueOptions& options,
   }
   made->reader.queue = made;
   set_gate(*made);
+  if (!set_judge(*made)) {
+    fan_out_.remove_queue(*made->filter);
+    slab_.give_back(*made);
+    return nullptr;
+  }
   queues_.insert(*made, key(identity.namespace_id, identity.name));
   return made;
+}
+
+// Of one whose messages have keys. False without memory: the expression was judged before.
+bool Queues::set_key(Queue& queue, const QueueIdentity& identity) noexcept {
+  if (identity.key.empty()) return true;
+  queue.values = create<QueueValues>();
+  if (!queue.values || QueueKey::parse(identity.key, queue.values->key) != Status::Ok) return false;
+  queue.values->keyless = identity.keyless;
+  queue.values->last_only = identity.last_value;
+  return true;
+}
+
+// A message without its key is known where it gets its number: its publisher may be told.
+bool Queues::set_judge(Queue& queue) noexcept {
+  struct KeyJudge {
+    QueueKey key;
+  };
+  if (!queue.values || queue.values->keyless == QueueKeyless::Take) return true;
+  auto* judge = create<KeyJudge>();
+  if (!judge || QueueKey::parse(queue.values->key.expression(), judge->key) != Status::Ok) {
+    destroy(judge);
+    return false;
+  }
+  queue.filter->gate().set_judge({judge,
+                                  [](void* user, const Message& message) noexcept {
+                                    TextKey key;
+                                    return static_cast<KeyJudge*>(user)->key.of(message.view(), 0, key);
+                                  },
+                                  [](void* user) noexcept { destroy(static_cast<KeyJudge*>(user)); },
+                                  queue.values->keyless == QueueKeyless::Reject});
+  return true;
 }
 
 bool Queues::start_reading(Queue& queue) noexcept { return fan_out_.journal_of(*queue.filter).attach(queue.reader); }
@@ -56,6 +92,8 @@ Status Queues::declare(const QueueIdentity& identity, const QueueOptions& option
                        Queue*& queue) noexcept {
   queue = find(identity.namespace_id, identity.name);
   if (queue) return Status::Exists;
+  QueueKey key;
+  if (const Status status = QueueKey::parse(identity.key, key); status != Status::Ok) return status;
   queue = make(identity, options, dead_letter_topic);
   if (!queue) return Status::NoMemory;
   if (!start_reading(*queue)) {
@@ -93,6 +131,14 @@ void Queues::end(Queue& queue) noexcept {
   queue.ListLink<ReadyTag>::unlink();
   queue.cancel();
   for (QueueMember* member : queue.members) members_.give_back(*member);
+  if (queue.values) {
+    while (queue.values->stale.pop_front()) {}
+    while (queue.values->waiting.pop_front()) {}
+    queue.values->by_key.for_each([this, &queue](QueueValue& value) {
+      queue.values->by_key.remove(value);
+      values_.give_back(value);
+    });
+  }
   if (queue.reader.journal) queue.reader.journal->detach(queue.reader);
   fan_out_.remove_queue(*queue.filter);
   slab_.give_back(queue);
@@ -150,7 +196,11 @@ void Queues::done(MemberId id, std::span<const uint64_t> numbers, Instant now) n
     if (!one || one->settled) continue;
     const bool settles = !(marked & (GroupNumbers::kReturned | GroupNumbers::kRejected));
     // Late, but nobody else has had it since.
-    if (settles && !one->member && one->last == id) one->member = id, --queue.waiting_count;
+    if (settles && !one->member && one->last == id) {
+      ++queue.figures.settled;
+      queue.settle(*one);
+      continue;
+    }
     if (one->member != id) continue;
     if (settles) {
       ++queue.figures.settled;
@@ -198,6 +248,7 @@ uint64_t Queues::lowest_number(uint64_t seen_number) noexcept {
   queues_.for_each([&](Queue& queue) {
     lowest = std::min(lowest, queue.position(seen_number));
     if (!queue.open.empty()) lowest = std::min(lowest, queue.open.front().number);  // settled ones until it is recorded
+    if (queue.last_only()) lowest = std::min(lowest, queue.lowest_value());
   });
   return lowest;
 }
@@ -208,6 +259,12 @@ void Queues::add_needed(NeededNumbers& needed, uint32_t pass) noexcept {
     for (uint32_t i = 0; i < queue.open.count(); ++i) {
       if (queue.open[i].number <= needed.up_to) needed.add(queue.open[i].number);
     }
+    if (!queue.last_only()) return;
+    queue.values->by_key.for_each([&](const QueueValue& value) {
+      for (const uint64_t number : {value.number, value.recorded}) {
+        if (number && number <= needed.up_to) needed.add(number);
+      }
+    });
   });
 }
 
@@ -218,17 +275,43 @@ Queue* Queues::restore(const QueueIdentity& identity, const QueueOptions& option
   return make(identity, options, dead_letter_topic);
 }
 
-bool Queues::restore_open(Queue& queue, uint64_t number, uint32_t size, uint16_t deliveries) noexcept {
-  QueueOpen one{.number = number, .size = size, .deliveries = deliveries, .why = QueueReturn::Lost};
+bool Queues::restore_open(Queue& queue, uint64_t number, uint32_t size, uint16_t deliveries,
+                          const TextKey& key) noexcept {
+  if (!queue.open.make_room()) return false;
+  QueueOpen& one = queue.enter_open(number, {}, size);
+  one.deliveries = deliveries;
+  one.why = QueueReturn::Lost;
   one.due = Instant{0};
-  if (!queue.open.push_back(std::move(one))) return false;
-  ++queue.open_count;
-  ++queue.waiting_count;
-  queue.open_bytes += size;
   queue.filter->gate().add(size);
+  if (!queue.values || !(key.first || key.second)) return true;
+  one.value = queue.find_or_make_value(key);
+  if (!one.value) return false;
+  ++one.value->count;
+  one.value->open_number = number;
   return true;
 }
 
+void Queues::evict(uint64_t number) noexcept {
+  queues_.for_each([&](Queue& queue) {
+    for (uint32_t i = 0; queue.waiting_count && i < queue.open.count() && queue.open[i].number <= number; ++i) {
+      if (!queue.open[i].member) queue.open[i].message = {};
+    }
+    if (!queue.last_only()) return;
+    auto& waiting = queue.values->waiting;
+    for (QueueValue* value = waiting.front(); value && value->number <= number; value = waiting.next(*value)) {
+      value->message = {};
+    }
+  });
+}
+
 bool Queues::restore_reader(Queue& queue) noexcept { return start_reading(queue); }
+
+uint64_t Queue::lowest_value() noexcept {
+  uint64_t lowest = values->waiting.empty() ? UINT64_MAX : values->waiting.front()->number;
+  for (QueueValue* one = values->stale.front(); one; one = values->stale.next(*one)) {
+    if (one->recorded) lowest = std::min(lowest, one->recorded);
+  }
+  return lowest;
+}
 
 }  // namespace mqttq

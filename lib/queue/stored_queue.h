@@ -20,6 +20,8 @@ struct StoredQueue {
     out.number(static_cast<uint8_t>(options.dispatch));
     out.number(static_cast<uint8_t>(options.overflow));
     out.number(uint8_t{options.exclusive});
+    out.number(static_cast<uint8_t>(identity.keyless));
+    out.number(uint8_t{identity.last_value});
     out.number(options.messages_max);
     out.number(options.bytes_max);
     out.number(options.age_max_s);
@@ -29,6 +31,7 @@ struct StoredQueue {
     out.sized(as_bytes(identity.name));
     out.sized(as_bytes(identity.topic_filter));
     out.sized(as_bytes(dead_letter_topic));
+    out.sized(as_bytes(identity.key));
   }
   // False: it is no such value.
   bool read(FieldReader& in) noexcept {
@@ -38,6 +41,9 @@ struct StoredQueue {
     options.dispatch = static_cast<QueueDispatch>(dispatch);
     options.overflow = static_cast<QueueOverflow>(overflow);
     options.exclusive = in.number<uint8_t>() != 0;
+    const auto keyless = in.number<uint8_t>();
+    identity.keyless = static_cast<QueueKeyless>(keyless);
+    identity.last_value = in.number<uint8_t>() != 0;
     options.messages_max = in.number<uint64_t>();
     options.bytes_max = in.number<uint64_t>();
     options.age_max_s = in.number<uint32_t>();
@@ -47,7 +53,9 @@ struct StoredQueue {
     identity.name = as_text(in.sized());
     identity.topic_filter = as_text(in.sized());
     dead_letter_topic = as_text(in.sized());
-    return in.ok() && dispatch <= static_cast<uint8_t>(QueueDispatch::KeyOrdered) &&
+    identity.key = as_text(in.sized());
+    return in.ok() && keyless <= static_cast<uint8_t>(QueueKeyless::Reject) &&
+           dispatch <= static_cast<uint8_t>(QueueDispatch::KeyOrdered) &&
            overflow <= static_cast<uint8_t>(QueueOverflow::Reject) && is_valid_queue_name(identity.name) &&
            is_valid_topic_filter(identity.topic_filter);
   }
@@ -67,6 +75,10 @@ struct StoredQueuePlace {
       out.number(one.number);
       out.number(one.size);
       out.number(one.deliveries);
+      const TextKey key = one.value ? one.value->key : TextKey();
+      if (!progress.queue.values) continue;
+      out.number(key.first);
+      out.number(key.second);
     }
     out.number(progress.arrivals.count());
     for (uint32_t i = 0; i < progress.arrivals.count(); ++i) {
@@ -74,15 +86,21 @@ struct StoredQueuePlace {
       out.number(progress.arrivals[i].number);
     }
   }
-  // open(number, size, deliveries), arrival(at_ms, number): called for each. False: it is no such value.
+  // open(number, size, deliveries, key), arrival(at_ms, number): called for each. keyed: the queue's messages have keys.
+  // False: it is no such value.
   template <class Open, class Arrival>
-  static bool read(FieldReader& in, uint64_t& position, Open&& open, Arrival&& arrival) noexcept {
+  static bool read(FieldReader& in, bool keyed, uint64_t& position, Open&& open, Arrival&& arrival) noexcept {
     position = in.number<uint64_t>();
     for (auto left = in.number<uint32_t>(); left && in.ok(); --left) {
       const auto number = in.number<uint64_t>();
       const auto size = in.number<uint32_t>();
       const auto deliveries = in.number<uint16_t>();
-      if (in.ok()) open(number, size, deliveries);
+      TextKey key;
+      if (keyed) {
+        key.first = in.number<uint64_t>();
+        key.second = in.number<uint64_t>();
+      }
+      if (in.ok()) open(number, size, deliveries, key);
     }
     for (auto left = in.number<uint32_t>(); left && in.ok(); --left) {
       const auto at_ms = static_cast<int64_t>(in.number<uint64_t>());
@@ -90,6 +108,23 @@ struct StoredQueuePlace {
       if (in.ok()) arrival(at_ms, number);
     }
     return in.ok();
+  }
+};
+
+// The newest message of a key, by its number.
+struct StoredValue {
+  uint64_t number = 0;
+  uint32_t size = 0;
+
+  void write(FieldWriter& out) const noexcept {
+    out.number(number);
+    out.number(size);
+  }
+  // False: it is no such value.
+  bool read(FieldReader& in) noexcept {
+    number = in.number<uint64_t>();
+    size = in.number<uint32_t>();
+    return in.ok() && in.at_end() && number != 0;
   }
 };
 

@@ -31,6 +31,10 @@ Filter::Filter(NamespaceId namespace_id, std::string_view text, uint64_t text_ha
 Filter::~Filter() { end_locals(); }
 
 void Filter::end_locals() noexcept {
+  if (of_queue_) {  // its judge's end; nobody asks a gate any more
+    gate().~QueueGate();
+    new (&gate()) QueueGate();
+  }
   for (uint32_t i = 0; i < shard_count_; ++i) {
     MQTTQ_ASSERT(local(i).subscriptions.empty());
     destroy(std::exchange(local(i).rare, nullptr));

@@ -7,6 +7,8 @@
 #include <atomic>
 #include <cstdint>
 
+#include "message/message.h"
+
 namespace mqttq {
 
 // What becomes of a message that does not fit.
@@ -24,6 +26,26 @@ enum class QueueOverflow : uint8_t {
 
 class QueueGate {
  public:
+  QueueGate() noexcept = default;
+  QueueGate(const QueueGate&) = delete;
+  QueueGate& operator=(const QueueGate&) = delete;
+  ~QueueGate() {
+    if (judge_.end) judge_.end(judge_.user);
+  }
+
+  // Whether a message is for it at all, whatever room there is. Called by the committer; ended with the gate.
+  struct Judge {
+    void* user = nullptr;
+    bool (*takes)(void* user, const Message& message) noexcept = nullptr;  // null: every message is
+    void (*end)(void* user) noexcept = nullptr;
+    bool tells = false;  // the publisher of one that is not is told
+  };
+  // Before there is a message.
+  void set_judge(const Judge& judge) noexcept { judge_ = judge; }
+  const Judge& judge() const noexcept { return judge_; }
+  void count_unfit() noexcept { unfit_.fetch_add(1, std::memory_order_relaxed); }
+  uint64_t unfit_count() const noexcept { return unfit_.load(std::memory_order_relaxed); }
+
   // UINT64_MAX: no limit. Thread: its home's.
   void set_limits(uint64_t messages_max, uint64_t bytes_max, QueueOverflow overflow) noexcept {
     messages_max_.store(messages_max, std::memory_order_relaxed);
@@ -63,9 +85,10 @@ class QueueGate {
            bytes() + size <= bytes_max_.load(std::memory_order_relaxed);
   }
 
-  std::atomic<uint64_t> messages_{0}, bytes_{0}, refused_{0};
+  std::atomic<uint64_t> messages_{0}, bytes_{0}, refused_{0}, unfit_{0};
   std::atomic<uint64_t> messages_max_{UINT64_MAX}, bytes_max_{UINT64_MAX};
   std::atomic<QueueOverflow> overflow_{QueueOverflow::DropOldest};
+  Judge judge_;
 };
 
 }  // namespace mqttq

@@ -693,6 +693,7 @@ bool ShardCore::handle_mail(Mail& mail, Instant now) noexcept {
     case Mail::Kind::Recorded: on_recorded(mail); return true;
     case Mail::Kind::Evict:
       evictable_ = mail.number;
+      queues_evict_ = true;
       evicting_.splice_back(fan_out_.journal_totals().with_content);
       return true;
     case Mail::Kind::FindLowest: on_find_lowest(mail); return true;

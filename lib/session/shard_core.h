@@ -344,6 +344,7 @@ class ShardCore final : private GroupCourier, private QueueCourier, private Dela
     return publish_from_inside(message, now);
   }
   int64_t unix_ms(Instant now) const noexcept override { return policy().unix_ms(now); }
+  void record_value(const Queue& queue, const QueueValue& value) noexcept override;
   void record_queue(const Queue& queue) noexcept override;
   void forget_queue(const Queue& queue) noexcept override;
   void tell_deleted(uint32_t shard, SlabHandle membership, Instant now) noexcept override;
@@ -467,6 +468,7 @@ class ShardCore final : private GroupCourier, private QueueCourier, private Dela
   uint32_t lowest_next_ = 0;
   uint64_t evictable_ = 0;                              // messages up to it
   IntrusiveList<Journal, struct ContentTag> evicting_;  // which may hold such
+  bool queues_evict_ = false;                           // they may hold such too
   bool fetches_asked_ = false;
   bool lowest_wanted_ = false, progress_due_ = false, unrecorded_ = false;
   Slab<Connection> connections_;

@@ -62,17 +62,26 @@ void ShardCore::record_place(const QueueProgress& progress) noexcept {
   StoredQueuePlace::write(out, progress);
   if (!out.ok()) return note_unrecorded();
   const StateKey key = state_key(state_.key(progress.queue.namespace_id, progress.queue.name.view()));
-  state_.writes().put_large(StateTable::QueuePlaces, key.bytes(), scratch_state_.span());
+  state_.writes().put_large(StateTable::Groups, key.bytes(), scratch_state_.span());
+}
+
+void ShardCore::record_value(const Queue& queue, const QueueValue& value) noexcept {
+  if (!state_.on()) return;
+  StateKey key = state_key(state_.key(queue.namespace_id, queue.name.view()));
+  key.add(value.key.first).add(value.key.second);
+  if (!value.number) return state_.writes().erase(StateTable::QueueValues, key.bytes());
+  scratch_state_.clear();
+  FieldWriter out(scratch_state_);
+  StoredValue{value.number, value.size}.write(out);
+  if (!out.ok()) return note_unrecorded();
+  state_.writes().put(StateTable::QueueValues, key.bytes(), scratch_state_.span());
 }
 
 void ShardCore::record_queue(const Queue& queue) noexcept {
   if (!state_.on()) return;
   scratch_state_.clear();
   FieldWriter out(scratch_state_);
-  StoredQueue{{queue.namespace_id, queue.name.view(), queue.topic_filter(), queue.id},
-              queue.options,
-              queue.dead_letter_topic.view()}
-      .write(out);
+  StoredQueue{queue.identity(), queue.options, queue.dead_letter_topic.view()}.write(out);
   if (!out.ok()) return note_unrecorded();
   const StateKey key = state_key(state_.key(queue.namespace_id, queue.name.view()));
   state_.writes().put_large(StateTable::Queues, key.bytes(), scratch_state_.span());
@@ -82,7 +91,7 @@ void ShardCore::forget_queue(const Queue& queue) noexcept {
   world_.population.queues.fetch_sub(1, std::memory_order_relaxed);
   if (!state_.on()) return;
   const StateKey key = state_key(state_.key(queue.namespace_id, queue.name.view()));
-  for (const StateTable table : {StateTable::Queues, StateTable::QueuePlaces}) {
+  for (const StateTable table : {StateTable::Queues, StateTable::Groups, StateTable::QueueValues}) {
     state_.writes().erase_below(table, key.bytes());
   }
 }
@@ -314,6 +323,7 @@ void ShardCore::run_fetched(Instant now) noexcept {
 
 // Journals that hold newer messages too go back to those with content.
 void ShardCore::evict() noexcept {
+  if (std::exchange(queues_evict_, false)) queues_.evict(evictable_);
   constexpr uint32_t kEntriesPerStep = 1000, kJournalsPerTurn = 1000;
   for (uint32_t count = 0; Journal* journal = evicting_.front(); ++count) {
     if (count == kJournalsPerTurn) {

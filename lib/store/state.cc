@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/assert.h"
 #include "store/fields.h"
 
 namespace mqttq {
@@ -70,6 +71,7 @@ bool StateWrites::append(Bytes body, uint64_t number) noexcept {
 }
 
 void StateWrites::add(StateWriteKind kind, StateTable table, Bytes key, Bytes value) noexcept {
+  MQTTQ_ASSERT(static_cast<uint8_t>(table) < Store::kTables);
   if (!reserve(kHead + key.size() + value.size())) {
     failed_ = true;
     return;

@@ -25,11 +25,11 @@ enum class StateTable : uint8_t {
   Delayed = 8,        // a number
   Namespaces = 9,     // NamespaceId
   Log = 10,           // the number of a message; where there are no files for it
-  Groups = 11,        // of a shared filter, as a text
+  Groups = 11,        // of a shared filter, or a queue's name, as a text
   GroupTaken = 12,    // the same, the number of a message, the first half of a SessionKey
   Times = 13,         // ms of Unix time
   Queues = 14,        // of its name, as a text
-  QueuePlaces = 15,   // the same
+  QueueValues = 15,   // the same, and of a key of its messages, as a text
 };
 
 enum class StateWriteKind : uint8_t { Put = 0, PutNumber = 1, Erase = 2, EraseBelow = 3 };

@@ -1,0 +1,146 @@
+#include "queue/queue_key.h"
+
+#include <charconv>
+
+#include "codec/packets.h"
+#include "message/topic.h"
+#ifdef MQTTQ_WITH_JSON
+#include <simdjson.h>
+#endif
+
+namespace mqttq {
+
+namespace {
+
+struct Word {
+  std::string_view word;
+  QueueKey::Kind kind;
+  bool operand;
+};
+constexpr Word kWords[] = {
+    {"client_id", QueueKey::Kind::ClientId, false},
+    {"topic", QueueKey::Kind::Topic, false},
+    {"topic_level", QueueKey::Kind::TopicLevel, true},
+    {"user_property", QueueKey::Kind::UserProperty, true},
+    {"json", QueueKey::Kind::Json, true},
+};
+
+// "" or "/a/b~1c", with ~0 and ~1 alone behind a tilde.
+bool is_json_pointer(std::string_view text) noexcept {
+  if (text.empty() || text.front() != '/' || !is_valid_utf8(text)) return false;
+  for (size_t at = text.find('~'); at != text.npos; at = text.find('~', at + 1)) {
+    if (at + 1 == text.size() || (text[at + 1] != '0' && text[at + 1] != '1')) return false;
+  }
+  return true;
+}
+
+TextKey hashed(std::string_view text, uint64_t seed) noexcept { return text_key(kGlobalNamespace, text, seed); }
+
+#ifdef MQTTQ_WITH_JSON
+// Texts as they are, without their escapes; numbers and words as they are written.
+bool json_value(Bytes payload, std::string_view pointer, uint64_t seed, TextKey& key) noexcept try {
+  const simdjson::padded_string padded(reinterpret_cast<const char*>(payload.data()), payload.size());
+  simdjson::ondemand::parser parser;
+  simdjson::ondemand::document document;
+  if (parser.iterate(padded).get(document)) return false;
+  simdjson::ondemand::value value;
+  simdjson::ondemand::json_type type;
+  if (document.at_pointer(pointer).get(value) || value.type().get(type)) return false;
+  std::string_view text;
+  switch (type) {
+    case simdjson::ondemand::json_type::string:
+      if (value.get_string().get(text)) return false;
+      break;
+    case simdjson::ondemand::json_type::number:
+    case simdjson::ondemand::json_type::boolean:
+      text = value.raw_json_token();
+      while (!text.empty() &&
+             (text.back() == ' ' || text.back() == '\n' || text.back() == '\r' || text.back() == '\t')) {
+        text.remove_suffix(1);
+      }
+      seed += 1;  // 1 is not "1"
+      break;
+    default: return false;
+  }
+  key = hashed(text, seed);
+  return true;
+} catch (const std::exception&) {
+  return false;
+}
+#endif
+
+}  // namespace
+
+Status QueueKey::parse(std::string_view expression, QueueKey& out) noexcept {
+  QueueKey parsed;
+  const size_t colon = expression.find(':');
+  if (!expression.empty()) {
+    for (const Word& word : kWords) {
+      if (word.word == expression.substr(0, colon) && word.operand == (colon != expression.npos))
+        parsed.kind_ = word.kind;
+    }
+    if (!parsed.on() || expression.size() > UINT16_MAX) return Status::Invalid;
+  }
+  if (!parsed.expression_.set(expression)) return Status::NoMemory;
+  if (colon != expression.npos) parsed.operand_at_ = static_cast<uint32_t>(colon + 1);
+  const std::string_view operand = parsed.operand();
+  switch (parsed.kind_) {
+    case Kind::TopicLevel: {
+      const auto [end, error] = std::from_chars(operand.data(), operand.data() + operand.size(), parsed.level_);
+      if (error != std::errc() || end != operand.data() + operand.size() || parsed.level_ == 0) return Status::Invalid;
+      break;
+    }
+    case Kind::UserProperty:
+      if (operand.empty() || !is_valid_utf8(operand)) return Status::Invalid;
+      break;
+    case Kind::Json:
+      if (!is_json_pointer(operand)) return Status::Invalid;
+#ifndef MQTTQ_WITH_JSON
+      return Status::Unsupported;
+#endif
+      break;
+    default: break;
+  }
+  out = std::move(parsed);
+  return Status::Ok;
+}
+
+bool QueueKey::of(const MessageView& message, uint64_t seed, TextKey& key) const noexcept {
+  return on() && find(message, seed, key);
+}
+
+bool QueueKey::find(const MessageView& message, uint64_t seed, TextKey& key) const noexcept {
+  switch (kind_) {
+    case Kind::None: return false;
+    case Kind::ClientId: key = {message.publisher, 0}; return message.publisher != 0;
+    case Kind::Topic: key = hashed(message.topic_name, seed); return true;
+    case Kind::TopicLevel: {
+      std::string_view rest = message.topic_name;
+      for (uint32_t level = 1; rest.data(); ++level) {
+        const std::string_view text = cut_level(rest);
+        if (level < level_) continue;
+        key = hashed(text, seed);
+        return true;
+      }
+      return false;
+    }
+    case Kind::UserProperty: {
+      codec::PropertyReader reader(message.properties);
+      for (codec::Property property; reader.next(property);) {
+        if (property.id != PropertyId::UserProperty || as_text(property.data) != operand()) continue;
+        key = hashed(as_text(property.value), seed);
+        return true;
+      }
+      return false;
+    }
+    case Kind::Json:
+#ifdef MQTTQ_WITH_JSON
+      return json_value(message.payload, operand(), seed, key);
+#else
+      return false;
+#endif
+  }
+  return false;
+}
+
+}  // namespace mqttq

@@ -1,0 +1,41 @@
+// What a queue goes by to tell which of its messages belong together: a part of each message, named by an expression.
+//
+//   client_id               who published it
+//   topic                   its topic name
+//   topic_level:N           the Nth level of that, from 1
+//   user_property:NAME      the value of its first user property of this name
+//   json:POINTER            what stands at a JSON pointer (RFC 6901) in its payload; a text, a number, true or false
+#pragma once
+
+#include "base/owned_text.h"
+#include "message/message.h"
+#include "store/state.h"
+
+namespace mqttq {
+
+class QueueKey {
+ public:
+  enum class Kind : uint8_t { None, ClientId, Topic, TopicLevel, UserProperty, Json };
+
+  // Of an expression; empty: Kind::None. Errors: Invalid (it is none), Unsupported (built without JSON), NoMemory.
+  static Status parse(std::string_view expression, QueueKey& out) noexcept;
+
+  Kind kind() const noexcept { return kind_; }
+  bool on() const noexcept { return kind_ != Kind::None; }
+  // As it was parsed.
+  std::string_view expression() const noexcept { return expression_.view(); }
+
+  // The key of a message, as two hashes under a secret seed. False: it has none, or there is no memory to find it.
+  bool of(const MessageView& message, uint64_t seed, TextKey& key) const noexcept;
+
+ private:
+  bool find(const MessageView& message, uint64_t seed, TextKey& key) const noexcept;
+  std::string_view operand() const noexcept { return expression().substr(operand_at_); }
+
+  OwnedText expression_;
+  uint32_t operand_at_ = 0;
+  uint32_t level_ = 0;
+  Kind kind_ = Kind::None;
+};
+
+}  // namespace mqttq
