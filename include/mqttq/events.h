@@ -21,9 +21,10 @@ typedef uint32_t mqttq_event_type;
 #define MQTTQ_EVENT_CONNECTED 3      /* a client was accepted */
 #define MQTTQ_EVENT_DISCONNECTED 4   /* its connection is gone; reason_code says why */
 #define MQTTQ_EVENT_SESSION_ENDED 5  /* its session's state is discarded */
-#define MQTTQ_EVENT_MESSAGE 6        /* a message for a subscriber of the host's */
+#define MQTTQ_EVENT_MESSAGE 6        /* a message for a subscriber of the host's, or a consumer of a queue */
 #define MQTTQ_EVENT_DELIVERED 7      /* a message was written for a client */
 #define MQTTQ_EVENT_DROPPED 8        /* a message was dropped for a client */
+#define MQTTQ_EVENT_CONSUMER_ENDED 9 /* the queue of a consumer of the host's is deleted */
 
 /* Sets of types, for mqttq_broker_observe(). */
 #define MQTTQ_OBSERVE_SESSIONS 1u /* CONNECTED, DISCONNECTED, SESSION_ENDED */
@@ -61,7 +62,7 @@ typedef struct mqttq_event {
   mqttq_bytes address;          /* of the peer: "127.0.0.1:50312" */
   mqttq_bytes topic;            /* AUTHORIZE: see MQTTQ_ACTION_…; DELIVERED, DROPPED */
   mqttq_message *message;       /* MESSAGE: hold it to keep it longer */
-  void *user;                   /* MESSAGE: the subscriber's */
+  void *user;                   /* MESSAGE: the subscriber's or consumer's; CONSUMER_ENDED */
   mqttq_reply reply;
   mqttq_bytes auth_method;      /* AUTHENTICATE: the client's Authentication Method; empty = none, no AUTH comes */
   mqttq_bytes auth_data;        /* AUTHENTICATE: its Authentication Data, up to 65 535 bytes */

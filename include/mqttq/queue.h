@@ -6,7 +6,7 @@
 #ifndef MQTTQ_QUEUE_H
 #define MQTTQ_QUEUE_H
 
-#include "mqttq/message.h"
+#include "mqttq/events.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -157,6 +157,74 @@ MQTTQ_API size_t mqttq_queues_count(const mqttq_queues *queues);
 /* index below mqttq_queues_count(). */
 MQTTQ_API mqttq_queue mqttq_queues_get(const mqttq_queues *queues, size_t index);
 MQTTQ_API void mqttq_queues_free(mqttq_queues *queues);
+
+/* --- consumers in the process */
+
+typedef struct mqttq_consumer mqttq_consumer;
+
+typedef struct mqttq_consumer_config {
+  size_t size;          /* sizeof this struct as the host compiled it; set by _init */
+  mqttq_namespace *ns;  /* NULL = global */
+  mqttq_bytes queue;    /* its name */
+  mqttq_events *events; /* where its messages go; borrowed until the consumer is closed */
+  void *user;           /* handed along in each event */
+  uint32_t window;      /* messages that it has unanswered at once, at most 65 535; 0 = 100 */
+  int32_t priority;     /* from -128 to 127: lower ones get a message only while no higher one has room */
+} mqttq_consumer_config;
+
+/* Thread: any. Since 0.1. */
+MQTTQ_API void mqttq_consumer_config_init(mqttq_consumer_config *config, size_t size);
+
+/* Consumes a queue beside its clients. Messages come as MQTTQ_EVENT_MESSAGE, without a copy; each is to be answered with
+ * mqttq_reply_message(): 0 settles it, 0x80 and above rejects it, as a client's PUBACK. With MQTTQ_PULL the host takes them
+ * when it likes; one that it has taken and not answered counts in the window. When the queue is deleted,
+ * MQTTQ_EVENT_CONSUMER_ENDED comes, and no message any more.
+ *   out  on success the consumer, owned by caller, ended by mqttq_consumer_close(); untouched on failure.
+ * Returns MQTTQ_OK, MQTTQ_EINVAL, MQTTQ_ENOTFOUND (no such queue), MQTTQ_ENOMEM, MQTTQ_ESTATE, MQTTQ_ESHUTDOWN.
+ * Thread: as mqttq_queue_declare(). Since 0.1. */
+MQTTQ_API mqttq_status mqttq_consumer_open(mqttq_broker *broker, const mqttq_consumer_config *config,
+                                           mqttq_consumer **out, mqttq_error *error);
+
+/* Ends it. What it has not answered is another consumer's at once; events that stand in the ring already may still be
+ * taken, and answering them has no effect. NULL is fine.
+ * Thread: as mqttq_queue_declare(). To be called before the broker is destroyed. Since 0.1. */
+MQTTQ_API void mqttq_consumer_close(mqttq_consumer *consumer);
+
+/* --- looking in, and moving back */
+
+typedef struct mqttq_queue_messages mqttq_queue_messages;
+
+/* One message, as it was when it was looked at. Borrowed from the list. */
+typedef struct mqttq_queued {
+  size_t size;            /* sizeof this struct as the library compiled it */
+  uint64_t id;            /* grows from the oldest to the newest */
+  uint32_t deliveries;    /* until now */
+  uint32_t inflight;      /* 1: a consumer has it */
+  mqttq_message *message; /* hold it to keep it longer */
+} mqttq_queued;
+
+/* Looks at messages of a queue without consuming them, from the oldest on.
+ *   cursor  in: 0 for the first page, then what the last call left; out: where the next page begins, 0 at the end.
+ *   count   at most so many; 0 = 100. Fewer come where some cannot be read.
+ *   out     on success the list, owned by caller, ended by mqttq_queue_messages_free(); untouched on failure.
+ * Returns MQTTQ_OK, MQTTQ_EINVAL, MQTTQ_ENOTFOUND, MQTTQ_ENOMEM, MQTTQ_ESTATE, MQTTQ_ESHUTDOWN.
+ * Thread: as mqttq_queue_declare(); it may read files. Since 0.1. */
+MQTTQ_API mqttq_status mqttq_queue_peek(mqttq_broker *broker, mqttq_namespace *ns, mqttq_bytes name, uint64_t *cursor,
+                                        size_t count, mqttq_queue_messages **out, mqttq_error *error);
+MQTTQ_API size_t mqttq_queue_messages_count(const mqttq_queue_messages *messages);
+/* index below mqttq_queue_messages_count(). */
+MQTTQ_API mqttq_queued mqttq_queue_messages_get(const mqttq_queue_messages *messages, size_t index);
+MQTTQ_API void mqttq_queue_messages_free(mqttq_queue_messages *messages);
+
+/* Moves dead letters out of the queue `name` that collects them, back into the queues that they come from, each under
+ * the topic that it was published to: of those that wait, the oldest first. What is no dead letter, or whose queue is
+ * not there, stays.
+ *   count  at most so many; 0 = all that wait when it is called.
+ *   moved  nullable; set to how many those were, also where it fails.
+ * Returns MQTTQ_OK, MQTTQ_EINVAL, MQTTQ_ENOTFOUND, MQTTQ_ENOMEM, MQTTQ_ESYSTEM, MQTTQ_ESTATE, MQTTQ_ESHUTDOWN.
+ * Thread: as mqttq_queue_declare(); it may read files. Since 0.1. */
+MQTTQ_API mqttq_status mqttq_queue_move_back(mqttq_broker *broker, mqttq_namespace *ns, mqttq_bytes name,
+                                             uint64_t count, uint64_t *moved, mqttq_error *error);
 
 /* --- what clients may do */
 

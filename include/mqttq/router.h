@@ -54,6 +54,7 @@ MQTTQ_API void mqttq_subscriber_close(mqttq_subscriber *subscriber);
 /* Answers a message of a subscriber that `answers`: 0 accepts it; 0x80 and above is what an MQTT 5 publisher is told,
  * while the connection of a 3.x publisher is closed without an acknowledgement. What PUBACK may not carry (MQTT5
  * 3.4.2.1) is sent as 0x83. The first answer counts.
+ * Of a queue's message 0 settles it, and 0x80 and above rejects it (mqttq/queue.h).
  * Thread: any; also inside a callback. Since 0.1. */
 MQTTQ_API void mqttq_reply_message(mqttq_broker *broker, const mqttq_reply *reply, mqttq_reason_code reason_code);
 

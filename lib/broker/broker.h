@@ -99,6 +99,8 @@ class Broker {
   Policy& policy() noexcept { return setup_.policy; }
   // No more messages can be delayed now.
   bool delayed_full() const noexcept { return population_.delayed.full(setup_.limits); }
+  // Of what is not in memory; nullptr: all is.
+  MessageFetcher* fetcher() noexcept { return fetcher_.get(); }
   bool own_threads() const noexcept { return setup_.own_threads; }
   const StoreHealth& store_health() const noexcept { return health_; }
   // Sums over the shards.

@@ -24,9 +24,13 @@ namespace mqttq::capi {
 
 // A message that a subscriber of the host's has still to answer. Its handle is what the host holds as mqttq_reply: it
 // goes stale with the first answer, so that a second one cannot speak for another subscriber of the same message.
+class HostConsumer;
 struct HeldAnswer {
   SlabHandle answer;            // ShardCore::answer()
   const void* owner = nullptr;  // the HostSubscriber
+  // Of a consumer of a queue, in their place:
+  HostConsumer* consumer = nullptr;
+  uint64_t number = 0;  // of the message
 };
 
 }  // namespace mqttq::capi

@@ -1,9 +1,11 @@
 #include "capi/durable_wait.h"
 #include "capi/guard.h"
 #include "capi/handles.h"
+#include "capi/host_consumer.h"
 #include "capi/host_events.h"
 #include "capi/pages.h"
 #include "queue/queue_address.h"
+#include "queue/queue_message.h"
 
 using namespace mqttq;
 using namespace mqttq::capi;
@@ -14,6 +16,24 @@ struct mqttq_queues {
     mqttq_queue figures;
   };
   std::vector<One> queues;
+};
+
+struct mqttq_consumer {
+  mqttq_consumer(mqttq_broker& of, uint32_t on, mqttq_events& events, void* user, uint16_t window, int8_t priority)
+      : broker(of), shard(on), inside(events, user, window, priority, *of.held_answers[on]) {}
+  mqttq_broker& broker;
+  const uint32_t shard;
+  HostConsumer inside;
+};
+
+struct mqttq_queue_messages {
+  struct One {
+    uint64_t number;
+    uint32_t deliveries;
+    bool inflight;
+    MessageRef message;
+  };
+  std::vector<One> messages;
 };
 
 namespace {
@@ -125,6 +145,66 @@ Outcome of_status(Status status) noexcept {
     case Status::Unsupported: return {MQTTQ_EUNSUPPORTED, "key: this library was built without JSON"};
     default: return {MQTTQ_ENOMEM, "out of memory"};
   }
+}
+
+// Messages of a queue from the number `from` on, at most so many. Those that are not in memory are read here; what cannot
+// be read is left out. next: set to the number behind them, 0 at the end. False: there is no such queue.
+bool peek(mqttq_broker& broker, uint32_t home, NamespaceId id, std::string_view name, uint64_t from, size_t count,
+          std::vector<mqttq_queue_messages::One>& out, uint64_t& next) {
+  bool found = false;
+  next = 0;
+  broker.on_shard(home, [&](ShardCore& core, Instant) {
+    Queue* queue = core.queues().find(id, name);
+    if (!queue) return;
+    found = true;
+    std::exception_ptr failure;
+    core.queues().look(*queue, from,
+                       [&](uint64_t number, uint32_t deliveries, bool inflight, const MessageRef& message) {
+                         if (out.size() == count) {
+                           next = number;
+                           return false;
+                         }
+                         try {
+                           out.push_back({number, deliveries, inflight, message});
+                         } catch (...) {
+                           failure = std::current_exception();
+                         }
+                         return !failure;
+                       });
+    if (failure) std::rethrow_exception(failure);
+  });
+  MessageFetcher* fetcher = broker.broker->fetcher();
+  std::erase_if(out, [&](mqttq_queue_messages::One& one) {
+    return !one.message && (!fetcher || fetcher->read(one.number, one.message) != Status::Ok);
+  });
+  return found;
+}
+
+// Back where it came from, if that is still there and it still waits in `name`. False: it stays. Throws std::bad_alloc.
+bool move_back(mqttq_broker& broker, uint32_t home, NamespaceId id, std::string_view name,
+               const mqttq_queue_messages::One& one) {
+  DeadLetterOrigin origin;
+  if (one.inflight || !read_dead_letter(one.message->view(), origin)) return false;
+  const uint32_t to = broker.broker->shard(0).core().group_home_of(id, origin.queue);
+  RouteRef route;
+  bool memory = true;
+  broker.on_shard(to, [&](ShardCore& core, Instant) {
+    Queue* queue = core.queues().find(id, origin.queue);
+    if (!queue || !topic_matches(queue->topic_filter(), origin.topic_name)) return;
+    route = core.router().route_to_queue(*queue->filter, core.index());
+    memory = static_cast<bool>(route);
+  });
+  const MessageRef message = route ? revived(one.message->view(), origin) : MessageRef();
+  if (!memory || (route && !message)) throw std::bad_alloc();
+  bool moved = false;
+  if (!route) return false;
+  broker.on_shard(home, [&](ShardCore& core, Instant now) {
+    Queue* queue = core.queues().find(id, name);
+    // It is recorded as gone when its copy is on its way to the log (ShardCore::record_queues).
+    moved = queue && core.queues().waits(*queue, one.number) && core.publish_to_queue(message, route, now);
+    if (moved) core.queues().take_out(*queue, one.number);
+  });
+  return moved;
 }
 
 mqttq_queues::One describe(Queue& queue, int64_t now_ms) {
@@ -331,6 +411,111 @@ mqttq_queue mqttq_queues_get(const mqttq_queues* queues, size_t index) {
 }
 
 void mqttq_queues_free(mqttq_queues* queues) { delete queues; }
+
+// --- consumers
+
+void mqttq_consumer_config_init(mqttq_consumer_config* config, size_t size) { init_struct(config, size); }
+
+mqttq_status mqttq_consumer_open(mqttq_broker* broker, const mqttq_consumer_config* config, mqttq_consumer** out,
+                                 mqttq_error* error) {
+  return guard(error, [&]() -> mqttq_status {
+    constexpr uint32_t kWindow = 100;
+    mqttq_consumer_config known;
+    if (!config || !out) return fail(error, MQTTQ_EINVAL, "config or out: NULL");
+    if (!read_struct(config, known)) return fail(error, MQTTQ_EINVAL, "config: asks for more than this library has");
+    if (!known.events) return fail(error, MQTTQ_EINVAL, "events: NULL");
+    if (known.window > UINT16_MAX) return fail(error, MQTTQ_EINVAL, "window: more than 65 535");
+    if (known.priority < INT8_MIN || known.priority > INT8_MAX) {
+      return fail(error, MQTTQ_EINVAL, "priority: not from -128 to 127");
+    }
+    const std::string_view name = text_of(known.queue);
+    if (const mqttq_status status = judge_call(*broker, known.queue, error); status != MQTTQ_OK) return status;
+    const NamespaceId id = id_of(known.ns);
+    const uint32_t shard = broker->broker->shard(0).core().group_home_of(id, name);
+    const auto window = static_cast<uint16_t>(known.window ? known.window : kWindow);
+    auto consumer = std::make_unique<mqttq_consumer>(*broker, shard, *known.events, known.user, window,
+                                                     static_cast<int8_t>(known.priority));
+    Status status = Status::Shutdown;
+    broker->on_shard(shard, [&](ShardCore& core, Instant now) { status = consumer->inside.open(core, id, name, now); });
+    if (status == Status::Shutdown) return fail(error, MQTTQ_ESHUTDOWN, "the broker is stopping");
+    if (status == Status::NotFound) return fail(error, MQTTQ_ENOTFOUND, Outcome().text);
+    if (status != Status::Ok) return fail(error, MQTTQ_ENOMEM, "out of memory");
+    *out = consumer.release();
+    return MQTTQ_OK;
+  });
+}
+
+void mqttq_consumer_close(mqttq_consumer* consumer) {
+  if (!consumer) return;
+  static_cast<void>(guard(nullptr, [&]() -> mqttq_status {
+    if (consumer->broker.inside_callback()) {  // the queue is handing out: at the end of the turn, and nobody waits
+      consumer->broker.broker->shard(consumer->shard).run_soon([consumer](ShardCore&, Instant now) {
+        consumer->inside.close(now);
+        delete consumer;
+      });
+      consumer = nullptr;
+      return MQTTQ_OK;
+    }
+    consumer->broker.on_shard_or_here(consumer->shard, [&](ShardCore&, Instant now) { consumer->inside.close(now); });
+    return MQTTQ_OK;
+  }));
+  delete consumer;
+}
+
+// --- looking in
+
+mqttq_status mqttq_queue_peek(mqttq_broker* broker, mqttq_namespace* ns, mqttq_bytes name, uint64_t* cursor,
+                              size_t count, mqttq_queue_messages** out, mqttq_error* error) {
+  return guard(error, [&]() -> mqttq_status {
+    if (!cursor || !out) return fail(error, MQTTQ_EINVAL, "cursor or out: NULL");
+    if (const mqttq_status status = judge_call(*broker, name, error); status != MQTTQ_OK) return status;
+    auto list = std::make_unique<mqttq_queue_messages>();
+    const NamespaceId id = id_of(ns);
+    const uint32_t home = broker->broker->shard(0).core().group_home_of(id, text_of(name));
+    if (!peek(*broker, home, id, text_of(name), *cursor, count ? count : 100, list->messages, *cursor)) {
+      return fail(error, MQTTQ_ENOTFOUND, Outcome().text);
+    }
+    *out = list.release();
+    return MQTTQ_OK;
+  });
+}
+
+size_t mqttq_queue_messages_count(const mqttq_queue_messages* messages) { return messages->messages.size(); }
+
+mqttq_queued mqttq_queue_messages_get(const mqttq_queue_messages* messages, size_t index) {
+  const auto& one = messages->messages[index];
+  return {sizeof(mqttq_queued), one.number, one.deliveries, one.inflight, handle_of(one.message)};
+}
+
+void mqttq_queue_messages_free(mqttq_queue_messages* messages) { delete messages; }
+
+mqttq_status mqttq_queue_move_back(mqttq_broker* broker, mqttq_namespace* ns, mqttq_bytes name, uint64_t count,
+                                   uint64_t* moved, mqttq_error* error) {
+  return guard(error, [&]() -> mqttq_status {
+    constexpr size_t kPage = 100;
+    uint64_t done = 0, next = 1;
+    if (moved) *moved = 0;
+    if (const mqttq_status status = judge_call(*broker, name, error); status != MQTTQ_OK) return status;
+    const NamespaceId id = id_of(ns);
+    const uint32_t home = broker->broker->shard(0).core().group_home_of(id, text_of(name));
+    uint64_t last = 0;  // of those that wait now: what comes back meanwhile is not moved twice
+    bool found = false;
+    broker->on_shard(home, [&](ShardCore& core, Instant) {
+      found = core.queues().find(id, text_of(name)) != nullptr;
+      last = core.state().seen_number();
+    });
+    while (found && next && next <= last && (!count || done < count)) {
+      std::vector<mqttq_queue_messages::One> page;
+      found = peek(*broker, home, id, text_of(name), next, kPage, page, next);
+      for (const auto& one : page) {
+        if (one.number > last || (count && done == count)) break;
+        done += move_back(*broker, home, id, text_of(name), one);
+        if (moved) *moved = done;
+      }
+    }
+    return found ? MQTTQ_OK : fail(error, MQTTQ_ENOTFOUND, Outcome().text);
+  });
+}
 
 void mqttq_queue_policy_init(mqttq_queue_policy* policy, size_t size) { init_struct(policy, size); }
 

@@ -1,5 +1,6 @@
 #include "capi/guard.h"
 #include "capi/handles.h"
+#include "capi/host_consumer.h"
 #include "capi/host_subscriber.h"
 #include "capi/reason_codes.h"
 #include "message/topic.h"
@@ -155,9 +156,10 @@ void mqttq_reply_message(mqttq_broker* broker, const mqttq_reply* reply, mqttq_r
     broker->broker->shard(to.shard).run_soon([=, &held](ShardCore& core, Instant now) {
       HeldAnswer* one = held.find(to.object);
       if (!one) return;
-      const SlabHandle answer = one->answer;
+      const HeldAnswer taken = *one;
       held.give_back(*one);
-      core.answer(answer, reason, now);
+      if (taken.consumer) return taken.consumer->on_reply(taken.number, reason, now);
+      core.answer(taken.answer, reason, now);
     });
     return MQTTQ_OK;
   }));

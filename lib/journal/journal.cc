@@ -27,6 +27,7 @@ struct JournalSegment {
 
   bool full() const noexcept { return count == kEntries; }
   uint64_t bytes_before() const noexcept { return entries ? entries->at[0].bytes_before : first_bytes_before; }
+  uint64_t number() const noexcept { return entries ? entries->at[0].number : first_number; }
   // Everything in it was read: it begins again behind it.
   void restart(uint64_t index) noexcept {
     for (uint32_t i = 0; i < count; ++i) entries->at[i].message = {};
@@ -305,6 +306,20 @@ uint32_t Journal::missing(const Cursor& cursor, std::span<uint64_t> numbers, uin
     numbers[count++] = entry.number;
   }
   return count;
+}
+
+void Journal::look(const Cursor& cursor, uint64_t from, void* user,
+                   bool (*visit)(void* user, const JournalEntry& entry) noexcept) const noexcept {
+  uint64_t index = cursor.index;
+  for (const JournalSegment* segment = cursor.segment; segment; segment = segment->next) {
+    const uint64_t end = segment->first_index + segment->count;
+    const JournalSegment* behind = segment->next;
+    if (index < end && behind && behind->count && behind->number() <= from) index = end;  // none of this one
+    for (; index < end; ++index) {
+      const JournalEntry& entry = entries_of(*segment)[index - segment->first_index];
+      if (entry.number >= from && !visit(user, entry)) return;
+    }
+  }
 }
 
 // `ended` is the first segment, or was until now.

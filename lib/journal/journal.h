@@ -101,6 +101,10 @@ class Journal : public ListLink<struct ContentTag> {
     }
   }
 
+  // Calls visit(user, entry) for the entries from `cursor` on whose numbers are not below `from`, until it is false.
+  void look(const Cursor& cursor, uint64_t from, void* user,
+            bool (*visit)(void* user, const JournalEntry& entry) noexcept) const noexcept;
+
   // Moves `cursor` over all entries up to `number`. Returns how many there were.
   uint32_t move_over(Cursor& cursor, uint64_t number) noexcept;
   // Calls visit(user, number) for each entry up to `last` that some cursor has not read.

@@ -72,15 +72,18 @@ void Queue::drop_oldest() noexcept {
     if (!open[i].member && !open[i].settled) return settle(open[i]);
   }
   if (values && !values->waiting.empty()) return drop_value(*values->waiting.front());
-  if (journal().peek(reader)) {
-    const uint64_t before = journal().behind_bytes(reader);
-    journal().advance(reader);
-    filter->gate().leave(1, before - journal().behind_bytes(reader));
-    return changed();
-  }
+  if (journal().peek(reader)) return drop_first();
   for (uint32_t i = 0; i < open.count(); ++i) {
     if (!open[i].settled) return settle(open[i]);
   }
+}
+
+// Of the journal.
+void Queue::drop_first() noexcept {
+  const uint64_t before = journal().behind_bytes(reader);
+  journal().advance(reader);
+  filter->gate().leave(1, before - journal().behind_bytes(reader));
+  changed();
 }
 
 // Returns how many those were.
@@ -169,8 +172,9 @@ bool Queue::offer(QueueOpen& one, Instant now) noexcept {
   if (one.deliveries && !(sent = with_delivery_count(*sent, one.deliveries + 1u))) return false;
   MovingMessage moving(std::move(sent));
   while (QueueMember* member = choose(but, one.value)) {
-    const Handed handed =
-        home.member_courier_.hand_to_member(member->shard, member->membership, handle(), moving, one.number, now);
+    const Handed handed = member->here ? member->here->take(moving, one.number, now)
+                                       : home.member_courier_.hand_to_member(member->shard, member->membership,
+                                                                             handle(), moving, one.number, now);
     if (handed == Handed::Full || handed == Handed::Away) {
       MemberState state = member->state;
       member->full = handed == Handed::Full;
@@ -229,6 +233,7 @@ bool Queue::flush_waiting(Instant now) noexcept {
       settle(open[i]);
       continue;
     }
+    find_key(open[i]);
     if (worn_out(open[i])) {
       bury(open[i], now);
     } else if (!hold(open[i]) && !offer(open[i], now) && open[i].value) {
@@ -241,27 +246,33 @@ bool Queue::flush_waiting(Instant now) noexcept {
 void Queue::flush_journal(Instant now) noexcept {
   while (const JournalEntry* entry = journal().peek(reader)) {
     if (!someone_takes()) return;
-    const uint64_t number = entry->number;
     MessageRef message = entry->message;
-    const auto found = message ? ReadAhead::Content::Here : content(number, message);
+    const auto found = message ? ReadAhead::Content::Here : content(entry->number, message);
     if (found == ReadAhead::Content::Asked || found == ReadAhead::Content::Later) return;
     if (!open.make_room()) return changed();  // it goes on then
-    const uint64_t before = journal().behind_bytes(reader);
-    journal().advance(reader);
-    const auto size = static_cast<uint32_t>(before - journal().behind_bytes(reader));
-    changed();
     if (found == ReadAhead::Content::Lost || message->expired(now)) {
       figures.expired += found != ReadAhead::Content::Lost;
-      filter->gate().leave(1, size);
+      drop_first();
       continue;
     }
-    QueueOpen& one = enter_open(number, std::move(message), size);
-    if (values && (one.value = value_of(*one.message))) ++one.value->count;
+    QueueOpen& one = enter_open_from_journal();
+    one.message = std::move(message);
+    find_key(one);
     if (!hold(one) && offer(one, now)) continue;
     constexpr uint32_t kHeldMax = 1000;
     if (!one.value || waiting_count >= kHeldMax) return;
     one.value->held_pass = values->pass;  // others may go out
   }
+}
+
+QueueOpen& Queue::enter_open_from_journal() noexcept {
+  const JournalEntry* entry = journal().peek(reader);
+  const uint64_t number = entry->number;
+  MessageRef message = entry->message;
+  const uint64_t before = journal().behind_bytes(reader);
+  journal().advance(reader);
+  changed();
+  return enter_open(number, std::move(message), static_cast<uint32_t>(before - journal().behind_bytes(reader)));
 }
 
 // There is room.

@@ -46,9 +46,22 @@ struct QueueFigures {
   uint64_t purged = 0;
 };
 
+// A consumer that lives where the queue does.
+class QueueConsumer {
+ public:
+  // As MemberCourier::hand_to_member(), but for Handed::Finished.
+  virtual Handed take(MovingMessage& message, uint64_t number, Instant now) noexcept = 0;
+  // It is none any more.
+  virtual void on_queue_deleted(Instant now) noexcept = 0;
+
+ protected:
+  ~QueueConsumer() = default;
+};
+
 // A consumer, as the queue knows it.
 struct QueueMember {
   Queue* queue;
+  QueueConsumer* here = nullptr;  // null: a session, named by the next
   SlabHandle membership;
   uint32_t index = 0;       // in the queue's list
   uint32_t open_count = 0;  // what its client has to acknowledge, be it another's by now
@@ -93,6 +106,7 @@ struct QueueOpen {
   uint16_t deliveries = 0;      // until now
   QueueReturn why{};            // it waits again
   bool settled = false;         // out of here once that is recorded
+  bool judged = false;          // its key was looked for
 };
 
 // Of a queue whose messages have keys.
@@ -144,7 +158,11 @@ struct Queue final : QueueHome, HashLink<Queue>, ListLink<struct ChangedTag>, Li
   bool last_only() const noexcept { return values && values->last_only; }
   std::string_view topic_filter() const noexcept { return filter->text(); }
   QueueIdentity identity() const noexcept {
-    QueueIdentity all{namespace_id, name.view(), topic_filter(), id};
+    QueueIdentity all;
+    all.namespace_id = namespace_id;
+    all.name = name.view();
+    all.topic_filter = topic_filter();
+    all.id = id;
     if (!values) return all;
     all.key = values->key.expression();
     all.keyless = values->keyless;
@@ -164,7 +182,11 @@ struct Queue final : QueueHome, HashLink<Queue>, ListLink<struct ChangedTag>, Li
   void flush_values(Instant now) noexcept;
   // It waits for others of its key, and those behind it do in this pass.
   bool hold(QueueOpen& one) noexcept;
+  // The first of the journal. There is room.
+  QueueOpen& enter_open_from_journal() noexcept;
   QueueOpen& enter_open(uint64_t number, MessageRef&& message, uint32_t size) noexcept;
+  // Of one whose message is here.
+  void find_key(QueueOpen& one) noexcept;
   // Of keys. nullptr: it has none, or without memory.
   QueueValue* value_of(const Message& message) noexcept;
   QueueValue* find_or_make_value(const TextKey& key) noexcept;
@@ -193,6 +215,7 @@ struct Queue final : QueueHome, HashLink<Queue>, ListLink<struct ChangedTag>, Li
   void take_back_all(MemberId of, Instant now) noexcept;
   void settle(QueueOpen& one) noexcept;
   void drop_oldest() noexcept;
+  void drop_first() noexcept;
   void enforce_limits() noexcept;
   void drop_old(Instant now) noexcept;
   void arm_age(Instant now) noexcept;
@@ -246,6 +269,14 @@ class Queues {
   // All that waits; what is in flight stays. Returns how many those were.
   uint64_t purge(Queue& queue, Instant now) noexcept;
   Queue* find(NamespaceId namespace_id, std::string_view name) noexcept;
+  // Calls visit(number, deliveries, inflight, message) for messages from the oldest on whose numbers are not below
+  // `from`, until it is false. message: empty where it is not in memory.
+  template <class Visit>
+  void look(Queue& queue, uint64_t from, Visit&& visit) noexcept;
+  // The message of this number waits. False too where more than 10 000 others would have to wait apart for it.
+  bool waits(Queue& queue, uint64_t number) noexcept;
+  // It waits() no longer.
+  void take_out(Queue& queue, uint64_t number) noexcept;
   uint32_t count() const noexcept { return queues_.count(); }
   Slab<Queue>& slab() noexcept { return slab_; }
 
@@ -253,6 +284,12 @@ class Queues {
   static bool is_member(MemberId id) noexcept { return id & kOfQueue; }
   // 0 without memory.
   MemberId join(Queue& queue, uint32_t shard, SlabHandle membership, MemberState state) noexcept;
+  // consumer: borrowed until it leaves, or the queue is deleted.
+  MemberId join(Queue& queue, QueueConsumer& consumer, MemberState state) noexcept {
+    const MemberId joined = join(queue, 0, {}, state);
+    if (joined) find_member(joined)->here = &consumer;
+    return joined;
+  }
   void leave(MemberId member, Instant now) noexcept;
   void set_state(MemberId member, MemberState state, Instant now) noexcept;
   void done(MemberId member, std::span<const uint64_t> numbers, Instant now) noexcept;
@@ -299,6 +336,7 @@ class Queues {
   }
   uint64_t key(NamespaceId namespace_id, std::string_view name) const noexcept;
   bool start_reading(Queue& queue) noexcept;
+  static QueueValue* find_value(Queue& queue, uint64_t number) noexcept;
 
   FanOut& fan_out_;
   MemberCourier& member_courier_;
@@ -325,6 +363,26 @@ void Queues::record_progress(uint64_t seen_number, bool all, Instant now, Record
     queue->forget_settled();
     queue->flush(now);
   }
+}
+
+template <class Visit>
+void Queues::look(Queue& queue, uint64_t from, Visit&& visit) noexcept {
+  QueueValue* value = queue.last_only() ? queue.values->waiting.front() : nullptr;
+  const auto values_below = [&](uint64_t number) {  // false: the visitor wants no more
+    for (; value && value->number < number; value = queue.values->waiting.next(*value)) {
+      if (value->number >= from && !visit(value->number, 0u, false, value->message)) return false;
+    }
+    return true;
+  };
+  for (uint32_t i = 0; i < queue.open.count(); ++i) {
+    const QueueOpen& one = queue.open[i];
+    if (one.settled || one.number < from) continue;
+    if (!values_below(one.number) || !visit(one.number, uint32_t{one.deliveries}, one.member != 0, one.message)) return;
+  }
+  if (!values_below(UINT64_MAX)) return;
+  queue.journal().look(queue.reader, from, &visit, [](void* user, const JournalEntry& entry) noexcept {
+    return (*static_cast<std::remove_reference_t<Visit>*>(user))(entry.number, 0u, false, entry.message);
+  });
 }
 
 }  // namespace mqttq

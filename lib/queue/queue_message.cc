@@ -1,11 +1,14 @@
 #include "queue/queue_message.h"
 
+#include <algorithm>
 #include <charconv>
 #include <initializer_list>
 
 #include "base/alloc.h"
+#include "codec/packets.h"
 #include "codec/writer.h"
 #include "message/property.h"
+#include "message/topic.h"
 
 namespace mqttq {
 
@@ -67,6 +70,39 @@ MessageRef dead_letter(const Message& message, std::string_view topic_name, cons
                                 {kDeadLetterReasonProperty, facts.reason},
                                 {kDeadLetterTopicProperty, from},
                                 {kDeliveryCountProperty, Digits(facts.deliveries).view()}});
+}
+
+// The last of each name: what the broker added stands behind what came from a client.
+bool read_dead_letter(const MessageView& message, DeadLetterOrigin& origin) noexcept {
+  codec::PropertyReader reader(message.properties);
+  for (codec::Property property; reader.next(property);) {
+    if (property.id != PropertyId::UserProperty) continue;
+    if (as_text(property.data) == kDeadLetterQueueProperty) origin.queue = as_text(property.value);
+    if (as_text(property.data) == kDeadLetterTopicProperty) origin.topic_name = as_text(property.value);
+  }
+  return !origin.queue.empty() && is_valid_topic_name(origin.topic_name);
+}
+
+MessageRef revived(const MessageView& message, const DeadLetterOrigin& origin) noexcept {
+  constexpr std::string_view kAdded[] = {kDeadLetterQueueProperty, kDeadLetterReasonProperty, kDeadLetterTopicProperty,
+                                         kDeliveryCountProperty};
+  auto* block = static_cast<std::byte*>(allocate(message.properties.size() + 1));
+  if (!block) return {};
+  size_t size = 0;
+  codec::PropertyReader reader(message.properties);
+  for (codec::Property property; reader.next(property);) {
+    const bool added = property.id == PropertyId::UserProperty &&
+                       std::find(std::begin(kAdded), std::end(kAdded), as_text(property.data)) != std::end(kAdded);
+    if (added) continue;
+    std::memcpy(block + size, reader.raw().data(), reader.raw().size());
+    size += reader.raw().size();
+  }
+  MessageView view = message;
+  view.topic_name = origin.topic_name;
+  view.properties = {block, size};
+  MessageRef made = Message::create(view);
+  release(block);
+  return made;
 }
 
 }  // namespace mqttq

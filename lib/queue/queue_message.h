@@ -25,4 +25,12 @@ struct DeadLetterFacts {
 // At QoS 1, from nobody; it does not expire.
 MessageRef dead_letter(const Message& message, std::string_view topic_name, const DeadLetterFacts& facts) noexcept;
 
+// What it is a dead letter of, in its own bytes. False: it is none.
+struct DeadLetterOrigin {
+  std::string_view queue, topic_name;
+};
+bool read_dead_letter(const MessageView& message, DeadLetterOrigin& origin) noexcept;
+// As it was before, but for its QoS and its expiry.
+MessageRef revived(const MessageView& message, const DeadLetterOrigin& origin) noexcept;
+
 }  // namespace mqttq

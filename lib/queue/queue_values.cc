@@ -19,6 +19,12 @@ QueueValue* Queue::value_of(const Message& message) noexcept {
   return values->key.of(message.view(), home.seed_, key) ? find_or_make_value(key) : nullptr;
 }
 
+void Queue::find_key(QueueOpen& one) noexcept {
+  if (!values || std::exchange(one.judged, true)) return;
+  one.value = value_of(*one.message);
+  if (one.value) ++one.value->count;
+}
+
 // It does not belong to `open` any more. Whoever has it, or had it, is out of its key's way.
 void Queue::let_go(QueueOpen& one) noexcept {
   QueueValue* value = std::exchange(one.value, nullptr);
@@ -38,8 +44,8 @@ void Queue::mark_stale(QueueValue& value) noexcept {
   changed();
 }
 
-// What has just come into the journal is taken out of there, so that it holds nothing that was replaced. message: may be
-// empty only of what has no key.
+// What has just come into the journal is taken out of there, so that it holds nothing that was replaced. message: empty
+// only of what has no key.
 void Queue::take_value(uint64_t number, const MessageRef& message, uint32_t size) noexcept {
   QueueValue* value = message ? value_of(*message) : nullptr;
   if (!value && !open.make_room()) return;  // it stays there, and goes out as it is
@@ -48,7 +54,7 @@ void Queue::take_value(uint64_t number, const MessageRef& message, uint32_t size
   if (value) {
     note_value(*value, number, message, size);
   } else {
-    enter_open(number, MessageRef(message), size);
+    enter_open(number, MessageRef(message), size).judged = true;
   }
 }
 
@@ -109,6 +115,7 @@ void Queue::flush_values(Instant now) noexcept {
     take_out_value(one);
     QueueOpen& opened = enter_open(number, std::move(message), size);
     opened.value = &one;
+    opened.judged = true;
     one.count = 1;
     one.open_number = number;
     if (!offer(opened, now)) return;

@@ -121,8 +121,16 @@ Status Queues::set_options(Queue& queue, const QueueOptions& options, std::strin
 
 void Queues::remove(Queue& queue, Instant now) noexcept {
   courier_.forget_queue(queue);
-  for (QueueMember* member : queue.members) courier_.tell_deleted(member->shard, member->membership, now);
+  Array<QueueMember> told;  // by which nothing of the queue is reached any more
+  for (const QueueMember* member : queue.members) static_cast<void>(told.push_back(*member));  // without memory: fewer
   end(queue);
+  for (const QueueMember& member : told) {
+    if (member.here) {
+      member.here->on_queue_deleted(now);
+    } else {
+      courier_.tell_deleted(member.shard, member.membership, now);
+    }
+  }
 }
 
 void Queues::end(Queue& queue) noexcept {
@@ -149,6 +157,35 @@ uint64_t Queues::purge(Queue& queue, Instant now) noexcept {
   queue.figures.purged += purged;
   queue.flush(now);
   return purged;
+}
+
+QueueValue* Queues::find_value(Queue& queue, uint64_t number) noexcept {
+  if (!queue.last_only()) return nullptr;
+  auto& waiting = queue.values->waiting;
+  QueueValue* value = waiting.front();
+  while (value && value->number < number) value = waiting.next(*value);
+  return value && value->number == number ? value : nullptr;
+}
+
+// What stands before it in the journal comes out of there too, to wait beside what came back.
+bool Queues::waits(Queue& queue, uint64_t number) noexcept {
+  constexpr uint32_t kBesideMax = 10'000;
+  if (find_value(queue, number)) return true;
+  while (!queue.last_only() && !find_number(queue.open, number)) {
+    const JournalEntry* entry = queue.journal().peek(queue.reader);
+    if (!entry || entry->number > number || queue.waiting_count >= kBesideMax || !queue.open.make_room()) return false;
+    queue.enter_open_from_journal();
+  }
+  const QueueOpen* one = find_number(queue.open, number);
+  return one && !one->settled && !one->member;
+}
+
+void Queues::take_out(Queue& queue, uint64_t number) noexcept {
+  if (QueueOpen* one = find_number(queue.open, number)) {
+    queue.settle(*one);
+  } else if (QueueValue* value = find_value(queue, number)) {
+    queue.drop_value(*value);
+  }
 }
 
 // --- consumers
@@ -283,6 +320,7 @@ bool Queues::restore_open(Queue& queue, uint64_t number, uint32_t size, uint16_t
   one.why = QueueReturn::Lost;
   one.due = Instant{0};
   queue.filter->gate().add(size);
+  one.judged = queue.last_only() || key.first || key.second;
   if (!queue.values || !(key.first || key.second)) return true;
   one.value = queue.find_or_make_value(key);
   if (!one.value) return false;

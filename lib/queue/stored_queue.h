@@ -86,8 +86,8 @@ struct StoredQueuePlace {
       out.number(progress.arrivals[i].number);
     }
   }
-  // open(number, size, deliveries, key), arrival(at_ms, number): called for each. keyed: the queue's messages have keys.
-  // False: it is no such value.
+  // open(number, size, deliveries, key), arrival(at_ms, number): called for each. keyed: the queue's messages have
+  // keys. False: it is no such value.
   template <class Open, class Arrival>
   static bool read(FieldReader& in, bool keyed, uint64_t& position, Open&& open, Arrival&& arrival) noexcept {
     position = in.number<uint64_t>();

@@ -127,6 +127,19 @@ RouteRef Router::make(std::initializer_list<std::span<Filter* const>> lists) noe
   return RouteRef(route);
 }
 
+RouteRef Router::route_to_queue(Filter& queue, uint32_t shard) noexcept {
+  if (!try_share(queue.references_)) return {};
+  Filter* const only[] = {&queue};
+  RouteRef route = make({only});
+  if (!route) {
+    drop(queue);
+    return {};
+  }
+  route.route_->queue_count_ = 1;
+  route.route_->durable_shards_ = route.route_->queue_shards_ = uint64_t{1} << shard;
+  return route;
+}
+
 RouteRef Router::match(NamespaceId namespace_id, std::string_view topic_name, RouteScratch& scratch,
                        uint32_t* visits) noexcept {
   uint32_t count = 0;

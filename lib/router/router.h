@@ -48,6 +48,9 @@ class Router {
     return match(namespace_id, topic_name, scratch);
   }
 
+  // To this queue alone. Empty when the allocator refuses. Thread: the shard's that is its home.
+  RouteRef route_to_queue(Filter& queue, uint32_t shard) noexcept;
+
   // The filter of this text, made if need be, with one user more. nullptr when the allocator refuses. Any thread.
   Filter* join(NamespaceId namespace_id, std::string_view filter_text) noexcept;
   // Undoes a join(), or a join_queue(). Any thread.

@@ -46,12 +46,17 @@ class MessageFetcher {
     if (!fetch) return false;
     for (uint32_t i = 0; i < fetch->messages.count(); ++i) {
       FetchedMessage& one = fetch->messages[i];
-      one.status = source_.fetch(one.number, one.message);
+      one.status = read(one.number, one.message);
     }
     shard = fetch->shard;
     const std::lock_guard lock(mutex_);
     answers_[shard].push_back(*fetch);
     return true;
+  }
+  // Reads one at once. Any thread but a shard's.
+  Status read(uint64_t number, MessageRef& message) noexcept {
+    const std::lock_guard lock(source_mutex_);
+    return source_.fetch(number, message);
   }
   // The next answer, owned by the caller; nullptr: there is none.
   Fetch* take_answer(uint32_t shard) noexcept {
@@ -70,6 +75,7 @@ class MessageFetcher {
   }
 
   MessageSource& source_;
+  std::mutex source_mutex_;  // held while it reads
   std::mutex mutex_;
   Fetches asked_;
   std::vector<Fetches> answers_;  // by shard

@@ -333,6 +333,15 @@ bool ShardCore::publish_from_inside(const MessageRef& message, Instant now, std:
   return true;
 }
 
+bool ShardCore::publish_to_queue(const MessageRef& message, const RouteRef& queue, Instant now) noexcept {
+  PublishOperation operation;
+  operation.started = true;  // nothing of it is retained
+  operation.route = queue;
+  if (!enter_inside({message, operation, nullptr})) return false;
+  if (inside_.count() == 1 && !running_inside_) run_inside_publishes(now);
+  return true;
+}
+
 bool ShardCore::publish_of_broker(const MessageRef& message, Instant now) noexcept {
   if (!enter_inside({message, {}, nullptr, true})) return false;
   if (inside_.count() == 1 && !running_inside_) run_inside_publishes(now);

@@ -137,6 +137,8 @@ class ShardCore final : private GroupCourier, private QueueCourier, private Dela
   // A message of the host's or the broker's own. Waits by itself where there is no room. False without memory.
   // finished: nullable; counted down when all takers have it.
   bool publish_from_inside(const MessageRef& message, Instant now, std::atomic<uint32_t>* finished = nullptr) noexcept;
+  // The same to one queue alone. False without memory.
+  bool publish_to_queue(const MessageRef& message, const RouteRef& queue, Instant now) noexcept;
   // Adds what this shard retains under a filter. False when memory is refused.
   [[nodiscard]] bool collect_retained(NamespaceId namespace_id, std::string_view topic_filter, Instant now,
                                       Ring<MessageRef>& out) noexcept {
