@@ -175,9 +175,9 @@ typedef struct mqttq_consumer_config {
 /* Thread: any. Since 0.1. */
 MQTTQ_API void mqttq_consumer_config_init(mqttq_consumer_config *config, size_t size);
 
-/* Consumes a queue beside its clients. Messages come as MQTTQ_EVENT_MESSAGE, without a copy; each is to be answered with
- * mqttq_reply_message(): 0 settles it, 0x80 and above rejects it, as a client's PUBACK. With MQTTQ_PULL the host takes them
- * when it likes; one that it has taken and not answered counts in the window. When the queue is deleted,
+/* Consumes a queue beside its clients. Messages come as MQTTQ_EVENT_MESSAGE, without a copy; each is to be answered
+ * with mqttq_reply_message(): 0 settles it, 0x80 and above rejects it, as a client's PUBACK. With MQTTQ_PULL the host
+ * takes them when it likes; one that it has taken and not answered counts in the window. When the queue is deleted,
  * MQTTQ_EVENT_CONSUMER_ENDED comes, and no message any more.
  *   out  on success the consumer, owned by caller, ended by mqttq_consumer_close(); untouched on failure.
  * Returns MQTTQ_OK, MQTTQ_EINVAL, MQTTQ_ENOTFOUND (no such queue), MQTTQ_ENOMEM, MQTTQ_ESTATE, MQTTQ_ESHUTDOWN.

@@ -98,7 +98,7 @@ class Restore {
   bool take_session(Bytes key, Bytes value);
   bool take_position(Bytes key, Bytes value);
   bool take_subscription(Bytes key, Bytes value);
-  bool take_membership(Session& session, std::string_view shared_filter, const Subscription& options,
+  bool take_membership(Session& session, std::string_view shared_filter, const Subscription& options, int8_t priority,
                        uint64_t position);
   bool take_group(Bytes key, Bytes value);
   bool take_queue(Bytes key, Bytes value);
@@ -211,8 +211,9 @@ bool Restore::take_subscription(Bytes key, Bytes value) {
   FieldReader in(value);
   Subscription options;
   bool owed = false;
+  int8_t priority = 0;
   std::string_view topic_filter;
-  if (!of || !StoredSubscription::read(in, options, owed, topic_filter)) {
+  if (!of || !StoredSubscription::read(in, options, owed, topic_filter, priority)) {
     ++restored_.lost;
     return true;
   }
@@ -222,7 +223,7 @@ bool Restore::take_subscription(Bytes key, Bytes value) {
   const uint64_t number = position ? position->number : directory_.durable_number() + 1;
   const bool of_queue = parse_queue_address(topic_filter).kind == QueueAddress::Kind::Queue;
   if (of_queue || parse_shared_filter(topic_filter).kind == SharedFilter::Kind::Shared) {
-    return take_membership(session, topic_filter, options, number);
+    return take_membership(session, topic_filter, options, priority, number);
   }
   const bool durable = position || options.qos != Qos::AtMostOnce;
   JournalReader* reader = nullptr;
@@ -236,14 +237,14 @@ bool Restore::take_subscription(Bytes key, Bytes value) {
 }
 
 bool Restore::take_membership(Session& session, std::string_view shared_filter, const Subscription& options,
-                              uint64_t position) {
+                              int8_t priority, uint64_t position) {
   const NamespaceId namespace_id = session.namespace_id();
   const QueueAddress queue = parse_queue_address(shared_filter);
   const bool of_queue = queue.kind == QueueAddress::Kind::Queue;
   const std::string_view name = of_queue ? queue.name : shared_filter;
   const uint32_t home_index = shard_(0).group_home_of(namespace_id, name);
   ShardCore &group_home = shard_(home_index), &of = home(namespace_id, session.client_id());
-  GroupMembership* membership = session.restore_membership(shared_filter, options, home_index);
+  GroupMembership* membership = session.restore_membership(shared_filter, options, priority, home_index);
   const std::unique_ptr<GroupJoin, Destroy> join(GroupJoin::create_for(namespace_id, name, queue.topic_filter));
   if (!membership || !join) return false;
   join->of_queue = of_queue;

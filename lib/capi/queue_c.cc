@@ -147,8 +147,8 @@ Outcome of_status(Status status) noexcept {
   }
 }
 
-// Messages of a queue from the number `from` on, at most so many. Those that are not in memory are read here; what cannot
-// be read is left out. next: set to the number behind them, 0 at the end. False: there is no such queue.
+// Messages of a queue from the number `from` on, at most so many. Those that are not in memory are read here; what
+// cannot be read is left out. next: set to the number behind them, 0 at the end. False: there is no such queue.
 bool peek(mqttq_broker& broker, uint32_t home, NamespaceId id, std::string_view name, uint64_t from, size_t count,
           std::vector<mqttq_queue_messages::One>& out, uint64_t& next) {
   bool found = false;

@@ -57,10 +57,10 @@ class Arrivals {
     spacing_ms_ = std::max(kSpacingMin, span / (kMarksMax / 2));
     int64_t last = INT64_MIN / 2;
     for (uint32_t count = marks_.count(); count; --count) {
-      Mark mark = marks_.pop_front();
+      const Mark mark = marks_.pop_front();
       if (mark.at_ms - last < spacing_ms_) continue;
       last = mark.at_ms;
-      static_cast<void>(marks_.push_back(std::move(mark)));  // there is room: one was taken out
+      static_cast<void>(marks_.push_back(Mark(mark)));  // there is room: one was taken out
     }
   }
 

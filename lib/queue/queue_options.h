@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "base/owned_text.h"
+#include "base/hash.h"
 #include "message/message.h"
 #include "router/queue_gate.h"
 
@@ -65,5 +65,10 @@ struct QueueIdentity {
            last_value == other.last_value;
   }
 };
+
+// Names its journal in the log. seed: of what is kept.
+inline uint64_t queue_journal(const QueueIdentity& queue, uint64_t seed) noexcept {
+  return hash_mix(hash_text(queue.name, hash_mix(seed, queue.namespace_id)), queue.id);
+}
 
 }  // namespace mqttq

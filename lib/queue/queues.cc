@@ -31,8 +31,8 @@ Queue* Queues::make(const QueueIdentity& identity, const QueueOptions& options,
   made->id = identity.id;
   made->options = options;
   if (made->name.set(identity.name) && made->dead_letter_topic.set(dead_letter_topic) && set_key(*made, identity)) {
-    const uint64_t journal = hash_mix(key(identity.namespace_id, identity.name), identity.id);
-    made->filter = fan_out_.add_queue(*made, identity.namespace_id, journal, identity.topic_filter);
+    made->filter =
+        fan_out_.add_queue(*made, identity.namespace_id, queue_journal(identity, seed_), identity.topic_filter);
   }
   if (!made->filter) {
     slab_.give_back(*made);

@@ -78,7 +78,7 @@ T* find_number(Ring<T>& ring, uint64_t number) noexcept {
 
 // Puts it where its number belongs; there is room.
 template <class T>
-T& insert_number(Ring<T>& ring, T&& item) noexcept {
+T& insert_number(Ring<T>& ring, T item) noexcept {
   static_cast<void>(ring.push_back(std::move(item)));
   uint32_t at = ring.count() - 1;
   for (; at && ring[at - 1].number > ring[at].number; --at) std::swap(ring[at - 1], ring[at]);

@@ -257,7 +257,7 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   bool restore_subscription(std::string_view topic_filter, const Subscription& options, bool durable, bool owed,
                             JournalReader*& reader) noexcept;
   // Before messages in flight. nullptr without memory.
-  GroupMembership* restore_membership(std::string_view shared_filter, const Subscription& options,
+  GroupMembership* restore_membership(std::string_view shared_filter, const Subscription& options, int8_t priority,
                                       uint32_t home) noexcept;
   // group: the hash of the shared filter that it came through; 0: it came by itself.
   bool restore_inflight(uint16_t packet_id, InflightEntry&& entry, uint64_t group) noexcept;

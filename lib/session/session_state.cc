@@ -67,7 +67,7 @@ void Session::record_membership(GroupMembership& membership) noexcept {
   options.retain_as_published = membership.retain_as_published;
   Array<std::byte> value;
   FieldWriter out(value);
-  StoredSubscription::write(out, options, false, membership.text());
+  StoredSubscription::write(out, options, false, membership.text(), membership.priority);
   if (!out.ok()) return shard_.note_unrecorded();
   const StateKey key = membership_key(membership);
   shard_.state().writes().put_large(StateTable::Subscriptions, key.bytes(), value.span());
@@ -295,10 +295,11 @@ bool Session::restore_subscription(std::string_view topic_filter, const Subscrip
 }
 
 GroupMembership* Session::restore_membership(std::string_view shared_filter, const Subscription& options,
-                                             uint32_t home) noexcept {
+                                             int8_t priority, uint32_t home) noexcept {
   GroupMembership* made = shard_.memberships().restore(*this, shared_filter, home);
   if (!made) return nullptr;
   made->set_options(options);
+  made->priority = priority;
   made->stored = true;
   memberships_.insert(*made, membership_hash(shared_filter));
   return made;

@@ -37,24 +37,28 @@ struct StoredSession {
 };
 
 struct StoredSubscription {
-  // owed: retained messages are still to be sent for it.
-  static void write(FieldWriter& out, const Subscription& options, bool owed, std::string_view topic_filter) noexcept {
-    out.number(static_cast<uint8_t>(flags_of(options) | (owed ? kOwed : 0)));
+  // owed: retained messages are still to be sent for it. priority: of a queue's consumer.
+  static void write(FieldWriter& out, const Subscription& options, bool owed, std::string_view topic_filter,
+                    int8_t priority = 0) noexcept {
+    out.number(static_cast<uint8_t>(flags_of(options) | (owed ? kOwed : 0) | (priority ? kPriority : 0)));
     out.number(options.identifier);
+    if (priority) out.number(static_cast<uint8_t>(priority));
     out.text(topic_filter);
   }
   // topic_filter: borrowed.
-  static bool read(FieldReader& in, Subscription& options, bool& owed, std::string_view& topic_filter) noexcept {
+  static bool read(FieldReader& in, Subscription& options, bool& owed, std::string_view& topic_filter,
+                   int8_t& priority) noexcept {
     const auto flags = in.number<uint8_t>();
     set_flags(options, flags);
     owed = flags & kOwed;
     options.identifier = in.number<uint32_t>();
+    priority = flags & kPriority ? static_cast<int8_t>(in.number<uint8_t>()) : int8_t{0};
     topic_filter = as_text(in.rest());
     return in.ok() && is_valid_topic_filter(topic_filter);
   }
 
  private:
-  static constexpr uint8_t kQos = 3, kNoLocal = 4, kRetainAsPublished = 8, kExclusive = 16, kOwed = 32;
+  static constexpr uint8_t kQos = 3, kNoLocal = 4, kRetainAsPublished = 8, kExclusive = 16, kOwed = 32, kPriority = 64;
 
   static uint8_t flags_of(const Subscription& subscription) noexcept {
     return static_cast<uint8_t>(static_cast<uint8_t>(subscription.qos) | (subscription.no_local ? kNoLocal : 0) |

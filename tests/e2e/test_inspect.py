@@ -126,6 +126,29 @@ def test_sessions(killed):
     assert (taker["will"]["topic"], taker["will"]["delay_s"], taker["will"]["payload_bytes"]) == ("will", 5, 4)
 
 
+def test_queues(tmp_path):
+    config = tmp_path / "queues.json"
+    config.write_text(json.dumps({"queues": {"declared": [
+        {"name": "plain", "topic_filter": "a/#"}, {"name": "last", "topic_filter": "a/+", "key": "topic", "last_value": True}]}}))
+    broker = DurableBroker(tmp_path, "killed", 1)
+    broker.flags = ("--config", str(config))
+    try:
+        broker.start()
+        consumer = broker.connect("consumer", receive_maximum=1)
+        subscribe(consumer, ("$queue/plain", 2), granted=[1])
+        broker.publish("a/b", *(b"%d" % number for number in range(5)))
+        consumer.expect_publish()
+        broker.stop()
+        last, plain = sorted(lines("--queues", broker.data), key=lambda one: one["name"])
+        assert (plain["topic_filter"], plain["consumers"], plain["waiting"], plain["values"]) == ("a/#", 1, 4, 0)
+        assert plain["open"] == [plain["position"] - 1]
+        assert (last["consumers"], last["waiting"], last["values"], last["open"]) == (0, 0, 1, [])
+        text = inspect("--queues", broker.data).stdout.decode()
+        assert 'takes "a/#", 1 kept consumers' in text and "4 waiting, 1 handed out" in text
+    finally:
+        broker.running.child.kill()
+
+
 def test_groups(tmp_path):
     broker = DurableBroker(tmp_path, "killed", 1)
     try:

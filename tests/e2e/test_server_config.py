@@ -207,7 +207,7 @@ WRONG_FILES = {
         '3: limits.packet_max: unknown key; did you mean "packet_size_max"?',
     '{\n  "limits.packet_size_max": 1\n}':
         "2: limits.packet_size_max: unknown key; known are listeners, allow_anonymous, data_dir, shards, durability, "
-        "durability_interval_ms, log, protocol, shared_subscriptions, rewrites, auto_subscriptions, limits, sys",
+        "durability_interval_ms, log, protocol, shared_subscriptions, rewrites, auto_subscriptions, queues, limits, sys",
     '{\n  "shards": 1,\n  // again\n  "shards": 1\n}': "4: shards: given twice, first in line 2",
     '{\n  "limits": 3\n}': "2: limits: expected an object in braces, found 3",
     '{\n\n\n\n\n\n  "limits": {"packet_size_max": "big"}\n}': f'7: {PACKET_SIZE} "big"',
@@ -737,14 +737,12 @@ def test_the_extremes_of_every_number_are_good(keys, config):
             continue
         for value, good in ((part["minimum"], True), (part["maximum"], True), (part["minimum"] - 1, False),
                             (part["maximum"] + 1, False)):
-            listener, subscription = {"url": ANY_PORT}, {"topic_filter": "a"}
-            content: dict = {"listeners": [listener], "auto_subscriptions": [subscription]}
-            if "[]." in key:
-                element = {"listeners[]": listener, "auto_subscriptions[]": subscription}[key.partition(".")[0]]
-                element[key.partition(".")[2]] = value
-            elif "." in key:
-                content[key.partition(".")[0]] = {key.partition(".")[2]: value}
-            else:
-                content[key] = value
+            content: dict = {"listeners": [{"url": ANY_PORT}], "auto_subscriptions": [{"topic_filter": "a"}],
+                             "queues": {"declared": [{"name": "q", "topic_filter": "a"}]}}
+            *path, last = key.split(".")
+            place = content
+            for step in path:
+                place = place[step[:-2]][0] if step.endswith("[]") else place.setdefault(step, {})
+            place[last] = value
             result = check("--config", config(content), "--check-config")
             assert result.returncode == (0 if good else 2), (key, value, result.stderr)

@@ -10,6 +10,7 @@
 
 #include "inspect/store_copy.h"
 #include "inspect/text.h"
+#include "queue/stored_queue.h"
 #include "session/stored_session.h"
 #include "store/lmdb_store.h"
 #include "store/system_disk.h"
@@ -145,6 +146,9 @@ class Tables {
   Found take_will(Bytes key, Bytes value);
   Found take_delayed(Bytes key, Bytes value);
   Found take_group(Bytes value);
+  Found take_queue(Bytes key, Bytes value);
+  Found take_place(KeptQueue& queue, Bytes value);
+  Found take_value(Bytes key, Bytes value);
   Found take_moved(Bytes key, Bytes value);
   KeptSession* session_of(Bytes key) {
     const auto at = contents_.sessions.find(bytes_of(key.first(kSessionKey)));
@@ -217,9 +221,13 @@ Found Tables::take_subscription(Bytes key, Bytes value) {
   FieldReader in(value);
   KeptSubscription subscription;
   std::string_view topic_filter;
-  if (!StoredSubscription::read(in, subscription.options, subscription.owed, topic_filter)) return Found::Damaged;
+  int8_t priority;
+  if (!StoredSubscription::read(in, subscription.options, subscription.owed, topic_filter, priority)) {
+    return Found::Damaged;
+  }
   subscription.topic_filter = topic_filter;
-  subscription.shared = parse_shared_filter(topic_filter).kind == SharedFilter::Kind::Shared;
+  subscription.shared = parse_shared_filter(topic_filter).kind == SharedFilter::Kind::Shared ||
+                        parse_queue_address(topic_filter).kind == QueueAddress::Kind::Queue;
   subscription.journal = get_big<uint64_t>(key.data() + kSessionKey);
   if (!session) return Found::Orphan;
   session->subscriptions.push_back(std::move(subscription));
@@ -295,6 +303,37 @@ Found Tables::take_group(Bytes value) {
   return Found::Whole;
 }
 
+Found Tables::take_queue(Bytes key, Bytes value) {
+  FieldReader in(value);
+  StoredQueue stored;
+  if (!stored.read(in)) return Found::Damaged;
+  KeptQueue queue;
+  queue.namespace_id = stored.identity.namespace_id;
+  queue.name = stored.identity.name;
+  queue.topic_filter = stored.identity.topic_filter;
+  queue.last_value = stored.identity.last_value;
+  queue.keyed = !stored.identity.key.empty();
+  queue.id = stored.identity.id;
+  contents_.queues.emplace(bytes_of(key), std::move(queue));
+  return Found::Whole;
+}
+
+Found Tables::take_place(KeptQueue& queue, Bytes value) {
+  FieldReader in(value);
+  const auto open = [&](uint64_t number, uint32_t, uint16_t, const TextKey&) { queue.open.push_back(number); };
+  return StoredQueuePlace::read(in, queue.keyed, queue.position, open, [](int64_t, uint64_t) {}) ? Found::Whole
+                                                                                                 : Found::Damaged;
+}
+
+Found Tables::take_value(Bytes key, Bytes value) {
+  FieldReader in(value);
+  if (!StoredValue().read(in)) return Found::Damaged;
+  const auto at = contents_.queues.find(bytes_of(key.first(TextKey::kSize)));
+  if (at == contents_.queues.end()) return Found::Orphan;
+  ++at->second.values;
+  return Found::Whole;
+}
+
 // A message that the log no longer has.
 Found Tables::take_moved(Bytes key, Bytes value) {
   const auto number = get_big<uint64_t>(key.data());
@@ -337,7 +376,13 @@ void Tables::take() {
   });
   load(StateTable::Delayed, kDelayedKey, true, [&](Bytes key, Bytes value) { return take_delayed(key, value); });
   load(StateTable::Log, sizeof(uint64_t), true, [&](Bytes key, Bytes value) { return take_moved(key, value); });
-  load(StateTable::Groups, TextKey::kSize, true, [&](Bytes, Bytes value) { return take_group(value); });
+  load(StateTable::Queues, TextKey::kSize, true, [&](Bytes key, Bytes value) { return take_queue(key, value); });
+  load(StateTable::Groups, TextKey::kSize, true, [&](Bytes key, Bytes value) {
+    const auto queue = contents_.queues.find(bytes_of(key));
+    return queue == contents_.queues.end() ? take_group(value) : take_place(queue->second, value);
+  });
+  load(StateTable::QueueValues, 2 * TextKey::kSize, false,
+       [&](Bytes key, Bytes value) { return take_value(key, value); });
 }
 
 // --- who waits for what
@@ -357,6 +402,13 @@ uint64_t count_from(KeptJournal& journal, NamespaceId namespace_id, std::string_
 void count_waiting(uint64_t seed, Contents& contents) {
   for (auto& [key, session] : contents.sessions) {
     for (KeptSubscription& subscription : session.subscriptions) {
+      if (const QueueAddress queue = parse_queue_address(subscription.topic_filter);
+          queue.kind == QueueAddress::Kind::Queue) {
+        for (auto& [name, one] : contents.queues) {
+          one.consumers += one.namespace_id == session.namespace_id && one.name == queue.name;
+        }
+        continue;
+      }
       if (subscription.options.qos == Qos::AtMostOnce && !subscription.position) continue;  // it has no reader
       // Without a position it begins behind all that is known.
       const uint64_t position = subscription.position.value_or(UINT64_MAX);
@@ -370,6 +422,14 @@ void count_waiting(uint64_t seed, Contents& contents) {
       subscription.waiting = count_from(contents.journals[subscription.journal], session.namespace_id,
                                         subscription.topic_filter, position);
     }
+  }
+  for (auto& [key, queue] : contents.queues) {
+    QueueIdentity identity;
+    identity.namespace_id = queue.namespace_id;
+    identity.name = queue.name;
+    identity.id = queue.id;
+    KeptJournal& journal = contents.journals[queue_journal(identity, seed)];
+    queue.waiting = count_from(journal, queue.namespace_id, queue.topic_filter, queue.position);
   }
   for (auto& [key, group] : contents.groups) {
     const std::string_view topic_filter = parse_shared_filter(group.shared_filter).topic_filter;
@@ -463,9 +523,9 @@ Contents read_once(const std::string& path) {
 }  // namespace
 
 std::string table_name(uint8_t table) {
-  static constexpr std::string_view kNames[] = {"meta",     "sessions", "subscriptions", "positions", "inflight",
-                                                "receipts", "wills",    "retained",      "delayed",   "namespaces",
-                                                "log",      "groups",   "group taken",   "times"};
+  static constexpr std::string_view kNames[] = {
+      "meta",    "sessions",   "subscriptions", "positions", "inflight",    "receipts", "wills",  "retained",
+      "delayed", "namespaces", "log",           "groups",    "group taken", "times",    "queues", "queue values"};
   return table < std::size(kNames) ? std::string(kNames[table]) : std::to_string(table);
 }
 

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "queue/queue_address.h"
 #include "router/sink.h"
 #include "session/inflight.h"
 #include "store/backup_file.h"
@@ -41,7 +42,7 @@ struct KeptSubscription {
   std::string topic_filter;
   Subscription options;              // QoS, flags and identifier
   bool owed = false;                 // retained messages are still to be sent for it
-  bool shared = false;               // its group has the position
+  bool shared = false;               // its group has the position, or its queue
   std::optional<uint64_t> position;  // the first number that it has not taken
   uint64_t waiting = 0;              // messages from there on
 };
@@ -53,6 +54,20 @@ struct KeptGroup {
   uint64_t members = 0;
   uint64_t position = 0;       // the first number that was not taken out of its journal
   std::vector<uint64_t> open;  // before it, with members, or with nobody any more
+  uint64_t waiting = 0;        // messages from its position on
+};
+
+// A message queue.
+struct KeptQueue {
+  NamespaceId namespace_id = 0;
+  std::string name, topic_filter;
+  uint64_t id = 0;
+  bool last_value = false;
+  bool keyed = false;          // its messages have keys
+  uint64_t consumers = 0;      // subscriptions of sessions that are kept
+  uint64_t position = 0;       // the first number that was not taken out of its journal
+  std::vector<uint64_t> open;  // before it, and not settled
+  uint64_t values = 0;         // the newest of their keys, which wait
   uint64_t waiting = 0;        // messages from its position on
 };
 
@@ -111,6 +126,7 @@ struct Contents {
   std::map<std::string, KeptSession> sessions;  // by the bytes of their keys
   std::map<uint64_t, KeptJournal> journals;
   std::map<std::pair<NamespaceId, std::string>, KeptGroup> groups;
+  std::map<std::string, KeptQueue> queues;  // by the bytes of their keys
   std::vector<Outline> retained;
   std::vector<KeptDelayed> delayed;
   std::vector<std::string> damage;  // for people
