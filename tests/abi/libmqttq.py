@@ -164,6 +164,37 @@ class Delayed(ctypes.Structure):
                 ("message", c_void_p)]
 
 
+class QueueConfig(ctypes.Structure):
+    _fields_ = [("size", c_size_t), ("topic_filter", Bytes), ("dead_letter_topic", Bytes), ("dispatch", c_uint32),
+                ("overflow", c_uint32), ("messages_max", c_uint64), ("bytes_max", c_uint64), ("age_max_s", c_uint32),
+                ("redelivery_delay_ms", c_uint32), ("ack_timeout_ms", c_uint32), ("deliveries_max", c_uint32),
+                ("exclusive", c_uint32), ("last_value", c_uint32), ("keyless", c_uint32), ("reserved", c_uint32),
+                ("key", Bytes)]
+
+
+class Queue(ctypes.Structure):
+    _fields_ = [("size", c_size_t), ("name", Bytes), ("config", QueueConfig), ("messages", c_uint64),
+                ("bytes", c_uint64), ("inflight", c_uint64), ("oldest_ms", c_uint64), ("consumers", c_uint32),
+                ("consumers_connected", c_uint32)] + [(name, c_uint64) for name in (
+                    "entered", "refused", "delivered", "redelivered", "settled", "rejected", "timed_out", "expired",
+                    "dropped", "replaced", "keyless", "dead", "purged")]
+
+
+class ConsumerConfig(ctypes.Structure):
+    _fields_ = [("size", c_size_t), ("ns", c_void_p), ("queue", Bytes), ("events", c_void_p), ("user", c_void_p),
+                ("window", c_uint32), ("priority", c_int32)]
+
+
+class Queued(ctypes.Structure):
+    _fields_ = [("size", c_size_t), ("id", c_uint64), ("deliveries", c_uint32), ("inflight", c_uint32),
+                ("message", c_void_p)]
+
+
+class QueuePolicy(ctypes.Structure):
+    _fields_ = [("size", c_size_t), ("auto_create", c_uint32), ("count_max", c_uint32),
+                ("disconnect_on_delete", c_uint32), ("auto_config", POINTER(QueueConfig))]
+
+
 # By the name that the C header gives the structure.
 STRUCTURES = {
     "mqttq_bytes": Bytes, "mqttq_error": Error, "mqttq_limits": Limits, "mqttq_broker_config": BrokerConfig,
@@ -172,7 +203,9 @@ STRUCTURES = {
     "mqttq_auth_answer": AuthAnswer, "mqttq_events_config": EventsConfig, "mqttq_subscriber_config": SubscriberConfig,
     "mqttq_route": Route, "mqttq_client": Client, "mqttq_disconnect": Disconnect, "mqttq_rewrite": Rewrite,
     "mqttq_auto_subscription": AutoSubscription, "mqttq_delayed": Delayed, "mqttq_store_write": StoreWrite,
-    "mqttq_store": Store, "mqttq_store_figures": StoreFigures,
+    "mqttq_store": Store, "mqttq_store_figures": StoreFigures, "mqttq_queue_config": QueueConfig,
+    "mqttq_queue": Queue, "mqttq_consumer_config": ConsumerConfig, "mqttq_queued": Queued,
+    "mqttq_queue_policy": QueuePolicy,
 }
 
 # Name without "mqttq_": result, arguments. A handle is a c_void_p.
@@ -255,6 +288,25 @@ PROTOTYPES = {
     "delayed_get": (Delayed, [_H, c_size_t]),
     "delayed_free": (None, [_H]),
     "delayed_cancel": (c_int32, [_H, _H, c_uint64, _E]),
+    "queue_config_init": (None, [POINTER(QueueConfig), c_size_t]),
+    "queue_declare": (c_int32, [_H, _H, Bytes, POINTER(QueueConfig), _E]),
+    "queue_change": (c_int32, [_H, _H, Bytes, c_uint32, POINTER(QueueConfig), _E]),
+    "queue_delete": (c_int32, [_H, _H, Bytes, _E]),
+    "queue_purge": (c_int32, [_H, _H, Bytes, POINTER(c_uint64), _E]),
+    "queues_list": (c_int32, [_H, _H, Bytes, POINTER(c_uint64), c_size_t, POINTER(_H), _E]),
+    "queues_count": (c_size_t, [_H]),
+    "queues_get": (Queue, [_H, c_size_t]),
+    "queues_free": (None, [_H]),
+    "consumer_config_init": (None, [POINTER(ConsumerConfig), c_size_t]),
+    "consumer_open": (c_int32, [_H, POINTER(ConsumerConfig), POINTER(_H), _E]),
+    "consumer_close": (None, [_H]),
+    "queue_peek": (c_int32, [_H, _H, Bytes, POINTER(c_uint64), c_size_t, POINTER(_H), _E]),
+    "queue_messages_count": (c_size_t, [_H]),
+    "queue_messages_get": (Queued, [_H, c_size_t]),
+    "queue_messages_free": (None, [_H]),
+    "queue_move_back": (c_int32, [_H, _H, Bytes, c_uint64, POINTER(c_uint64), _E]),
+    "queue_policy_init": (None, [POINTER(QueuePolicy), c_size_t]),
+    "broker_set_queue_policy": (c_int32, [_H, POINTER(QueuePolicy), _E]),
 }
 
 

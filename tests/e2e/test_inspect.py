@@ -128,8 +128,8 @@ def test_sessions(killed):
 
 def test_queues(tmp_path):
     config = tmp_path / "queues.json"
-    config.write_text(json.dumps({"queues": {"declared": [
-        {"name": "plain", "topic_filter": "a/#"}, {"name": "last", "topic_filter": "a/+", "key": "topic", "last_value": True}]}}))
+    last_values = {"name": "last", "topic_filter": "a/+", "key": "topic", "last_value": True}
+    config.write_text(json.dumps({"queues": {"declared": [{"name": "plain", "topic_filter": "a/#"}, last_values]}}))
     broker = DurableBroker(tmp_path, "killed", 1)
     broker.flags = ("--config", str(config))
     try:

@@ -207,7 +207,8 @@ WRONG_FILES = {
         '3: limits.packet_max: unknown key; did you mean "packet_size_max"?',
     '{\n  "limits.packet_size_max": 1\n}':
         "2: limits.packet_size_max: unknown key; known are listeners, allow_anonymous, data_dir, shards, durability, "
-        "durability_interval_ms, log, protocol, shared_subscriptions, rewrites, auto_subscriptions, queues, limits, sys",
+        "durability_interval_ms, log, protocol, shared_subscriptions, rewrites, auto_subscriptions, queues, limits, "
+        "sys",
     '{\n  "shards": 1,\n  // again\n  "shards": 1\n}': "4: shards: given twice, first in line 2",
     '{\n  "limits": 3\n}': "2: limits: expected an object in braces, found 3",
     '{\n\n\n\n\n\n  "limits": {"packet_size_max": "big"}\n}': f'7: {PACKET_SIZE} "big"',
