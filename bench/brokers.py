@@ -67,16 +67,18 @@ class Broker:
     the command are passed on, so that two settings of one broker can be compared.
 
     keeps: has messages on disk, in the folder that start() is given; RabbitMQ and NATS always have, the reference
-    never. limits: of an mqttq-server, beside MQTTQ_LIMITS. queue_type: of RabbitMQ, "classic" or "quorum".
+    never. limits: of an mqttq-server, beside MQTTQ_LIMITS. queue_type: of RabbitMQ, "classic" or "quorum". queues: of
+    an mqttq-server that has message queues, whose clients may declare them, without a limit.
     """
 
-    def __init__(self, name, command, keeps=False, limits=None, queue_type="classic"):
+    def __init__(self, name, command, keeps=False, limits=None, queue_type="classic", queues=False):
         self.name = name
         self.command = shlex.split(command)
         self.kind = KINDS.get(os.path.basename(self.command[0]), "mqttq")
         self.keeps = keeps or self.kind in ("rabbitmq", "nats")
         self.limits = {**MQTTQ_LIMITS, **(limits or {})}
         self.queue_type = queue_type
+        self.queues = queues
         self.build = self._build()
 
     def start(self, cores, folder):
@@ -101,7 +103,11 @@ class Broker:
     def _start_mqttq(self, cores, folder):
         arguments = ["--listen", "tcp://127.0.0.1:0", "--allow-anonymous"]
         if "--config" not in self.command:
-            arguments += ["--config", write(folder, "mqttq.json", json.dumps({"limits": self.limits}))]
+            content = {"limits": self.limits}
+            if self.queues:
+                content["queues"] = {"auto_create": True,
+                                     "auto": {"messages_max": 0, "bytes_max": 0, "age_max_s": 0}}
+            arguments += ["--config", write(folder, "mqttq.json", json.dumps(content))]
         if "--shards" not in self.command:
             arguments += ["--shards", str(len(cores))]
         if self.keeps:

@@ -4,7 +4,8 @@ acknowledgements beside commits of that least, a backlog's replay beside live de
 
     bench/durable.py [--folder DIR] [--repeats N] [--seconds S] [PART]...
 
-Parts, all of them without any: throughput, latency, replay, others. See README.md.
+Parts, all of them without any: throughput, latency, replay, others, and of message queues queue, queue-others,
+queue-depth. See README.md.
 
 Exit codes: 0 all measured · 1 a broker, the load generator or the floor failed · 2 wrong arguments · 3 the machine was
 too busy for at least one figure that is judged. What is not met does not change them.
@@ -26,7 +27,7 @@ from cases import Case
 from run import (Run, add_run_options, attempt, check_run_options, find_program, parse_line, print_rows,
                  raise_file_limit, run_once, short, table_rows, write_json)
 
-PARTS = ("throughput", "latency", "replay", "others")
+PARTS = ("throughput", "latency", "replay", "others", "queue", "queue-others", "queue-depth")
 LOAD = "--qos 1 --durable --clients 200"
 THROUGHPUT = Case("always", "200 pairs, window 32, QoS 1, 64 bytes, subscribers with kept sessions",
                   f"--scenario pairs {LOAD} --window 32")
@@ -35,6 +36,13 @@ BACKLOG = Case("replay", "1 million QoS 1 messages of 200 bytes for one absent c
                "--scenario offline --qos 1 --messages 1000000 --payload 200 --window 1000", saturated=False)
 LIVE = Case("live", "the same messages live to one client with a kept session, 10 publishers with a window of 640",
             "--scenario fanin --qos 1 --durable --clients 10 --payload 200 --window 640", saturated=False)
+QUEUE = Case("queue", "one message queue, 10 publishers, 10 consumers, window 100, QoS 1, 64 bytes",
+             "--scenario queue --qos 1 --clients 10 --window 100")
+# What others have instead: a durable queue for each subscriber, as MQTT gives them no shared one.
+QUEUES = Case("queues", "10 publishers, 10 subscribers with kept sessions, window 100, QoS 1, 64 bytes",
+              "--scenario pairs --qos 1 --durable --clients 10 --window 100")
+QUEUE_DEPTHS = (1_000, 10_000, 100_000, 1_000_000, 10_000_000)
+QUEUE_FLAT_MAX = 1.3        # of the cost per message at the least depth that is measured in one go
 SHAPE_SEGMENT_BYTES = 1 << 30  # a file of the log that a whole run fits into
 FLOOR_TIMEOUT_S = 120
 
@@ -144,14 +152,17 @@ def keep_log(shape):
     return keep
 
 
-def throughput(bench, memory, disk, floor):
-    """In memory, on the floor, on the disk in turn. Returns the messages per second on the disk, None without."""
+def throughput(bench, memory, disk, floor, case=THROUGHPUT, scenario="pairs", times=1):
+    """In memory, on the floor, on the disk in turn. Returns the messages per second on the disk, None without.
+
+    times: how often the floor and the memory are counted in what is expected.
+    """
     options = bench.options
-    print(f"\nthroughput: {THROUGHPUT.help}", flush=True)
+    print(f"\nthroughput: {case.help}", flush=True)
     shape = os.path.join(options.scratch, "shape")
-    whole = Broker(disk.name, shlex.quote(options.server), keeps=True,
+    whole = Broker(disk.name, shlex.quote(options.server), keeps=True, queues=True,
                    limits={"log_segment_bytes": SHAPE_SEGMENT_BYTES})
-    first = run_once(options, THROUGHPUT, whole, 0, keep_log(shape))  # tells the batches and is not measured
+    first = run_once(options, case, whole, 0, keep_log(shape))  # tells the batches and is not measured
     if first.error:
         print(f"throughput: {first.error}", file=sys.stderr)
         bench.failed = True
@@ -160,25 +171,25 @@ def throughput(bench, memory, disk, floor):
     for repeat in range(options.repeats):
         order = [memory, floor, disk]
         for broker in order[repeat % 3:] + order[:repeat % 3]:
-            run = (bench.measure(run_floor, THROUGHPUT, floor, repeat, shape) if broker is floor
-                   else bench.measure(run_once, THROUGHPUT, broker, repeat))
+            run = (bench.measure(run_floor, case, floor, repeat, shape) if broker is floor
+                   else bench.measure(run_once, case, broker, repeat))
             if run:
                 runs[broker.name].append(run)
-    rates = {name: values_of(found, "floor" if name == floor.name else "pairs", "msgs_per_cpu_s")
+    rates = {name: values_of(found, "floor" if name == floor.name else scenario, "msgs_per_cpu_s")
              for name, found in runs.items()}
     bench.figure("in memory, msg per broker CPU-second", rates[memory.name])
     bench.figure("floor, msg per CPU-second", rates[floor.name])
     bench.figure("  its messages to a batch", values_of(runs[floor.name], "floor", "batch_msgs"))
     bench.figure("  its bytes to a message", values_of(runs[floor.name], "floor", "bytes_per_msg"))
     bench.figure("  its median commit, us", values_of(runs[floor.name], "floor", "commit_us_p50"))
-    expected = combine(lambda one, other: 1 / (1 / one + 1 / other), rates[memory.name], rates[floor.name])
-    bench.figure("expected, 1/(1/in memory + 1/floor)", expected)
+    expected = combine(lambda one, other: 1 / (times / one + times / other), rates[memory.name], rates[floor.name])
+    bench.figure(f"expected, 1/({times}/in memory + {times}/floor)", expected)
     bench.figure("on disk, msg per broker CPU-second", rates[disk.name])
     bench.judge("on disk / expected", combine(lambda one, other: one / other, rates[disk.name], expected),
                 f"{EXPECTED_MIN} or more", lambda ratio: ratio >= EXPECTED_MIN)
-    wall = values_of(runs[disk.name], "pairs", "msgs_per_s")
+    wall = values_of(runs[disk.name], scenario, "msgs_per_s")
     bench.figure("on disk, msg per second of wall time", wall)
-    bench.figure("  share of its core", values_of(runs[disk.name], "pairs", "broker_cpu_share"))
+    bench.figure("  share of its core", values_of(runs[disk.name], scenario, "broker_cpu_share"))
     return statistics.median(value for value, _quiet in wall.values()) if wall else None
 
 
@@ -273,10 +284,59 @@ def others(bench, brokers):
             bench.figure(f"{broker.name} at {rate} msg/s, {text}, us", values_of(loaded, "latency", key))
 
 
+def queue_others(bench, disk, brokers):
+    """One queue of ours against as many durable queues of others as they need for the same load."""
+    options = bench.options
+    wanted = {"rabbit-classic": 20, "rabbit-quorum": 20, "nats": 5}
+    rivals = [broker for broker in brokers if broker.name in wanted]
+    print(f"\nours: {QUEUE.help}; theirs: {QUEUES.help}", flush=True)
+    rates = {broker.name: {} for broker in [disk, *rivals]}
+    for repeat in range(options.repeats):
+        order = [disk, *rivals]
+        shift = repeat % len(order)
+        for broker in order[shift:] + order[:shift]:
+            case, scenario = (QUEUE, "queue") if broker is disk else (QUEUES, "pairs")
+            run = bench.measure(run_once, case, broker, repeat)
+            if run:
+                rates[broker.name].update(values_of([run], scenario, "msgs_per_cpu_s"))
+    for name, values in rates.items():
+        bench.figure(f"{name}, msg per broker CPU-second", values)
+    for broker in rivals:
+        bench.judge(f"ours / {broker.name}", combine(lambda one, other: one / other, rates[disk.name],
+                                                     rates[broker.name]),
+                    f"{wanted[broker.name]} or more", lambda ratio, least=wanted[broker.name]: ratio >= least)
+
+
+def queue_depth(bench, disk, brokers):
+    """A queue that is filled to some depth and drained; beside it mosquitto's kept session in memory, at a million."""
+    options = bench.options
+    print("\na queue is filled without a consumer, then drained by one: ns of broker CPU for a message, filled and drained",
+          flush=True)
+    costs = {}
+    mosquitto = [broker for broker in brokers if broker.name == "mosquitto-memory"]
+    for depth in QUEUE_DEPTHS:
+        for broker in [disk, *(mosquitto if depth == 1_000_000 else [])]:
+            queue = " --queue" if broker is disk else ""
+            case = Case("depth", f"{depth} messages", f"--scenario offline --qos 1 --messages {depth} --window 1000{queue}",
+                        saturated=False)
+            runs = [run for run in (bench.measure(run_once, case, broker, repeat)
+                                    for repeat in range(1 if depth > 1_000_000 else options.repeats)) if run]
+            cost = combine(lambda fill, drain: fill + drain, values_of(runs, "offline-fill", "cpu_ns_per_msg"),
+                           values_of(runs, "offline-drain", "cpu_ns_per_msg"))
+            bench.figure(f"{broker.name}, {depth} messages", cost)
+            bench.figure("  bytes of memory for a message that waits", values_of(runs, "offline-fill", "bytes_per_queued"))
+            costs[broker.name, depth] = cost
+    base = costs[disk.name, 100_000]
+    for depth in QUEUE_DEPTHS[3:]:
+        bench.figure(f"{depth} messages / 100 000", {0: (statistics.median(v for v, _ in costs[disk.name, depth].values()) /
+                                                        statistics.median(v for v, _ in base.values()), True)}
+                     if costs[disk.name, depth] and base else {})
+
+
 def brokers_of(options):
     """Ours in memory and on disk, and those others that are installed."""
     server = shlex.quote(options.server)
-    found = [Broker("mqttq-memory", server), Broker("mqttq-disk", server, keeps=True)]
+    found = [Broker("mqttq-memory", server, queues=True), Broker("mqttq-disk", server, keeps=True, queues=True)]
     path = os.environ.get("PATH", "") + ":/usr/sbin:/usr/lib/rabbitmq/bin"
     for name, program, settings in (("mosquitto-memory", "mosquitto", {}),
                                     ("mosquitto-disk", "mosquitto", {"keeps": True}),
@@ -288,7 +348,7 @@ def brokers_of(options):
         command = shutil.which(program, path=where)
         if command:
             found.append(Broker(name, shlex.quote(command), **settings))
-        elif "others" in options.parts:
+        elif {"others", "queue-others"}.intersection(options.parts):
             print(f"{name} is left out: no {program} was found", file=sys.stderr)
     return found
 
@@ -343,6 +403,12 @@ def measure(options):
         replay(bench, disk)
     if "others" in options.parts:
         others(bench, brokers)
+    if "queue" in options.parts:
+        throughput(bench, memory, disk, floor, QUEUE, "queue", 2)
+    if "queue-others" in options.parts:
+        queue_others(bench, disk, brokers)
+    if "queue-depth" in options.parts:
+        queue_depth(bench, disk, brokers)
     return bench, brokers
 
 

@@ -1,4 +1,6 @@
 // A session without a connection: filling its queue, and emptying it when the client comes back.
+#include <algorithm>
+
 #include "load/failure.h"
 #include "load/loop.h"
 #include "load/publisher.h"
@@ -20,8 +22,10 @@ class Offline final : public Handler {
   void run() {
     // A session left by an earlier run would bring its messages along.
     loop_.disconnect(connect({options_.version, kClientId, true, 0}), true);
-    Client& subscriber = connect({options_.version, kClientId, options_.version == Version::V5, kSessionExpiryS});
-    loop_.subscribe(subscriber, {kTopic}, options_.qos);
+    const uint32_t expiry_s = options_.queue ? 0 : kSessionExpiryS;
+    Client& subscriber =
+        connect({options_.version, kClientId, options_.queue || options_.version == Version::V5, expiry_s});
+    loop_.subscribe(subscriber, {options_.queue ? kQueue : kTopic}, options_.qos);
     loop_.disconnect(subscriber, false);
     fill();
     drain();
@@ -30,6 +34,7 @@ class Offline final : public Handler {
  private:
   static constexpr const char* kClientId = "bench-offline";
   static constexpr const char* kTopic = "bench/offline";
+  static constexpr const char* kQueue = "$queue/bench/bench/offline";
 
   void fill() {
     Report report(options_, "offline-fill");
@@ -43,7 +48,7 @@ class Offline final : public Handler {
     const Reading from = meter.read();
     refill();
     loop_.require([&] { return publisher.sent_count() == options_.message_count && publisher.in_flight_count() == 0; },
-                  kTimeoutS, "the acknowledgements of the messages for an absent client");
+                  timeout_s(), "the acknowledgements of the messages for an absent client");
     const Reading to = meter.read();
     const Memory after = settled_memory(options_.pid);
     publisher_ = nullptr;
@@ -61,14 +66,23 @@ class Offline final : public Handler {
     Meter meter(options_);
     next_ = 0;
     const Reading from = meter.read();
-    Client& subscriber = loop_.open({options_.version, kClientId, false, kSessionExpiryS}, *this, 0);
-    loop_.require([&] { return next_ == options_.message_count; }, kTimeoutS, "the messages of a resumed session");
+    Client& subscriber =
+        loop_.open({options_.version, kClientId, options_.queue, options_.queue ? 0 : kSessionExpiryS}, *this, 0);
+    if (options_.queue) {
+      loop_.require([&] { return subscriber.connected; }, kTimeoutS, "a CONNACK");
+      loop_.subscribe(subscriber, {kQueue}, options_.qos);
+    }
+    loop_.require([&] { return next_ == options_.message_count; }, timeout_s(), "the messages of a resumed session");
     const Reading to = meter.read();
-    if (!subscriber.session_present) throw Failure("the session was not there when its client came back");
+    if (!options_.queue && !subscriber.session_present) {
+      throw Failure("the session was not there when its client came back");
+    }
     report.add_throughput(options_.message_count, from, to);
     report.print();
     loop_.disconnect(subscriber, true);
   }
+
+  double timeout_s() const { return kTimeoutS * std::max(1.0, options_.message_count / 1e6); }
 
   Client& connect(const ConnectOptions& options) {
     Client& client = loop_.open(options, *this, 0);

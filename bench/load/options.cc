@@ -102,6 +102,7 @@ const std::vector<Option>& option_table() {
     {"--churn", "N",       "SUBSCRIBE and UNSUBSCRIBE pairs per second beside",   into(&O::churn_rate, 1'000'000)},
     {"--miss", "",         "publish what no filter matches, for wildcards",       into(&O::miss)},
     {"--durable", "",      "subscribers with sessions that are kept, for flows",  into(&O::durable)},
+    {"--queue", "",        "a message queue instead of a kept session, for offline", into(&O::queue)},
     {"--subscribe", "",    "with one exact subscription, for connects and idle",  into(&O::subscribe)},
     {"--warmup", "S",      "seconds before the measured window (0.5)",            into(&O::warmup_s)},
     {"--seconds", "S",     "seconds of the measured window (3)",                  into(&O::measure_s)},

@@ -29,6 +29,7 @@ struct Options {
   uint32_t churn_rate = 0;  // SUBSCRIBEs and as many UNSUBSCRIBEs per second on a client beside the measured ones
   bool miss = false;        // publish what no filter matches
   bool durable = false;     // subscribers have sessions that are kept: at QoS 1 and 2 the store answers before we hear
+  bool queue = false;       // a message queue takes the place of a session that is kept
   bool subscribe = false;   // each connection also makes one exact subscription
   double warmup_s = 0.5;
   double measure_s = 3;

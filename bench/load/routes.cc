@@ -70,4 +70,15 @@ void run_shared(const Options& given) {
   Flow(options, plan).run();
 }
 
+// The queue is declared by the first of its consumers, and stays.
+void run_queue(const Options& given) {
+  const Options options = with_clients(given, 10);
+  FlowPlan plan;
+  plan.name = "queue";
+  plan.topics.assign(options.client_count, {"bench/queue"});
+  plan.filters.assign(options.client_count, {"$queue/bench/bench/queue"});
+  plan.contiguous = false;
+  Flow(options, plan).run();
+}
+
 }  // namespace mqttq::bench

@@ -147,7 +147,8 @@ void declare_queues(mqttq_broker& broker, const Options& options) {
     if (!names.insert(queue.name).second) {
       throw OptionError(fmt::format("{}: another queue has this name", options.place_of(owner + ".name")));
     }
-    const mqttq_queue_config config = queue_config(queue);
+    mqttq_queue_config config = queue_config(queue);
+    config.no_wait = 1;  // nobody is told that it is there
     check(options, owner, [&](mqttq_error* error) {
       const mqttq_status status = mqttq_queue_declare(&broker, nullptr, bytes_of(queue.name), &config, error);
       return status == MQTTQ_ESTATE ? MQTTQ_OK : status;

@@ -53,7 +53,7 @@ typedef struct mqttq_queue_config {
   uint32_t last_value;            /* 1: of what waits, the newest message of each key is all that there is. It never
                                      changes */
   mqttq_queue_keyless keyless;    /* MQTTQ_QUEUE_KEYLESS_TAKE, … It never changes */
-  uint32_t reserved;              /* 0 */
+  uint32_t no_wait;               /* 1: mqttq_queue_declare() does not wait until it is durable, as with host_loop */
   mqttq_bytes key;                /* what messages go by that belong together: `client_id`, `topic`, `topic_level:N`
                                      (from 1), `user_property:NAME` or `json:POINTER` (RFC 6901); empty = none; copied.
                                      It never changes */
@@ -69,8 +69,8 @@ MQTTQ_API void mqttq_queue_config_init(mqttq_queue_config *config, size_t size);
  *           filter that has no other name, whose topic_filter may be empty then.
  *   config  borrowed until return; strings are copied.
  *   error   nullable; filled on failure.
- * It is durable when this returns, but with host_loop, where that takes turns: then when the next message is
- * acknowledged that it took.
+ * It is durable when this returns; with host_loop, where that takes turns, and with no_wait, which is for many queues:
+ * when the next message is acknowledged that it took.
  * Returns MQTTQ_OK, MQTTQ_EINVAL (which field and why is in the text), MQTTQ_EEXIST (with another filter, key, keyless
  *   or last_value), MQTTQ_EFULL (as many as there may be), MQTTQ_EUNSUPPORTED (a key in JSON, of a library that was
  *   built without), MQTTQ_ENOMEM, MQTTQ_ESYSTEM (it could not be written; it is there all the same, and

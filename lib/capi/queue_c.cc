@@ -108,14 +108,14 @@ struct Outcome {
 };
 template <class Change>
 mqttq_status change_at_home(mqttq_broker& broker, mqttq_namespace* ns, std::string_view name, mqttq_error* error,
-                            Change&& change) {
+                            Change&& change, bool waits = true) {
   Outcome outcome;
   DurableWait wait;
   const NamespaceId id = id_of(ns);
   const bool ran =
       broker.on_shard(broker.broker->shard(0).core().group_home_of(id, name), [&](ShardCore& core, Instant now) {
         outcome = change(core, id, now);
-        if (outcome.status == MQTTQ_OK && !broker.host_loop) wait.begin(core);
+        if (outcome.status == MQTTQ_OK && waits && !broker.host_loop) wait.begin(core);
       });
   if (!ran) return fail(error, MQTTQ_ESHUTDOWN, "the broker is stopping");
   if (outcome.status != MQTTQ_OK) return fail(error, outcome.status, outcome.text);
@@ -126,6 +126,7 @@ mqttq_status change_at_home(mqttq_broker& broker, mqttq_namespace* ns, std::stri
 const char* read_identity(const mqttq_queue_config& config, QueueIdentity& identity) noexcept {
   if (config.keyless >= kKeyless) return "keyless: not one of MQTTQ_QUEUE_KEYLESS_TAKE, …";
   if (config.last_value > 1) return "last_value: neither 0 nor 1";
+  if (config.no_wait > 1) return "no_wait: neither 0 nor 1";
   identity.key = text_of(config.key);
   identity.keyless = static_cast<QueueKeyless>(config.keyless);
   identity.last_value = config.last_value != 0;
@@ -292,14 +293,17 @@ mqttq_status mqttq_queue_declare(mqttq_broker* broker, mqttq_namespace* ns, mqtt
       return fail(error, MQTTQ_EINVAL, wrong);
     }
     if (const mqttq_status status = judge_call(*broker, name, error); status != MQTTQ_OK) return status;
-    return change_at_home(*broker, ns, text_of(name), error, [&](ShardCore& core, NamespaceId, Instant now) {
-      Queue* queue = nullptr;
-      Status status = core.declare_queue(identity, options, dead_letter_topic, queue);
-      if (status == Status::Exists && queue->identity().same_kind(identity)) {
-        status = core.queues().set_options(*queue, options, dead_letter_topic, now);
-      }
-      return of_status(status);
-    });
+    return change_at_home(
+        *broker, ns, text_of(name), error,
+        [&](ShardCore& core, NamespaceId, Instant now) {
+          Queue* queue = nullptr;
+          Status status = core.declare_queue(identity, options, dead_letter_topic, queue);
+          if (status == Status::Exists && queue->identity().same_kind(identity)) {
+            status = core.queues().set_options(*queue, options, dead_letter_topic, now);
+          }
+          return of_status(status);
+        },
+        !known.no_wait);
   });
 }
 

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <charconv>
 
-#include "base/hash.h"
+#include "base/assert.h"
 #include "queue/queue_message.h"
 
 namespace mqttq {
@@ -99,10 +99,22 @@ uint64_t Queue::drop_waiting_below(uint64_t number) noexcept {
     drop_value(*values->waiting.front());
   }
   const uint64_t before = journal().behind_bytes(reader);
-  const uint64_t moved = journal().move_over(reader, number - 1);
+  const uint64_t moved = number == UINT64_MAX ? skip_journal() : journal().move_over(reader, number - 1);
   filter->gate().leave(moved, before - journal().behind_bytes(reader));
   changed();
   return count + moved;
+}
+
+// To its end, at the cost of its segments and not of its entries. Another cursor stands there, so that nothing fails.
+uint64_t Queue::skip_journal() noexcept {
+  const uint64_t skipped = journal().behind_count(reader);
+  Journal& of = journal();
+  Cursor end;
+  if (!skipped || !of.attach(end)) return of.move_over(reader, UINT64_MAX);
+  of.detach(reader);
+  if (of.attach(reader)) of.detach(end);
+  MQTTQ_ASSERT(reader.journal);
+  return skipped;
 }
 
 // What a consumer has may be older: it is looked at again when it comes back.

@@ -220,6 +220,7 @@ struct Queue final : QueueHome, HashLink<Queue>, ListLink<struct ChangedTag>, Li
   void drop_old(Instant now) noexcept;
   void arm_age(Instant now) noexcept;
   uint64_t drop_waiting_below(uint64_t number) noexcept;
+  uint64_t skip_journal() noexcept;
   uint64_t front_number() noexcept;
   void forget_settled() noexcept;
   void changed() noexcept;

@@ -168,7 +168,7 @@ class QueueConfig(ctypes.Structure):
     _fields_ = [("size", c_size_t), ("topic_filter", Bytes), ("dead_letter_topic", Bytes), ("dispatch", c_uint32),
                 ("overflow", c_uint32), ("messages_max", c_uint64), ("bytes_max", c_uint64), ("age_max_s", c_uint32),
                 ("redelivery_delay_ms", c_uint32), ("ack_timeout_ms", c_uint32), ("deliveries_max", c_uint32),
-                ("exclusive", c_uint32), ("last_value", c_uint32), ("keyless", c_uint32), ("reserved", c_uint32),
+                ("exclusive", c_uint32), ("last_value", c_uint32), ("keyless", c_uint32), ("no_wait", c_uint32),
                 ("key", Bytes)]
 
 
