@@ -1,4 +1,4 @@
-"""Message queues as docs/QUEUES.md promises them to clients: what they take, who gets it, how it is settled, its limits.
+"""Message queues as docs/QUEUES.md promises them to clients: what they take, who gets it, how it is settled, limits.
 
 Whether a message is gone is asked of a queue of few messages that rejects what it has no room for, or of a message
 that comes behind it. Where nothing is to come, other packets are exchanged for a while.
@@ -935,7 +935,7 @@ def test_a_window_that_is_full_of_what_timed_out(serve, join):
 
 
 def test_a_message_that_is_too_large_for_a_consumer(serve, join):
-    """As if he had rejected it: another gets it at once, and he goes on. [MQTT-3.1.2-25]"""
+    """As if he had rejected it: another gets it at once, and he goes on."""
     broker = serve(queue("q", "q/#", redelivery_delay_ms=NEVER_MS))
     small = join(broker, maximum_packet_size=100).subscribe("$queue/q")
     small.ping()
@@ -943,7 +943,8 @@ def test_a_message_that_is_too_large_for_a_consumer(serve, join):
     publisher = join(broker)
     publisher.publish("q/a", *(b"%d" % number + b"x" * 200 for number in range(6)))
     received = large.consume(6)
-    assert len({message.payload for message in received}) == 6 and {deliveries(message) for message in received} == {1, 2}
+    assert len({message.payload for message in received}) == 6
+    assert {deliveries(message) for message in received} == {1, 2}
     publisher.publish("q/a", b"a", b"b")
     assert sorted(payloads(large.take(1) + small.take(1))) == [b"a", b"b"]
     quiet(small, large)
@@ -1496,7 +1497,8 @@ def test_a_wrong_configuration(tmp_path, declared, key):
 @COUNT_WITHOUT_PLACE
 def test_more_queues_than_there_may_be(tmp_path):
     file = tmp_path / "queues.json"
-    file.write_text(json.dumps({"queues": {"count_max": 2, "declared": [queue(name, "q") for name in "abc"]}}, indent=1))
+    declared = [queue(name, "q") for name in "abc"]
+    file.write_text(json.dumps({"queues": {"count_max": 2, "declared": declared}}, indent=1))
     ended = subprocess.run([server_path(), "--allow-anonymous", "--listen", f"tcp://{HOST}:0", "--config", str(file)],
                            capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
     assert ended.returncode != 0 and ended.stdout == ""

@@ -96,7 +96,8 @@ class Peer(Socket):
 
     def ask(self, *filters: tuple[str, int], **values) -> list[int]:
         """SUBACK's reason codes. filters: with their options. values: properties."""
-        self.send(wire.subscribe(next(self._packet_ids), *filters, version=self.version, properties=properties(**values)))
+        encoded = properties(**values)
+        self.send(wire.subscribe(next(self._packet_ids), *filters, version=self.version, properties=encoded))
         return list(self.answer(wire.SUBACK).reason_codes(self.version))
 
     def subscribe(self, topic_filter: str, options: int = 1, priority: int | None = None, **values) -> "Peer":
@@ -200,7 +201,7 @@ def pass_time(until: float, *peers: Peer) -> None:
             return
 
 
-def quiet(*peers: Peer, for_s: float = 0.03) -> None:
+def quiet(*peers: Peer, for_s: float = 0.02) -> None:
     """Nothing comes to any of them while they and the broker exchange other packets for a while."""
     pass_time(time.monotonic() + for_s, *peers)
     for peer in peers:
