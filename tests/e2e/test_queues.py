@@ -371,7 +371,7 @@ def test_to_subscribe_again(serve, join):
     broker = serve(queue("q", "q/#"))
     one = join(broker).subscribe("$queue/q", 0, subscription_identifier=1)
     other = join(broker).subscribe("$queue/q")
-    one.subscribe("$queue/q", 2, subscription_identifier=300).ping()
+    one.subscribe("$queue/q", 2, subscription_identifier=300)
     other.publish("q/a", *numbered(6))
     received = one.take(3)
     assert all((message.qos, message.properties["subscription_identifier"]) == (1, [300]) for message in received)
@@ -399,7 +399,7 @@ def test_a_consumer_at_qos_0(serve, join, version):
 def test_each_subscription_is_a_consumer(serve, join, shards):  # pylint: disable=unused-argument
     """Of one client too: by turns. What one of them had is the other's when it ends."""
     client = join(serve(queue("o", "o/#")))
-    client.subscribe("$queue/o", subscription_identifier=1).subscribe("$queue/o/o/#", subscription_identifier=2).ping()
+    client.subscribe("$queue/o", subscription_identifier=1).subscribe("$queue/o/o/#", subscription_identifier=2)
     client.publish("o/a", *numbered(6))
     received = client.take(6)
     assert payloads(received) == numbered(6)
@@ -415,7 +415,7 @@ def test_each_subscription_is_a_consumer(serve, join, shards):  # pylint: disabl
 def test_a_subscriber_that_consumes_too(serve, join):
     """It has a message as any subscriber, and the queue's besides."""
     client = join(serve(queue("o", "o/#")))
-    client.subscribe("o/#", 2, subscription_identifier=1).subscribe("$queue/o", subscription_identifier=2).ping()
+    client.subscribe("o/#", 2, subscription_identifier=1).subscribe("$queue/o", subscription_identifier=2)
     client.publish("o/a", b"x", qos=1)
     assert sorted(message.properties["subscription_identifier"] for message in client.take(2)) == [[1], [2]]
     quiet(client)
@@ -428,7 +428,6 @@ def test_a_kept_session(serve, join, version):
     publisher = join(broker)
     kept = join(broker, "kept", version=version, clean=False, expiry_s=300).subscribe("$queue/q")
     other = join(broker, version=version).subscribe("$queue/q")
-    other.ping()
     publisher.publish("q/a", b"0", b"1")
     held = kept.take_one()
     other.consume(1)
@@ -472,8 +471,6 @@ def test_priorities(serve, join):
     low = join(broker).subscribe("$queue/q", priority=-128)
     middle = join(broker, version=4).subscribe("$queue/q")
     high = join(broker, receive_maximum=2).subscribe("$queue/q", priority=127)
-    for one in (low, middle, high):
-        one.ping()
     publisher = join(broker)
     publisher.publish("q/a", *numbered(7))
     held = high.take(2)
@@ -496,7 +493,6 @@ def consumers(join, broker, count: int, **options) -> list[Peer]:
     made = []
     for _ in range(count):
         made.append(join(broker, **options).subscribe("$queue/q"))
-        made[-1].ping()
     return made
 
 
@@ -514,7 +510,6 @@ def test_round_robin(serve, join, version):
 def test_round_robin_passes_over_who_has_no_room(serve, join):
     broker = serve(queue("q", "q/#"))
     full, one, other = join(broker, receive_maximum=1).subscribe("$queue/q"), *consumers(join, broker, 2)
-    full.ping()
     join(broker).publish("q/a", *numbered(9))
     assert len({message.payload for message in full.take(1) + one.take(4) + other.take(4)}) == 9
     quiet(full, one, other)
@@ -574,9 +569,7 @@ def test_an_exclusive_queue_is_not_taken_away(serve, join):
     broker = serve(queue("q", "q/#", exclusive=True))
     publisher = join(broker)
     first = join(broker).subscribe("$queue/q", priority=-1)
-    first.ping()
     low = join(broker, "low", clean=False, expiry_s=300).subscribe("$queue/q", priority=1)
-    low.ping()
     high = join(broker, "high", clean=False, expiry_s=300).subscribe("$queue/q", priority=2)
     high.ping()
     publisher.publish("q/a", b"first")
@@ -638,7 +631,6 @@ def test_nobody_hoards(serve, join, version):
     """No message waits for a consumer with a full window while another has room."""
     broker = serve(queue("q", "q/#"), sections={"limits": {"inflight_max": 20}})
     full = join(broker, receive_maximum=2).subscribe("$queue/q")
-    full.ping()
     free, = consumers(join, broker, 1, version=version)
     publisher = join(broker)
     publisher.publish("q/a", *numbered(22))
@@ -655,7 +647,6 @@ def test_other_messages_fill_the_window_too(serve, join):
     """What a consumer is sent as a subscriber; when that is settled it has its turn again."""
     broker = serve(queue("q", "q/#"))
     busy = join(broker, receive_maximum=2).subscribe("plain", 1).subscribe("$queue/q")
-    busy.ping()
     free, = consumers(join, broker, 1)
     publisher = join(broker)
     publisher.publish("plain", b"x", b"y")
@@ -938,7 +929,6 @@ def test_a_message_that_is_too_large_for_a_consumer(serve, join):
     """As if he had rejected it: another gets it at once, and he goes on."""
     broker = serve(queue("q", "q/#", redelivery_delay_ms=NEVER_MS))
     small = join(broker, maximum_packet_size=100).subscribe("$queue/q")
-    small.ping()
     large, = consumers(join, broker, 1)
     publisher = join(broker)
     publisher.publish("q/a", *(b"%d" % number + b"x" * 200 for number in range(6)))
@@ -1153,7 +1143,7 @@ def test_reject_of_mqtt_3(serve, join, version, qos):
     publisher.expect_closed()
     publisher = join(broker, version=version)
     publisher.publish("q/a", b"third", qos=0)
-    assert payloads(subscriber.take(3)) == [b"first", b"second", b"third"]
+    assert sorted(payloads(subscriber.take(3))) == [b"first", b"second", b"third"]  # of different publishers
     one, = consumers(join, broker, 1)
     assert payloads(one.take(1)) == [b"first"]
     quiet(one)
@@ -1428,7 +1418,7 @@ def test_consumers_that_come_and_vanish(serve, join, shards):
     publisher = join(broker)
     crowd = Crowd(lambda **options: join(broker, **options), shards)
     sent: list[bytes] = []
-    until = time.monotonic() + 1.5
+    until = time.monotonic() + 1.2
     while time.monotonic() < until:
         if len(sent) < 3000:
             sent += numbered(8, len(sent))

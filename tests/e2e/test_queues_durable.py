@@ -79,9 +79,7 @@ class QueueBroker:
         return one
 
     def consumer(self, name: str = "q", **options) -> Peer:
-        one = self.join(**options).subscribe(f"$queue/{name}")
-        one.ping()
-        return one
+        return self.join(**options).subscribe(f"$queue/{name}")
 
     def kept(self, client_id: str = "kept", **options) -> Peer:
         """A client with a kept session."""
@@ -414,7 +412,7 @@ def test_kept_consumers_at_qos_0(broker):
 def keep_consumers(broker, *priorities: int, shards: int) -> list[Peer]:
     """Of a queue, with their priorities for names; as they are after a restart."""
     for priority in priorities:
-        broker.kept(f"c{priority}").subscribe("$queue/q", priority=priority).ping()
+        broker.kept(f"c{priority}").subscribe("$queue/q", priority=priority)
     broker.remember()
     broker.restart(shards)
     members = [broker.kept(f"c{priority}") for priority in priorities]

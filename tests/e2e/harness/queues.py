@@ -101,10 +101,11 @@ class Peer(Socket):
         return list(self.answer(wire.SUBACK).reason_codes(self.version))
 
     def subscribe(self, topic_filter: str, options: int = 1, priority: int | None = None, **values) -> "Peer":
-        """Which must be granted. priority: of a queue's consumer."""
+        """Which must be granted. priority: of a queue's consumer, who is known to the queue when this returns."""
         if priority is not None:
             values["user_property"] = ("consumer-priority", f"{priority}")
         assert self.ask((topic_filter, options), **values) == [min(options & 3, 1 if topic_filter[0] == "$" else 2)]
+        self.ping()
         return self
 
     def unsubscribe(self, topic_filter: str) -> None:
