@@ -113,7 +113,7 @@ def test_what_a_queue_takes(serve, join, version):
     publisher.publish("q/retained", b"x", retain=True)
     publisher.publish("other", b"x")
     join(broker, version=version, **wire.will("q/will", b"x", version)).close()
-    assert [message.topic for message in subscriber.take(5)] == ["q/0", "q/1", "q/2", "q/retained", "q/will"]
+    assert {message.topic for message in subscriber.take(5)} == {"q/0", "q/1", "q/2", "q/retained", "q/will"}
     consumer = join(broker, version=version).subscribe("$queue/q")
     received = consumer.consume(5)
     assert [message.topic for message in received] == ["q/0", "q/1", "q/2", "q/retained", "q/will"]
