@@ -18,7 +18,8 @@ constexpr Renamed kRenamed[] = {{"response_information", "protocol.response_info
 
 // text: the library's. Where it begins with a field's name, the message begins with the place of that key in the file.
 [[noreturn]] void refuse(const Options& options, std::string_view owner, mqttq_status status, std::string_view text) {
-  if (status != MQTTQ_EINVAL) throw std::runtime_error(fmt::format("cannot make a broker: {}", text));
+  const bool of_file = status == MQTTQ_EINVAL || (!owner.empty() && (status == MQTTQ_EEXIST || status == MQTTQ_EFULL));
+  if (!of_file) throw std::runtime_error(fmt::format("cannot make a broker: {}", text));
   const size_t colon = text.find(": ");
   std::string_view field = text.substr(0, colon);
   for (const Renamed& one : kRenamed) {

@@ -55,9 +55,9 @@ struct ReaderEntry {
   Filter* filter() const noexcept {
     return reader ? reader->filter : group ? group->subscription.filter : queue->filter;
   }
-  bool attach() const noexcept {
+  bool attach(Instant now) const noexcept {
     if (reader) return shard->restore_reader(*reader, position);
-    return group ? shard->groups().restore_reader(*group) : shard->queues().restore_reader(*queue);
+    return group ? shard->groups().restore_reader(*group) : shard->queues().restore_reader(*queue, now);
   }
 };
 // A shared group with members, which stands nowhere yet.
@@ -503,7 +503,7 @@ bool Restore::take_messages() {
   size_t next = 0;
   const auto attach = [&](uint64_t number) {
     for (; next < readers_.size() && readers_[next].position <= number; ++next) {
-      if (!readers_[next].attach()) return false;
+      if (!readers_[next].attach(now_)) return false;
     }
     return true;
   };

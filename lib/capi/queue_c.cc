@@ -138,11 +138,18 @@ const char* read_identity(const mqttq_queue_config& config, QueueIdentity& ident
 
 constexpr const char* kKeyOrderedWithoutKey = "dispatch: key_ordered needs a key";
 
+// In what a queue that is there differs from what is declared.
+Outcome other_of(const QueueIdentity& there, const QueueIdentity& declared) noexcept {
+  if (there.topic_filter != declared.topic_filter) return {MQTTQ_EEXIST, "topic_filter: the queue has another one"};
+  if (there.key != declared.key) return {MQTTQ_EEXIST, "key: the queue has another one"};
+  if (there.keyless != declared.keyless) return {MQTTQ_EEXIST, "keyless: the queue has another"};
+  return {MQTTQ_EEXIST, "last_value: the queue has another"};
+}
+
 Outcome of_status(Status status) noexcept {
   switch (status) {
     case Status::Ok: return {MQTTQ_OK, ""};
     case Status::Full: return {MQTTQ_EFULL, "there are as many queues as there may be"};
-    case Status::Exists: return {MQTTQ_EEXIST, "topic_filter, key, keyless, last_value: the queue has others"};
     case Status::Unsupported: return {MQTTQ_EUNSUPPORTED, "key: this library was built without JSON"};
     default: return {MQTTQ_ENOMEM, "out of memory"};
   }
@@ -298,9 +305,10 @@ mqttq_status mqttq_queue_declare(mqttq_broker* broker, mqttq_namespace* ns, mqtt
         [&](ShardCore& core, NamespaceId, Instant now) {
           Queue* queue = nullptr;
           Status status = core.declare_queue(identity, options, dead_letter_topic, queue);
-          if (status == Status::Exists && queue->identity().same_kind(identity)) {
-            status = core.queues().set_options(*queue, options, dead_letter_topic, now);
-          }
+          if (status != Status::Exists) return of_status(status);
+          const QueueIdentity there = queue->identity();
+          if (!there.same_kind(identity)) return other_of(there, identity);
+          status = core.queues().set_options(*queue, options, dead_letter_topic, now);
           return of_status(status);
         },
         !known.no_wait);

@@ -23,12 +23,13 @@ class Arrivals {
   uint32_t count() const noexcept { return marks_.count(); }
   const Mark& operator[](uint32_t index) noexcept { return marks_[index]; }
 
-  // A message came; numbers and times only grow. Without memory it came when the one before it did.
-  void note(int64_t now_ms, uint64_t number) noexcept {
+  // A message came; numbers and times only grow. Without memory it came when the one before it did. True: there is one
+  // mark more.
+  bool note(int64_t now_ms, uint64_t number) noexcept {
     if (!marks_.empty()) now_ms = std::max(now_ms, marks_.back().at_ms);
-    if (!marks_.empty() && now_ms - marks_.back().at_ms < spacing_ms_) return;
+    if (!marks_.empty() && now_ms - marks_.back().at_ms < spacing_ms_) return false;
     if (marks_.count() == kMarksMax) thin_out();
-    static_cast<void>(marks_.push_back({now_ms, number}));
+    return marks_.push_back({now_ms, number});
   }
   // Messages before this one are gone.
   void forget_before(uint64_t number) noexcept {

@@ -52,30 +52,43 @@ void Queue::forget_settled() noexcept {
 void Queue::on_appended(uint64_t number, const MessageRef& message, uint32_t size, Instant now) noexcept {
   ++figures.entered;
   const bool first = arrivals.empty();
-  arrivals.note(home.courier_.unix_ms(now), number);
+  if (arrivals.note(home.courier_.unix_ms(now), number)) changed();
   if (first) arm_age(now);
   if (last_only()) take_value(number, message, size);
-  enforce_limits();
+  if (over_limits()) {  // whoever has room for something gets it before it is dropped
+    flush(now);
+    enforce_limits(number);
+  }
   if (!ListLink<ReadyTag>::linked()) home.ready_.push_back(*this);
 }
 
-void Queue::enforce_limits() noexcept {
-  if (options.overflow != QueueOverflow::DropOldest) return;
+bool Queue::over_limits() const noexcept {
   const auto over = [](uint64_t is, uint64_t max) { return max && is > max; };
-  while (over(depth(), options.messages_max) || over(bytes(), options.bytes_max)) drop_oldest();
+  return options.overflow == QueueOverflow::DropOldest &&
+         (over(depth(), options.messages_max) || over(bytes(), options.bytes_max));
+}
+
+void Queue::enforce_limits(uint64_t newest) noexcept {
+  while (over_limits()) drop_oldest(newest);
 }
 
 // Of those that nobody has, if there are such. Else a consumer loses it, who has it all the same.
-void Queue::drop_oldest() noexcept {
+void Queue::drop_oldest(uint64_t newest) noexcept {
   ++figures.dropped;
   for (uint32_t i = 0; waiting_count && i < open.count(); ++i) {
-    if (!open[i].member && !open[i].settled) return settle(open[i]);
+    if (!open[i].member && !open[i].settled && open[i].number != newest) return settle(open[i]);
   }
-  if (values && !values->waiting.empty()) return drop_value(*values->waiting.front());
-  if (journal().peek(reader)) return drop_first();
+  if (values && !values->waiting.empty() && values->waiting.front()->number != newest) {
+    return drop_value(*values->waiting.front());
+  }
+  const JournalEntry* entry = journal().peek(reader);
+  if (entry && entry->number != newest) return drop_first();
   for (uint32_t i = 0; i < open.count(); ++i) {
-    if (!open[i].settled) return settle(open[i]);
+    if (!open[i].settled && open[i].number != newest) return settle(open[i]);
   }
+  if (QueueOpen* one = find_number(open, newest); one && !one->settled) return settle(*one);
+  if (values && !values->waiting.empty()) return drop_value(*values->waiting.front());
+  drop_first();
 }
 
 // Of the journal.

@@ -214,9 +214,11 @@ struct Queue final : QueueHome, HashLink<Queue>, ListLink<struct ChangedTag>, Li
   void bury(QueueOpen& one, Instant now) noexcept;
   void take_back_all(MemberId of, Instant now) noexcept;
   void settle(QueueOpen& one) noexcept;
-  void drop_oldest() noexcept;
+  // newest: is only dropped where there is no other.
+  void drop_oldest(uint64_t newest) noexcept;
   void drop_first() noexcept;
-  void enforce_limits() noexcept;
+  bool over_limits() const noexcept;
+  void enforce_limits(uint64_t newest) noexcept;
   void drop_old(Instant now) noexcept;
   void arm_age(Instant now) noexcept;
   uint64_t drop_waiting_below(uint64_t number) noexcept;
@@ -315,7 +317,7 @@ class Queues {
   // It reads nothing until restore_reader(), and from there on what is appended. False without memory.
   Queue* restore(const QueueIdentity& identity, const QueueOptions& options,
                  std::string_view dead_letter_topic) noexcept;
-  bool restore_reader(Queue& queue) noexcept;
+  bool restore_reader(Queue& queue, Instant now) noexcept;
   // In the order of their numbers.
   bool restore_open(Queue& queue, uint64_t number, uint32_t size, uint16_t deliveries, const TextKey& key) noexcept;
   // In any order, before finish_values().

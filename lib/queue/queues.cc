@@ -109,7 +109,7 @@ Status Queues::set_options(Queue& queue, const QueueOptions& options, std::strin
   if (!queue.dead_letter_topic.set(dead_letter_topic)) return Status::NoMemory;
   queue.options = options;
   set_gate(queue);
-  queue.enforce_limits();
+  queue.enforce_limits(0);
   queue.active = nullptr;
   if (options.exclusive) queue.choose_active();
   courier_.record_queue(queue);
@@ -207,8 +207,11 @@ void Queues::leave(MemberId id, Instant now) noexcept {
   if (!member) return;
   Queue& queue = *member->queue;
   if (queue.active == member) queue.active = nullptr;
-  queue.members.back()->index = member->index;
-  queue.members.remove_unordered(member->index);
+  for (uint32_t i = member->index; i + 1 < queue.members.count(); ++i) {  // in the order in which they came
+    queue.members[i] = queue.members[i + 1];
+    queue.members[i]->index = i;
+  }
+  queue.members.pop_back();
   members_.give_back(*member);
   if (queue.options.exclusive) queue.choose_active();
   queue.take_back_all(id, now);  // what it has not given back itself
@@ -227,8 +230,10 @@ void Queues::done(MemberId id, std::span<const uint64_t> numbers, Instant now) n
   QueueMember* member = find_member(id);
   if (!member) return;
   Queue& queue = *member->queue;
+  bool away = false;  // it goes: what it gives back is not for it, until it says that it is there
   member->open_count -= std::min(static_cast<uint32_t>(numbers.size()), member->open_count);
   for (const uint64_t marked : numbers) {
+    if (marked & GroupNumbers::kReturned) away = true;
     QueueOpen* one = find_number(queue.open, marked & ~GroupNumbers::kMarks);
     if (!one || one->settled) continue;
     const bool settles = !(marked & (GroupNumbers::kReturned | GroupNumbers::kRejected));
@@ -245,6 +250,11 @@ void Queues::done(MemberId id, std::span<const uint64_t> numbers, Instant now) n
     } else {
       queue.take_back(*one, marked & GroupNumbers::kRejected ? QueueReturn::Rejected : QueueReturn::Lost, now);
     }
+  }
+  if (away) {
+    MemberState state = member->state;
+    state.connected = false;
+    queue.set_state(*member, state);
   }
   queue.flush(now);
 }
@@ -342,7 +352,11 @@ void Queues::evict(uint64_t number) noexcept {
   });
 }
 
-bool Queues::restore_reader(Queue& queue) noexcept { return start_reading(queue); }
+bool Queues::restore_reader(Queue& queue, Instant now) noexcept {
+  if (!start_reading(queue)) return false;
+  if (queue.options.age_max_s && !queue.arrivals.empty()) queue.arm(now);
+  return true;
+}
 
 uint64_t Queue::lowest_value() noexcept {
   uint64_t lowest = values->waiting.empty() ? UINT64_MAX : values->waiting.front()->number;

@@ -56,7 +56,8 @@ class QueueGate {
 
   // A message of so many content bytes is on its way to it. False: it is not to be. Thread: the committer's.
   [[nodiscard]] bool enter(uint32_t size) noexcept {
-    if (overflow() != QueueOverflow::DropOldest && !has_room(size)) {
+    const bool never = size > bytes_max_.load(std::memory_order_relaxed);  // it would make all others go, and itself
+    if (never || (overflow() != QueueOverflow::DropOldest && !has_room(size))) {
       refused_.fetch_add(1, std::memory_order_relaxed);
       return false;
     }

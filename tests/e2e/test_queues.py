@@ -28,22 +28,6 @@ BOTH_VERSIONS = pytest.mark.parametrize("version", [5, 4], ids=["v5", "v3_1_1"])
 EVERY_VERSION = pytest.mark.parametrize("version", [5, 4, 3], ids=["v5", "v3_1_1", "v3_1"])
 
 
-# Each names a defect of the broker. A test that has one of these marks is whole: with the defect the mark goes.
-HANDED_TO_WHO_HAS_GONE = pytest.mark.parametrize("shards", [1, pytest.param(3, marks=pytest.mark.xfail(
-    strict=True, reason="what a consumer of another shard gives back is handed to that consumer once more before its "
-                        "end is known: it is out of order, and a delivery that nobody saw is counted"))],
-    ids=["1_shard", "3_shards"])
-NEW_FOR_OLD = pytest.mark.xfail(
-    strict=True, reason="drop_oldest drops the new message itself when consumers have all others")
-LAST_IN_PLACE_OF_FIRST = pytest.mark.xfail(
-    strict=True, reason="who leaves a queue is replaced in its list by the last one, who is the next of an exclusive "
-                        "queue then")
-ROOM_FOR_NOTHING = pytest.mark.xfail(
-    strict=True, reason="drop_oldest drops everything for a message that is larger than bytes_max by itself")
-COUNT_WITHOUT_PLACE = pytest.mark.xfail(
-    strict=True, reason="the error for more declared queues than count_max names neither file nor line nor key")
-
-
 @pytest.fixture(params=[1, 3], ids=["1_shard", "3_shards"])
 def shards(request):
     return request.param
@@ -394,7 +378,6 @@ def test_a_consumer_at_qos_0(serve, join, version):
     quiet(other)
 
 
-@HANDED_TO_WHO_HAS_GONE
 @repeated
 def test_each_subscription_is_a_consumer(serve, join, shards):  # pylint: disable=unused-argument
     """Of one client too: by turns. What one of them had is the other's when it ends."""
@@ -586,7 +569,6 @@ def test_an_exclusive_queue_is_not_taken_away(serve, join):
     quiet(first, low, high)
 
 
-@LAST_IN_PLACE_OF_FIRST
 def test_who_has_an_exclusive_queue_next(serve, join):
     """Of the same priority the one that has been there for longest."""
     broker = serve(queue("q", "q/#", exclusive=True))
@@ -673,7 +655,6 @@ def test_order(serve, join, version, qos):
 
 
 @BOTH_VERSIONS
-@HANDED_TO_WHO_HAS_GONE
 @repeated
 def test_what_comes_back_goes_first(serve, join, version, shards):  # pylint: disable=unused-argument
     """In its own order, before what was never handed out."""
@@ -763,7 +744,6 @@ def give_up(join, broker, one: Peer, how: str) -> None:
 
 @BOTH_VERSIONS
 @pytest.mark.parametrize("how", ["breaks", "disconnects", "unsubscribes", "is forgotten"])
-@HANDED_TO_WHO_HAS_GONE
 @repeated
 def test_a_consumer_that_goes(serve, join, version, how, shards):  # pylint: disable=unused-argument
     """Another gets at once what it had."""
@@ -800,7 +780,6 @@ def test_a_consumer_that_comes_back_at_once(serve, join, version, how):
 
 
 @BOTH_VERSIONS
-@HANDED_TO_WHO_HAS_GONE
 @repeated
 def test_to_acknowledge_what_was_given_up(serve, join, version, shards):  # pylint: disable=unused-argument
     """A PUBACK for a message of a subscription that has ended is no error, and settles nothing."""
@@ -953,7 +932,6 @@ def test_a_message_that_is_too_large_for_all_consumers(serve, join):
     quiet(small, observer)
 
 
-@HANDED_TO_WHO_HAS_GONE
 @repeated
 def test_delivery_count(serve, join, shards):  # pylint: disable=unused-argument
     """From the second delivery on, in whatever way it came back; MQTT 3 has no place for it."""
@@ -1011,14 +989,12 @@ def test_a_dead_letter(serve, join, version, reason):
 
 
 @BOTH_VERSIONS
-@HANDED_TO_WHO_HAS_GONE
 @repeated
 def test_a_dead_letter_of_lost_consumers(serve, join, version, shards):  # pylint: disable=unused-argument
     """The same, of those who went with it."""
     make_dead_letter(serve, join, version, "consumer lost")
 
 
-@HANDED_TO_WHO_HAS_GONE
 @repeated
 def test_the_last_reason_is_told(serve, join, shards):  # pylint: disable=unused-argument
     """And the publisher's QoS 0 is none of the letter's."""
@@ -1185,7 +1161,6 @@ def test_drop_oldest_of_what_waits(serve, join, version):
     quiet(other)
 
 
-@NEW_FOR_OLD
 def test_drop_oldest_of_what_consumers_have(serve, join):
     """If nothing waits. He may settle it to no effect, or lose it: it does not come back."""
     broker = serve(queue("q", "q/#", messages_max=3))
@@ -1273,7 +1248,6 @@ def test_a_message_that_never_fits(serve, join, overflow):
     quiet(one)
 
 
-@ROOM_FOR_NOTHING
 def test_a_message_that_never_fits_takes_no_room(serve, join):
     """Nothing makes way for what is not taken."""
     broker = serve(queue("q", "b/#", bytes_max=300, overflow="drop_oldest"))
@@ -1334,7 +1308,6 @@ def test_what_is_too_old_makes_room(serve, join):
 
 
 @BOTH_VERSIONS
-@HANDED_TO_WHO_HAS_GONE
 @repeated
 def test_a_consumer_dies_with_a_thousand_messages(serve, join, version, shards):  # pylint: disable=unused-argument
     """Another has them all, in order, before those that were never handed out."""
@@ -1484,7 +1457,6 @@ def test_a_wrong_configuration(tmp_path, declared, key):
     assert key in ended.stderr and len(ended.stderr.splitlines()) == 1
 
 
-@COUNT_WITHOUT_PLACE
 def test_more_queues_than_there_may_be(tmp_path):
     file = tmp_path / "queues.json"
     declared = [queue(name, "q") for name in "abc"]

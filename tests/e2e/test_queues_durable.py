@@ -21,24 +21,10 @@ from test_durable import DurableBroker, durable_broker
 
 pytestmark = pytest.mark.ours_only("the data directory is mqttq-server's")
 
-# Each names a defect of the broker. A test that has one of these marks is whole: with the defect the mark goes.
-AGES_ARE_FORGOTTEN = pytest.mark.xfail(
-    strict=True, reason="when messages came is not recorded with them, so that they have no age after a restart")
-PRIORITY_IS_FORGOTTEN = pytest.mark.xfail(
-    strict=True, reason="a kept subscription comes back without its consumer-priority")
-FILTER_WITHOUT_PLACE = pytest.mark.xfail(
-    strict=True, reason="the error for a declared queue with another filter names neither file nor line nor key")
-
 # Where time has to pass.
 BOTH_ENDS = pytest.mark.parametrize("end, shards", [("stopped", 3), ("killed", 1)])
 
-# Where deliveries are counted: consumers of a broker of several shards that is stopped may lose the same message twice,
-# as test_queues.py shows.
-COUNTED = pytest.mark.parametrize("end, shards", [
-    ("stopped", 1), ("killed", 1), ("killed", 3),
-    pytest.param("stopped", 3, marks=pytest.mark.xfail(
-        strict=False, reason="what a consumer of another shard gives back is handed to that consumer once more, if "
-                             "one of two mails is faster"))])
+EVERY_END = pytest.mark.parametrize("end, shards", [("stopped", 1), ("killed", 1), ("killed", 3), ("stopped", 3)])
 
 RETAIN_AS_PUBLISHED = 0x08
 NEVER_S = 300  # longer than any test
@@ -222,7 +208,6 @@ def test_options_of_the_next_start(broker):
     quiet(one)
 
 
-@AGES_ARE_FORGOTTEN
 @BOTH_ENDS
 def test_the_age_limit_of_the_next_start(broker):
     broker.serve(queue("q", "q/#"))
@@ -259,7 +244,6 @@ def test_a_filter_never_changes(broker):
     assert payloads(broker.consumer().take(1)) == [b"x"]
 
 
-@FILTER_WITHOUT_PLACE
 def test_where_a_filter_is_changed(broker):
     """File, line and key are told."""
     process, place = start_with_another_filter(broker)
@@ -269,7 +253,7 @@ def test_where_a_filter_is_changed(broker):
 # --- in flight and settled
 
 
-@COUNTED
+@EVERY_END
 def test_what_is_settled_stays_away(broker, other_shards):
     """And what is not comes again, in order, with its count; with what was never handed out behind."""
     broker.serve(queue("q", "q/#"))
@@ -327,7 +311,7 @@ def test_acknowledgements_of_the_last_moment(broker, end):
         assert len(received) == 50
 
 
-@COUNTED
+@EVERY_END
 def test_deliveries_are_counted_over_restarts(broker, other_shards):
     """Up to the last one, of which the message dies: in whatever life of the broker that is."""
     broker.serve(queue("q", "q/#", deliveries_max=3, dead_letter_topic="dead/q", redelivery_delay_ms=1),
@@ -421,7 +405,6 @@ def keep_consumers(broker, *priorities: int, shards: int) -> list[Peer]:
     return members
 
 
-@PRIORITY_IS_FORGOTTEN
 def test_kept_priorities(broker, other_shards):
     broker.serve(queue("q", "q/#"))
     low, high, middle = keep_consumers(broker, -5, 100, 5, shards=other_shards)
@@ -534,7 +517,6 @@ def test_what_expires_meanwhile(broker):
     quiet(one)
 
 
-@AGES_ARE_FORGOTTEN
 @BOTH_ENDS
 def test_what_gets_old_meanwhile(broker):
     """So does the age of those that waited, and that of those that somebody had."""
@@ -570,7 +552,7 @@ def test_what_is_acknowledged_is_in_the_queue(broker):
     assert received == numbered(len(received))
 
 
-@COUNTED
+@EVERY_END
 def test_a_queue_that_is_longer_than_memory(broker):
     """Messages that are not in memory any more come in order too, and again when a consumer is lost."""
     broker.serve(queue("q", "q/#"), sections={"limits": {"store_memory_bytes": 4000, "log_segment_bytes": 1 << 20}})
