@@ -16,7 +16,7 @@ void QueueModel::fail(const OneQueue& queue, const Published& message, const std
 }
 
 void QueueModel::declare(const std::string& name, const std::string& topic_filter, const QueueOptions& options) {
-  queues_[name] = {name, topic_filter, options, {}, false};
+  expect(name, topic_filter, options);
   world_.declare_queue(name, topic_filter, options);
 }
 
@@ -31,7 +31,7 @@ bool QueueModel::consumes(const Client& client, std::string_view topic_name) con
   return at != queues_.end() && topic_matches(at->second.topic_filter, topic_name);
 }
 
-QueueModel::OneQueue& QueueModel::queue_of(const Client& client) { return queues_.at(client.consumes); }
+QueueModel::OneQueue& QueueModel::queue_of(const Client& client) { return queues_[client.consumes]; }
 
 // What it was given is its own, as far as it can know.
 bool QueueModel::solid(Client& client) {
@@ -211,8 +211,8 @@ void QueueModel::judge_depth(OneQueue& queue) {
   world_.require(is.filter->gate().messages() == is.depth(), "queue " + queue.name + ": its gate counts otherwise");
   world_.require(is.filter->gate().bytes() == is.bytes(), "queue " + queue.name + ": its gate counts other bytes");
   const QueueFigures& said = is.figures;
-  world_.require(world_.crashes() || said.entered == is.depth() + said.settled + said.expired + said.dropped +
-                                                         said.dead + said.purged,
+  world_.require(world_.crashes() ||
+                     said.entered == is.depth() + said.settled + said.expired + said.dropped + said.dead + said.purged,
                  "queue " + queue.name + ": its figures do not tell what became of its messages");
   if (!queue.keeps_all()) return;
   uint64_t least = 0, most = 0, least_bytes = 0, most_bytes = 0;
@@ -233,10 +233,11 @@ void QueueModel::judge_depth(OneQueue& queue) {
     most += may;
     most_bytes += may * size;
   }
-  const std::string is_text = " " + std::to_string(is.depth()) + " messages and " + std::to_string(is.bytes()) + " bytes";
-  world_.require(is.depth() >= least && is.bytes() >= least_bytes,
-                 "queue " + queue.name + " has" + is_text + ", and should have " + std::to_string(least) + " and " +
-                     std::to_string(least_bytes));
+  const std::string is_text =
+      " " + std::to_string(is.depth()) + " messages and " + std::to_string(is.bytes()) + " bytes";
+  world_.require(is.depth() >= least && is.bytes() >= least_bytes, "queue " + queue.name + " has" + is_text +
+                                                                       ", and should have " + std::to_string(least) +
+                                                                       " and " + std::to_string(least_bytes));
   world_.require(is.depth() <= most && is.bytes() <= most_bytes,
                  "queue " + queue.name + " has" + is_text + ", and should have no more than " + std::to_string(most) +
                      " and " + std::to_string(most_bytes));
@@ -246,8 +247,8 @@ void QueueModel::judge_depth(OneQueue& queue) {
 void QueueModel::judge_waiting() {
   for (auto& [name, queue] : queues_) {
     const Queue& is = world_.queue(name);
-    const bool has_consumer = std::any_of(is.members.begin(), is.members.end(),
-                                          [](const QueueMember* one) { return one->state.connected; });
+    const bool has_consumer =
+        std::any_of(is.members.begin(), is.members.end(), [](const QueueMember* one) { return one->state.connected; });
     world_.require(!has_consumer || is.depth() == 0,
                    "queue " + name + " has " + std::to_string(is.depth()) + " messages which nobody is given");
   }
@@ -269,8 +270,12 @@ void QueueModel::judge(bool lossy) {
 }
 
 void QueueModel::end() {
-  for (const auto& [name, queue] : queues_) world_.delete_queue(name);
-  queues_.clear();
+  while (!queues_.empty()) end(std::string(queues_.begin()->first));
+}
+
+void QueueModel::end(const std::string& name) {
+  world_.delete_queue(name);
+  queues_.erase(name);
 }
 
 }  // namespace mqttq::sim

@@ -22,7 +22,10 @@ class QueueModel {
  public:
   explicit QueueModel(World& world) : world_(world) {}
 
-  // Declares it at its home.
+  // Such a queue is there. declare(): and is declared at its home.
+  void expect(const std::string& name, const std::string& topic_filter, const QueueOptions& options) {
+    queues_[name] = {name, topic_filter, options, {}, false};
+  }
   void declare(const std::string& name, const std::string& topic_filter, const QueueOptions& options);
   bool empty() const noexcept { return queues_.empty(); }
   // A message may be refused, since a queue has no room for it.
@@ -52,6 +55,8 @@ class QueueModel {
   void judge_waiting();
   // They are deleted at their homes.
   void end();
+  // One is.
+  void end(const std::string& name);
 
   // How often a depth was known exactly.
   uint64_t exact_count() const noexcept { return exact_; }

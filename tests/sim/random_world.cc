@@ -141,12 +141,13 @@ class Run {
   }
 
   void consume(Role& role) {
-    static constexpr const char* kQueues[][2] = {{"all", "k/#"}, {"all", "k/#"}, {"impatient", "k/+"},
-                                                 {"narrow", "l/#"}, {"strict", "j/#"}};
+    static constexpr const char* kQueues[][2] = {
+        {"all", "k/#"}, {"all", "k/#"}, {"impatient", "k/+"}, {"narrow", "l/#"}, {"strict", "j/#"}};
     const auto& [name, topic_filter] = kQueues[names_.below(std::size(kQueues))];
     role.queue = name;
     role.client->consumes = name;
-    role.client->queue_address = "$queue/" + std::string(name) + (names_.below(2) ? "/" + std::string(topic_filter) : "");
+    role.client->queue_address =
+        "$queue/" + std::string(name) + (names_.below(2) ? "/" + std::string(topic_filter) : "");
     role.client->rejects_in_1000 = names_.below(2) ? 150 : 0;
   }
 
@@ -217,7 +218,8 @@ class Run {
       }
       seen.push_back(entry.topic_filter);
       entry.qos = static_cast<Qos>(below(3));
-      if (role.queue) entry.qos = role.client->consumes == "narrow" ? std::min(entry.qos, Qos::AtLeastOnce) : Qos::AtLeastOnce;
+      if (role.queue)
+        entry.qos = role.client->consumes == "narrow" ? std::min(entry.qos, Qos::AtLeastOnce) : Qos::AtLeastOnce;
       if (role.group || role.queue) continue;
       entry.no_local = chance(150);
       entry.retain_as_published = chance(150);

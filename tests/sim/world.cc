@@ -196,29 +196,40 @@ void World::at_home(std::string_view name, Do&& what) {
   broker_->parties[home].awake = true;
 }
 
-Queue& World::queue(std::string_view name) {
+bool World::has_queue(std::string_view name) {
   ShardCore& home = *broker_->cores[broker_->cores[0]->group_home_of(kGlobalNamespace, name)];
-  Queue* found = home.queues().find(kGlobalNamespace, name);
-  require(found != nullptr, "there is no queue " + std::string(name));
-  return *found;
+  return home.queues().find(kGlobalNamespace, name) != nullptr;
+}
+
+Queue& World::queue(std::string_view name) {
+  require(has_queue(name), "there is no queue " + std::string(name));
+  ShardCore& home = *broker_->cores[broker_->cores[0]->group_home_of(kGlobalNamespace, name)];
+  return *home.queues().find(kGlobalNamespace, name);
+}
+
+Status World::try_to_declare_queue(std::string_view name, std::string_view topic_filter, const QueueOptions& options,
+                                   std::string_view dead_letter_topic) {
+  Status status{};
+  at_home(name, [&](ShardCore& home) {
+    Queue* queue = nullptr;
+    status = home.declare_queue({kGlobalNamespace, name, topic_filter, 0}, options, dead_letter_topic, queue);
+  });
+  return status;
 }
 
 void World::declare_queue(std::string_view name, std::string_view topic_filter, const QueueOptions& options,
                           std::string_view dead_letter_topic) {
-  at_home(name, [&](ShardCore& home) {
-    Queue* queue = nullptr;
-    const QueueIdentity identity{kGlobalNamespace, name, topic_filter, 0};
-    const Status status = home.declare_queue(identity, options, dead_letter_topic, queue);
-    require(status == Status::Ok, "a queue cannot be declared");
-  });
+  const Status status = try_to_declare_queue(name, topic_filter, options, dead_letter_topic);
+  require(status == Status::Ok, "a queue cannot be declared");
 }
 
-void World::change_queue(std::string_view name, const QueueOptions& options, std::string_view dead_letter_topic) {
+bool World::try_to_change_queue(std::string_view name, const QueueOptions& options,
+                                std::string_view dead_letter_topic) {
   Queue& changed = queue(name);
-  at_home(name, [&](ShardCore& home) {
-    const Status status = home.queues().set_options(changed, options, dead_letter_topic, now_);
-    require(status == Status::Ok, "a queue cannot be changed");
-  });
+  Status status{};
+  at_home(name,
+          [&](ShardCore& home) { status = home.queues().set_options(changed, options, dead_letter_topic, now_); });
+  return status == Status::Ok;
 }
 
 uint64_t World::purge_queue(std::string_view name) {

@@ -135,9 +135,13 @@ class World final {
 
   // As a host does it. The queue is to be there, or is not to be.
   Queue& queue(std::string_view name);
+  bool has_queue(std::string_view name);
+  Status try_to_declare_queue(std::string_view name, std::string_view topic_filter, const QueueOptions& options,
+                              std::string_view dead_letter_topic = {});
   void declare_queue(std::string_view name, std::string_view topic_filter, const QueueOptions& options,
                      std::string_view dead_letter_topic = {});
-  void change_queue(std::string_view name, const QueueOptions& options, std::string_view dead_letter_topic = {});
+  // False without memory.
+  bool try_to_change_queue(std::string_view name, const QueueOptions& options, std::string_view dead_letter_topic = {});
   uint64_t purge_queue(std::string_view name);
   void delete_queue(std::string_view name);
 
