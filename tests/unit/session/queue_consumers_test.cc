@@ -309,6 +309,22 @@ struct Leaving : Queued {
 
 }  // namespace
 
+// It had been handed over in time. As a rejected one it would even become a dead letter.
+TEST_CASE_METHOD(Leaving, "a message that expires on its way to a consumer has expired, and is not rejected",
+                 "[session][!shouldfail]") {
+  writer.link().inbox.push_back(hex("32 0c 00 01 't' 00 01 05 02 00 00 00 01 '1'"));
+  for (int i = 0; i < 5; ++i) {
+    broker.turn(home());
+    broker.commit();
+  }
+  REQUIRE(queue().figures.delivered == 1);
+  broker.pass_ms(2000);
+  broker.wake(1 - home());
+  broker.settle();
+  REQUIRE(payloads(leaver.said()).empty());
+  CHECK(queue().figures.rejected == 0);
+}
+
 TEST_CASE_METHOD(Leaving, "what is on its way to a consumer that leaves stays in the queue", "[session]") {
   leave();
   CHECK(queue().depth() == 2);
