@@ -61,9 +61,9 @@ class Run {
         kept_.disk.fail(below(20), chance(500) ? Status::Io : Status::Full, chance(300));
       } else if (chance(30)) {
         if (chance(600)) kept_.disk.heal();
-        look_at_queues();
+        const bool looked = look_at_queues(false);
         world_.advance_ms(chance(500) ? 200 : 2000);
-        look_at_queues();
+        look_at_queues(looked);
       } else {
         was_full_ |= world_.store_full();
         act(*clients_[below(static_cast<uint32_t>(clients_.size()))]);
@@ -86,15 +86,13 @@ class Run {
     return setup;
   }
 
-  // What was read before the clock has gone on is recorded after that, unless the disk fails.
-  void look_at_queues() {
-    if (!queues_ || !chance(500)) {
-      looked_ = false;
-      return;
-    }
+  // passed: the clock has gone on since it was last looked: what had been read by then is recorded, unless the disk
+  // fails. True if it was looked.
+  bool look_at_queues(bool passed) {
+    if (!queues_ || !chance(500)) return false;
     world_.settle();
-    world_.queues().quiet(looked_ && !world_.model().may_refuse);
-    looked_ = true;
+    world_.queues().quiet(passed && !world_.model().may_refuse);
+    return true;
   }
 
   void act(Client& client) {
@@ -213,7 +211,6 @@ class Run {
 
   Random choices_;
   const bool queues_ = chance(500);
-  bool looked_ = false;  // at a moment of rest, with the clock
   Kept kept_;
   World world_;
   std::vector<Client*> clients_;

@@ -86,6 +86,8 @@ class Run {
     finish();
   }
 
+  Judged judged() { return {world_.queues().received_count(), world_.queues().exact_count()}; }
+
  private:
   uint32_t below(uint32_t bound) noexcept { return static_cast<uint32_t>(choices_.below(bound)); }
   bool chance(uint32_t in_1000) noexcept { return below(1000) < in_1000; }
@@ -351,16 +353,19 @@ class Run {
 
 }  // namespace
 
-void run_random_world(uint64_t seed, uint32_t refusals_in_1000) {
+Judged run_random_world(uint64_t seed, uint32_t refusals_in_1000) {
   const int64_t blocks = heap_blocks();
+  Judged judged;
   {
     Run run(seed, refusals_in_1000);
     run.run();
+    judged = run.judged();
   }
   if (heap_blocks() != blocks) {
     throw Failure("MQTTQ_SIM_SEED=" + std::to_string(seed) + ": " + std::to_string(heap_blocks() - blocks) +
                   " blocks of memory are lost");
   }
+  return judged;
 }
 
 }  // namespace mqttq::sim
