@@ -338,8 +338,9 @@ void World::turn(uint32_t shard) {
 void World::run_committer() {
   trace([] { return std::string("  turn of the committer"); });
   broker_->parties.back().awake = false;
-  // What is not durable yet is asked about again when the disk has gone on.
-  broker_->committer.turn(now_);
+  // What is not durable yet is asked about again when the disk has gone on; what there was no memory for at once.
+  const bool more = broker_->committer.turn(now_);
+  broker_->parties.back().more = more && model_.may_refuse && !log_.writing() && !log_.held && !broker_->health.failing;
   // What could not be written is tried again, or whether anything can be, though nobody wakes it.
   const bool again =
       broker_->health.failing || broker_->health.alarm != StoreAlarm::Ok || broker_->committer.tidies(now_);
