@@ -163,7 +163,169 @@ bool live_with_failure(const Circumstances& how, int64_t k) {
   return struck;
 }
 
+// A queue that is declared, consumed, changed, purged and deleted, and one for its dead letters. Where a step is
+// refused it is tried again: memory is refused a few times only.
+class QueueLife {
+ public:
+  explicit QueueLife(World& world)
+      : world_(world),
+        consumer_(world.client(world.client_id_at("consumer", 0))),
+        writer_(world.client(world.client_id_at("writer", world.shard_count() - 1))) {
+    world.model().may_refuse = true;
+    consumer_.may_be_refused = writer_.may_be_refused = true;
+    consumer_.consumes = "q";
+    consumer_.queue_address = "$queue/q/q/+";
+    options_.deliveries_max = 2;
+    options_.redelivery_delay_ms = 0;
+    options_.messages_max = 10;
+    options_.overflow = QueueOverflow::Reject;
+    world.queues().expect("q", "q/+", options_);
+  }
+
+  void live() {
+    declare("q", "q/+", options_, "dead/q");
+    declare("letters", "dead/#", {}, {});
+    for (const Qos qos : {Qos::AtMostOnce, Qos::AtLeastOnce, Qos::ExactlyOnce}) publish(qos);
+    subscribe();
+    consumer_.rejects_in_1000 = 1000;
+    publish(Qos::AtLeastOnce);
+    pass();
+    consumer_.rejects_in_1000 = 0;
+    consumer_.acknowledges = false;
+    for (int i = 0; i < 4; ++i) publish(Qos::AtLeastOnce);
+    consumer_.break_link(false);
+    world_.settle();
+    consumer_.acknowledges = true;
+    publish(Qos::AtLeastOnce);
+    subscribe();
+    pass();
+    options_.messages_max = 9;
+    change(options_);
+    world_.purge_queue("letters");
+    for (int i = 0; i < 3; ++i) publish(Qos::ExactlyOnce);
+    pass();
+  }
+
+  // With memory again: a consumer that is still there has what there is without another word.
+  void judge() {
+    pass();
+    publish(Qos::AtLeastOnce);
+    pass();
+    const Queue& queue = world_.queue("q");
+    const bool consumed = queue.members.count() && queue.members[0]->state.connected;
+    world_.require(!consumed || queue.depth() == 0, "a queue with a consumer hands nothing out any more");
+  }
+
+  // The same, but its consumer comes again.
+  void come_back() {
+    if (!consumer_.idle()) consumer_.break_link(false);
+    world_.settle();
+    subscribe();
+    publish(Qos::AtLeastOnce);
+    pass();
+    world_.require(world_.queue("q").depth() == 0, "a queue hands nothing out any more");
+    world_.require(!consumer_.received().empty(), "its consumer got nothing");
+  }
+
+  void end() {
+    world_.delete_queue("q");
+    world_.delete_queue("letters");
+    world_.settle();
+    for (Client* client : {&consumer_, &writer_}) {
+      client->begin_disconnect();
+      world_.settle();
+    }
+  }
+
+ private:
+  void declare(const char* name, const char* topic_filter, const QueueOptions& options, const char* dead_letter_topic) {
+    for (int tries = 0; tries < 9; ++tries) {
+      const std::string_view topic = dead_letter_topic ? dead_letter_topic : std::string_view();
+      if (world_.try_to_declare_queue(name, topic_filter, options, topic) == Status::Ok) break;
+    }
+    world_.settle();
+    world_.require(world_.has_queue(name), "a queue cannot be declared");
+  }
+  void change(const QueueOptions& options) {
+    for (int tries = 0; tries < 9 && !world_.try_to_change_queue("q", options, "dead/q"); ++tries) {}
+    world_.settle();
+  }
+  void connect(Client& client) {
+    for (int tries = 0; client.idle() && tries < 9; ++tries) {
+      client.begin_connect({.clean_start = false, .session_expiry_s = 1000, .receive_maximum = 3});
+      world_.settle();
+    }
+    world_.require(client.is_connected(), client.client_id() + " is never accepted");
+  }
+  void subscribe() {
+    connect(consumer_);
+    consumer_.begin_subscribe({{consumer_.queue_address, Qos::AtLeastOnce}});
+    world_.settle();
+  }
+  void publish(Qos qos) {
+    connect(writer_);
+    writer_.begin_publish({"q/a", "m" + std::to_string(++payloads_), qos});
+    world_.settle();
+  }
+  void pass() {
+    for (int i = 0; i < 3; ++i) world_.advance_ms(100).settle();
+  }
+
+  World& world_;
+  Client& consumer_;
+  Client& writer_;
+  QueueOptions options_;
+  uint32_t payloads_ = 0;
+};
+
+// As live_with_failure().
+bool queue_lives_with_failure(uint32_t shard_count, int64_t refusals, int64_t k) {
+  const int64_t blocks = heap_blocks();
+  bool struck = false;
+  {
+    WorldSetup setup{.shard_count = shard_count, .mailbox_capacity = 2, .window = 4096, .chunk = 4096};
+    setup.slow_log = false;
+    World world(1, setup);
+    QueueLife life(world);
+    {
+      FailingHeap failing(k, refusals);
+      life.live();
+      struck = failing.struck();
+    }
+    life.judge();
+    life.come_back();
+    {
+      FailingHeap failing(k % 30, refusals);
+      life.end();
+    }
+    world.settle();
+    for (const auto& client : world.clients()) {
+      client->begin_connect({.clean_start = true});
+      world.settle();
+      client->begin_disconnect();
+      world.settle();
+    }
+    world.require_empty();
+  }
+  if (heap_blocks() != blocks) throw Failure(std::to_string(heap_blocks() - blocks) + " blocks of memory are lost");
+  return struck;
+}
+
 }  // namespace
+
+TEST_CASE("any allocation may fail in the life of a queue", "[sim]") {
+  for (const uint32_t shard_count : {1u, 2u}) {
+    for (const int64_t refusals : {1, 4}) {
+      int64_t k = 0;
+      for (bool struck = true; struck; ++k) {
+        INFO(shard_count << " shards, the call " << k << " to the allocator fails, and " << refusals << " in a row");
+        struck = queue_lives_with_failure(shard_count, refusals, k);
+        REQUIRE(k < 20'000);
+      }
+      CHECK(k > 100);
+    }
+  }
+}
 
 TEST_CASE("any allocation may fail in the life of a session", "[sim]") {
   for (const Circumstances& how :

@@ -213,7 +213,13 @@ void Client::settle_will(WillFate fate) {
 }
 
 // What this client calls a topic or a filter.
-std::string Client::name_of(const std::string& topic) const { return uses_old_names ? old_name_of(topic) : topic; }
+std::string Client::name_of(const std::string& topic) const {
+  return uses_old_names && !is_queue(topic) ? old_name_of(topic) : topic;
+}
+
+bool Client::is_queue(const std::string& topic_filter) const {
+  return !consumes.empty() && topic_filter == queue_address;
+}
 
 std::string Client::name_of(const Published& message) const {
   const std::string name = name_of(message.topic_name);
@@ -249,6 +255,9 @@ void Client::begin_subscribe(const std::vector<Entry>& entries, uint32_t identif
   subscribe.subscription_identifier = identifier;
   subscribe.entries = bytes;
   requests_[packet_id] = PacketType::Suback;
+  for (const Entry& entry : entries) {
+    if (is_queue(entry.topic_filter)) world_.queues().subscribing(*this, entry.qos);
+  }
   send(subscribe, version_);
 }
 
@@ -261,6 +270,10 @@ void Client::begin_unsubscribe(const std::vector<std::string>& topic_filters) {
     bytes.resize(at + 2 + name.size());
     codec::Writer(bytes.data() + at).prefixed(name);
     world_.model().ending(*session_, topic_filter, packet_id);
+    if (is_queue(topic_filter)) {
+      world_.queues().unsubscribing(*this);
+      leaves_queue_ = packet_id;
+    }
   }
   codec::UnsubscribeView unsubscribe;
   unsubscribe.packet_id = packet_id;
@@ -385,6 +398,8 @@ void Client::lose_connection() {
     unanswered_ = link_;
   }
   if (state_ == State::Connected) world_.model().disconnected(client_id_);
+  if (!consumes.empty() && !world_.queues().empty()) world_.queues().gone(*this);
+  leaves_queue_ = 0;
   state_ = State::Idle;
   link_ = nullptr;
   in_.clear();
@@ -465,6 +480,9 @@ void Client::send_due(std::deque<Due>& queue) {
   const Due due = queue.front();
   queue.pop_front();
   if (due.type == PacketType::Puback || due.type == PacketType::Pubcomp) open_.erase(due.packet_id);
+  if (due.type == PacketType::Puback && !consumes.empty()) {
+    world_.queues().acknowledging(*this, due.packet_id, !is_error(due.reason));
+  }
   codec::AckView ack;
   ack.type = due.type;
   ack.packet_id = due.packet_id;
@@ -567,7 +585,10 @@ void Client::handle_publish(Bytes packet) {
   if (publish->qos == Qos::AtLeastOnce) {
     require(!incoming_.contains(publish->packet_id) || perhaps_another_session_,
             "got an identifier at QoS 1 that is in use at QoS 2");
-    due_[0].push_back({PacketType::Puback, publish->packet_id});
+    const bool rejects = rejects_in_1000 && version_ == ProtocolVersion::V5 &&
+                         world_.queues().consumes(*this, publish->topic_name) && world_.chance(rejects_in_1000);
+    due_[0].push_back({PacketType::Puback, publish->packet_id,
+                       rejects ? ReasonCode::ImplementationSpecificError : ReasonCode::Success});
   } else if (publish->qos == Qos::ExactlyOnce) {
     const auto [known, fresh] = incoming_.emplace(publish->packet_id, payload);
     if (!fresh) {
@@ -578,9 +599,20 @@ void Client::handle_publish(Bytes packet) {
     due_[1].push_back({PacketType::Pubrec, publish->packet_id});
   }
   if (repeat) return;
-  world_.model().received(*session_, *publish);
+  if (world_.queues().consumes(*this, publish->topic_name)) {
+    world_.queues().received(*this, *publish);
+  } else {
+    world_.model().received(*session_, *publish);
+  }
   received_.push_back(payload);
   received_topics_.emplace_back(publish->topic_name, payload);
+}
+
+// By a queue that has no room for it.
+bool Client::may_be_rejected(uint16_t packet_id) const {
+  return std::any_of(outgoing_.begin(), outgoing_.end(), [&](const Outgoing& one) {
+    return one.packet_id == packet_id && world_.queues().may_reject(world_.model().message(one.message).topic_name);
+  });
 }
 
 void Client::handle_ack(Bytes packet) {
@@ -604,7 +636,8 @@ void Client::handle_ack(Bytes packet) {
     case PacketType::Pubrec:
       require(at->state == Outgoing::State::AwaitPubrec, "got a PUBREC out of place");
       // [MQTT-4.6.0-3]. What was refused before it came again counts from then on.
-      require(await_pubrec_.front() == ack->packet_id || world_.log().may_fail() || world_.model().may_refuse,
+      require(await_pubrec_.front() == ack->packet_id || world_.log().may_fail() || world_.model().may_refuse ||
+                  may_be_rejected(await_pubrec_.front()),
               "got PUBRECs out of order");
       std::erase(await_pubrec_, ack->packet_id);
       break;
@@ -617,8 +650,10 @@ void Client::handle_ack(Bytes packet) {
   }
   acknowledgements_.push_back(ack->reason_code);
   if (is_error(ack->reason_code)) {
-    const Model& model = world_.model();
-    require(model.may_lose || model.may_refuse || world_.log().failed_count, "a publish is refused");
+    Model& model = world_.model();
+    require(model.may_lose || model.may_refuse || world_.log().failed_count ||
+                world_.queues().may_reject(model.message(at->message).topic_name),
+            "a publish is refused");
   }
   world_.model().acknowledged(at->message, ack->reason_code);
   if (ack->type == PacketType::Pubrec && !is_error(ack->reason_code)) {
@@ -636,6 +671,10 @@ void Client::handle_suback(Bytes packet) {
   require(request != requests_.end() && request->second == suback->type,
           "got a SUBACK or UNSUBACK for nothing it asked");
   requests_.erase(request);
+  if (suback->packet_id == leaves_queue_) {
+    leaves_queue_ = 0;
+    world_.queues().unsubscribed(*this);
+  }
   world_.model().answered(*session_, suback->packet_id, suback->reason_codes);
 }
 

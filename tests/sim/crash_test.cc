@@ -15,6 +15,7 @@ namespace {
 
 constexpr const char* kTopics[] = {"a", "a/b", "b"};
 constexpr const char* kFilters[] = {"a", "a/+", "a/#", "#", "b", "+"};
+constexpr const char* kQueueTopics[] = {"k/a", "k/b", "l"};
 constexpr const char* kGroup = "$share/g/#";
 constexpr uint32_t kExpiry_s = 100'000;
 
@@ -27,8 +28,24 @@ class Run {
     for (uint32_t i = 0; i < count; ++i) {
       clients_.push_back(
           &world_.client("c" + std::to_string(i), chance(300) ? ProtocolVersion::V311 : ProtocolVersion::V5));
-      if (chance(300)) members_[clients_.back()] = 0;
+      // No groups beside queues, whose messages come back to them: see session/queue_consumers_test.cc, [!shouldfail].
+      if (!queues_ && chance(300)) {
+        members_[clients_.back()] = 0;
+      } else if (queues_ && chance(600)) {
+        Client& consumer = *clients_.back();
+        consumer.consumes = chance(700) ? "all" : "worn";
+        consumer.queue_address = "$queue/" + consumer.consumes;
+        consumer.rejects_in_1000 = chance(500) ? 150 : 0;
+      }
     }
+    if (!queues_) return;
+    QueueOptions options;
+    options.messages_max = options.bytes_max = options.age_max_s = 0;
+    world_.queues().declare("all", "k/+", options);
+    options.deliveries_max = 3;
+    options.exclusive = chance(500);
+    world_.queues().declare("worn", "l", options);
+    world_.settle();  // they are kept
   }
 
   void run(uint32_t actions, bool disk_fails) {
@@ -44,7 +61,9 @@ class Run {
         kept_.disk.fail(below(20), chance(500) ? Status::Io : Status::Full, chance(300));
       } else if (chance(30)) {
         if (chance(600)) kept_.disk.heal();
+        const bool looked = look_at_queues(false);
         world_.advance_ms(chance(500) ? 200 : 2000);
+        look_at_queues(looked);
       } else {
         was_full_ |= world_.store_full();
         act(*clients_[below(static_cast<uint32_t>(clients_.size()))]);
@@ -67,6 +86,15 @@ class Run {
     return setup;
   }
 
+  // passed: the clock has gone on since it was last looked: what had been read by then is recorded, unless the disk
+  // fails. True if it was looked.
+  bool look_at_queues(bool passed) {
+    if (!queues_ || !chance(500)) return false;
+    world_.settle();
+    world_.queues().quiet(passed && !world_.model().may_refuse);
+    return true;
+  }
+
   void act(Client& client) {
     if (client.idle()) {
       if (client.may_connect() && chance(700)) connect(client, chance(40));
@@ -79,12 +107,16 @@ class Run {
     } else if (chance(20)) {
       client.begin_disconnect();
     } else if (chance(250)) {
-      if (members_.contains(&client)) {  // most of them once: a group is judged while nobody comes or goes
+      if (!client.consumes.empty()) {
+        client.begin_subscribe({{client.queue_address, Qos::AtLeastOnce}});
+      } else if (members_.contains(&client)) {  // most of them once: a group is judged while nobody comes or goes
         const bool first = members_[&client]++ == 0;
         if (first || chance(30)) client.begin_subscribe({{kGroup, static_cast<Qos>(1 + below(2))}});
       } else {
         client.begin_subscribe({{kFilters[below(std::size(kFilters))], static_cast<Qos>(below(3))}});
       }
+    } else if (!client.consumes.empty() && chance(60)) {
+      client.begin_unsubscribe({client.queue_address});
     } else if (members_.contains(&client) ? chance(10) : chance(80)) {
       client.begin_unsubscribe({members_.contains(&client) ? kGroup : kFilters[below(std::size(kFilters))]});
     } else if (chance(40)) {
@@ -95,8 +127,9 @@ class Run {
       const Qos qos = static_cast<Qos>(below(3));
       if (qos != Qos::AtMostOnce && !client.may_publish()) return;
       const uint32_t padding = chance(700) ? below(20) : below(900);
-      client.begin_publish({kTopics[below(std::size(kTopics))],
-                            "m" + std::to_string(++payloads_) + ":" + std::string(padding, 'x'), qos});
+      client.begin_publish(
+          {queues_ && chance(500) ? kQueueTopics[below(std::size(kQueueTopics))] : kTopics[below(std::size(kTopics))],
+           "m" + std::to_string(++payloads_) + ":" + std::string(padding, 'x'), qos});
     }
   }
 
@@ -113,7 +146,10 @@ class Run {
   void finish() {
     kept_.disk.heal();
     if (chance(300)) world_.crash(kept_.files);
-    for (Client* client : clients_) client->reads = client->acknowledges = true;
+    for (Client* client : clients_) {
+      client->reads = client->acknowledges = true;
+      client->rejects_in_1000 = 0;
+    }
     world_.advance_ms(200).settle().advance_ms(world_.setup().limits.connect_timeout_ms + 1000).settle();
     for (int round = 0; round < 3; ++round) {
       for (Client* client : clients_) {
@@ -121,6 +157,7 @@ class Run {
       }
       world_.settle().advance_ms(200).settle();
     }
+    if (queues_) come_for_queues();
     // Room is given back each second. Who sends in 3.x again what is refused again is closed again, and gets little of
     // what waits for him in between.
     const auto at_rest = [](const Client* client) { return client->is_connected() && client->open_publishes() == 0; };
@@ -139,9 +176,41 @@ class Run {
       world_.model().session(client->client_id())->present_at_end = true;
     }
     world_.model().judge();
+    if (queues_) finish_queues();
+  }
+
+  // What there is goes to those who consume, and then to those who come for what nobody does.
+  void come_for_queues() {
+    for (int i = 0; i < 3; ++i) world_.advance_ms(400).settle();
+    if (!world_.model().may_refuse) world_.queues().judge_waiting();
+    for (const char* name : {"all", "worn"}) {
+      Client& last = world_.client("last of " + std::string(name));
+      last.may_be_refused = world_.model().may_refuse;
+      last.consumes = name;
+      last.queue_address = "$queue/" + std::string(name);
+      last.connect({}).subscribe(last.queue_address, Qos::AtLeastOnce);
+    }
+  }
+
+  void finish_queues() {
+    for (Client* client : clients_) {
+      if (!client->consumes.empty()) client->begin_subscribe({{client->queue_address, Qos::AtLeastOnce}});
+    }
+    for (int i = 0; i < 3; ++i) world_.settle().advance_ms(400);
+    world_.settle();
+    world_.queues().quiet(false);
+    world_.queues().judge(false);
+    // And once more, to see that nothing is there that was settled. After a disk that failed something is: "what is
+    // settled when the disk works again does not come back".
+    if (world_.model().may_refuse) return;
+    world_.advance_ms(200).settle();
+    world_.crash(kept_.files);
+    world_.settle();
+    world_.queues().judge(false);
   }
 
   Random choices_;
+  const bool queues_ = chance(500);
   Kept kept_;
   World world_;
   std::vector<Client*> clients_;

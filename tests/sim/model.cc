@@ -212,7 +212,8 @@ void Model::ending(SessionRecord& session, const std::string& filter, uint16_t p
 // Each sending may be taken for a new message: always at QoS 1; at QoS 2 when the first was refused, for those who take
 // it live had it by then, or when the session in which it was sent may be gone.
 bool Model::may_repeat(const Published& message) const {
-  return message.qos == Qos::AtLeastOnce || message.repeatable || may_refuse || world_.log().may_fail();
+  return message.qos == Qos::AtLeastOnce || message.repeatable || may_refuse || world_.log().may_fail() ||
+         world_.queues().may_reject(message.topic_name);
 }
 
 bool Model::steady(const SessionRecord& session, const Published& message,

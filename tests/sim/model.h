@@ -100,6 +100,8 @@ class Model {
   Published& publish(Published message);
   Published& message(uint32_t id) { return messages_.at(id - 1); }
   const std::deque<Published>& messages() const noexcept { return messages_; }
+  // By its payload; nullptr: nobody published it.
+  const Published* find(Bytes payload) const;
   void sent(uint32_t id);
   void acknowledged(uint32_t id, ReasonCode reason);
 
@@ -127,7 +129,6 @@ class Model {
 
  private:
   Moment tick() noexcept { return ++moment_; }
-  const Published* find(Bytes payload) const;
   [[noreturn]] void fail(const SessionRecord& session, const Published& message, const std::string& what) const;
   void subscribed_by_itself(SessionRecord& session, const AutoSubscription& automatic);
   void judge_live(SessionRecord& session, const Published& message, const codec::PublishView& publish, Copies& copies);

@@ -15,6 +15,9 @@ constexpr const char* kFilters[] = {"a",     "a/b",   "a/+",  "+/b",   "a/#",   
                                     "a/+/c", "+/a/#", "r/#",  "r/+/x", "$SYS/#", "$SYS/broker/clients/+/+"};
 constexpr const char* kGroupFilters[] = {"$share/one/g/#", "$share/two/g/+", "$share/one/g/a"};
 constexpr const char* kGroupTopics[] = {"g/a", "g/b", "g"};
+// What queues take, and nobody has retained: of "k" all, of "l" as much as they have room for, and of "j" they refuse
+// what they have no room for.
+constexpr const char* kQueueTopics[] = {"k/a", "k/a/b", "k/b", "l/a", "l/b", "j/a"};
 constexpr uint32_t kDelays_s[] = {1, 2, 5};
 constexpr uint32_t kLongestDelay_s = 5;
 
@@ -22,6 +25,7 @@ constexpr uint32_t kLongestDelay_s = 5;
 struct Role {
   Client* client;
   const char* group;  // set: a member of shared groups, mostly of this one, and of nothing else
+  const char* queue;  // set: it consumes this one, and nothing else
   bool durable;       // wants its session back
   uint32_t expiry_s;
   uint16_t receive_maximum;
@@ -50,13 +54,16 @@ class Run {
       role.client->may_be_refused = refusals_in_1000 != 0;
       role.client->uses_old_names = world.setup().policy.rewrites.count() && names_.below(2);
       role.group = chance(250) ? kGroupFilters[below(std::size(kGroupFilters))] : nullptr;
+      if (queues_ && !role.group && names_.below(2)) consume(role);
       role.durable = chance(600);
       role.expiry_s = chance(200) ? 30 : chance(500) ? 100'000 : kSessionExpiryNever;
       role.receive_maximum = chance(500) ? static_cast<uint16_t>(1 + below(4)) : kReceiveMaximumDefault;
       role.packet_size_max = chance(150) ? 80 + below(400) : 0;
       role.topic_alias_maximum = chance(400) ? static_cast<uint16_t>(1 + below(4)) : 0;
+      if (role.queue) role.packet_size_max = 0;
       roles_.push_back(role);
     }
+    if (queues_) declare();
   }
 
   void run() {
@@ -68,10 +75,18 @@ class Run {
         if (moved) continue;
         act(roles_[below(static_cast<uint32_t>(roles_.size()))]);
         ++done;
+        if (!queues_) continue;
+        world_.queues().judge_limits();
+        if (names_.below(100) == 0) {
+          world_.settle();
+          world_.queues().quiet(false);
+        }
       }
     }
     finish();
   }
+
+  Judged judged() { return {world_.queues().received_count(), world_.queues().exact_count()}; }
 
  private:
   uint32_t below(uint32_t bound) noexcept { return static_cast<uint32_t>(choices_.below(bound)); }
@@ -89,6 +104,7 @@ class Run {
     setup.policy.client_events = chance(500);
     if (names_.below(3) == 0) rewrite_old_names(setup.policy);
     delays_ = names_.below(2);
+    queues_ = names_.below(2);
     if (names_.below(4) == 0) {
       setup.policy.auto_subscriptions.emplace_back(
           kGlobalNamespace, "b/a",
@@ -103,6 +119,38 @@ class Run {
       setup.limits.outbox_bytes_max = 64 * 1024;
     }
     return setup;
+  }
+
+  // The queues of "k" have all of it and are judged by that; two more are small.
+  void declare() {
+    QueueOptions options;
+    options.messages_max = options.bytes_max = options.age_max_s = 0;
+    options.dispatch = static_cast<QueueDispatch>(names_.below(3));
+    options.exclusive = names_.below(4) == 0;
+    options.redelivery_delay_ms = static_cast<uint32_t>(names_.below(3) * 50);
+    world_.queues().declare("all", "k/#", options);
+    options.exclusive = false;
+    options.ack_timeout_ms = 300;
+    world_.queues().declare("impatient", "k/+", options);
+    options.ack_timeout_ms = 0;
+    options.messages_max = 1 + names_.below(5);
+    options.bytes_max = names_.below(2) ? 300 : 0;
+    options.overflow = names_.below(2) ? QueueOverflow::DropNewest : QueueOverflow::DropOldest;
+    options.deliveries_max = static_cast<uint32_t>(names_.below(3));
+    world_.queues().declare("narrow", "l/#", options);
+    options.overflow = QueueOverflow::Reject;
+    world_.queues().declare("strict", "j/#", options);
+  }
+
+  void consume(Role& role) {
+    static constexpr const char* kQueues[][2] = {
+        {"all", "k/#"}, {"all", "k/#"}, {"impatient", "k/+"}, {"narrow", "l/#"}, {"strict", "j/#"}};
+    const auto& [name, topic_filter] = kQueues[names_.below(std::size(kQueues))];
+    role.queue = name;
+    role.client->consumes = name;
+    role.client->queue_address =
+        "$queue/" + std::string(name) + (names_.below(2) ? "/" + std::string(topic_filter) : "");
+    role.client->rejects_in_1000 = names_.below(2) ? 150 : 0;
   }
 
   void act(Role& role) {
@@ -147,6 +195,7 @@ class Run {
     setup.packet_size_max = role.packet_size_max;
     setup.topic_alias_maximum = role.topic_alias_maximum;
     setup.keep_alive_s = chance(200) ? static_cast<uint16_t>(10 + below(100)) : 0;
+    if (role.queue) setup.keep_alive_s = 0;
     if (chance(300)) {
       setup.will = WillSetup{"w/" + role.client->client_id(), payload(), static_cast<Qos>(below(3)), chance(200),
                              chance(300) ? below(20) : 0};
@@ -155,6 +204,7 @@ class Run {
   }
 
   std::string filter(const Role& role) {
+    if (role.queue) return role.client->queue_address;
     if (role.group) return chance(900) ? role.group : kGroupFilters[below(std::size(kGroupFilters))];
     return chance(100) ? "w/#" : kFilters[below(std::size(kFilters))];
   }
@@ -170,7 +220,9 @@ class Run {
       }
       seen.push_back(entry.topic_filter);
       entry.qos = static_cast<Qos>(below(3));
-      if (role.group) continue;
+      if (role.queue)
+        entry.qos = role.client->consumes == "narrow" ? std::min(entry.qos, Qos::AtLeastOnce) : Qos::AtLeastOnce;
+      if (role.group || role.queue) continue;
       entry.no_local = chance(150);
       entry.retain_as_published = chance(150);
       entry.retain_handling = static_cast<codec::RetainHandling>(chance(700) ? 0 : below(3));
@@ -196,6 +248,12 @@ class Run {
     } else {
       setup.topic_name = kTopics[below(std::size(kTopics))];
     }
+    if (queues_ && names_.below(100) < 50) {
+      const bool v5 = role.client->version() == ProtocolVersion::V5;  // 3.x is closed when it is refused
+      setup.topic_name = kQueueTopics[names_.below(std::size(kQueueTopics) - !v5)];
+      setup.retain = false;
+      if (setup.payload.empty()) setup.payload = payload();
+    }
     if (delays_ && names_.below(100) < 15) setup.delay_s = kDelays_s[names_.below(std::size(kDelays_s))];
     role.client->begin_publish(setup);
   }
@@ -208,7 +266,10 @@ class Run {
   // The network heals, the disk works, everybody comes back and takes what there is for him.
   void finish() {
     world_.log().fails_in_1000 = 0;
-    for (Role& role : roles_) role.client->reads = role.client->acknowledges = true;
+    for (Role& role : roles_) {
+      role.client->reads = role.client->acknowledges = true;
+      role.client->rejects_in_1000 = 0;
+    }
     // Connections that were cut before their CONNECT was whole end with their time-out.
     world_.settle().advance_ms(world_.setup().limits.connect_timeout_ms + 1000).settle();
     for (Role& role : roles_) {
@@ -233,6 +294,7 @@ class Run {
       world_.require(!client.has_requests(), client.client_id() + " has requests that were never answered");
       world_.model().session(client.client_id())->present_at_end = true;
     }
+    if (queues_) finish_queues();
     if (world_.count(&Counters::dropped_no_memory) || world_.count(&Counters::retained_refused)) {
       world_.require(refusals_in_1000_, "there was memory");
       world_.model().may_lose = true;
@@ -244,6 +306,8 @@ class Run {
     world_.model().judge_retained(auditor.received_topics());
     world_.require(world_.count(&Counters::protocol_errors) == 0, "somebody is said to have broken the protocol");
 
+    world_.queues().end();
+    world_.settle();
     // All sessions end, and nothing of them is left.
     for (const auto& client : world_.clients()) {
       client->begin_disconnect();
@@ -256,11 +320,32 @@ class Run {
     world_.require_empty();
   }
 
+  // What there is goes to those who consume, and then to those who come for what nobody does.
+  void finish_queues() {
+    for (int i = 0; i < 3; ++i) world_.advance_ms(400).settle();
+    world_.queues().quiet(false);
+    if (!refusals_in_1000_) world_.queues().judge_waiting();
+    for (const char* name : {"all", "impatient", "narrow", "strict"}) {
+      Client& last = world_.client("last of " + std::string(name));
+      last.consumes = name;
+      last.queue_address = "$queue/" + std::string(name);
+      last.connect({}).subscribe(last.queue_address, Qos::AtLeastOnce);
+    }
+    for (Role& role : roles_) {  // an exclusive queue may be somebody else's, who does not hear that there is something
+      if (role.queue) role.client->begin_subscribe({{role.client->queue_address, Qos::AtLeastOnce}});
+    }
+    for (int i = 0; i < 3; ++i) world_.settle().advance_ms(400);
+    world_.settle();
+    world_.queues().quiet(false);
+    world_.queues().judge(lossy_ || world_.count(&Counters::dropped_no_memory));
+  }
+
   Random choices_;
   Random names_;  // choices about what topics are called, apart from the others
   const uint32_t refusals_in_1000_;
   bool lossy_ = false;
   bool delays_ = false;  // some messages are delayed
+  bool queues_ = false;  // there are some
   World world_;
   std::vector<Role> roles_;
   uint32_t payloads_ = 0;
@@ -268,16 +353,19 @@ class Run {
 
 }  // namespace
 
-void run_random_world(uint64_t seed, uint32_t refusals_in_1000) {
+Judged run_random_world(uint64_t seed, uint32_t refusals_in_1000) {
   const int64_t blocks = heap_blocks();
+  Judged judged;
   {
     Run run(seed, refusals_in_1000);
     run.run();
+    judged = run.judged();
   }
   if (heap_blocks() != blocks) {
     throw Failure("MQTTQ_SIM_SEED=" + std::to_string(seed) + ": " + std::to_string(heap_blocks() - blocks) +
                   " blocks of memory are lost");
   }
+  return judged;
 }
 
 }  // namespace mqttq::sim

@@ -70,7 +70,8 @@ World::World(uint64_t seed, const WorldSetup& setup, Kept* kept)
       setup_(complete(setup, random_)),
       traced_(std::getenv("MQTTQ_SIM_TRACE") != nullptr),
       kept_(kept),
-      model_(*this) {
+      model_(*this),
+      queue_model_(*this) {
   words_.world = this;
   log_.random = &random_;
   log_.slow = setup_.slow_log;
@@ -145,6 +146,7 @@ void World::crash(bool power_cut) {
   broker_.reset();
   access_.open.clear();
   ++crashes_;
+  queue_model_.crashed();
   if (power_cut) kept_->disk.cut_power();
   start_broker();
 }
@@ -177,9 +179,69 @@ void World::require_empty() {
   require(connection_count() == 0, "connections are left at the end");
   require(session_count() == 0, "sessions are left at the end");
   for (const auto& core : broker_->cores) require(core->groups().count() == 0, "shared groups are left at the end");
+  for (const auto& core : broker_->cores) require(core->queues().count() == 0, "queues are left at the end");
   for (const auto& core : broker_->cores) require(core->delayed().count() == 0, "delayed messages are left at the end");
   broker_->router.for_each_filter(
       [this](const Filter& filter) { fail("a filter is left: " + std::string(filter.text())); });
+}
+
+// --- queues
+
+template <class Do>
+void World::at_home(std::string_view name, Do&& what) {
+  const uint32_t home = broker_->cores[0]->group_home_of(kGlobalNamespace, name);
+  broker_->router.epoch().online(home);
+  what(*broker_->cores[home]);
+  broker_->router.epoch().offline(home);
+  broker_->parties[home].awake = true;
+}
+
+bool World::has_queue(std::string_view name) {
+  ShardCore& home = *broker_->cores[broker_->cores[0]->group_home_of(kGlobalNamespace, name)];
+  return home.queues().find(kGlobalNamespace, name) != nullptr;
+}
+
+Queue& World::queue(std::string_view name) {
+  require(has_queue(name), "there is no queue " + std::string(name));
+  ShardCore& home = *broker_->cores[broker_->cores[0]->group_home_of(kGlobalNamespace, name)];
+  return *home.queues().find(kGlobalNamespace, name);
+}
+
+Status World::try_to_declare_queue(std::string_view name, std::string_view topic_filter, const QueueOptions& options,
+                                   std::string_view dead_letter_topic) {
+  Status status{};
+  at_home(name, [&](ShardCore& home) {
+    Queue* queue = nullptr;
+    status = home.declare_queue({kGlobalNamespace, name, topic_filter, 0}, options, dead_letter_topic, queue);
+  });
+  return status;
+}
+
+void World::declare_queue(std::string_view name, std::string_view topic_filter, const QueueOptions& options,
+                          std::string_view dead_letter_topic) {
+  const Status status = try_to_declare_queue(name, topic_filter, options, dead_letter_topic);
+  require(status == Status::Ok, "a queue cannot be declared");
+}
+
+bool World::try_to_change_queue(std::string_view name, const QueueOptions& options,
+                                std::string_view dead_letter_topic) {
+  Queue& changed = queue(name);
+  Status status{};
+  at_home(name,
+          [&](ShardCore& home) { status = home.queues().set_options(changed, options, dead_letter_topic, now_); });
+  return status == Status::Ok;
+}
+
+uint64_t World::purge_queue(std::string_view name) {
+  Queue& purged = queue(name);
+  uint64_t count = 0;
+  at_home(name, [&](ShardCore& home) { count = home.queues().purge(purged, now_); });
+  return count;
+}
+
+void World::delete_queue(std::string_view name) {
+  Queue& deleted = queue(name);
+  at_home(name, [&](ShardCore& home) { home.queues().remove(deleted, now_); });
 }
 
 Client& World::client(std::string_view client_id, ProtocolVersion version) {
@@ -276,8 +338,9 @@ void World::turn(uint32_t shard) {
 void World::run_committer() {
   trace([] { return std::string("  turn of the committer"); });
   broker_->parties.back().awake = false;
-  // What is not durable yet is asked about again when the disk has gone on.
-  broker_->committer.turn(now_);
+  // What is not durable yet is asked about again when the disk has gone on; what there was no memory for at once.
+  const bool more = broker_->committer.turn(now_);
+  broker_->parties.back().more = more && model_.may_refuse && !log_.writing() && !log_.held && !broker_->health.failing;
   // What could not be written is tried again, or whether anything can be, though nobody wakes it.
   const bool again =
       broker_->health.failing || broker_->health.alarm != StoreAlarm::Ok || broker_->committer.tidies(now_);

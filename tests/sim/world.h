@@ -15,6 +15,7 @@
 #include "broker/restore.h"
 #include "link.h"
 #include "model.h"
+#include "queue_model.h"
 #include "session/shard_core.h"
 #include "store/memory_store.h"
 #include "unit/store/simulated_disk.h"
@@ -104,6 +105,7 @@ class World final {
   bool chance(uint32_t in_1000) noexcept { return random_.below(1000) < in_1000; }
   Instant now() const noexcept { return now_; }
   Model& model() noexcept { return model_; }
+  QueueModel& queues() noexcept { return queue_model_; }
   SimLog& log() noexcept { return log_; }
   const WorldSetup& setup() const noexcept { return setup_; }
   uint32_t shard_count() const noexcept { return setup_.shard_count; }
@@ -129,6 +131,19 @@ class World final {
   void crash(bool power_cut);
   uint32_t crashes() const noexcept { return crashes_; }
   bool store_full() const noexcept { return broker_->health.full; }
+  bool store_failing() const noexcept { return broker_->health.failing; }
+
+  // As a host does it. The queue is to be there, or is not to be.
+  Queue& queue(std::string_view name);
+  bool has_queue(std::string_view name);
+  Status try_to_declare_queue(std::string_view name, std::string_view topic_filter, const QueueOptions& options,
+                              std::string_view dead_letter_topic = {});
+  void declare_queue(std::string_view name, std::string_view topic_filter, const QueueOptions& options,
+                     std::string_view dead_letter_topic = {});
+  // False without memory.
+  bool try_to_change_queue(std::string_view name, const QueueOptions& options, std::string_view dead_letter_topic = {});
+  uint64_t purge_queue(std::string_view name);
+  void delete_queue(std::string_view name);
 
   // One event. False when nothing can happen without the clock or a client's own will.
   bool step();
@@ -183,6 +198,9 @@ class World final {
   void start_broker();
   void print(const std::string& line) const;
   bool has_events(uint32_t shard) const noexcept;
+  // Calls do(ShardCore&) where the queue of this name is at home.
+  template <class Do>
+  void at_home(std::string_view name, Do&& what);
   bool runnable(uint32_t party) const noexcept;
   void wake(uint64_t parties) noexcept;
   void serve_links(uint32_t shard);
@@ -216,6 +234,7 @@ class World final {
   std::unique_ptr<Broker> broker_;
   uint32_t crashes_ = 0;
   Model model_;
+  QueueModel queue_model_;
   std::vector<std::unique_ptr<Client>> clients_;
   std::vector<Choice> choices_;
 };

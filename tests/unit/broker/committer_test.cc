@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <catch2/catch_test_macros.hpp>
+#include <catch2/generators/catch_generators.hpp>
 #include <string>
 #include <vector>
 
@@ -20,7 +21,12 @@ class TestLog final : public Log {
   Status append(std::span<const LogRecord> batch) noexcept override {
     if (answer != Status::Ok) return answer;
     batches.push_back(batch.size());
-    for (const LogRecord& record : batch) numbers.push_back(record.number);
+    for (const LogRecord& record : batch) {
+      numbers.push_back(record.number);
+      std::string text = std::to_string(record.number) + ":";
+      for (const uint64_t journal : record.journals) text += " " + std::to_string(journal);
+      records.push_back(text + (record.message ? "" : " none") + (record.state.empty() ? "" : " state"));
+    }
     return Status::Ok;
   }
   uint64_t durable_number() noexcept override { return numbers.empty() ? 0 : std::min(durable, numbers.back()); }
@@ -36,6 +42,7 @@ class TestLog final : public Log {
   uint64_t durable = UINT64_MAX;
   std::vector<size_t> batches;
   std::vector<uint64_t> numbers;
+  std::vector<std::string> records;  // "number: journals", "none" without a message, "state"
 };
 
 struct CommitterTest {
@@ -58,17 +65,19 @@ struct CommitterTest {
     router.leave(*filter);
   }
 
-  bool propose(uint32_t shard, uint16_t packet_id, bool wanted = true) {
+  bool propose(uint32_t shard, uint16_t packet_id, bool wanted = true, std::string_view topic = "t",
+               Qos qos = Qos::AtLeastOnce, uint64_t receipt = 0) {
     MessageView view;
-    view.topic_name = "t";
+    view.topic_name = topic;
     const std::string payload = std::to_string(packet_id);
     view.payload = as_bytes(payload);
-    view.qos = Qos::AtLeastOnce;
+    view.qos = qos;
     Mail mail;
+    mail.number = receipt;
     mail.kind = Mail::Kind::Propose;
     mail.from = static_cast<uint8_t>(shard);
     mail.message = Message::create(view);
-    mail.route = router.match(0, "t");
+    mail.route = router.match(0, topic);
     if (wanted) mail.origin = {{shard, 1}, 7, packet_id, static_cast<uint8_t>(shard)};
     return office.box(shard, office.committer()).push(std::move(mail));
   }
@@ -80,6 +89,12 @@ struct CommitterTest {
       if (mail->kind == Mail::Kind::Append) {
         texts.push_back("append " + std::to_string(mail->number) + " " +
                         std::string(as_text(mail->message->payload())));
+        if (const auto* without = static_cast<const WithoutQueues*>(mail->payload.get())) {
+          std::vector<uint64_t> queues;
+          for (const Filter* one : without->filters) queues.push_back(one->hash);
+          std::sort(queues.begin(), queues.end());
+          for (const uint64_t queue : queues) texts.back() += " without " + std::to_string(queue);
+        }
       } else if (mail->kind == Mail::Kind::Alarm) {
         texts.push_back("alarm " + std::string(to_text(health.alarm.load())));
       } else if (mail->kind != Mail::Kind::Published) {
@@ -87,7 +102,8 @@ struct CommitterTest {
       } else if (mail->reason == ReasonCode::Success) {
         texts.push_back("published " + std::to_string(mail->origin.packet_id));
       } else {
-        texts.push_back("refused " + std::to_string(mail->origin.packet_id));
+        const bool by_queue = static_cast<Detail>(mail->token) == Detail::QueueFull;
+        texts.push_back((by_queue ? "no room " : "refused ") + std::to_string(mail->origin.packet_id));
       }
       box.pop();
     }
@@ -96,6 +112,36 @@ struct CommitterTest {
 };
 
 using Texts = std::vector<std::string>;
+
+// Two queues more, at home on the first shard: 11 matches what the session's filter does, "t", and "u"; 22 only "u".
+struct QueueCommitterTest : CommitterTest {
+  explicit QueueCommitterTest(uint32_t capacity = 64) : CommitterTest(capacity) {
+    both = router.join_queue(0, 11, "+");
+    second = router.join_queue(0, 22, "u");
+    for (Filter* queue : {both, second}) router.set_interest(*queue, 0, false, true);
+  }
+  ~QueueCommitterTest() {
+    for (uint32_t shard = 0; shard < 2; ++shard) take(shard);
+    for (Filter* queue : {both, second}) {
+      router.set_interest(*queue, 0, false, false);
+      router.leave(*queue);
+    }
+  }
+  static void limit(Filter& queue, uint64_t messages_max, QueueOverflow overflow) {
+    queue.gate().set_limits(messages_max, UINT64_MAX, overflow);
+  }
+  // A log that keeps what it is given.
+  void keep() {
+    log.quota_bytes = 1;
+    log.store_quota.set_used(0);
+  }
+  Texts told(uint32_t shard) {
+    Texts texts = take(shard);
+    std::erase(texts, "other");
+    return texts;
+  }
+  Filter *both, *second;
+};
 
 }  // namespace
 
@@ -248,6 +294,170 @@ TEST_CASE_METHOD(CommitterTest, "without memory proposals wait, and none is answ
   for (int i = 1; i <= 40; ++i) expected.push_back("published " + std::to_string(i));
   CHECK(got == expected);
   CHECK(log.numbers.size() == 40);
+}
+
+// --- queues
+
+TEST_CASE_METHOD(QueueCommitterTest,
+                 "a queue that rejects what it has no room for has its publisher told, and nobody else", "[broker]") {
+  limit(*both, 2, QueueOverflow::Reject);
+  for (uint16_t id = 1; id <= 4; ++id) REQUIRE(propose(1, id));
+  CHECK_FALSE(committer.turn(now));
+  CHECK(take(0) == Texts{"append 1 1", "append 2 2", "append 3 3 without 11", "append 4 4 without 11"});
+  CHECK(take(1) == Texts{"append 1 1", "published 1", "append 2 2", "published 2", "append 3 3 without 11", "no room 3",
+                         "append 4 4 without 11", "no room 4"});
+  CHECK(both->gate().messages() == 2);
+  CHECK(both->gate().refused_count() == 2);
+  both->gate().leave(1, 2);
+  REQUIRE(propose(1, 5));
+  REQUIRE(propose(1, 6));
+  committer.turn(now);
+  CHECK(take(1) == Texts{"append 5 5", "published 5", "append 6 6 without 11", "no room 6"});
+}
+
+TEST_CASE_METHOD(QueueCommitterTest, "a queue that drops what is new has nobody told", "[broker]") {
+  limit(*both, 1, QueueOverflow::DropNewest);
+  for (uint16_t id = 1; id <= 2; ++id) REQUIRE(propose(0, id));
+  committer.turn(now);
+  CHECK(take(0) == Texts{"append 1 1", "published 1", "append 2 2 without 11", "published 2"});
+  CHECK(both->gate().refused_count() == 1);
+}
+
+TEST_CASE_METHOD(QueueCommitterTest, "a queue that is full does without a message, and the other one has it",
+                 "[broker]") {
+  limit(*both, 1, QueueOverflow::DropNewest);
+  limit(*second, 2, QueueOverflow::Reject);
+  for (uint16_t id = 1; id <= 3; ++id) REQUIRE(propose(0, id, true, "u"));
+  committer.turn(now);
+  CHECK(take(0) == Texts{"append 1 1", "published 1", "append 2 2 without 11", "published 2",
+                         "append 3 3 without 11 without 22", "no room 3"});
+  CHECK(take(1).empty());
+  CHECK(both->gate().messages() == 1);
+  CHECK(second->gate().messages() == 2);
+}
+
+TEST_CASE_METHOD(QueueCommitterTest, "kept is who takes a message, and not who does without it", "[broker]") {
+  keep();
+  limit(*both, 1, QueueOverflow::Reject);
+  limit(*second, 2, QueueOverflow::DropNewest);
+  REQUIRE(propose(0, 1));
+  REQUIRE(propose(0, 2));
+  for (uint16_t id = 3; id <= 5; ++id) REQUIRE(propose(0, id, true, "u"));
+  committer.turn(now);
+  const std::string session = std::to_string(filter->hash);
+  CHECK(log.records == Texts{"1: 11 " + session, "2: " + session, "3: 22", "4: 22", "5: none"});
+}
+
+// It is sent again as a new one.
+TEST_CASE_METHOD(QueueCommitterTest, "the receipt of a message that a queue rejects is not kept", "[broker]") {
+  keep();
+  limit(*both, 1, QueueOverflow::Reject);
+  REQUIRE(propose(0, 1, true, "t", Qos::ExactlyOnce, 99));
+  REQUIRE(propose(0, 2, true, "t", Qos::ExactlyOnce, 99));
+  committer.turn(now);
+  const std::string session = std::to_string(filter->hash);
+  CHECK(log.records == Texts{"1: 11 " + session, "2: " + session, "3: none state"});
+}
+
+TEST_CASE_METHOD(QueueCommitterTest, "what could not be written takes no room of a queue", "[broker]") {
+  if (GENERATE(true, false)) keep();
+  limit(*both, 2, QueueOverflow::Reject);
+  log.answer = GENERATE(Status::Io, Status::Full, Status::NoMemory);
+  for (uint16_t id = 1; id <= 3; ++id) REQUIRE(propose(0, id));
+  committer.turn(now);
+  Texts told_0 = told(0);
+  std::erase(told_0, "alarm failing");
+  CHECK(told_0 == Texts{"refused 1", "refused 2", "refused 3"});
+  CHECK(both->gate().messages() == 0);
+  CHECK(both->gate().bytes() == 0);
+  log.answer = Status::Ok;
+  for (uint16_t id = 4; id <= 5; ++id) REQUIRE(propose(0, id));
+  committer.turn(now + kSecond);
+  told_0 = told(0);
+  std::erase(told_0, "alarm ok");
+  const size_t appended = static_cast<size_t>(
+      std::count_if(told_0.begin(), told_0.end(), [](const std::string& text) { return text.starts_with("append"); }));
+  CHECK(appended == 2);
+  CHECK(both->gate().messages() == 2);
+}
+
+// A will that could not be written is tried again, and has its room meanwhile.
+TEST_CASE_METHOD(QueueCommitterTest, "what is tried again keeps its room in a queue, and takes it once", "[broker]") {
+  keep();
+  limit(*both, 1, QueueOverflow::Reject);
+  log.answer = Status::Io;
+  REQUIRE(propose(0, 1, false));
+  REQUIRE(committer.turn(now));
+  CHECK(both->gate().messages() == 1);
+  for (int i = 1; i < 5; ++i) REQUIRE(committer.turn(now + i * kSecond));
+  CHECK(both->gate().messages() == 1);
+  log.answer = Status::Ok;
+  committer.turn(now + 10 * kSecond);
+  CHECK(both->gate().messages() == 1);
+  Texts first = told(0);
+  std::erase_if(first, [](const std::string& text) { return text.starts_with("alarm"); });
+  CHECK(first == Texts{"append " + std::to_string(log.numbers.back()) + " 1"});
+}
+
+TEST_CASE_METHOD(QueueCommitterTest, "what is beyond the quota takes no room of a queue", "[broker]") {
+  keep();
+  log.store_quota.set_used(990);
+  REQUIRE(propose(0, 1));
+  committer.turn(now);
+  CHECK(both->gate().messages() == 0);
+  CHECK(both->gate().bytes() == 0);
+  CHECK(log.numbers.empty());
+}
+
+TEST_CASE_METHOD(QueueCommitterTest, "a message at QoS 0 goes to queues, and nobody is answered", "[broker]") {
+  const bool keeps = GENERATE(true, false);
+  if (keeps) keep();
+  limit(*both, 1, QueueOverflow::Reject);
+  REQUIRE(propose(1, 0, false, "t", Qos::AtMostOnce));
+  REQUIRE(propose(1, 0, false, "t", Qos::AtMostOnce));
+  committer.turn(now);
+  CHECK(told(0) == Texts{"append 1 0", "append 2 0 without 11"});
+  CHECK(told(1).empty());
+  if (keeps) CHECK(log.records == Texts{"1: 11", "2: none"});
+  log.answer = Status::Io;
+  both->gate().leave(1, 2);
+  REQUIRE(propose(1, 0, false, "t", Qos::AtMostOnce));
+  committer.turn(now);
+  CHECK(both->gate().messages() == 0);
+  CHECK(told(1) == (keeps ? Texts{"refused 0"} : Texts{}));  // lost, and counted
+}
+
+// Whatever memory is refused to: each message has its room once, or is not taken.
+TEST_CASE("without memory no room of a queue is taken twice", "[broker]") {
+  for (int64_t after = 0; after < 40; ++after) {
+    QueueCommitterTest test;
+    test.limit(*test.both, 3, QueueOverflow::DropNewest);
+    test.limit(*test.second, 1, QueueOverflow::Reject);
+    for (uint16_t id = 1; id <= 6; ++id) REQUIRE(test.propose(0, id, true, "u"));
+    Texts got;
+    const auto look = [&] {
+      for (std::string& text : test.take(0)) got.push_back(std::move(text));
+    };
+    {
+      FailingHeap some(after);
+      static_cast<void>(test.committer.turn(now));
+    }
+    look();
+    for (int i = 0; i < 5; ++i) {
+      static_cast<void>(test.committer.turn(now + i * kSecond));
+      look();
+    }
+    const auto taken = [&](const std::string& queue) {
+      return static_cast<uint64_t>(std::count_if(got.begin(), got.end(), [&](const std::string& text) {
+        return text.starts_with("append") && text.find("without " + queue) == std::string::npos;
+      }));
+    };
+    INFO(after);
+    CHECK(test.both->gate().messages() == taken("11"));
+    CHECK(test.second->gate().messages() == taken("22"));
+    CHECK(test.both->gate().messages() <= 3);
+    CHECK(test.second->gate().messages() <= 1);
+  }
 }
 
 }  // namespace mqttq

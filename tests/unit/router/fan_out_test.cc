@@ -284,4 +284,104 @@ TEST_CASE("a subscription without memory leaves nothing behind", "[router]") {
   CHECK(heap_blocks() == before);
 }
 
+// --- queues
+
+namespace {
+
+struct TestHome final : QueueHome {
+  void on_appended(uint64_t number, const MessageRef& message, uint32_t size, Instant) noexcept override {
+    numbers.push_back(number);
+    bytes += size;
+    in_memory += message ? 1 : 0;
+  }
+  std::vector<uint64_t> numbers;
+  uint64_t bytes = 0;
+  int in_memory = 0;
+};
+
+}  // namespace
+
+TEST_CASE("a message at QoS 0 goes to the journals of queues, and above to those of sessions too", "[router]") {
+  Router router(2, 1);
+  FanOut fan_out(router, 0);
+  TestSink sink;
+  TestHome home, same_text;
+  Subscription durable = subscription_of(sink, {kQos1, 0, false, false, true}), live = subscription_of(sink, {kQos1});
+  REQUIRE(fan_out.add(durable, 0, "a/+") == Status::Ok);
+  REQUIRE(fan_out.add(live, 0, "#") == Status::Ok);
+  Filter* filters[] = {fan_out.add_queue(home, 0, 7, "a/+"), fan_out.add_queue(same_text, 0, 8, "a/+")};
+  REQUIRE(filters[0]);
+  REQUIRE(filters[1]);
+  CHECK(filters[0]->interest(0) == Filter::kDurable);
+  CHECK(filters[0]->interest(1) == 0);
+  Cursor cursor, queue_cursor;
+  REQUIRE(fan_out.journal_of(*durable.filter).attach(cursor));
+  REQUIRE(fan_out.journal_of(*filters[0]).attach(queue_cursor));
+
+  const RouteRef route = router.match(0, "a/b");
+  CHECK(route->queues().size() == 2);
+  const auto ignore = [](Cursor&) {};
+  MovingMessage at_0(message_at("a/b", kQos0)), at_1(message_at("a/b", kQos1));
+  CHECK(fan_out.deliver(at_0, *route, {}, {}) == 1);  // to the session, and no queue
+  CHECK(fan_out.append(1, at_0.keep(), *route, {}, {}, ignore));
+  CHECK(fan_out.append(2, at_1.keep(), *route, {}, {}, ignore));
+  CHECK(home.numbers == std::vector<uint64_t>{1, 2});
+  CHECK(home.bytes == 6);
+  CHECK(home.in_memory == 2);
+  CHECK(same_text.numbers.empty());  // nobody reads its journal
+  CHECK(fan_out.journal_of(*durable.filter).peek(cursor)->number == 2);
+  CHECK(fan_out.journal_of(*filters[0]).behind_count(queue_cursor) == 2);
+
+  // Who does without it, and who has ended.
+  Filter* without[] = {filters[0]};
+  CHECK(fan_out.append(3, at_1.keep(), *route, without, {}, ignore));
+  CHECK(home.numbers.size() == 2);
+  CHECK(fan_out.journal_of(*durable.filter).behind_count(cursor) == 2);
+  fan_out.journal_of(*filters[0]).detach(queue_cursor);
+  fan_out.remove_queue(*filters[0]);
+  CHECK(fan_out.append(4, at_1.keep(), *route, {}, {}, ignore));
+  CHECK(home.numbers.size() == 2);
+  CHECK(router.match(0, "a/b")->queues().size() == 1);
+  fan_out.remove_queue(*filters[1]);
+  CHECK(router.match(0, "a/b")->queues().empty());
+  fan_out.journal_of(*durable.filter).detach(cursor);
+  for (Subscription* one : {&durable, &live}) fan_out.remove(*one);
+}
+
+TEST_CASE("a queue's journal has no bound but its own", "[router]") {
+  Router router(1, 1);
+  FanOut fan_out(router, 0);
+  fan_out.set_bounds(2, UINT64_MAX);
+  TestHome home;
+  Filter* filter = fan_out.add_queue(home, 0, 7, "a");
+  REQUIRE(filter);
+  Cursor cursor;
+  REQUIRE(fan_out.journal_of(*filter).attach(cursor));
+  MovingMessage message(message_at("a", kQos1));
+  for (uint64_t number = 1; number <= 10; ++number) {
+    REQUIRE(fan_out.append(number, message.keep(), *router.match(0, "a"), {}, {}, [](Cursor&) {}));
+  }
+  CHECK_FALSE(fan_out.judge_lengths());
+  CHECK(home.numbers.size() == 10);
+  fan_out.journal_of(*filter).detach(cursor);
+  fan_out.remove_queue(*filter);
+}
+
+TEST_CASE("a queue without memory leaves nothing behind", "[router]") {
+  Router router(1, 1);
+  FanOut fan_out(router, 0);
+  TestHome home;
+  const int64_t before = heap_blocks();
+  Filter* filter = nullptr;
+  int failures = -1;
+  for (int64_t after = 0; !filter; ++after, ++failures) {
+    CHECK(heap_blocks() == before);
+    FailingHeap some(after);
+    filter = fan_out.add_queue(home, 0, 7, "a/+");
+  }
+  CHECK(failures >= 3);
+  fan_out.remove_queue(*filter);
+  CHECK(heap_blocks() == before);
+}
+
 }  // namespace mqttq

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <catch2/catch_test_macros.hpp>
+#include <catch2/generators/catch_generators.hpp>
 #include <catch2/generators/catch_generators_range.hpp>
 
 #include "heap.h"
@@ -160,7 +161,7 @@ TEST_CASE("the version of a name changes whenever its route does", "[router]") {
     std::string name;
     uint64_t version = 0;
     std::vector<std::pair<const Filter*, std::string>> filters;
-    uint64_t shards = 0, durable_shards = 0;
+    uint64_t shards = 0, durable_shards = 0, queue_shards = 0;
   };
   const auto look = [&](NamespaceId namespace_id, const std::string& name) {
     Remembered seen{namespace_id, name};
@@ -169,6 +170,7 @@ TEST_CASE("the version of a name changes whenever its route does", "[router]") {
     for (const Filter* filter : route->filters()) seen.filters.emplace_back(filter, filter->text());
     seen.shards = route->shards();
     seen.durable_shards = route->durable_shards();
+    seen.queue_shards = route->journal_shards(Qos::AtMostOnce);
     return seen;
   };
   std::vector<Remembered> names;
@@ -182,7 +184,11 @@ TEST_CASE("the version of a name changes whenever its route does", "[router]") {
   for (int step = 0; step < 600; ++step) {
     const uint64_t choice = random.below(10);
     if (choice < 3 || filters.empty()) {
-      filters.push_back({router.join(static_cast<NamespaceId>(random.below(2)), random_filter(random))});
+      const auto namespace_id = static_cast<NamespaceId>(random.below(2));
+      const std::string text = random_filter(random);
+      const bool of_queue = random.below(3) == 0;
+      filters.push_back(
+          {of_queue ? router.join_queue(namespace_id, random.next(), text) : router.join(namespace_id, text)});
     } else if (choice < 5) {
       const size_t index = random.below(filters.size());
       Filter& left = *filters[index].filter;
@@ -198,7 +204,8 @@ TEST_CASE("the version of a name changes whenever its route does", "[router]") {
       Joined& changed = filters[random.below(filters.size())];
       const auto shard = static_cast<uint32_t>(random.below(3));
       const bool any = random.below(3) != 0;
-      router.set_interest(*changed.filter, shard, any, any && random.below(2) == 0);
+      const bool of_queue = changed.filter->of_queue();
+      router.set_interest(*changed.filter, shard, any && !of_queue, any && (of_queue || random.below(2) == 0));
       for (Joined& one : filters) {
         if (one.filter == changed.filter) one.shards = any ? one.shards | 1u << shard : one.shards & ~(1u << shard);
       }
@@ -210,6 +217,7 @@ TEST_CASE("the version of a name changes whenever its route does", "[router]") {
         REQUIRE(now.filters == known.filters);
         REQUIRE(now.shards == known.shards);
         REQUIRE(now.durable_shards == known.durable_shards);
+        REQUIRE(now.queue_shards == known.queue_shards);
       }
       known = std::move(now);
     }
@@ -219,6 +227,129 @@ TEST_CASE("the version of a name changes whenever its route does", "[router]") {
     for (uint32_t shard = 0; shard < 3; ++shard) router.set_interest(*one.filter, shard, false, false);
   }
   for (Joined& one : filters) router.leave(*one.filter);
+}
+
+// --- queues
+
+TEST_CASE("a queue has a filter of its own, which stands in routes before those with subscriptions", "[router]") {
+  Router router(3, 1);
+  Filter &one = *router.join_queue(0, 11, "a/+"), &two = *router.join_queue(0, 22, "a/+"),
+         &exact = *router.join_queue(0, 33, "a/b"), &elsewhere = *router.join_queue(1, 44, "a/b");
+  CHECK(&one != &two);
+  CHECK(one.hash == 11);
+  CHECK(two.text() == "a/+");
+  CHECK(one.of_queue());
+  CHECK(router.match(0, "a/b")->filters().empty());  // nobody is its home yet
+  router.set_interest(one, 0, false, true);
+  router.set_interest(two, 2, false, true);
+  router.set_interest(exact, 2, false, true);
+  router.set_interest(elsewhere, 1, false, true);
+  {
+    const RouteRef route = router.match(0, "a/b");
+    CHECK(route->queues().size() == 3);
+    CHECK(route->subscribed().empty());
+    CHECK(route->shards() == 0);
+    CHECK(route->durable_shards() == 5);
+    for (const Qos qos : {Qos::AtMostOnce, Qos::AtLeastOnce, Qos::ExactlyOnce}) {
+      CHECK(route->journals(qos).size() == 3);
+      CHECK(route->journal_shards(qos) == 5);
+      CHECK(route->has_journals(qos));
+    }
+  }
+  CHECK(router.match(0, "a/x")->queues().size() == 2);
+  CHECK(router.match(0, "b")->queues().empty());
+
+  Filter &text = *router.join(0, "a/+"), &live = *router.join(0, "#");
+  CHECK_FALSE(text.of_queue());
+  CHECK(text.user_count() == 3);
+  router.set_interest(text, 1, true, true);
+  router.set_interest(live, 1, true, false);
+  {
+    const RouteRef route = router.match(0, "a/b");
+    CHECK(route->filters().size() == 5);
+    CHECK(route->queues().size() == 3);
+    CHECK(std::all_of(route->queues().begin(), route->queues().end(), [](Filter* each) { return each->of_queue(); }));
+    CHECK(route->subscribed().size() == 2);
+    CHECK(route->shards() == 2);
+    CHECK(route->durable_shards() == 7);
+    CHECK(route->journals(Qos::AtMostOnce).size() == 3);
+    CHECK(route->journal_shards(Qos::AtMostOnce) == 5);
+    CHECK(route->journals(Qos::AtLeastOnce).size() == 5);
+    CHECK(route->journal_shards(Qos::AtLeastOnce) == 7);
+  }
+  CHECK_FALSE(router.match(0, "b")->has_journals(Qos::AtMostOnce));
+  router.set_interest(text, 1, true, true, false, true);  // it is full, which is nothing to queues
+  {
+    const RouteRef route = router.match(0, "a/b");
+    CHECK(route->journals(Qos::AtMostOnce).size() == 3);
+    CHECK(route->journals(Qos::AtLeastOnce).size() == 4);
+    CHECK(route->has_full_journals());
+  }
+  for (Filter* filter : {&text, &live}) router.set_interest(*filter, 1, false, false);
+  router.set_interest(one, 0, false, false);
+  router.set_interest(elsewhere, 1, false, false);
+  for (Filter* filter : {&two, &exact}) router.set_interest(*filter, 2, false, false);
+  for (Filter* filter : {&one, &two, &exact, &elsewhere, &text, &live}) router.leave(*filter);
+}
+
+TEST_CASE("queues of one text, and those who subscribe to it, leave in any order", "[router]") {
+  const bool wild = GENERATE(true, false);
+  const int64_t before = heap_blocks();
+  int order[] = {0, 1, 2, 3};
+  do {
+    Router router(1, 1);
+    const char* text = wild ? "a/+" : "a/b";
+    Filter* filters[4];
+    for (uint64_t i = 0; i < 4; ++i) filters[i] = i == 1 ? router.join(0, text) : router.join_queue(0, i, text);
+    for (Filter* filter : filters) router.set_interest(*filter, 0, !filter->of_queue(), true);
+    RouteRef held = router.match(0, "a/b");
+    for (size_t left = 0; left < 4; ++left) {
+      const RouteRef route = router.match(0, "a/b");
+      CHECK(route->filters().size() == 4 - left);
+      for (size_t i = left; i < 4; ++i) {
+        const auto& all = route->filters();
+        CHECK(std::count(all.begin(), all.end(), filters[order[i]]) == 1);
+      }
+      Filter& leaves = *filters[order[left]];
+      router.set_interest(leaves, 0, false, false);
+      router.leave(leaves);
+    }
+    CHECK(router.match(0, "a/b")->filters().empty());
+    for (Filter* filter : held->filters()) CHECK(filter->text() == text);  // still there for who knows the route
+    router.for_each_filter([](const Filter&) { FAIL("a filter is left"); });
+  } while (std::next_permutation(std::begin(order), std::end(order)));
+  CHECK(heap_blocks() == before);
+}
+
+TEST_CASE("a queue's filter, and a route with it, without memory leave nothing behind", "[router]") {
+  Router router(2, 1);
+  Filter& other = *router.join(0, "a/+");
+  router.set_interest(other, 0, true, true);
+  const int64_t before = heap_blocks();
+  Filter* queue = nullptr;
+  int failures = -1;
+  for (int64_t after = 0; !queue; ++after, ++failures) {
+    CHECK(heap_blocks() == before);
+    FailingHeap some(after);
+    queue = router.join_queue(0, 5, "a/b/c");
+  }
+  CHECK(failures >= 2);
+  router.set_interest(*queue, 1, false, true);
+  Filter& second = *router.join_queue(0, 6, "a/+/c");
+  router.set_interest(second, 1, false, true);
+  const int64_t with_queues = heap_blocks();
+  for (int64_t after = 0;; ++after) {
+    FailingHeap some(after);
+    if (router.match(0, "a/b/c")) break;
+    CHECK(heap_blocks() == with_queues);
+  }
+  CHECK(router.match(0, "a/b/c")->queues().size() == 2);
+  for (Filter* filter : {queue, &second}) {
+    router.set_interest(*filter, 1, false, false);
+    router.leave(*filter);
+  }
+  router.set_interest(other, 0, false, false);
+  router.leave(other);
 }
 
 }  // namespace mqttq
