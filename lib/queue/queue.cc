@@ -50,11 +50,14 @@ void Queue::forget_settled() noexcept {
 // --- what comes
 
 void Queue::on_appended(uint64_t number, const MessageRef& message, uint32_t size, Instant now) noexcept {
-  ++figures.entered;
-  const bool first = arrivals.empty();
-  if (arrivals.note(home.courier_.unix_ms(now), number)) changed();
-  if (first) arm_age(now);
+  figures.entered += home.running_;
+  // What comes back came with those before it, if it is not known when.
+  const bool marked = (home.running_ || arrivals.empty()) && arrivals.note(home.courier_.unix_ms(now), number);
   if (last_only()) take_value(number, message, size);
+  if (marked) {
+    changed();
+    arm_age(now);
+  }
   if (over_limits()) {  // whoever has room for something gets it before it is dropped
     flush(now);
     enforce_limits(number);
@@ -64,8 +67,7 @@ void Queue::on_appended(uint64_t number, const MessageRef& message, uint32_t siz
 
 bool Queue::over_limits() const noexcept {
   const auto over = [](uint64_t is, uint64_t max) { return max && is > max; };
-  return options.overflow == QueueOverflow::DropOldest &&
-         (over(depth(), options.messages_max) || over(bytes(), options.bytes_max));
+  return over(depth(), options.messages_max) || over(bytes(), options.bytes_max);
 }
 
 void Queue::enforce_limits(uint64_t newest) noexcept {
@@ -114,7 +116,7 @@ uint64_t Queue::drop_waiting_below(uint64_t number) noexcept {
   const uint64_t before = journal().behind_bytes(reader);
   const uint64_t moved = number == UINT64_MAX ? skip_journal() : journal().move_over(reader, number - 1);
   filter->gate().leave(moved, before - journal().behind_bytes(reader));
-  changed();
+  if (moved) changed();
   return count + moved;
 }
 
@@ -137,13 +139,22 @@ void Queue::drop_old(Instant now) noexcept {
   if (below) figures.expired += drop_waiting_below(below);
 }
 
-// For the oldest that is not too old.
-void Queue::arm_age(Instant now) noexcept {
-  if (!options.age_max_s) return;
-  const int64_t old_ms = home.courier_.unix_ms(now) - int64_t{options.age_max_s} * 1000;
-  for (uint32_t i = 0; i < arrivals.count(); ++i) {
-    if (arrivals[i].at_ms > old_ms) return arm(now + (arrivals[i].at_ms - old_ms) * kMillisecond);
+// Of those that nobody has; UINT64_MAX: there is none.
+uint64_t Queue::first_waiting() noexcept {
+  for (uint32_t i = 0; waiting_count && i < open.count(); ++i) {
+    if (!open[i].member && !open[i].settled) return open[i].number;
   }
+  if (values && !values->waiting.empty()) return values->waiting.front()->number;
+  const JournalEntry* entry = journal().peek(reader);
+  return entry ? entry->number : UINT64_MAX;
+}
+
+// For the one that gets old first.
+void Queue::arm_age(Instant now) noexcept {
+  const uint64_t first = options.age_max_s && !arrivals.empty() ? first_waiting() : UINT64_MAX;
+  if (first == UINT64_MAX) return;
+  const int64_t left_ms = arrivals.at(first) + int64_t{options.age_max_s} * 1000 - home.courier_.unix_ms(now);
+  arm(now + std::max<int64_t>(left_ms, 0) * kMillisecond);
 }
 
 // --- what goes
@@ -160,18 +171,20 @@ void Queue::flush(Instant now) noexcept {
   }
 }
 
-bool Queue::may_have(const QueueMember& member, MemberId but) const noexcept {
-  return member.takes() && (!options.exclusive || &member == active) && (!but || Queues::id_of(member) != but);
+// one: nullable, any message.
+bool Queue::may_have(const QueueMember& member, const QueueOpen* one, Instant now) const noexcept {
+  if (!member.takes() || (options.exclusive && &member != active)) return false;
+  return !one || one->retry_at <= now || !one->rejected_by(Queues::id_of(member));
 }
 
-// Somebody who has room, of the highest priority; nullptr when nobody has. but: not this one. value: while messages of
-// a key are with somebody, he has the others too.
-QueueMember* Queue::choose(MemberId but, const QueueValue* value) noexcept {
+// Somebody who has room, of the highest priority; nullptr when nobody has. While messages of a key are with somebody, he
+// has the others too.
+QueueMember* Queue::choose(const QueueOpen* one, Instant now) noexcept {
   const uint32_t count = members.count();
   if (!count) return nullptr;
-  if (value && value->inflight_count) {
-    QueueMember* owner = home.find_member(value->owner);
-    return owner && may_have(*owner, but) ? owner : nullptr;
+  if (one && one->value && one->value->inflight_count) {
+    QueueMember* owner = home.find_member(one->value->owner);
+    return owner && may_have(*owner, one, now) ? owner : nullptr;
   }
   const bool fewest = options.dispatch == QueueDispatch::LeastInflight;
   const auto start =
@@ -179,7 +192,7 @@ QueueMember* Queue::choose(MemberId but, const QueueValue* value) noexcept {
   QueueMember* chosen = nullptr;
   for (uint32_t i = 0; i < count; ++i) {
     QueueMember* member = members[(start + i) % count];
-    if (!may_have(*member, but)) continue;
+    if (!may_have(*member, one, now)) continue;
     if (chosen && member->state.priority < chosen->state.priority) continue;
     if (chosen && member->state.priority == chosen->state.priority &&
         !(fewest && member->open_count < chosen->open_count)) {
@@ -192,14 +205,17 @@ QueueMember* Queue::choose(MemberId but, const QueueValue* value) noexcept {
 }
 
 bool Queue::offer(QueueOpen& one, Instant now) noexcept {
-  const MemberId but = one.due > now ? one.last : 0;
   MessageRef sent = one.message;
-  if (one.deliveries && !(sent = with_delivery_count(*sent, one.deliveries + 1u))) return false;
+  if (one.deliveries && !(sent = with_delivery_count(*sent, one.deliveries + 1u))) {
+    changed();  // it is tried again then
+    return false;
+  }
   MovingMessage moving(std::move(sent));
-  while (QueueMember* member = choose(but, one.value)) {
-    const Handed handed = member->here ? member->here->take(moving, one.number, now)
-                                       : home.member_courier_.hand_to_member(member->shard, member->membership,
-                                                                             handle(), moving, one.number, now);
+  while (QueueMember* member = choose(&one, now)) {
+    const Handed handed =
+        member->here
+            ? member->here->take(moving, one.number, now)
+            : home.member_courier_.hand_to_member(member->shard, member->membership, {}, moving, one.number, now);
     if (handed == Handed::Full || handed == Handed::Away) {
       MemberState state = member->state;
       member->full = handed == Handed::Full;
@@ -213,10 +229,10 @@ bool Queue::offer(QueueOpen& one, Instant now) noexcept {
     --member->open_count;
     if (handed == Handed::Refused) {
       take_back(one, QueueReturn::Rejected, now);
-    } else {
-      ++figures.settled;
-      settle(one);
+      return one.settled || offer(one, now);  // to another
     }
+    ++figures.settled;
+    settle(one);
     return true;
   }
   return false;
@@ -227,8 +243,8 @@ void Queue::note_handed(QueueOpen& one, QueueMember& member, Instant now) noexce
   figures.redelivered += one.deliveries != 0;
   one.deliveries += one.deliveries < UINT16_MAX;
   one.member = one.last = Queues::id_of(member);
-  one.due = options.ack_timeout_ms ? now + int64_t{options.ack_timeout_ms} * kMillisecond : Instant{INT64_MAX};
-  arm(one.due);
+  one.ack_due = options.ack_timeout_ms ? now + int64_t{options.ack_timeout_ms} * kMillisecond : Instant{INT64_MAX};
+  arm(one.ack_due);
   ++member.open_count;
   --waiting_count;
   if (one.value) {
@@ -343,24 +359,26 @@ void Queue::settle(QueueOpen& one) noexcept {
 
 void Queue::take_back(QueueOpen& one, QueueReturn why, Instant now) noexcept {
   if (one.value) --one.value->inflight_count;
-  one.member = 0;
-  one.why = why;
-  one.due = Instant{0};
+  const MemberId from = std::exchange(one.member, 0);
+  one.ack_due = Instant{INT64_MAX};
   ++waiting_count;
   changed();
-  switch (why) {
-    case QueueReturn::NotSent:
-      --one.deliveries;
-      --figures.delivered;
-      figures.redelivered -= one.deliveries != 0;
-      break;
-    case QueueReturn::Lost: break;
-    case QueueReturn::Rejected: ++figures.rejected; break;
-    case QueueReturn::TimedOut: ++figures.timed_out; break;
+  if (why == QueueReturn::NotSent) {
+    --one.deliveries;
+    --figures.delivered;
+    figures.redelivered -= one.deliveries != 0;
+  } else if (one.message && one.message->expired(now)) {
+    ++figures.expired;
+    return settle(one);
+  } else {
+    one.why = why;
+    figures.rejected += why == QueueReturn::Rejected;
+    figures.timed_out += why == QueueReturn::TimedOut;
   }
   if (why == QueueReturn::Rejected || why == QueueReturn::TimedOut) {
-    one.due = now + int64_t{options.redelivery_delay_ms} * kMillisecond;
-    arm(one.due);
+    const int64_t delay_ms = std::max(options.redelivery_delay_ms, 1u);  // or they would reject it for ever
+    one.note_rejected(from, now + delay_ms * kMillisecond, now);
+    arm(one.retry_at);
   }
   if (last_only() && one.value && one.value->number) {  // there is a newer one
     ++figures.replaced;
@@ -413,17 +431,23 @@ void Queue::arm(Instant due) noexcept {
 }
 
 void Queue::on_time(Instant now) noexcept {
+  for (uint32_t i = 0; i < open.count(); ++i) {
+    if (!open[i].settled && open[i].member && open[i].ack_due <= now) take_back(open[i], QueueReturn::TimedOut, now);
+  }
+  drop_old(now);
+  flush(now);
   Instant earliest{INT64_MAX};
   for (uint32_t i = 0; i < open.count(); ++i) {
-    QueueOpen& one = open[i];
-    if (one.settled || one.due.ns == INT64_MAX) continue;
-    if (one.due <= now && one.member) take_back(one, QueueReturn::TimedOut, now);
-    if (one.due > now) earliest = std::min(earliest, one.due);
+    const QueueOpen& one = open[i];
+    if (one.settled) continue;
+    if (one.member) {
+      earliest = std::min(earliest, one.ack_due);
+    } else if (one.retry_at > now) {
+      earliest = std::min(earliest, one.retry_at);
+    }
   }
   arm(earliest);
-  drop_old(now);
   arm_age(now);
-  flush(now);
 }
 
 }  // namespace mqttq

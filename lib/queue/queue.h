@@ -96,17 +96,35 @@ struct QueueValue : HashLink<QueueValue>, ListLink<struct ValueTag>, ListLink<st
 
 // A message that was taken out of the journal and is not settled, or only just.
 struct QueueOpen {
+  // Those who rejected it of late; when there are more, it is nobody's for a while.
+  static constexpr uint32_t kRejectersMax = 3;
+
   uint64_t number = 0;
-  MemberId member = 0;          // who has it; 0: it waits
-  MemberId last = 0;            // who had it last, and is to have it no sooner than `due`
-  Instant due{INT64_MAX};       // of its acknowledgement; while it waits: when `last` may have it again
-  MessageRef message;           // empty: it is to be read
-  QueueValue* value = nullptr;  // of its key, if the queue has keys and has found it
-  uint32_t size = 0;            // of its content
-  uint16_t deliveries = 0;      // until now
-  QueueReturn why{};            // it waits again
-  bool settled = false;         // out of here once that is recorded
-  bool judged = false;          // its key was looked for
+  MemberId member = 0;             // who has it; 0: it waits
+  MemberId last = 0;               // who had it last
+  Instant ack_due{INT64_MAX};      // while somebody has it
+  Instant retry_at{0};             // until then it is not for those who
+  MemberId rejecters[kRejectersMax] = {};
+  MessageRef message;              // empty: it is to be read
+  QueueValue* value = nullptr;     // of its key, if the queue has keys and has found it
+  uint32_t size = 0;               // of its content
+  uint16_t deliveries = 0;         // until now
+  uint8_t rejecter_count = 0;      // may be more than are known by name
+  QueueReturn why{};               // it waits again
+  bool settled = false;            // out of here once that is recorded
+  bool judged = false;             // its key was looked for
+
+  bool rejected_by(MemberId member_id) const noexcept {
+    return rejecter_count > kRejectersMax || std::find(rejecters, rejecters + rejecter_count, member_id) !=
+                                                 rejecters + rejecter_count;
+  }
+  // until: all of them wait so long.
+  void note_rejected(MemberId by, Instant until, Instant now) noexcept {
+    if (retry_at <= now) rejecter_count = 0;
+    if (rejecter_count < kRejectersMax) rejecters[rejecter_count] = by;
+    rejecter_count += rejecter_count <= kRejectersMax;
+    retry_at = until;
+  }
 };
 
 // Of a queue whose messages have keys.
@@ -199,9 +217,9 @@ struct Queue final : QueueHome, HashLink<Queue>, ListLink<struct ChangedTag>, Li
   void record_values(bool all) noexcept;
   uint64_t lowest_value() noexcept;
   ReadAhead::Content content(uint64_t number, MessageRef& message) noexcept;
-  QueueMember* choose(MemberId but, const QueueValue* value = nullptr) noexcept;
-  bool may_have(const QueueMember& member, MemberId but) const noexcept;
-  bool someone_takes() noexcept { return choose(0) != nullptr; }
+  QueueMember* choose(const QueueOpen* one, Instant now) noexcept;
+  bool may_have(const QueueMember& member, const QueueOpen* one, Instant now) const noexcept;
+  bool someone_takes() noexcept { return choose(nullptr, {}) != nullptr; }
   // Hands it to a consumer that takes it, or to none. one: has its message.
   bool offer(QueueOpen& one, Instant now) noexcept;
   void note_handed(QueueOpen& one, QueueMember& member, Instant now) noexcept;
@@ -224,6 +242,7 @@ struct Queue final : QueueHome, HashLink<Queue>, ListLink<struct ChangedTag>, Li
   uint64_t drop_waiting_below(uint64_t number) noexcept;
   uint64_t skip_journal() noexcept;
   uint64_t front_number() noexcept;
+  uint64_t first_waiting() noexcept;
   void forget_settled() noexcept;
   void changed() noexcept;
   uint64_t position(uint64_t seen_number) const noexcept;
@@ -347,6 +366,7 @@ class Queues {
   TimerWheel& timers_;
   const uint64_t seed_;
   Random random_;
+  bool running_ = true;  // what is appended comes, and does not come back
   HashTable<Queue> queues_;
   IntrusiveList<Queue, ChangedTag> changed_;
   IntrusiveList<Queue, ReadyTag> ready_;

@@ -110,8 +110,11 @@ Status Queues::set_options(Queue& queue, const QueueOptions& options, std::strin
   queue.options = options;
   set_gate(queue);
   queue.enforce_limits(0);
-  queue.active = nullptr;
-  if (options.exclusive) queue.choose_active();
+  if (!options.exclusive) {
+    queue.active = nullptr;
+  } else {
+    queue.choose_active();
+  }
   courier_.record_queue(queue);
   queue.drop_old(now);
   queue.arm_age(now);
@@ -277,6 +280,7 @@ void Queues::give_back(MemberId id, uint64_t number, Handed why, Instant now) no
 // --- the turn
 
 void Queues::run(Instant now) noexcept {
+  running_ = true;
   while (Queue* queue = ready_.pop_front()) queue->flush(now);
 }
 
@@ -319,6 +323,7 @@ void Queues::add_needed(NeededNumbers& needed, uint32_t pass) noexcept {
 
 Queue* Queues::restore(const QueueIdentity& identity, const QueueOptions& options,
                        std::string_view dead_letter_topic) noexcept {
+  running_ = false;
   return make(identity, options, dead_letter_topic);
 }
 
@@ -328,7 +333,6 @@ bool Queues::restore_open(Queue& queue, uint64_t number, uint32_t size, uint16_t
   QueueOpen& one = queue.enter_open(number, {}, size);
   one.deliveries = deliveries;
   one.why = QueueReturn::Lost;
-  one.due = Instant{0};
   queue.filter->gate().add(size);
   one.judged = queue.last_only() || key.first || key.second;
   if (!queue.values || !(key.first || key.second)) return true;
@@ -354,7 +358,7 @@ void Queues::evict(uint64_t number) noexcept {
 
 bool Queues::restore_reader(Queue& queue, Instant now) noexcept {
   if (!start_reading(queue)) return false;
-  if (queue.options.age_max_s && !queue.arrivals.empty()) queue.arm(now);
+  if (queue.options.age_max_s && !queue.arrivals.empty()) queue.arm(now);  // some may be too old by now
   return true;
 }
 

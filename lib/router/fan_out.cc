@@ -76,10 +76,14 @@ void FanOut::remove_queue(Filter& filter) noexcept {
 }
 
 // What was on its way to one that has ended comes to nothing.
-bool FanOut::append_to_queue(Filter::Rare& rare, uint64_t number, const MessageRef& message, uint32_t size,
+bool FanOut::append_to_queue(Filter& filter, uint64_t number, const MessageRef& message, uint32_t size,
                              Instant now) noexcept {
+  Filter::Rare& rare = *filter.local(shard_).rare;
   if (!rare.queue || !rare.journal.cursor_count()) return true;
-  if (!rare.journal.append(number, message, size)) return false;
+  if (!rare.journal.append(number, message, size)) {
+    filter.gate().leave(1, size);
+    return false;
+  }
   rare.queue->on_appended(number, message, size, now);
   return true;
 }

@@ -60,7 +60,7 @@ class FanOut {
   template <class Woken>
   bool append(Filter& filter, uint64_t number, MessageRef message, uint32_t size, Instant now, Woken&& woken) noexcept {
     Filter::Rare& rare = *filter.local(shard_).rare;
-    if (filter.of_queue()) return append_to_queue(rare, number, message, size, now);
+    if (filter.of_queue()) return append_to_queue(filter, number, message, size, now);
     if (!rare.journal.append(number, std::move(message), size)) return false;
     while (Cursor* cursor = rare.journal.waiting().front()) {
       cursor->stop_waiting();
@@ -110,7 +110,7 @@ class FanOut {
     uint32_t identifier;
   };
 
-  bool append_to_queue(Filter::Rare& rare, uint64_t number, const MessageRef& message, uint32_t size,
+  bool append_to_queue(Filter& filter, uint64_t number, const MessageRef& message, uint32_t size,
                        Instant now) noexcept;
   uint32_t deliver_merged(MovingMessage& message, const Route& route, SlabHandle answer, Instant now) noexcept;
   void limited_(Journal& journal) noexcept {

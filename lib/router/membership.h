@@ -75,7 +75,8 @@ enum class Handed : uint8_t {
 // How a home reaches its members. Implemented by the shard.
 class MemberCourier {
  public:
-  // `membership` is the member's own name for it, on `shard`; `home` is for what comes back when it has gone.
+  // `membership` is the member's own name for it, on `shard`; `home` is for what comes back when it has gone, and names
+  // nothing where nothing has to.
   // number: of the log, 0 if it has none.
   virtual Handed hand_to_member(uint32_t shard, SlabHandle membership, SlabHandle home, MovingMessage& message,
                                 uint64_t number, Instant now) noexcept = 0;

@@ -366,6 +366,7 @@ class ShardCore final : private GroupCourier, private QueueCourier, private Dela
   void answer_when_durable(PublishOperation& operation) noexcept;
   void enforce_limits(Journal& journal) noexcept;
   void arm_progress() noexcept;
+  static void on_progress_alarm(Timer& timer, Instant now) noexcept;
   void arm_reopen() noexcept;
   void record_progress() noexcept;
   void record_groups(bool all) noexcept;

@@ -205,6 +205,7 @@ void ShardCore::take_group_message(Mail& mail, Instant now) noexcept {
     memberships_.give_back(*membership, mail.message, mail.number, false, handed, now);
     return;
   }
+  if (!mail.origin.session.generation) return;  // its queue has it back
   Mail answer;  // it has left
   answer.kind = Mail::Kind::GroupReturn;
   answer.origin.session = mail.origin.session;

@@ -28,8 +28,11 @@ void ShardCore::mark_progress(Session& session) noexcept {
 void ShardCore::arm_progress() noexcept {
   constexpr int64_t kInterval = 50 * kMillisecond;
   if (progress_alarm_.armed()) return;
-  timers_.arm(progress_alarm_, now_ + kInterval,
-              [](Timer& timer, Instant) noexcept { static_cast<ShardAlarm&>(timer).shard->progress_due_ = true; });
+  timers_.arm(progress_alarm_, now_ + kInterval, on_progress_alarm);
+}
+
+void ShardCore::on_progress_alarm(Timer& timer, Instant) noexcept {
+  static_cast<ShardAlarm&>(timer).shard->progress_due_ = true;
 }
 
 void ShardCore::record_progress() noexcept {
@@ -156,7 +159,7 @@ void ShardCore::run_state() noexcept {
   }
   if (progress_due_ && !state_.failing()) record_progress();
   if (progress_due_ && !progress_alarm_.armed()) {  // it fails: some time later
-    timers_.arm(progress_alarm_, now_ + 100 * kMillisecond, [](Timer&, Instant) noexcept {});
+    timers_.arm(progress_alarm_, now_ + 100 * kMillisecond, on_progress_alarm);
   }
   if (post_state()) find_lowest();  // what is not needed any more is recorded so before it is said
 }

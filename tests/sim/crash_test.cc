@@ -28,7 +28,7 @@ class Run {
     for (uint32_t i = 0; i < count; ++i) {
       clients_.push_back(
           &world_.client("c" + std::to_string(i), chance(300) ? ProtocolVersion::V311 : ProtocolVersion::V5));
-      // No groups beside queues, whose messages come back to them: see session/queue_consumers_test.cc, [!shouldfail].
+      // No groups beside queues, whose messages come back to them: see session/queue_consumers_test.cc, .
       if (!queues_ && chance(300)) {
         members_[clients_.back()] = 0;
       } else if (queues_ && chance(600)) {

@@ -312,7 +312,7 @@ TEST_CASE("the bounds of a queue hold when the broker comes back", "[sim]") {
 }
 
 // Its place, and with it when its messages came, is recorded when something is taken out of it, and not before.
-TEST_CASE("what came before the broker was started is as old as it is", "[sim][!shouldfail]") {
+TEST_CASE("what came before the broker was started is as old as it is", "[sim]") {
   Durable durable(1);
   World& world = durable.world;
   QueueOptions options = plain();
@@ -327,7 +327,7 @@ TEST_CASE("what came before the broker was started is as old as it is", "[sim][!
 }
 
 // The same where it was recorded: what is read from the log comes as if it had just come.
-TEST_CASE("what is known to have come before the broker was started is as old as it is", "[sim][!shouldfail]") {
+TEST_CASE("what is known to have come before the broker was started is as old as it is", "[sim]") {
   Durable durable(1);
   World& world = durable.world;
   QueueOptions options = plain();
@@ -347,7 +347,7 @@ TEST_CASE("what is known to have come before the broker was started is as old as
 }
 
 // No timer is set for it.
-TEST_CASE("what waits when the broker is started is dropped for its age, though nobody comes", "[sim][!shouldfail]") {
+TEST_CASE("what waits when the broker is started is dropped for its age, though nobody comes", "[sim]") {
   Durable durable(1);
   World& world = durable.world;
   QueueOptions options = plain();
@@ -364,7 +364,7 @@ TEST_CASE("what waits when the broker is started is dropped for its age, though 
   CHECK(world.queue("q").depth() == 0);
 }
 
-TEST_CASE("what was taken before the broker was started is not counted as taken since", "[sim][!shouldfail]") {
+TEST_CASE("what was taken before the broker was started is not counted as taken since", "[sim]") {
   Durable durable(1);
   World& world = durable.world;
   world.queues().declare("q", "a", plain());
@@ -376,7 +376,7 @@ TEST_CASE("what was taken before the broker was started is not counted as taken 
 
 // While the disk failed, the shard set the alarm of what is to be recorded to look at it later. What changes until that
 // goes off sets no other, and when it goes off nothing is recorded.
-TEST_CASE("what is settled when the disk works again does not come back", "[sim][!shouldfail]") {
+TEST_CASE("what is settled when the disk works again does not come back", "[sim]") {
   Durable durable(1, 1);
   World& world = durable.world;
   world.model().may_refuse = true;

@@ -59,7 +59,7 @@ TEST_CASE("a clock that goes back makes no message younger than the one before i
   arrivals.note(500, 3);
   arrivals.note(2005, 4);
   CHECK(arrivals.count() == 2);
-  arrivals.note(2010, 5);
+  arrivals.note(2020, 5);
   CHECK(arrivals[2].number == 5);
 }
 
@@ -111,12 +111,12 @@ TEST_CASE("few marks tell the age of any number of messages", "[queue]") {
 
 // As arrivals.h has it. It is half as much again: what lay between a mark that was thinned out and the next one is
 // called as old as the mark before.
-TEST_CASE("few marks tell the age of any number of messages to a thirty-second", "[queue][!shouldfail]") {
+TEST_CASE("few marks tell the age of any number of messages to a thirty-second", "[queue]") {
   CHECK(tells_age(1, 32));
 }
 
 // A queue that had a long backlog once, and is close behind now.
-TEST_CASE("marks are as close again as the time asks for that the oldest message has waited", "[queue][!shouldfail]") {
+TEST_CASE("marks are as close again as the time asks for that the oldest message has waited", "[queue]") {
   Arrivals arrivals;
   constexpr int64_t kHour = 3'600'000;
   uint64_t number = 0;

@@ -77,11 +77,11 @@ TEST_CASE_METHOD(QueueTest, "a queue comes back as it was recorded, and goes on"
   options.deliveries_max = 3;
   Queue* queue = queues.restore({0, "q", "t", 5}, options, "dead");
   REQUIRE(queue);
-  REQUIRE(queues.restore_open(*queue, 3, 2, 0));
-  REQUIRE(queues.restore_open(*queue, 5, 2, 2));
-  REQUIRE(queues.restore_open(*queue, 6, 2, 3));
+  REQUIRE(queues.restore_open(*queue, 3, 2, 0, {}));
+  REQUIRE(queues.restore_open(*queue, 5, 2, 2, {}));
+  REQUIRE(queues.restore_open(*queue, 6, 2, 3, {}));
   number = 7;
-  REQUIRE(queues.restore_reader(*queue));
+  REQUIRE(queues.restore_reader(*queue, now));
   REQUIRE(queue->filter->gate().enter(2));  // as it is restored
   append(Message::create(message("8")), *router.match(0, "t"), {});
   CHECK(depth(*queue) == 4);
@@ -111,8 +111,8 @@ TEST_CASE_METHOD(QueueTest, "what is restored counts as what comes, for the limi
   options.overflow = QueueOverflow::Reject;
   Queue* queue = queues.restore({0, "q", "t", 5}, options, {});
   REQUIRE(queue);
-  REQUIRE(queues.restore_open(*queue, 3, 2, 0));
-  REQUIRE(queues.restore_reader(*queue));
+  REQUIRE(queues.restore_open(*queue, 3, 2, 0, {}));
+  REQUIRE(queues.restore_reader(*queue, now));
   number = 5;
   publish(2);
   CHECK(depth(*queue) == 2);
@@ -232,7 +232,7 @@ TEST_CASE_METHOD(QueueTest, "options that there is no memory for are not taken",
 
 // The property that says how often it was sent takes memory: nothing else happens to the queue any more.
 TEST_CASE_METHOD(QueueTest, "a message that cannot be sent again for want of memory is sent when there is some",
-                 "[queue][!shouldfail]") {
+                 "[queue]") {
   Queue& queue = declare();
   const MemberId one = join(queue, 1);
   publish(1);
@@ -253,7 +253,7 @@ TEST_CASE_METHOD(QueueTest, "a message that cannot be sent again for want of mem
 
 // Its room is taken by the gate, and never given back: a queue that refuses would hold less and less.
 TEST_CASE_METHOD(QueueTest, "a message that finds no memory in the journal takes no room of the queue",
-                 "[queue][!shouldfail]") {
+                 "[queue]") {
   Queue& queue = declare();
   const RouteRef route = router.match(0, "t");
   const MessageRef kept = Message::create(message("1"));

@@ -80,7 +80,7 @@ TEST_CASE_METHOD(QueueTest, "the bound in bytes is of topics, properties and pay
 
 // Neither it nor what makes way for it in vain.
 TEST_CASE_METHOD(QueueTest, "a message that is larger than the bound by itself costs no other message",
-                 "[queue][!shouldfail]") {
+                 "[queue]") {
   Queue& queue = declare(holding(0, QueueOverflow::DropOldest, 30));
   publish(message("0123456789"));
   publish(message("0123456789"));
@@ -139,7 +139,7 @@ TEST_CASE_METHOD(QueueTest, "what no longer fits when limits are lowered is drop
 }
 
 TEST_CASE_METHOD(QueueTest, "what no longer fits into a queue that refuses is dropped when limits are lowered",
-                 "[queue][!shouldfail]") {
+                 "[queue]") {
   const auto overflow = QueueOverflow::Reject;
   Queue& queue = declare(holding(0, overflow));
   publish(4);
@@ -150,7 +150,7 @@ TEST_CASE_METHOD(QueueTest, "what no longer fits into a queue that refuses is dr
 // It was let in while the oldest was to make way for it.
 TEST_CASE_METHOD(QueueTest,
                  "what is on its way to a queue that is to refuse from now on does not fit in beside the rest",
-                 "[queue][!shouldfail]") {
+                 "[queue]") {
   Queue& queue = declare(holding(2));
   publish(2);
   const RouteRef route = router.match(0, "t");
@@ -240,7 +240,7 @@ TEST_CASE_METHOD(QueueTest, "a message leaves for its age at most a thirty-secon
 
 // A consumer has an old message all the while, so that the queue is never empty.
 TEST_CASE_METHOD(QueueTest, "what comes behind a message that is too old and still with a consumer leaves in time too",
-                 "[queue][!shouldfail]") {
+                 "[queue]") {
   Queue& queue = declare(for_s(60));
   join(queue, 1, there(1));
   publish(1);
@@ -252,7 +252,7 @@ TEST_CASE_METHOD(QueueTest, "what comes behind a message that is too old and sti
 
 // Its timer was last set for the one before it, which is gone and not recorded yet.
 TEST_CASE_METHOD(QueueTest, "what comes just behind a message that was too old leaves in time too",
-                 "[queue][!shouldfail]") {
+                 "[queue]") {
   Queue& queue = declare(for_s(60));
   publish(1);
   pass_surely_ms(60'000);
@@ -265,7 +265,7 @@ TEST_CASE_METHOD(QueueTest, "what comes just behind a message that was too old l
 
 // Else it is written each 50 ms, for as long as he has it.
 TEST_CASE_METHOD(QueueTest, "a queue of which a consumer has an old message is not recorded again and again",
-                 "[queue][!shouldfail]") {
+                 "[queue]") {
   Queue& queue = declare(for_s(60));
   join(queue, 1);
   publish(1);
@@ -278,7 +278,7 @@ TEST_CASE_METHOD(QueueTest, "a queue of which a consumer has an old message is n
 
 // The marks of what came in long intervals are far apart, and are so still when the limit is lowered.
 TEST_CASE_METHOD(QueueTest, "a message that has just come is not old, whatever limit the queue had before",
-                 "[queue][!shouldfail]") {
+                 "[queue]") {
   Queue& queue = declare(for_s(0));
   const MemberId one = join(queue, 1);
   for (int hour = 0; hour < 69; ++hour) {

@@ -28,7 +28,7 @@ class QueueTestCourier final : public MemberCourier, public QueueCourier {
  public:
   Handed hand_to_member(uint32_t, SlabHandle membership, SlabHandle home, MovingMessage& message, uint64_t,
                         Instant) noexcept override {
-    last_queue = home;
+    CHECK(home.generation == 0);  // what comes back comes back by its member
     const auto at = answers.find(membership.index);
     const Handed answer = at == answers.end() ? Handed::Open : at->second;
     if (answer == Handed::Full || answer == Handed::Away) return answer;
@@ -52,6 +52,9 @@ class QueueTestCourier final : public MemberCourier, public QueueCourier {
     return publishes;
   }
   int64_t unix_ms(Instant now) const noexcept override { return now.ns / kMillisecond; }
+  void record_value(const Queue& queue, const QueueValue& value) noexcept override {
+    values.emplace_back(std::string(queue.name.view()) + ":" + std::to_string(value.number));
+  }
   void record_queue(const Queue& queue) noexcept override { recorded.emplace_back(queue.name.view()); }
   void forget_queue(const Queue& queue) noexcept override { forgotten.emplace_back(queue.name.view()); }
   void tell_deleted(uint32_t shard, SlabHandle membership, Instant) noexcept override {
@@ -61,7 +64,7 @@ class QueueTestCourier final : public MemberCourier, public QueueCourier {
   // Who got what since the last call: "membership:payload", and "#n" where the message says how often it was sent.
   std::vector<std::string> take() { return std::exchange(handed, {}); }
 
-  std::vector<std::string> handed, recorded, forgotten, deleted;
+  std::vector<std::string> handed, recorded, forgotten, deleted, values;
   std::map<uint32_t, Handed> answers;  // by membership; Open where there is none
   std::vector<MessageRef> letters;
   std::vector<uint64_t> asked;

@@ -48,8 +48,8 @@ bool read_place(Bytes bytes, std::string& text) {
   uint64_t position = 0;
   text.clear();
   const bool read = StoredQueuePlace::read(
-      in, position,
-      [&](uint64_t number, uint32_t size, uint16_t deliveries) {
+      in, false, position,
+      [&](uint64_t number, uint32_t size, uint16_t deliveries, const TextKey&) {
         text += " " + std::to_string(number) + "/" + std::to_string(size) + "/" + std::to_string(deliveries);
       },
       [&](int64_t at_ms, uint64_t number) { text += " " + std::to_string(at_ms) + "@" + std::to_string(number); });
@@ -115,7 +115,8 @@ TEST_CASE_METHOD(QueueTest, "a queue's place is read as it was written, without 
   pass_ms(1000);
   publish(message(std::string(99, 'x')));
   publish(2);
-  give_up(one, {3});  // and has it again
+  give_up(one, {3});
+  queues.set_state(one, there(4), now);  // and has it again
   done(one, {2});
   Array<std::byte> bytes;
   FieldWriter out(bytes);

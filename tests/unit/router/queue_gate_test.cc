@@ -31,10 +31,12 @@ TEST_CASE("a queue of which the oldest makes way lets everything in, and counts 
   QueueGate gate;
   gate.set_limits(1, 10, QueueOverflow::DropOldest);
   CHECK(gate.enter(5));
-  CHECK(gate.enter(50));
+  CHECK(gate.enter(10));
   CHECK(gate.messages() == 2);
-  CHECK(gate.bytes() == 55);
+  CHECK(gate.bytes() == 15);
   CHECK(gate.refused_count() == 0);
+  CHECK_FALSE(gate.enter(11));  // for which all others would have to go, and itself
+  CHECK(gate.refused_count() == 1);
 }
 
 TEST_CASE("what is in a queue when the broker starts is let in, and counts", "[router]") {

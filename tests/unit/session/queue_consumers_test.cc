@@ -189,7 +189,7 @@ TEST_CASE("what a consumer has goes to another when he goes, however he does", "
 }
 
 // Its queue hears first what it gives back, and hands some of that to it again before it hears that it has gone.
-TEST_CASE("what a consumer on another shard gives back when he goes is handed out in order", "[session][!shouldfail]") {
+TEST_CASE("what a consumer on another shard gives back when he goes is handed out in order", "[session]") {
   Queued world(declaring(2));
   const uint32_t home = world.home();
   TestClient goes(world.broker, V5, 1 - home), other(world.broker, V5, home);
@@ -311,7 +311,7 @@ struct Leaving : Queued {
 
 // It had been handed over in time. As a rejected one it would even become a dead letter.
 TEST_CASE_METHOD(Leaving, "a message that expires on its way to a consumer has expired, and is not rejected",
-                 "[session][!shouldfail]") {
+                 "[session]") {
   writer.link().inbox.push_back(hex("32 0c 00 01 't' 00 01 05 02 00 00 00 01 '1'"));
   for (int i = 0; i < 5; ++i) {
     broker.turn(home());
@@ -334,7 +334,7 @@ TEST_CASE_METHOD(Leaving, "what is on its way to a consumer that leaves stays in
 }
 
 TEST_CASE_METHOD(Leaving, "what is on its way to a consumer that leaves is not dropped, and not counted so",
-                 "[session][!shouldfail]") {
+                 "[session]") {
   leave();
   REQUIRE(queue().depth() == 2);
   CHECK(broker.counter(&Counters::messages_dropped) == 0);
@@ -342,7 +342,7 @@ TEST_CASE_METHOD(Leaving, "what is on its way to a consumer that leaves is not d
 
 // The mail names the queue by a handle, which may be a group's too.
 TEST_CASE_METHOD(Leaving, "what is on its way to a consumer that leaves does not come back to a shared group",
-                 "[session][!shouldfail]") {
+                 "[session]") {
   std::string group;
   for (int i = 0; group.empty() || broker.core().group_home_of(0, group) != home(); ++i) {
     group = "$share/g" + std::to_string(i) + "/t";
