@@ -393,13 +393,13 @@ def test_kept_consumers_at_qos_0(broker):
     assert (message.payload, message.qos) == (b"x", 0)
 
 
-def keep_consumers(broker, *priorities: int, shards: int) -> list[Peer]:
-    """Of a queue, with their priorities for names; as they are after a restart."""
-    for priority in priorities:
-        broker.kept(f"c{priority}").subscribe("$queue/q", priority=priority)
+def keep_consumers(broker, *priorities: int | None, shards: int) -> list[Peer]:
+    """Of a queue, as they are after a restart."""
+    for number, priority in enumerate(priorities):
+        broker.kept(f"c{number}").subscribe("$queue/q", priority=priority)
     broker.remember()
     broker.restart(shards)
-    members = [broker.kept(f"c{priority}") for priority in priorities]
+    members = [broker.kept(f"c{number}") for number, _ in enumerate(priorities)]
     for one in members:
         one.ping()
     return members
@@ -451,7 +451,7 @@ def test_who_has_unsubscribed_consumes_nothing(broker):
 def test_many_kept_consumers(broker, other_shards):
     """Each has its turn again, wherever it is."""
     broker.serve(queue("q", "q/#"))
-    members = keep_consumers(broker, *range(12), shards=other_shards)
+    members = keep_consumers(broker, *[None] * 12, shards=other_shards)
     broker.publish("q/a", *numbered(36))
     received = [message for one in members for message in one.consume(3)]
     assert sorted(payloads(received), key=int) == numbered(36)
