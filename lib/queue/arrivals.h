@@ -63,9 +63,7 @@ class Arrivals {
  private:
   static constexpr int64_t kSpacingMin = 10;
 
-  int64_t spacing_ms() noexcept {
-    return std::max(kSpacingMin, (newest_.at_ms - marks_.front().at_ms) / 64);
-  }
+  int64_t spacing_ms() noexcept { return std::max(kSpacingMin, (newest_.at_ms - marks_.front().at_ms) / 64); }
   void thin_out() noexcept {
     const int64_t spacing = spacing_ms();
     int64_t last = INT64_MIN / 2;

@@ -212,10 +212,9 @@ bool Queue::offer(QueueOpen& one, Instant now) noexcept {
   }
   MovingMessage moving(std::move(sent));
   while (QueueMember* member = choose(&one, now)) {
-    const Handed handed =
-        member->here
-            ? member->here->take(moving, one.number, now)
-            : home.member_courier_.hand_to_member(member->shard, member->membership, {}, moving, one.number, now);
+    const Handed handed = member->here ? member->here->take(moving, one.number, now)
+                                       : home.member_courier_.hand_to_member(member->shard, member->membership, {},
+                                                                             moving, one.number, now);
     if (handed == Handed::Full || handed == Handed::Away) {
       MemberState state = member->state;
       member->full = handed == Handed::Full;

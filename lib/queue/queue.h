@@ -100,23 +100,23 @@ struct QueueOpen {
   static constexpr uint32_t kRejectersMax = 3;
 
   uint64_t number = 0;
-  MemberId member = 0;             // who has it; 0: it waits
-  MemberId last = 0;               // who had it last
-  Instant ack_due{INT64_MAX};      // while somebody has it
-  Instant retry_at{0};             // until then it is not for those who
+  MemberId member = 0;         // who has it; 0: it waits
+  MemberId last = 0;           // who had it last
+  Instant ack_due{INT64_MAX};  // while somebody has it
+  Instant retry_at{0};         // until then it is not for those who
   MemberId rejecters[kRejectersMax] = {};
-  MessageRef message;              // empty: it is to be read
-  QueueValue* value = nullptr;     // of its key, if the queue has keys and has found it
-  uint32_t size = 0;               // of its content
-  uint16_t deliveries = 0;         // until now
-  uint8_t rejecter_count = 0;      // may be more than are known by name
-  QueueReturn why{};               // it waits again
-  bool settled = false;            // out of here once that is recorded
-  bool judged = false;             // its key was looked for
+  MessageRef message;           // empty: it is to be read
+  QueueValue* value = nullptr;  // of its key, if the queue has keys and has found it
+  uint32_t size = 0;            // of its content
+  uint16_t deliveries = 0;      // until now
+  uint8_t rejecter_count = 0;   // may be more than are known by name
+  QueueReturn why{};            // it waits again
+  bool settled = false;         // out of here once that is recorded
+  bool judged = false;          // its key was looked for
 
   bool rejected_by(MemberId member_id) const noexcept {
-    return rejecter_count > kRejectersMax || std::find(rejecters, rejecters + rejecter_count, member_id) !=
-                                                 rejecters + rejecter_count;
+    return rejecter_count > kRejectersMax ||
+           std::find(rejecters, rejecters + rejecter_count, member_id) != rejecters + rejecter_count;
   }
   // until: all of them wait so long.
   void note_rejected(MemberId by, Instant until, Instant now) noexcept {

@@ -110,8 +110,7 @@ class FanOut {
     uint32_t identifier;
   };
 
-  bool append_to_queue(Filter& filter, uint64_t number, const MessageRef& message, uint32_t size,
-                       Instant now) noexcept;
+  bool append_to_queue(Filter& filter, uint64_t number, const MessageRef& message, uint32_t size, Instant now) noexcept;
   uint32_t deliver_merged(MovingMessage& message, const Route& route, SlabHandle answer, Instant now) noexcept;
   void limited_(Journal& journal) noexcept {
     if (limit_) limit_(limit_user_, journal);

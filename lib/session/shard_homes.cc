@@ -206,7 +206,7 @@ void ShardCore::take_group_message(Mail& mail, Instant now) noexcept {
     return;
   }
   if (!mail.origin.session.generation) return;  // its queue has it back
-  Mail answer;  // it has left
+  Mail answer;                                  // it has left
   answer.kind = Mail::Kind::GroupReturn;
   answer.origin.session = mail.origin.session;
   answer.number = mail.number;

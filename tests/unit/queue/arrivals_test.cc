@@ -111,9 +111,7 @@ TEST_CASE("few marks tell the age of any number of messages", "[queue]") {
 
 // As arrivals.h has it. It is half as much again: what lay between a mark that was thinned out and the next one is
 // called as old as the mark before.
-TEST_CASE("few marks tell the age of any number of messages to a thirty-second", "[queue]") {
-  CHECK(tells_age(1, 32));
-}
+TEST_CASE("few marks tell the age of any number of messages to a thirty-second", "[queue]") { CHECK(tells_age(1, 32)); }
 
 // A queue that had a long backlog once, and is close behind now.
 TEST_CASE("marks are as close again as the time asks for that the oldest message has waited", "[queue]") {

@@ -252,8 +252,7 @@ TEST_CASE_METHOD(QueueTest, "a message that cannot be sent again for want of mem
 }
 
 // Its room is taken by the gate, and never given back: a queue that refuses would hold less and less.
-TEST_CASE_METHOD(QueueTest, "a message that finds no memory in the journal takes no room of the queue",
-                 "[queue]") {
+TEST_CASE_METHOD(QueueTest, "a message that finds no memory in the journal takes no room of the queue", "[queue]") {
   Queue& queue = declare();
   const RouteRef route = router.match(0, "t");
   const MessageRef kept = Message::create(message("1"));

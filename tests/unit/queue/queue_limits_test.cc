@@ -79,8 +79,7 @@ TEST_CASE_METHOD(QueueTest, "the bound in bytes is of topics, properties and pay
 }
 
 // Neither it nor what makes way for it in vain.
-TEST_CASE_METHOD(QueueTest, "a message that is larger than the bound by itself costs no other message",
-                 "[queue]") {
+TEST_CASE_METHOD(QueueTest, "a message that is larger than the bound by itself costs no other message", "[queue]") {
   Queue& queue = declare(holding(0, QueueOverflow::DropOldest, 30));
   publish(message("0123456789"));
   publish(message("0123456789"));
@@ -251,8 +250,7 @@ TEST_CASE_METHOD(QueueTest, "what comes behind a message that is too old and sti
 }
 
 // Its timer was last set for the one before it, which is gone and not recorded yet.
-TEST_CASE_METHOD(QueueTest, "what comes just behind a message that was too old leaves in time too",
-                 "[queue]") {
+TEST_CASE_METHOD(QueueTest, "what comes just behind a message that was too old leaves in time too", "[queue]") {
   Queue& queue = declare(for_s(60));
   publish(1);
   pass_surely_ms(60'000);
@@ -277,8 +275,7 @@ TEST_CASE_METHOD(QueueTest, "a queue of which a consumer has an old message is n
 }
 
 // The marks of what came in long intervals are far apart, and are so still when the limit is lowered.
-TEST_CASE_METHOD(QueueTest, "a message that has just come is not old, whatever limit the queue had before",
-                 "[queue]") {
+TEST_CASE_METHOD(QueueTest, "a message that has just come is not old, whatever limit the queue had before", "[queue]") {
   Queue& queue = declare(for_s(0));
   const MemberId one = join(queue, 1);
   for (int hour = 0; hour < 69; ++hour) {

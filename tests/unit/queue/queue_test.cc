@@ -246,8 +246,7 @@ TEST_CASE_METHOD(QueueTest, "the next of an exclusive queue is the first of the 
 }
 
 // Of three of one priority the second has it when the first leaves, and not the last.
-TEST_CASE_METHOD(QueueTest, "the consumers of an exclusive queue follow one another in their order",
-                 "[queue]") {
+TEST_CASE_METHOD(QueueTest, "the consumers of an exclusive queue follow one another in their order", "[queue]") {
   Queue& queue = declare(exclusively());
   const MemberId one = join(queue, 1);
   join(queue, 2);
@@ -483,8 +482,7 @@ TEST_CASE_METHOD(QueueTest, "a message that is too large for a consumer is as on
   CHECK(courier.take() == Texts{"1:1#2"});
 }
 
-TEST_CASE_METHOD(QueueTest, "a message that is too large for one consumer is another's at once",
-                 "[queue]") {
+TEST_CASE_METHOD(QueueTest, "a message that is too large for one consumer is another's at once", "[queue]") {
   Queue& queue = declare();
   join(queue, 1);
   join(queue, 2);
