@@ -42,7 +42,6 @@ QUEUE = Case("queue", "one message queue, 10 publishers, 10 consumers, window 10
 QUEUES = Case("queues", "10 publishers, 10 subscribers with kept sessions, window 100, QoS 1, 64 bytes",
               "--scenario pairs --qos 1 --durable --clients 10 --window 100")
 QUEUE_DEPTHS = (1_000, 10_000, 100_000, 1_000_000, 10_000_000)
-QUEUE_FLAT_MAX = 1.3        # of the cost per message at the least depth that is measured in one go
 SHAPE_SEGMENT_BYTES = 1 << 30  # a file of the log that a whole run fits into
 FLOOR_TIMEOUT_S = 120
 
@@ -310,27 +309,24 @@ def queue_others(bench, disk, brokers):
 def queue_depth(bench, disk, brokers):
     """A queue that is filled to some depth and drained; beside it mosquitto's kept session in memory, at a million."""
     options = bench.options
-    print("\na queue is filled without a consumer, then drained by one: ns of broker CPU for a message, filled and drained",
-          flush=True)
+    print("\na queue is filled without a consumer, then drained by one: ns of broker CPU for each message", flush=True)
     costs = {}
     mosquitto = [broker for broker in brokers if broker.name == "mosquitto-memory"]
     for depth in QUEUE_DEPTHS:
         for broker in [disk, *(mosquitto if depth == 1_000_000 else [])]:
-            queue = " --queue" if broker is disk else ""
-            case = Case("depth", f"{depth} messages", f"--scenario offline --qos 1 --messages {depth} --window 1000{queue}",
-                        saturated=False)
-            runs = [run for run in (bench.measure(run_once, case, broker, repeat)
-                                    for repeat in range(1 if depth > 1_000_000 else options.repeats)) if run]
+            case = Case("depth", f"{depth} messages", f"--scenario offline --qos 1 --messages {depth} --window 1000"
+                        + (" --queue" if broker is disk else ""), saturated=False)
+            repeats = range(1 if depth > 1_000_000 else options.repeats)
+            runs = [run for run in (bench.measure(run_once, case, broker, repeat) for repeat in repeats) if run]
             cost = combine(lambda fill, drain: fill + drain, values_of(runs, "offline-fill", "cpu_ns_per_msg"),
                            values_of(runs, "offline-drain", "cpu_ns_per_msg"))
-            bench.figure(f"{broker.name}, {depth} messages", cost)
-            bench.figure("  bytes of memory for a message that waits", values_of(runs, "offline-fill", "bytes_per_queued"))
-            costs[broker.name, depth] = cost
-    base = costs[disk.name, 100_000]
+            bench.figure(f"{broker.name}, {depth} messages, filled and drained", cost)
+            bench.figure("  bytes of memory for one that waits", values_of(runs, "offline-fill", "bytes_per_queued"))
+            if broker is disk and cost:
+                costs[depth] = statistics.median(value for value, _quiet in cost.values())
     for depth in QUEUE_DEPTHS[3:]:
-        bench.figure(f"{depth} messages / 100 000", {0: (statistics.median(v for v, _ in costs[disk.name, depth].values()) /
-                                                        statistics.median(v for v, _ in base.values()), True)}
-                     if costs[disk.name, depth] and base else {})
+        if depth in costs and 100_000 in costs:
+            bench.figure(f"{depth} messages / 100 000", {0: (costs[depth] / costs[100_000], True)})
 
 
 def brokers_of(options):

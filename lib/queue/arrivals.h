@@ -1,8 +1,8 @@
 // When the messages of a queue came, by their numbers: for its age limit, and to tell how old the oldest is.
 //
-// A mark is the number of the first message since some moment. Marks are no further apart than a sixty-fourth of the time
-// for which the oldest message has waited, so a message is called at most a thirty-second of that older than it is, and
-// never younger. Times are milliseconds of Unix time, since marks outlive the broker.
+// A mark is the number of the first message since some moment. Marks are no further apart than a sixty-fourth of the
+// time for which the oldest message has waited, so a message is called at most a thirty-second of that older than it
+// is, and never younger. Times are milliseconds of Unix time, since marks outlive the broker.
 #pragma once
 
 #include <algorithm>

@@ -177,8 +177,8 @@ bool Queue::may_have(const QueueMember& member, const QueueOpen* one, Instant no
   return !one || one->retry_at <= now || !one->rejected_by(Queues::id_of(member));
 }
 
-// Somebody who has room, of the highest priority; nullptr when nobody has. While messages of a key are with somebody, he
-// has the others too.
+// Somebody who has room, of the highest priority; nullptr when nobody has. While messages of a key are with somebody,
+// he has the others too.
 QueueMember* Queue::choose(const QueueOpen* one, Instant now) noexcept {
   const uint32_t count = members.count();
   if (!count) return nullptr;
