@@ -5,6 +5,7 @@
 #include <catch2/generators/catch_generators.hpp>
 
 #include "host.h"
+#include "temporary_directory.h"
 
 namespace mqttq::abi {
 
@@ -405,6 +406,106 @@ TEST_CASE("consumers of a queue that is deleted are not subscribed any more", "[
   CHECK(figures(host, "q").messages == 1);
   REQUIRE(client.subscribe("$queue/q", 1) == 1);
   CHECK(client.read().find('2') != std::string::npos);
+}
+
+// Takes questions and answers them, until the client has its SUBACK; returns what was asked: "action:topic".
+static std::vector<std::string> ask_until_suback(Host& host, mqttq_events* events, WireClient& client,
+                                                 std::string_view topic_filter, std::string_view denied,
+                                                 uint8_t& reason_code) {
+  std::vector<std::string> asked;
+  client.send(subscribe_packet(1, topic_filter, 1));
+  for (std::string packet; packet.empty();) {
+    mqttq_event event;
+    if (mqttq_events_take(events, &event, 1)) {
+      asked.push_back(std::to_string(event.action) + ":" + text(event.topic));
+      mqttq_reply_access(host.get(), &event.reply, asked.back() != denied, 0);
+    } else if (client.has_packet()) {
+      packet = client.read();
+      reason_code = static_cast<uint8_t>(packet.back());
+    }
+  }
+  return asked;
+}
+
+TEST_CASE("who consumes a queue needs permission on it and on its filter, who declares one that too", "[abi]") {
+  Host host{GENERATE(1u, 3u)};
+  mqttq_events* events = host.open_events();
+  REQUIRE(mqttq_broker_set_access(host.get(), events, 0, 1, nullptr) == MQTTQ_OK);
+  auto policy = make(mqttq_queue_policy_init);
+  policy.auto_create = 1;
+  REQUIRE(mqttq_broker_set_queue_policy(host.get(), &policy, nullptr) == MQTTQ_OK);
+  host.start();
+  REQUIRE(declare(host, "q", queue_config("secret/#")) == MQTTQ_OK);
+  const std::string address = host.listen();
+  using Asked = std::vector<std::string>;
+  const auto consumers = [&] {
+    host.settle();
+    return figures(host, "q").consumers;
+  };
+  const auto try_it = [&](std::string_view topic_filter, std::string_view denied, uint8_t expected) {
+    WireClient client(address);
+    REQUIRE(client.connect({.client_id = "c"}) == 0);
+    uint8_t reason_code = 0;
+    Asked asked = ask_until_suback(host, events, client, topic_filter, denied, reason_code);
+    CHECK(reason_code == expected);
+    std::sort(asked.begin(), asked.end());
+    if (expected >= 0x80) {
+      while (consumers()) {}  // nobody who was refused is one
+    }
+    return asked;
+  };
+  // By its name alone: the filter is the queue's, which only its home knows.
+  CHECK(try_it("$queue/q", "", 1) == Asked{"1:$queue/q", "1:secret/#"});
+  CHECK(try_it("$queue/q", "1:secret/#", 0x87) == Asked{"1:$queue/q", "1:secret/#"});
+  CHECK(try_it("$queue/q", "1:$queue/q", 0x87) == Asked{"1:$queue/q"});
+  CHECK(try_it("$queue/q/secret/#", "2:$queue/q/secret/#", 1) ==
+        Asked{"1:$queue/q", "1:secret/#", "2:$queue/q/secret/#"});  // it is there already
+  CHECK(try_it("$queue/q/secret/#", "1:secret/#", 0x87).size() >= 2);
+  CHECK(try_it("$queue/new/t", "2:$queue/new/t", 0x8F).size() == 3);
+  CHECK(list(host).size() == 1);
+  CHECK(try_it("$queue/new/t", "1:t", 0x87).size() >= 2);
+  CHECK(list(host).size() == 1);  // it was not declared for who may not have it
+  CHECK(try_it("$queue/new/t", "", 1) == Asked{"1:$queue/new", "1:t", "2:$queue/new/t"});
+  CHECK(list(host).size() == 2);
+  CHECK(try_it("$q/u/+", "", 1) == Asked{"1:$q/u/+", "1:u/+", "2:$q/u/+"});
+  CHECK(list(host).size() == 3);
+}
+
+TEST_CASE("messages that are not in memory are read where they are looked at and moved", "[abi]") {
+  const TemporaryDirectory folder;
+  const std::string data = folder / "data";
+  mqttq_limits limits = make_limits();
+  limits.store_memory_bytes = 1;
+  mqttq_broker_config broker = broker_config();
+  broker.shards = 2;
+  broker.data_dir = data.c_str();
+  broker.limits = &limits;
+  for (const bool again : {false, true}) {
+    Host host{broker};
+    mqttq_events* events = host.open_events();
+    host.start();
+    if (!again) {
+      mqttq_queue_config config = queue_config("work/+");
+      config.dead_letter_topic = bytes("dead/work");
+      config.deliveries_max = 1;
+      REQUIRE(declare(host, "work", config) == MQTTQ_OK);
+      REQUIRE(declare(host, "dead", queue_config("dead/#")) == MQTTQ_OK);
+      Consumer consumer(host, "work", events);
+      fill(host, "work", "work/a", {"1", "2", "3"});
+      for (const Taken& one : take(events, 3)) mqttq_reply_message(host.get(), &one.event.reply, 0x80);
+      while (figures(host, "dead").messages < 3) host.settle();
+      continue;
+    }
+    CHECK(peek(host, "dead", 2) == std::vector<std::string>{"1:0", "2:0", "3:0"});
+    uint64_t moved = 0;
+    CHECK(mqttq_queue_move_back(host.get(), nullptr, bytes("dead"), 0, &moved, nullptr) == MQTTQ_OK);
+    CHECK(moved == 3);
+    while (figures(host, "work").messages < 3) host.settle();
+    Consumer consumer(host, "work", events);
+    for (const Taken& one : take(events, 3)) mqttq_reply_message(host.get(), &one.event.reply, 0);
+    while (figures(host, "work").messages) host.settle();
+    CHECK(figures(host, "dead").messages == 0);
+  }
 }
 
 }  // namespace mqttq::abi

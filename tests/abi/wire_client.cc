@@ -165,6 +165,11 @@ std::string WireClient::read() {
   return whole;
 }
 
+bool WireClient::has_packet() const {
+  pollfd watched{socket_, POLLIN, 0};
+  return !buffer_.empty() || ::poll(&watched, 1, 0) == 1;
+}
+
 bool WireClient::nothing_but_ping() {
   send(ping_packet());
   const std::string next = read();

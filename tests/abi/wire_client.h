@@ -50,6 +50,8 @@ class WireClient {
   WireClient& send(std::string_view bytes);
   // The next packet, whole; "" when the connection has ended. Throws when nothing comes in time.
   std::string read();
+  // Something has come that was not read.
+  bool has_packet() const;
   // True if the next packet answers a PINGREQ sent now: all that the broker had to say before is read.
   bool nothing_but_ping();
   // Sends CONNECT and returns the reason code of the CONNACK, or 256 if the connection ended instead.
