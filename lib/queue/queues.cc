@@ -46,6 +46,7 @@ Queue* Queues::make(const QueueIdentity& identity, const QueueOptions& options,
     return nullptr;
   }
   queues_.insert(*made, key(identity.namespace_id, identity.name));
+  fan_out_.open_queue(*made->filter);  // its gate says by now what may enter
   return made;
 }
 

@@ -62,9 +62,12 @@ Filter* FanOut::add_queue(QueueHome& home, NamespaceId namespace_id, uint64_t ha
     return nullptr;
   }
   local.rare->queue = &home;
-  local.rare->durable_count = 1;
-  publish_interest(*filter);
   return filter;
+}
+
+void FanOut::open_queue(Filter& filter) noexcept {
+  filter.local(shard_).rare->durable_count = 1;
+  publish_interest(filter);
 }
 
 void FanOut::remove_queue(Filter& filter) noexcept {

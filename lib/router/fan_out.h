@@ -20,9 +20,11 @@ class FanOut {
   // The subscription goes from live to durable delivery or back. Errors: NoMemory.
   Status set_durable(Subscription& subscription, bool durable) noexcept;
 
-  // Enters a queue whose home is this shard: a filter of its own with a journal, which every shard sees on return.
-  // hash: names the journal in the log. nullptr without memory.
+  // For a queue whose home is this shard: a filter of its own with a journal, for which nobody cares yet. hash: names
+  // the journal in the log. nullptr without memory.
   Filter* add_queue(QueueHome& home, NamespaceId namespace_id, uint64_t hash, std::string_view filter_text) noexcept;
+  // Messages come from now on: every shard sees it on return.
+  void open_queue(Filter& filter) noexcept;
   // Its journal is left by its reader.
   void remove_queue(Filter& filter) noexcept;
 
