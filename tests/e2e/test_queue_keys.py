@@ -332,8 +332,8 @@ def test_broken_json(serve, join):
     """No payload does harm, whatever it is."""
     broker = serve(queue("q", "q/#", key="json:/a", keyless="reject"))
     publisher = join(broker)
-    wrong = [b"", b"{", b'{"a"', b'{"a":', b'{"a":"', b"\xff", b"\x00", b"null", b'{"a":null}', b'{"a":{}}', b"[" * 5000,
-             b'{"b":1}', b'{"a":"\xff"}', b'{"a":"\\ud800"}']
+    wrong = [b"", b"{", b'{"a"', b'{"a":', b'{"a":"', b"\xff", b"\x00", b"null", b'{"a":null}', b'{"a":{}}',
+             b"[" * 5000, b'{"b":1}', b'{"a":"\xff"}', b'{"a":"\\ud800"}']
     assert publisher.publish("q/a", *wrong) == [0x83] * len(wrong)
     right = [b'{"a":1}', b'{"a":"1"}', b'{"a":true}', b' { "a" : "" } ', b'{"a":"\\u0000"}']
     assert publisher.publish("q/a", *right) == [0] * len(right)
@@ -373,7 +373,6 @@ def test_a_wrong_key(tmp_path, declared, key):
     places = places or [number for number, line in enumerate(lines, 1) if line == "   {"][1:]
     assert ended.stderr.startswith(f"{file}:{places[-1]}: queues.declared[1]"), ended.stderr
     assert key in ended.stderr and len(ended.stderr.splitlines()) == 1
-
 
 
 def test_queues_of_clients_have_no_key(tmp_path):

@@ -204,8 +204,8 @@ TEST_CASE("the name of a user property may have colons", "[queue]") {
 #ifdef MQTTQ_WITH_JSON
 
 TEST_CASE("texts, numbers and truths in a payload are keys, each another one", "[queue]") {
-  const std::vector<std::string> values{"\"a\"",   "\"\"",     "\"1\"",  "1",   "0",  "-1", "1.5", "1e3",
-                                        "\"true\"", "\"false\"", "\"null\"", "true", "false"};
+  const std::vector<std::string> values{"\"a\"", "\"\"",     "\"1\"",     "1",        "0",    "-1",   "1.5",
+                                        "1e3",   "\"true\"", "\"false\"", "\"null\"", "true", "false"};
   std::vector<std::string> keys;
   for (const std::string& value : values) {
     CAPTURE(value);
