@@ -610,3 +610,164 @@ def test_consumers_that_come_and_vanish_over_restarts(broker, other_shards):
     left += payloads(last.consume_until(b"end"))
     assert len(left) == len(set(left)) and set(left) <= set(sent) - settled
     quiet(last)
+
+
+# --- keys
+
+
+def last_values(**options) -> dict:
+    return queue("q", "q/#", key="topic", last_value=True, **options)
+
+
+@EVERY_END
+def test_last_values_come_back(broker, other_shards):
+    """The newest of each key and no other, in their order, and what comes takes their places."""
+    broker.serve(last_values(), queue("by", "q/#", key="json:/k", last_value=True))
+    publisher = broker.join()
+    for number, key in enumerate("abcdabda"):
+        publisher.publish(f"q/{key}", json.dumps({"k": key, "n": number}).encode())
+    for shards in (other_shards, None):
+        broker.restart(shards)
+    broker.publish("q/b", json.dumps({"k": "b", "n": 8}).encode())
+    for name in ("q", "by"):
+        one = broker.consumer(name)
+        assert [json.loads(payload)["n"] for payload in payloads(one.consume(4))] == [2, 6, 7, 8]
+        quiet(one)
+
+
+def test_values_that_are_settled_stay_away(broker, other_shards):
+    """And those that they had replaced, and those that replaced them do not."""
+    broker.serve(last_values())
+    broker.publish("q/a", b"0", b"1")
+    broker.publish("q/b", b"2", b"3")
+    one = broker.consumer()
+    one.settle(*one.take(2))
+    one.disconnect()
+    broker.publish("q/b", b"4")
+    broker.remember()
+    broker.restart(other_shards)
+    one = broker.consumer()
+    assert payloads(one.consume(1)) == [b"4"]
+    broker.remember()
+    broker.restart()
+    one = broker.consumer()
+    quiet(one)
+    broker.publish("q/a", b"5")
+    assert payloads(one.consume(1)) == [b"5"]
+
+
+@EVERY_END
+def test_values_in_flight(broker, other_shards):
+    """What was with a consumer comes again where it is the last one; where it is not the last one comes alone."""
+    broker.serve(last_values())
+    broker.publish("q/stale", b"0")
+    broker.publish("q/last", b"1")
+    assert payloads(broker.consumer().take(2)) == numbered(2)
+    broker.publish("q/stale", b"2", b"3")
+    broker.remember()
+    broker.restart(other_shards)
+    one = broker.consumer()
+    assert [(message.payload, deliveries(message)) for message in one.consume(2)] == [(b"1", 2), (b"3", 1)]
+    quiet(one)
+
+
+def test_a_value_that_replaces_one_that_came_back(broker):
+    """What was in flight is replaced after the restart, though it had been handed out before."""
+    broker.serve(last_values())
+    broker.publish("q/a", b"0")
+    broker.publish("q/b", b"1")
+    broker.consumer().take(2)
+    broker.remember()
+    broker.restart()
+    broker.publish("q/a", b"2")
+    broker.restart()
+    one = broker.consumer()
+    assert payloads(one.consume(2)) == numbered(2, 1)
+    quiet(one)
+
+
+def test_values_and_messages_without_a_key(broker):
+    """Each of those is kept; a queue that rejects them still does."""
+    broker.serve(queue("q", "q/#", key="user_property:k", last_value=True),
+                 queue("r", "r/#", key="user_property:k", keyless="reject"))
+    broker.publish("q/a", *numbered(3))
+    broker.publish("q/a", *numbered(2, 3), user_property=("k", "1"))
+    broker.restart()
+    publisher = broker.join()
+    publisher.publish("q/a", b"5")
+    publisher.publish("q/a", b"6", user_property=("k", "1"))
+    assert publisher.publish("r/a", b"x") == [0x83]
+    assert publisher.publish("r/a", b"x", user_property=("k", "1")) == [0]
+    one = broker.consumer()
+    assert sorted(payloads(one.consume(5))) == [b"0", b"1", b"2", b"5", b"6"]
+    quiet(one)
+
+
+def test_last_values_and_limits(broker):
+    """What was replaced takes no room after a restart either."""
+    broker.serve(last_values(messages_max=2, overflow="drop_oldest"))
+    broker.publish("q/a", *numbered(5))
+    broker.publish("q/b", b"5")
+    broker.restart()
+    broker.publish("q/a", b"6")
+    one = broker.consumer()
+    assert payloads(one.consume(2)) == [b"5", b"6"]
+    quiet(one)
+
+
+def test_last_values_that_are_not_in_memory(broker):
+    """They are read when they are handed out."""
+    broker.serve(last_values(), sections={"limits": {"store_memory_bytes": 4000, "log_segment_bytes": 1 << 20}})
+    newest = {}
+    publisher = broker.join()
+    for number in range(120):
+        newest[f"q/{number % 40}"] = b"%d" % number + b"." * 1000
+        publisher.publish(f"q/{number % 40}", newest[f"q/{number % 40}"])
+    broker.restart()
+    one = broker.consumer(receive_maximum=7)
+    assert [(message.topic, message.payload) for message in one.consume(40)] == list(newest.items())
+    quiet(one)
+
+
+@EVERY_END
+def test_the_order_of_keys_after_a_restart(broker, other_shards):
+    """What was in flight comes one by one, before those behind it; other keys pass."""
+    broker.serve(queue("q", "q/#", key="topic", dispatch="key_ordered"))
+    broker.publish("q/a", *numbered(4))
+    one = broker.consumer(receive_maximum=2)
+    one.settle(*one.take(1))
+    one.take(2)
+    broker.publish("q/b", b"b")
+    broker.remember()
+    broker.restart(other_shards)
+    first = broker.consumer(receive_maximum=1)
+    message = first.take_one()
+    assert (message.payload, deliveries(message)) == (b"1", 2)
+    second = broker.consumer(receive_maximum=1)
+    assert payloads(second.take(1)) == [b"b"]
+    quiet(first, second)
+    first.settle(message)
+    received = first.consume(2)
+    assert [(message.payload, deliveries(message)) for message in received] == [(b"2", 2), (b"3", 1)]
+    quiet(first, second)
+
+
+def test_a_key_never_changes(broker):
+    """A configuration that has another one, or another use of it, is refused, and nothing is lost by it."""
+    broker.serve(last_values())
+    broker.publish("q/a", b"0", b"1")
+    broker.durable.finish()
+    for key, other in (("key", "client_id"), ("last_value", False), ("keyless", "drop")):
+        broker.configure({**last_values(), key: other})
+        process = Process([server_path(), "--allow-anonymous", "--listen", "tcp://127.0.0.1:0", "--data-dir",
+                           str(broker.durable.data), "--config", str(broker.durable.directory / "queues.json")])
+        try:
+            assert process.wait_end() != 0 and process.stdout == []
+        finally:
+            process.kill()
+        assert any(f"{key}: the queue has another" in line for line in process.stderr), process.output()
+    broker.configure(last_values())
+    broker.durable.start()
+    one = broker.consumer()
+    assert payloads(one.consume(1)) == [b"1"]
+    quiet(one)
