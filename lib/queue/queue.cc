@@ -49,11 +49,11 @@ void Queue::forget_settled() noexcept {
 
 // --- what comes
 
-void Queue::on_appended(uint64_t number, const MessageRef& message, uint32_t size, Instant now) noexcept {
+void Queue::on_appended(uint64_t number, const MessageRef&, uint32_t, Instant now) noexcept {
   figures.entered += home.running_;
   // What comes back came with those before it, if it is not known when.
   const bool marked = (home.running_ || arrivals.empty()) && arrivals.note(home.courier_.unix_ms(now), number);
-  if (last_only()) take_value(number, message, size);
+  if (last_only()) take_values();
   if (marked) {
     changed();
     arm_age(now);
@@ -165,6 +165,7 @@ void Queue::flush(Instant now) noexcept {
   if (values) ++values->pass;
   if (!flush_waiting(now)) return;
   if (last_only()) {
+    take_values();
     flush_values(now);
   } else {
     flush_journal(now);
@@ -182,7 +183,7 @@ bool Queue::may_have(const QueueMember& member, const QueueOpen* one, Instant no
 QueueMember* Queue::choose(const QueueOpen* one, Instant now) noexcept {
   const uint32_t count = members.count();
   if (!count) return nullptr;
-  if (one && one->value && one->value->inflight_count) {
+  if (one && one->value && one->value->inflight_count && options.dispatch == QueueDispatch::KeyOrdered) {
     QueueMember* owner = home.find_member(one->value->owner);
     return owner && may_have(*owner, one, now) ? owner : nullptr;
   }
@@ -284,8 +285,10 @@ bool Queue::flush_waiting(Instant now) noexcept {
 }
 
 void Queue::flush_journal(Instant now) noexcept {
+  constexpr uint32_t kHeldMax = 1000;  // messages that wait for their keys beside the journal
   while (const JournalEntry* entry = journal().peek(reader)) {
     if (!someone_takes()) return;
+    if (options.dispatch == QueueDispatch::KeyOrdered && waiting_count >= kHeldMax) return;
     MessageRef message = entry->message;
     const auto found = message ? ReadAhead::Content::Here : content(entry->number, message);
     if (found == ReadAhead::Content::Asked || found == ReadAhead::Content::Later) return;
@@ -299,8 +302,7 @@ void Queue::flush_journal(Instant now) noexcept {
     one.message = std::move(message);
     find_key(one);
     if (!hold(one) && offer(one, now)) continue;
-    constexpr uint32_t kHeldMax = 1000;
-    if (!one.value || waiting_count >= kHeldMax) return;
+    if (!one.value || options.dispatch != QueueDispatch::KeyOrdered) return;
     one.value->held_pass = values->pass;  // others may go out
   }
 }
@@ -386,21 +388,39 @@ void Queue::take_back(QueueOpen& one, QueueReturn why, Instant now) noexcept {
   if (why != QueueReturn::NotSent && worn_out(one)) bury(one, now);
 }
 
-// Without memory it is tried again.
+// It is gone when its letter is there, and until then with nobody. Without memory it is tried again.
 void Queue::bury(QueueOpen& one, Instant now) noexcept {
   constexpr const char* kReasons[] = {"returned", "consumer lost", "rejected", "timed out"};
-  if (!dead_letter_topic.empty()) {
-    const MessageRef letter = dead_letter(*one.message, dead_letter_topic.view(),
-                                          {name.view(), kReasons[static_cast<uint8_t>(one.why)], one.deliveries});
-    if (!letter || !home.courier_.publish_dead_letter(letter, now)) return changed();
+  if (dead_letter_topic.empty() || dead_letter_hops(*one.message) >= kDeadLetterHopsMax) {
+    ++figures.dead;
+    return settle(one);
   }
-  ++figures.dead;
-  settle(one);
+  const MessageRef letter = dead_letter(*one.message, dead_letter_topic.view(),
+                                        {name.view(), kReasons[static_cast<uint8_t>(one.why)], one.deliveries});
+  const uint64_t number = one.number;
+  one.member = kBurier;
+  one.ack_due = Instant{INT64_MAX};
+  --waiting_count;
+  if (one.value) ++one.value->inflight_count;
+  if (!letter || !home.courier_.publish_dead_letter(letter, handle(), number, now)) on_letter(number, false);
 }
 
-void Queue::take_back_all(MemberId of, Instant now) noexcept {
+void Queue::on_letter(uint64_t number, bool published) noexcept {
+  QueueOpen* one = find_number(open, number);
+  if (!one || one->settled || one->member != kBurier) return;
+  if (published) {
+    ++figures.dead;
+    return settle(*one);
+  }
+  if (one->value) --one->value->inflight_count;
+  one->member = 0;
+  ++waiting_count;
+  changed();  // it is tried again then
+}
+
+void Queue::take_back_all(MemberId of, QueueReturn why, Instant now) noexcept {
   for (uint32_t i = 0; i < open.count(); ++i) {
-    if (open[i].member == of) take_back(open[i], QueueReturn::Lost, now);
+    if (open[i].member == of) take_back(open[i], why, now);
   }
 }
 

@@ -209,7 +209,8 @@ struct Queue final : QueueHome, HashLink<Queue>, ListLink<struct ChangedTag>, Li
   QueueValue* value_of(const Message& message) noexcept;
   QueueValue* find_or_make_value(const TextKey& key) noexcept;
   void note_value(QueueValue& value, uint64_t number, const MessageRef& message, uint32_t size) noexcept;
-  void take_value(uint64_t number, const MessageRef& message, uint32_t size) noexcept;
+  bool take_value(const JournalEntry& entry) noexcept;
+  void take_values() noexcept;
   void take_out_value(QueueValue& value) noexcept;
   void drop_value(QueueValue& value) noexcept;
   void let_go(QueueOpen& one) noexcept;
@@ -230,7 +231,10 @@ struct Queue final : QueueHome, HashLink<Queue>, ListLink<struct ChangedTag>, Li
   }
   // Of one that is, and waits.
   void bury(QueueOpen& one, Instant now) noexcept;
-  void take_back_all(MemberId of, Instant now) noexcept;
+  // What became of its dead letter.
+  void on_letter(uint64_t number, bool published) noexcept;
+  static constexpr MemberId kBurier = 1;  // no consumer's: who has what is on its way to be a dead letter
+  void take_back_all(MemberId of, QueueReturn why, Instant now) noexcept;
   void settle(QueueOpen& one) noexcept;
   // newest: is only dropped where there is no other.
   void drop_oldest(uint64_t newest) noexcept;
@@ -257,8 +261,10 @@ struct Queue final : QueueHome, HashLink<Queue>, ListLink<struct ChangedTag>, Li
 class QueueCourier {
  public:
   virtual bool fetch_for_queue(SlabHandle queue, std::span<const uint64_t> numbers) noexcept = 0;
-  // A dead letter goes out. False without memory.
-  virtual bool publish_dead_letter(const MessageRef& message, Instant now) noexcept = 0;
+  // A dead letter goes out, and Queues::on_letter() says what became of it, now or later. False: it does not, without
+  // memory or while the store takes none.
+  virtual bool publish_dead_letter(const MessageRef& message, SlabHandle queue, uint64_t number,
+                                   Instant now) noexcept = 0;
   virtual int64_t unix_ms(Instant now) const noexcept = 0;
   // To be recorded: the newest message of a key, or that there is none any more.
   virtual void record_value(const Queue& queue, const QueueValue& value) noexcept = 0;
@@ -312,7 +318,8 @@ class Queues {
     if (joined) find_member(joined)->here = &consumer;
     return joined;
   }
-  void leave(MemberId member, Instant now) noexcept;
+  // why: of what he has and has not given back.
+  void leave(MemberId member, Instant now, QueueReturn why = QueueReturn::Lost) noexcept;
   void set_state(MemberId member, MemberState state, Instant now) noexcept;
   void done(MemberId member, std::span<const uint64_t> numbers, Instant now) noexcept;
   // It was handed over and never sent.
@@ -321,6 +328,9 @@ class Queues {
   // Hands out what has come.
   void run(Instant now) noexcept;
   void on_fetched(SlabHandle queue, Ring<FetchedMessage>& messages, Instant now) noexcept;
+  void on_letter(SlabHandle queue, uint64_t number, bool published) noexcept {
+    if (Queue* of = slab_.find(queue)) of->on_letter(number, published);
+  }
   // Calls record(const QueueProgress&) for each that is changed, or for all, and lets what is settled go.
   template <class Record>
   void record_progress(uint64_t seen_number, bool all, Instant now, Record&& record) noexcept;

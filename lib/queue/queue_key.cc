@@ -25,7 +25,7 @@ constexpr Word kWords[] = {
     {"json", QueueKey::Kind::Json, true},
 };
 
-// "" or "/a/b~1c", with ~0 and ~1 alone behind a tilde.
+// "/a/b~1c", with ~0 and ~1 alone behind a tilde.
 bool is_json_pointer(std::string_view text) noexcept {
   if (text.empty() || text.front() != '/' || !is_valid_utf8(text)) return false;
   for (size_t at = text.find('~'); at != text.npos; at = text.find('~', at + 1)) {
@@ -37,32 +37,30 @@ bool is_json_pointer(std::string_view text) noexcept {
 TextKey hashed(std::string_view text, uint64_t seed) noexcept { return text_key(kGlobalNamespace, text, seed); }
 
 #ifdef MQTTQ_WITH_JSON
-// Texts as they are, without their escapes; numbers and words as they are written.
+// Texts without their escapes; numbers by what they are, so that 1 and 1.0 are one key, and "1" another.
 bool json_value(Bytes payload, std::string_view pointer, uint64_t seed, TextKey& key) noexcept try {
   const simdjson::padded_string padded(reinterpret_cast<const char*>(payload.data()), payload.size());
-  simdjson::ondemand::parser parser;
-  simdjson::ondemand::document document;
-  if (parser.iterate(padded).get(document)) return false;
-  simdjson::ondemand::value value;
-  simdjson::ondemand::json_type type;
-  if (document.at_pointer(pointer).get(value) || value.type().get(type)) return false;
-  std::string_view text;
-  switch (type) {
-    case simdjson::ondemand::json_type::string:
-      if (value.get_string().get(text)) return false;
-      break;
-    case simdjson::ondemand::json_type::number:
-    case simdjson::ondemand::json_type::boolean:
-      text = value.raw_json_token();
-      while (!text.empty() &&
-             (text.back() == ' ' || text.back() == '\n' || text.back() == '\r' || text.back() == '\t')) {
-        text.remove_suffix(1);
-      }
-      seed += 1;  // 1 is not "1"
-      break;
-    default: return false;
+  simdjson::dom::parser parser;
+  simdjson::dom::element document, value;
+  if (parser.parse(padded).get(document) || document.at_pointer(pointer).get(value)) return false;
+  if (std::string_view text; !value.get_string().get(text)) {
+    key = hashed(text, seed);
+    return true;
   }
-  key = hashed(text, seed);
+  char digits[32];
+  char* end = digits;
+  if (bool truth; !value.get_bool().get(truth)) {
+    *end++ = truth ? 't' : 'f';
+  } else if (int64_t whole; !value.get_int64().get(whole)) {
+    end = std::to_chars(digits, std::end(digits), whole).ptr;
+  } else if (uint64_t large; !value.get_uint64().get(large)) {
+    end = std::to_chars(digits, std::end(digits), large).ptr;
+  } else if (double number; !value.get_double().get(number)) {
+    end = std::to_chars(digits, std::end(digits), number).ptr;
+  } else {
+    return false;
+  }
+  key = hashed({digits, static_cast<size_t>(end - digits)}, seed + 1);
   return true;
 } catch (const std::exception&) {
   return false;

@@ -41,6 +41,33 @@ MessageRef with_properties(MessageView view, std::initializer_list<UserProperty>
   return made;
 }
 
+// Properties without those that a dead letter is given.
+class Stripped {
+ public:
+  explicit Stripped(Bytes properties) noexcept : block_(static_cast<std::byte*>(allocate(properties.size() + 1))) {
+    constexpr std::string_view kAdded[] = {kDeadLetterQueueProperty, kDeadLetterReasonProperty,
+                                           kDeadLetterTopicProperty, kDeadLetterHopsProperty, kDeliveryCountProperty};
+    if (!block_) return;
+    codec::PropertyReader reader(properties);
+    for (codec::Property property; reader.next(property);) {
+      const bool added = property.id == PropertyId::UserProperty &&
+                         std::find(std::begin(kAdded), std::end(kAdded), as_text(property.data)) != std::end(kAdded);
+      if (added) continue;
+      std::memcpy(block_ + size_, reader.raw().data(), reader.raw().size());
+      size_ += reader.raw().size();
+    }
+  }
+  Stripped(const Stripped&) = delete;
+  Stripped& operator=(const Stripped&) = delete;
+  ~Stripped() { release(block_); }
+  bool ok() const noexcept { return block_ != nullptr; }
+  Bytes bytes() const noexcept { return {block_, size_}; }
+
+ private:
+  std::byte* block_;
+  size_t size_ = 0;
+};
+
 class Digits {
  public:
   explicit Digits(uint32_t number) noexcept
@@ -54,11 +81,27 @@ class Digits {
 
 }  // namespace
 
+// One that could not be sent with more is sent as it is.
 MessageRef with_delivery_count(const Message& message, uint32_t count) noexcept {
+  constexpr uint32_t kContentMax = 268'000'000;  // of a packet of 268 435 455 bytes (MQTT5 2.1.4)
+  if (message.content_size() > kContentMax) return MessageRef::share(message);
   return with_properties(message.view(), {{kDeliveryCountProperty, Digits(count).view()}});
 }
 
+uint32_t dead_letter_hops(const Message& message) noexcept {
+  uint32_t hops = 0;
+  codec::PropertyReader reader(message.view().properties);
+  for (codec::Property property; reader.next(property);) {
+    if (property.id != PropertyId::UserProperty || as_text(property.data) != kDeadLetterHopsProperty) continue;
+    const std::string_view text = as_text(property.value);
+    std::from_chars(text.data(), text.data() + text.size(), hops);
+  }
+  return hops;
+}
+
 MessageRef dead_letter(const Message& message, std::string_view topic_name, const DeadLetterFacts& facts) noexcept {
+  Stripped stripped(message.view().properties);
+  if (!stripped.ok()) return {};
   MessageView view = message.view();
   const std::string_view from = view.topic_name;
   view.topic_name = topic_name;
@@ -66,9 +109,11 @@ MessageRef dead_letter(const Message& message, std::string_view topic_name, cons
   view.retain = false;
   view.publisher = 0;
   view.expires_at = Instant{INT64_MAX};
+  view.properties = stripped.bytes();
   return with_properties(view, {{kDeadLetterQueueProperty, facts.queue},
                                 {kDeadLetterReasonProperty, facts.reason},
                                 {kDeadLetterTopicProperty, from},
+                                {kDeadLetterHopsProperty, Digits(dead_letter_hops(message) + 1).view()},
                                 {kDeliveryCountProperty, Digits(facts.deliveries).view()}});
 }
 
@@ -84,25 +129,12 @@ bool read_dead_letter(const MessageView& message, DeadLetterOrigin& origin) noex
 }
 
 MessageRef revived(const MessageView& message, const DeadLetterOrigin& origin) noexcept {
-  constexpr std::string_view kAdded[] = {kDeadLetterQueueProperty, kDeadLetterReasonProperty, kDeadLetterTopicProperty,
-                                         kDeliveryCountProperty};
-  auto* block = static_cast<std::byte*>(allocate(message.properties.size() + 1));
-  if (!block) return {};
-  size_t size = 0;
-  codec::PropertyReader reader(message.properties);
-  for (codec::Property property; reader.next(property);) {
-    const bool added = property.id == PropertyId::UserProperty &&
-                       std::find(std::begin(kAdded), std::end(kAdded), as_text(property.data)) != std::end(kAdded);
-    if (added) continue;
-    std::memcpy(block + size, reader.raw().data(), reader.raw().size());
-    size += reader.raw().size();
-  }
+  Stripped stripped(message.properties);
+  if (!stripped.ok()) return {};
   MessageView view = message;
   view.topic_name = origin.topic_name;
-  view.properties = {block, size};
-  MessageRef made = Message::create(view);
-  release(block);
-  return made;
+  view.properties = stripped.bytes();
+  return Message::create(view);
 }
 
 }  // namespace mqttq

@@ -11,6 +11,9 @@ inline constexpr std::string_view kDeliveryCountProperty = "delivery-count";
 inline constexpr std::string_view kDeadLetterQueueProperty = "dead-letter-queue";
 inline constexpr std::string_view kDeadLetterReasonProperty = "dead-letter-reason";
 inline constexpr std::string_view kDeadLetterTopicProperty = "dead-letter-topic";
+inline constexpr std::string_view kDeadLetterHopsProperty = "dead-letter-hops";
+// So many times a message may be one: queues may be each other's.
+inline constexpr uint32_t kDeadLetterHopsMax = 16;
 
 // Each is empty without memory.
 
@@ -22,8 +25,11 @@ struct DeadLetterFacts {
   std::string_view reason;
   uint32_t deliveries = 0;
 };
-// At QoS 1, from nobody; it does not expire.
+// At QoS 1, from nobody; it does not expire. What it has of an earlier time is replaced.
 MessageRef dead_letter(const Message& message, std::string_view topic_name, const DeadLetterFacts& facts) noexcept;
+
+// How often it has been one.
+uint32_t dead_letter_hops(const Message& message) noexcept;
 
 // What it is a dead letter of, in its own bytes. False: it is none.
 struct DeadLetterOrigin {

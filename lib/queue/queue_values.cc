@@ -44,18 +44,29 @@ void Queue::mark_stale(QueueValue& value) noexcept {
   changed();
 }
 
-// What has just come into the journal is taken out of there, so that it holds nothing that was replaced. message: empty
-// only of what has no key.
-void Queue::take_value(uint64_t number, const MessageRef& message, uint32_t size) noexcept {
-  QueueValue* value = message ? value_of(*message) : nullptr;
-  if (!value && !open.make_room()) return;  // it stays there, and goes out as it is
-  journal().advance(reader);
-  changed();
-  if (value) {
-    note_value(*value, number, message, size);
-  } else {
-    enter_open(number, MessageRef(message), size).judged = true;
+// What has come into the journal is taken out of there, so that it holds nothing that was replaced. Without memory it
+// stays, and is taken the next time.
+void Queue::take_values() noexcept {
+  while (const JournalEntry* entry = journal().peek(reader)) {
+    if (!take_value(*entry)) return changed();
   }
+}
+
+// One without a key is the only one of a key of its own.
+bool Queue::take_value(const JournalEntry& entry) noexcept {
+  const uint64_t number = entry.number;
+  MessageRef message = entry.message;
+  if (!message) {
+    const auto found = content(number, message);
+    if (found == ReadAhead::Content::Asked || found == ReadAhead::Content::Later) return false;
+  }
+  QueueValue* value = message ? value_of(*message) : nullptr;
+  if (!value) value = find_or_make_value({number, UINT64_MAX});
+  if (!value) return false;
+  const uint64_t before = journal().behind_bytes(reader);
+  journal().advance(reader);
+  note_value(*value, number, message, static_cast<uint32_t>(before - journal().behind_bytes(reader)));
+  return true;
 }
 
 void Queue::note_value(QueueValue& value, uint64_t number, const MessageRef& message, uint32_t size) noexcept {

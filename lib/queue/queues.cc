@@ -206,7 +206,7 @@ MemberId Queues::join(Queue& queue, uint32_t shard, SlabHandle membership, Membe
   return id_of(*member);
 }
 
-void Queues::leave(MemberId id, Instant now) noexcept {
+void Queues::leave(MemberId id, Instant now, QueueReturn why) noexcept {
   QueueMember* member = find_member(id);
   if (!member) return;
   Queue& queue = *member->queue;
@@ -218,7 +218,7 @@ void Queues::leave(MemberId id, Instant now) noexcept {
   queue.members.pop_back();
   members_.give_back(*member);
   if (queue.options.exclusive) queue.choose_active();
-  queue.take_back_all(id, now);  // what it has not given back itself
+  queue.take_back_all(id, why, now);
   queue.flush(now);
 }
 

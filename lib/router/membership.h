@@ -61,6 +61,7 @@ struct GroupJoined {
   MemberId member = 0;  // 0: why not
   Detail why = Detail::None;
   std::string_view topic_filter;  // of a queue; borrowed
+  bool declared = false;          // it was not there before
 };
 
 // What became of a message that was handed to a member.

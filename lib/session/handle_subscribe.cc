@@ -83,10 +83,10 @@ Connection::Handled Connection::handle_subscribe(Bytes packet, Instant now) noex
   codec::SubackView suback;
   suback.packet_id = subscribe->packet_id;
   suback.reason_codes = codes.span();
-  suback.reason_string = to_text(first_refusal);  // there is one for all of them
-  if (session_->stored()) gate();
-  send_reason(suback);                                        // [MQTT-3.8.4-1]
-  if (state_ != State::Closing) shard_.mark_pump(*session_);  // retained messages follow
+  suback.reason_string = to_text(first_refusal);                         // there is one for all of them
+  if (session_->stored() || shard_.policy().queues.auto_create) gate();  // it may have declared a queue here
+  send_reason(suback);                                                   // [MQTT-3.8.4-1]
+  if (state_ != State::Closing) shard_.mark_pump(*session_);             // retained messages follow
   return Handled::Yes;
 }
 

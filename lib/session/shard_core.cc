@@ -120,6 +120,10 @@ void ShardCore::abandon() noexcept {
     end_session(*session, now_);
   }
   queues_.abandon();
+  for (uint32_t i = 0; i < letters_.index_end(); ++i) {
+    if (Letter* letter = letters_.at(i)) letters_.give_back(*letter);
+  }
+  late_joins_.reset();
 }
 
 // --- connections
@@ -419,7 +423,11 @@ void ShardCore::run_inside_publishes(Instant now) noexcept {
     inside_of_clients_ -= done.message->view().publisher != 0;
     if (done.finished) done.finished->fetch_sub(1, std::memory_order_relaxed);
     if (done.of_broker) sys_.on_handed_over(*done.message, is_error(done.operation.reason.code));
-    if (Session* session = sessions_.find(done.operation.origin.session)) session->on_handed_over(done.operation, now);
+    if (done.operation.origin.connection_serial == kLetterSerial) {
+      on_letter_handed_over(done.operation);
+    } else if (Session* session = sessions_.find(done.operation.origin.session)) {
+      session->on_handed_over(done.operation, now);
+    }
   }
   if (inside_.empty()) inside_.reset();
   running_inside_ = false;
@@ -713,7 +721,9 @@ bool ShardCore::handle_mail(Mail& mail, Instant now) noexcept {
         counters_.dropped_limit.add();
         return true;
       }
-      if (Session* session = sessions_.find(mail.origin.session)) {
+      if (mail.origin.connection_serial == kLetterSerial) {
+        on_letter_answered(mail.origin.session, !is_error(mail.reason));
+      } else if (Session* session = sessions_.find(mail.origin.session)) {
         session->on_published(mail.origin, {mail.reason, static_cast<Detail>(mail.token)}, now);
       }
       return true;

@@ -342,9 +342,9 @@ class ShardCore final : private GroupCourier, private QueueCourier, private Dela
   bool fetch_for_group(SlabHandle group, std::span<const uint64_t> numbers) noexcept override;
   void confirm_leave(uint32_t shard, MemberId member, SlabHandle group) noexcept override;
   bool fetch_for_queue(SlabHandle queue, std::span<const uint64_t> numbers) noexcept override;
-  bool publish_dead_letter(const MessageRef& message, Instant now) noexcept override {
-    return publish_from_inside(message, now);
-  }
+  bool publish_dead_letter(const MessageRef& message, SlabHandle queue, uint64_t number, Instant now) noexcept override;
+  void on_letter_answered(SlabHandle letter, bool taken) noexcept;
+  void on_letter_handed_over(const PublishOperation& operation) noexcept;
   int64_t unix_ms(Instant now) const noexcept override { return policy().unix_ms(now); }
   void record_value(const Queue& queue, const QueueValue& value) noexcept override;
   void record_queue(const Queue& queue) noexcept override;
@@ -458,6 +458,22 @@ class ShardCore final : private GroupCourier, private QueueCourier, private Dela
     uint32_t serial;  // what is to be durable before
   };
   Ring<Leave> leaves_;
+  // A dead letter on its way: its origin names it by its place here, and by this serial, which is no connection's.
+  static constexpr uint32_t kLetterSerial = UINT32_MAX;
+  struct Letter {
+    SlabHandle queue;
+    uint64_t number;
+    int32_t takers_open = 0;  // below 0 while it is handed over
+    bool handed_over = false, refused = false;
+  };
+  Slab<Letter> letters_{UINT32_MAX};
+  struct LateJoin {   // the answer to it says that there is a new queue
+    uint32_t serial;  // what is to be durable before
+    uint32_t to;
+    Mail answer;
+  };
+  Ring<LateJoin> late_joins_;
+  void answer_late_joins() noexcept;
   struct DurableWaiter {
     uint32_t serial;  // what is to be durable
     void* user;

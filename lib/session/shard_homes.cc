@@ -65,8 +65,10 @@ GroupJoined ShardCore::join_here(const GroupJoin& join, uint32_t shard, SlabHand
     return {member, member ? Detail::None : Detail::NoMemory, {}};
   }
   Queue* queue = queues_.find(join.namespace_id, join.name.view());
+  const bool declares = !queue;
   if (!queue) {
     if (!join.declare) return {0, Detail::QueueUnknown, {}};
+    if (const Reason refusal = state_.refusal(); !refusal.ok()) return {0, refusal.detail, {}};
     const QueueIdentity identity{join.namespace_id, join.name.view(), join.topic_filter.view(), 0};
     const Status declared = declare_queue(identity, policy().queues.auto_options, {}, queue);
     if (declared != Status::Ok) return {0, declared == Status::Full ? Detail::QueuesFull : Detail::NoMemory, {}};
@@ -75,7 +77,7 @@ GroupJoined ShardCore::join_here(const GroupJoin& join, uint32_t shard, SlabHand
     return {0, Detail::QueueFilter, {}};
   }
   const MemberId member = queues_.join(*queue, shard, membership, state);
-  return {member, member ? Detail::None : Detail::NoMemory, queue->topic_filter()};
+  return {member, member ? Detail::None : Detail::NoMemory, queue->topic_filter(), declares};
 }
 
 Status ShardCore::declare_queue(QueueIdentity identity, const QueueOptions& options, std::string_view dead_letter_topic,
@@ -108,6 +110,10 @@ bool ShardCore::answer_group_join(Mail& mail, Instant now) noexcept {
   answer.token = static_cast<uint32_t>(joined.why);
   const bool complete = joined.topic_filter.empty() || join.topic_filter.set(joined.topic_filter);
   if (complete && join.of_queue) answer.payload = std::move(mail.payload);
+  if (complete && joined.declared && state_.on() && !state_.all_durable() && late_joins_.make_room()) {
+    static_cast<void>(late_joins_.push_back({state_.serial(), mail.from, std::move(answer)}));  // there is room
+    return true;
+  }
   if (!complete || !postman_.post_surely(mail.from, std::move(answer))) {
     if (!mail.payload) mail.payload = std::move(answer.payload);
     leave_here(joined.member, now);  // it joins again when the mail is read again
@@ -118,9 +124,53 @@ bool ShardCore::answer_group_join(Mail& mail, Instant now) noexcept {
   return true;
 }
 
+// Nobody is told of a queue that a crash would take away again.
+void ShardCore::answer_late_joins() noexcept {
+  while (!late_joins_.empty() && state_.durable(late_joins_.front().serial)) {
+    LateJoin& first = late_joins_.front();
+    if (!postman_.post_surely(first.to, std::move(first.answer))) return;  // at the next record
+    late_joins_.pop_front();
+  }
+}
+
+bool ShardCore::publish_dead_letter(const MessageRef& message, SlabHandle queue, uint64_t number,
+                                    Instant now) noexcept {
+  if (!state_.refusal().ok()) return false;
+  Letter* letter = letters_.take(Letter{queue, number});
+  if (!letter) return false;
+  PublishOperation operation;
+  operation.origin = {Slab<Letter>::handle(*letter), kLetterSerial, 1, static_cast<uint8_t>(index_)};
+  if (!enter_inside({message, operation, nullptr})) {
+    letters_.give_back(*letter);
+    return false;
+  }
+  if (inside_.count() == 1 && !running_inside_) run_inside_publishes(now);
+  return true;
+}
+
+void ShardCore::on_letter_handed_over(const PublishOperation& operation) noexcept {
+  Letter* letter = letters_.find(operation.origin.session);
+  if (!letter) return;
+  letter->handed_over = true;
+  letter->refused |= is_error(operation.reason.code);
+  letter->takers_open += operation.takers + 1;
+  on_letter_answered(operation.origin.session, true);
+}
+
+void ShardCore::on_letter_answered(SlabHandle of, bool taken) noexcept {
+  Letter* letter = letters_.find(of);
+  if (!letter) return;
+  letter->refused |= !taken;
+  --letter->takers_open;
+  if (!letter->handed_over || letter->takers_open > 0) return;
+  const Letter done = *letter;
+  letters_.give_back(*letter);
+  queues_.on_letter(done.queue, done.number, !done.refused);
+}
+
 void ShardCore::leave_here(MemberId member, Instant now) noexcept {
   if (Queues::is_member(member)) {
-    queues_.leave(member, now);
+    queues_.leave(member, now, QueueReturn::NotSent);  // what was sent its session has given back
   } else {
     groups_.leave(member, now);
   }

@@ -172,6 +172,7 @@ void ShardCore::on_recorded(const Mail& mail) noexcept {
     if (!send_published(origin, why)) count_dropped_no_memory(1);
   });
   confirm_leaves();
+  answer_late_joins();
   tell_durable_waiters(failed);
   for (uint32_t i = 0; i < gated_.count();) {
     Connection& connection = *gated_[i];

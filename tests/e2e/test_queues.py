@@ -986,8 +986,9 @@ def make_dead_letter(serve, join, version: int, reason: str) -> None:
     assert (letter.topic, letter.payload, letter.qos, letter.retain) == ("dead/q", b"x", 1, False)
     own, added = letter.properties["user_property"][:5], letter.properties["user_property"][5:]
     assert {**letter.properties, "user_property": own} == FULL_RECEIVED
-    assert sorted(added) == [(b"dead-letter-queue", b"q"), (b"dead-letter-reason", reason.encode()),
-                             (b"dead-letter-topic", b"q/a"), (b"delivery-count", b"2")]
+    assert sorted(added) == [(b"dead-letter-hops", b"1"), (b"dead-letter-queue", b"q"),
+                             (b"dead-letter-reason", reason.encode()), (b"dead-letter-topic", b"q/a"),
+                             (b"delivery-count", b"2")]
     join(broker).publish("q/a", b"end")
     assert one.take_one().payload == b"end"
     if reason != "timed out":
@@ -1035,8 +1036,9 @@ def test_dead_letters_are_taken_by_queues(serve, join):
     one.subscribe("$queue/end")
     received = one.consume(3)
     assert payloads(received) == numbered(3)
-    assert all(user_values(message, "dead-letter-topic") == ["q/a", "dead/1"] for message in received)
-    assert all(user_values(message, "dead-letter-queue") == ["q", "dead"] for message in received)
+    assert all(user_values(message, "dead-letter-topic") == ["dead/1"] for message in received)
+    assert all(user_values(message, "dead-letter-queue") == ["dead"] for message in received)
+    assert all(user_values(message, "dead-letter-hops") == ["2"] for message in received)
     quiet(one)
 
 

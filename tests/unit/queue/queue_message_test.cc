@@ -66,6 +66,7 @@ TEST_CASE("a dead letter says where it comes from, and is from nobody", "[queue]
                                        {"dead-letter-queue", "orders"},
                                        {"dead-letter-reason", "rejected"},
                                        {"dead-letter-topic", "a/b"},
+                                       {"dead-letter-hops", "1"},
                                        {"delivery-count", "3"}});
   CHECK(view.topic_name == "dead/letters");
   CHECK(view.namespace_id == 3);

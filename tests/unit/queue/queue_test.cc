@@ -531,6 +531,7 @@ TEST_CASE_METHOD(QueueTest, "a message that was delivered as often as may be and
         std::vector<std::pair<std::string, std::string>>{{"dead-letter-queue", "q"},
                                                          {"dead-letter-reason", reasons[how]},
                                                          {"dead-letter-topic", "t"},
+                                                         {"dead-letter-hops", "1"},
                                                          {"delivery-count", "2"}});
   done(one, {1});  // it comes too late
   CHECK(queue.figures.settled == 0);
@@ -581,6 +582,63 @@ TEST_CASE_METHOD(QueueTest, "a dead letter that cannot be published yet is kept 
   CHECK(courier.letters.size() == 1);
   CHECK(depth(queue) == 0);
   CHECK(courier.take() == Texts{"1:1"});
+}
+
+TEST_CASE_METHOD(QueueTest, "a message is gone only when its dead letter is there", "[queue]") {
+  Queue& queue = declare(at_most(1), "q", "t", "dead");
+  const MemberId one = join(queue, 1);
+  publish(1);
+  courier.answers_letters = false;
+  reject(one, {1});
+  REQUIRE(courier.letters.size() == 1);
+  CHECK(depth(queue) == 1);
+  CHECK(queue.figures.dead == 0);
+  pass_surely_ms(1000);
+  record();
+  CHECK(courier.letters.size() == 1);  // it is on its way
+  queues.on_letter(courier.last_letter, 1, false);
+  CHECK(depth(queue) == 1);
+  record();
+  REQUIRE(courier.letters.size() == 2);
+  queues.on_letter(courier.last_letter, 1, true);
+  CHECK(depth(queue) == 0);
+  CHECK(queue.figures.dead == 1);
+  queues.on_letter(courier.last_letter, 1, true);
+  CHECK(queue.figures.dead == 1);
+  CHECK(courier.take() == Texts{"1:1"});
+}
+
+TEST_CASE_METHOD(QueueTest, "a queue is deleted while a dead letter of it is on its way", "[queue]") {
+  Queue& queue = declare(at_most(1), "q", "t", "dead");
+  const MemberId one = join(queue, 1);
+  publish(1);
+  courier.answers_letters = false;
+  reject(one, {1});
+  REQUIRE(courier.letters.size() == 1);
+  queues.remove(queue, now);
+  queues.on_letter(courier.last_letter, 1, GENERATE(true, false));
+  CHECK(queues.count() == 0);
+}
+
+TEST_CASE_METHOD(QueueTest, "a dead letter that has gone around too often is dropped", "[queue]") {
+  Queue& queue = declare(at_most(1), "q", "t", "dead");
+  const MemberId one = join(queue, 1);
+  MessageRef last = Message::create(message("1"));
+  for (uint32_t hops = 1; hops <= kDeadLetterHopsMax; ++hops) {
+    publish(last->view());
+    reject(one, {number});
+    REQUIRE(courier.letters.size() == hops);
+    last = courier.letters.back();
+    MessageView view = last->view();
+    view.topic_name = "t";
+    last = Message::create(view);
+    REQUIRE(user_properties(last->view()).size() == 5);
+  }
+  publish(last->view());
+  reject(one, {number});
+  CHECK(courier.letters.size() == kDeadLetterHopsMax);
+  CHECK(depth(queue) == 0);
+  CHECK(queue.figures.dead == kDeadLetterHopsMax + 1);
 }
 
 // --- what expires by itself

@@ -299,8 +299,7 @@ TEST_CASE_METHOD(KeysTest, "a key is known while a message of it is out of the j
 }
 
 // A key does no more than to tell what belongs together: see `dispatch`.
-TEST_CASE_METHOD(KeysTest, "messages of a key go to whoever has room where they are not to be in order",
-                 "[queue][!shouldfail]") {
+TEST_CASE_METHOD(KeysTest, "messages of a key go to whoever has room where they are not to be in order", "[queue]") {
   Queue& queue = declare_ordered(plain());
   join(queue, 1, there(1));
   join(queue, 2, there(1));
@@ -344,8 +343,7 @@ TEST_CASE_METHOD(KeysTest, "no more than a thousand messages wait beside the jou
 }
 
 // One more with each that comes, and all of them are looked at each time.
-TEST_CASE_METHOD(KeysTest, "no more than a thousand messages wait beside the journal, however many come",
-                 "[queue][!shouldfail]") {
+TEST_CASE_METHOD(KeysTest, "no more than a thousand messages wait beside the journal, however many come", "[queue]") {
   Queue& queue = declare_ordered();
   join(queue, 1, there(1));
   join(queue, 2);
@@ -519,16 +517,16 @@ TEST_CASE_METHOD(KeysTest, "a value that came back and is the last is delivered 
   CHECK(courier.take() == Texts{"1:a3"});
 }
 
-// It is not the last one, whatever became of that.
-TEST_CASE_METHOD(KeysTest, "a value is not delivered again when a newer one came and was purged",
-                 "[queue][!shouldfail]") {
+// It is the last one again.
+TEST_CASE_METHOD(KeysTest, "a value is delivered again when a newer one came and was purged", "[queue]") {
   Queue& queue = declare_last();
   const MemberId one = join(queue, 1);
   put("aa");
   CHECK(queues.purge(queue, now) == 1);
-  join(queue, 2);
   reject(one, {1});
   REQUIRE(courier.take() == Texts{"1:a1"});
+  pass_surely_ms(100);
+  CHECK(courier.take() == Texts{"1:a1#2"});
 }
 
 TEST_CASE_METHOD(KeysTest, "all messages without a key are kept beside last values", "[queue]") {
@@ -549,7 +547,7 @@ TEST_CASE_METHOD(KeysTest, "all messages without a key are kept beside last valu
 
 // Values wait apart, and go out behind all that have no key.
 TEST_CASE_METHOD(KeysTest, "values and messages without a key are handed out in the order in which they came",
-                 "[queue][!shouldfail]") {
+                 "[queue]") {
   Queue& queue = declare_last();
   put("a b ");
   join(queue, 1);
@@ -832,7 +830,7 @@ TEST_CASE_METHOD(KeysTest, "a value that is lost is passed over", "[queue]") {
 // --- memory
 
 TEST_CASE_METHOD(KeysTest, "a value for which there is no memory is delivered all the same, and the next too",
-                 "[queue][!shouldfail]") {
+                 "[queue]") {
   const int after = GENERATE(range(0, 12));
   CAPTURE(after);
   Queue& queue = declare_last();

@@ -47,9 +47,13 @@ class QueueTestCourier final : public MemberCourier, public QueueCourier {
     asked.assign(numbers.begin(), numbers.end());
     return true;
   }
-  bool publish_dead_letter(const MessageRef& message, Instant) noexcept override {
-    if (publishes) letters.push_back(message);
-    return publishes;
+  // The test answers where answers_letters is not set.
+  bool publish_dead_letter(const MessageRef& message, SlabHandle queue, uint64_t number, Instant) noexcept override {
+    if (!publishes) return false;
+    letters.push_back(message);
+    last_letter = queue;
+    if (answers_letters) queues->on_letter(queue, number, true);
+    return true;
   }
   int64_t unix_ms(Instant now) const noexcept override { return now.ns / kMillisecond; }
   void record_value(const Queue& queue, const QueueValue& value) noexcept override {
@@ -68,12 +72,14 @@ class QueueTestCourier final : public MemberCourier, public QueueCourier {
   std::map<uint32_t, Handed> answers;  // by membership; Open where there is none
   std::vector<MessageRef> letters;
   std::vector<uint64_t> asked;
-  SlabHandle last_queue;
+  SlabHandle last_queue, last_letter;
   int lost = 0, changes = 0;
-  bool publishes = true, fetches = true;
+  bool publishes = true, answers_letters = true, fetches = true;
+  Queues* queues = nullptr;
 };
 
 struct QueueTest {
+  QueueTest() { courier.queues = &queues; }
   static constexpr MemberState kThere{100, true, false, true, 0}, kAway{0, false, false, true, 0};
   using Texts = std::vector<std::string>;
 

@@ -235,7 +235,7 @@ TEST_CASE("a rejected message is another's, and a dead letter once it was delive
   two.ack(PacketType::Puback, 1, ReasonCode::UnspecifiedError);
   CHECK(payloads(one.said()).empty());
   CHECK(letters.said() == Lines{"PUBLISH dead '1' qos1 #1 dead-letter-queue:q dead-letter-reason:rejected "
-                                "dead-letter-topic:t delivery-count:2"});
+                                "dead-letter-topic:t dead-letter-hops:1 delivery-count:2"});
   CHECK(world.queue().depth() == 0);
 }
 
