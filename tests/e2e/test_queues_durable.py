@@ -352,6 +352,27 @@ def test_dead_letters_come_back(broker):
     quiet(one, dead)
 
 
+def test_dead_letters_wait_for_a_store_that_is_full(broker):
+    """And so do the messages that died: each is in one queue or the other, and nothing is lost."""
+    limits = {"store_bytes": 4_000_000, "log_segment_bytes": 1 << 19}
+    broker.serve(queue("q", "q/#", deliveries_max=1, dead_letter_topic="dead/q"), queue("dead", "dead/#"),
+                 sections={"limits": limits})
+    publisher = Peer(broker.running)
+    taken = [index for index in range(400) if publisher.publish("q/a", b"%d " % index + b"x" * 20_000) == [0]]
+    assert 50 < len(taken) < 400
+    one, other, letters = (Peer(broker.running, receive_maximum=1000) for _ in range(3))
+    letters.subscribe("$queue/dead")
+    one.subscribe("$queue/q")
+    first = one.take(len(taken))
+    one.reject(*first[:10])
+    one.ping()
+    quiet(letters)
+    one.settle(*first[10:])
+    received = letters.consume(10)
+    assert sorted(int(message.payload.split()[0]) for message in received) == taken[:10]
+    quiet(letters, other.subscribe("$queue/q"))
+
+
 # --- consumers
 
 
