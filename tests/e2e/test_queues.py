@@ -656,8 +656,8 @@ def test_order(serve, join, version, qos):
 
 @BOTH_VERSIONS
 @repeated
-def test_what_comes_back_goes_first(serve, join, version, shards):  # pylint: disable=unused-argument
-    """In its own order, before what was never handed out."""
+def test_what_comes_back_goes_first(serve, join, version, shards):
+    """In its own order, before what was never handed out; from another shard it may come back a moment later."""
     broker = serve(queue("q", "q/#"), sections={"limits": {"inflight_max": 3}})
     one, = consumers(join, broker, 1, version=version)
     one.publish("q/a", *numbered(8))
@@ -667,8 +667,11 @@ def test_what_comes_back_goes_first(serve, join, version, shards):  # pylint: di
     one.disconnect()
     other = join(broker).subscribe("$queue/q")
     received = other.consume(7)
-    assert payloads(received) == [b"0", *numbered(6, 2)]
-    assert [deliveries(message) for message in received] == [2, 2, 2, 1, 1, 1, 1]
+    returned, new = [b"0", b"2", b"3"], numbered(4, 4)
+    if shards == 1:
+        assert payloads(received) == [*returned, *new]
+    assert payloads(message for message in received if deliveries(message) == 2) == returned
+    assert payloads(message for message in received if deliveries(message) == 1) == new
 
 
 # --- settling

@@ -696,7 +696,7 @@ def test_the_page_has_the_table():
 
 def test_the_examples_of_the_page_are_good(config):
     examples = re.findall(r"```json\n(.*?)```", (SOURCE_DIR / "docs" / "SERVER.md").read_text(), re.DOTALL)
-    assert len(examples) == 4
+    assert len(examples) == 5
     for example in examples:
         result = check("--config", config(example), "--check-config")
         assert result.returncode == 0, result.stderr

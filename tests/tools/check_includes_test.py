@@ -32,7 +32,8 @@ class Includes(unittest.TestCase):
 
     def test_no_folder_includes_what_stands_to_its_left(self):
         for file, target in (("router/a.cc", "session"), ("queue/a.cc", "session"), ("base/a.h", "message"),
-                             ("broker/a.cc", "capi"), ("codec/a.cc", "transport"), ("journal/a.cc", "router"), ("transport/a.cc", "codec")):
+                             ("broker/a.cc", "capi"), ("codec/a.cc", "transport"), ("journal/a.cc", "router"),
+                             ("transport/a.cc", "codec")):
             self.assertEqual(len(self.found_for(f"lib/{file}", f'#include "{target}/x.h"')), 1, f"{file} {target}")
 
     def test_folders_in_one_pair_of_braces_never_include_each_other(self):
