@@ -467,8 +467,9 @@ class ShardCore final : private GroupCourier, private QueueCourier, private Dela
     bool handed_over = false, refused = false;
   };
   Slab<Letter> letters_{UINT32_MAX};
-  struct LateJoin {   // the answer to it says that there is a new queue
-    uint32_t serial;  // what is to be durable before
+  bool ending_ = false;  // nobody is here any more when a letter's answer comes: what died is buried at the next start
+  struct LateJoin {      // the answer to it says that there is a new queue
+    uint32_t serial;     // what is to be durable before
     uint32_t to;
     Mail answer;
   };
