@@ -60,25 +60,24 @@ void run_fan_in(const Options& given) {
   Flow(options, plan).run();
 }
 
-void run_shared(const Options& given) {
+namespace {
+
+// All publish to one topic, and each message goes to one of them.
+void run_one_of_many(const Options& given, const char* name, const char* topic, const char* filter) {
   const Options options = with_clients(given, 10);
   FlowPlan plan;
-  plan.name = "shared";
-  plan.topics.assign(options.client_count, {"bench/shared"});
-  plan.filters.assign(options.client_count, {"$share/group/bench/shared"});
+  plan.name = name;
+  plan.topics.assign(options.client_count, {topic});
+  plan.filters.assign(options.client_count, {filter});
   plan.contiguous = false;
   Flow(options, plan).run();
 }
 
+}  // namespace
+
+void run_shared(const Options& given) { run_one_of_many(given, "shared", "bench/shared", "$share/group/bench/shared"); }
+
 // The queue is declared by the first of its consumers, and stays.
-void run_queue(const Options& given) {
-  const Options options = with_clients(given, 10);
-  FlowPlan plan;
-  plan.name = "queue";
-  plan.topics.assign(options.client_count, {"bench/queue"});
-  plan.filters.assign(options.client_count, {"$queue/bench/bench/queue"});
-  plan.contiguous = false;
-  Flow(options, plan).run();
-}
+void run_queue(const Options& given) { run_one_of_many(given, "queue", "bench/queue", "$queue/bench/bench/queue"); }
 
 }  // namespace mqttq::bench

@@ -184,8 +184,7 @@ constexpr Key kKeys[] = {
      R"("")", "Where dead letters are published; empty: they are dropped"},
     {"queues.declared[].key", Text{0, kTextSizeMax, of_queue<&QueueOptions::key>}, "", R"("")",
      "What messages go by that belong together: `client_id`, `topic`, `topic_level:N` (from 1), `user_property:NAME` "
-     "or "
-     "`json:POINTER`; empty: none. It never changes"},
+     "or `json:POINTER`; empty: none. It never changes"},
     {"queues.declared[].last_value", Switch{of_queue<&QueueOptions::last_value>}, "", "false",
      "Whether of what waits the newest message of each key is all that there is. It never changes"},
     {"queues.declared[].keyless", Choice{kQueueKeyless, of_queue<&QueueOptions::keyless>}, "", R"("take")",

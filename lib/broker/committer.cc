@@ -17,8 +17,16 @@ bool promised(const PublishOrigin& origin, const Message& message) noexcept {
   return !origin.wanted() && message.qos() != Qos::AtMostOnce;
 }
 
-bool among(const WithoutQueues& without, const Filter* filter) noexcept {
-  return std::find(without.filters.begin(), without.filters.end(), filter) != without.filters.end();
+// without: nullable.
+bool among(const WithoutQueues* without, const Filter* filter) noexcept {
+  return without && std::find(without->filters.begin(), without->filters.end(), filter) != without->filters.end();
+}
+
+// Those that let it in.
+void leave_queues(std::span<Filter* const> queues, const WithoutQueues* without, uint32_t size) noexcept {
+  for (Filter* queue : queues) {
+    if (!among(without, queue)) queue->gate().leave(1, size);
+  }
 }
 
 }  // namespace
@@ -141,9 +149,7 @@ bool Committer::enter_queues(const Message& message, const Route& route, Open& o
     if (fits && gate.enter(size)) continue;
     if (!open.without) open.without.reset(create<WithoutQueues>());
     if (!open.without || !open.without->filters.push_back(queues[i])) {
-      for (size_t before = 0; before < i; ++before) {
-        if (!open.without || !among(*open.without, queues[before])) queues[before]->gate().leave(1, size);
-      }
+      leave_queues(queues.first(i), open.without.get(), size);
       return false;
     }
     if (!fits && judge.tells) open.full_reason = {ReasonCode::ImplementationSpecificError, Detail::QueueKeyMissing};
@@ -163,7 +169,7 @@ bool Committer::name_journals(Open& open) noexcept {
     for (uint64_t shards = open.route->durable_shards(); shards && !durable; shards &= shards - 1) {
       durable = filter->interest(static_cast<uint32_t>(__builtin_ctzll(shards))) & Filter::kDurable;
     }
-    if (!durable || (open.without && among(*open.without, filter))) continue;
+    if (!durable || among(open.without.get(), filter)) continue;
     if (!journals_.push_back(filter->hash)) return false;
     ++sizes_.back();
   }
@@ -262,11 +268,7 @@ void Committer::on_failure() noexcept {
 }
 
 void Committer::refuse(Open& open, Detail why) noexcept {
-  if (open.reason.ok()) {
-    for (Filter* filter : open.route->queues()) {
-      if (!open.without || !among(*open.without, filter)) filter->gate().leave(1, open.message->content_size());
-    }
-  }
+  if (open.reason.ok()) leave_queues(open.route->queues(), open.without.get(), open.message->content_size());
   open.shards_open = 0;
   open.reason = {ReasonCode::QuotaExceeded, why};
 }

@@ -136,9 +136,9 @@ mqttq_bytes mqttq_message_correlation_data(const mqttq_message* message) {
 
 int mqttq_message_user_property(const mqttq_message* message, size_t index, mqttq_user_property* out) {
   codec::PropertyReader reader(of(message).view().properties);
-  for (codec::Property property; reader.next(property);) {
-    if (property.id != PropertyId::UserProperty || index-- > 0) continue;
-    *out = {{property.data.data(), property.data.size()}, {property.value.data(), property.value.size()}};
+  for (std::string_view name, value; reader.next_user(name, value);) {
+    if (index-- > 0) continue;
+    *out = {bytes_of(name), bytes_of(value)};
     return 1;
   }
   return 0;

@@ -100,6 +100,10 @@ mqttq_status judge_call(mqttq_broker& broker, mqttq_bytes name, mqttq_error* err
   return broker.may_wait(error);
 }
 
+uint32_t home_of(mqttq_broker& broker, NamespaceId id, std::string_view name) {
+  return broker.broker->shard(0).core().group_home_of(id, name);
+}
+
 // Runs `change` on the shard that is the queue's home; it returns a status and its text. What it recorded is durable on
 // return.
 struct Outcome {
@@ -112,14 +116,24 @@ mqttq_status change_at_home(mqttq_broker& broker, mqttq_namespace* ns, std::stri
   Outcome outcome;
   DurableWait wait;
   const NamespaceId id = id_of(ns);
-  const bool ran =
-      broker.on_shard(broker.broker->shard(0).core().group_home_of(id, name), [&](ShardCore& core, Instant now) {
-        outcome = change(core, id, now);
-        if (outcome.status == MQTTQ_OK && waits && !broker.host_loop) wait.begin(core);
-      });
+  const bool ran = broker.on_shard(home_of(broker, id, name), [&](ShardCore& core, Instant now) {
+    outcome = change(core, id, now);
+    if (outcome.status == MQTTQ_OK && waits && !broker.host_loop) wait.begin(core);
+  });
   if (!ran) return fail(error, MQTTQ_ESHUTDOWN, "the broker is stopping");
   if (outcome.status != MQTTQ_OK) return fail(error, outcome.status, outcome.text);
   return wait.end() ? MQTTQ_OK : fail(error, MQTTQ_ESYSTEM, "it could not be written yet; it is true all the same");
+}
+
+// The same of a queue that has to be there, and is handed to `change`.
+template <class Change>
+mqttq_status change_queue(mqttq_broker& broker, mqttq_namespace* ns, mqttq_bytes name, mqttq_error* error,
+                          Change&& change) {
+  if (const mqttq_status status = judge_call(broker, name, error); status != MQTTQ_OK) return status;
+  return change_at_home(broker, ns, text_of(name), error, [&](ShardCore& core, NamespaceId id, Instant now) -> Outcome {
+    Queue* queue = core.queues().find(id, text_of(name));
+    return queue ? change(core.queues(), *queue, now) : Outcome();
+  });
 }
 
 // Of what never changes: what is wrong, or nullptr.
@@ -193,7 +207,7 @@ bool move_back(mqttq_broker& broker, uint32_t home, NamespaceId id, std::string_
                const mqttq_queue_messages::One& one) {
   DeadLetterOrigin origin;
   if (one.inflight || !read_dead_letter(one.message->view(), origin)) return false;
-  const uint32_t to = broker.broker->shard(0).core().group_home_of(id, origin.queue);
+  const uint32_t to = home_of(broker, id, origin.queue);
   RouteRef route;
   bool memory = true;
   broker.on_shard(to, [&](ShardCore& core, Instant) {
@@ -216,10 +230,11 @@ bool move_back(mqttq_broker& broker, uint32_t home, NamespaceId id, std::string_
 }
 
 mqttq_queues::One describe(Queue& queue, int64_t now_ms) {
-  mqttq_queues::One one{std::string(queue.name.view()),
-                        std::string(queue.topic_filter()),
+  const QueueIdentity identity = queue.identity();
+  mqttq_queues::One one{std::string(identity.name),
+                        std::string(identity.topic_filter),
                         std::string(queue.dead_letter_topic.view()),
-                        std::string(queue.identity().key),
+                        std::string(identity.key),
                         {}};
   mqttq_queue& out = one.figures;
   const QueueOptions& options = queue.options;
@@ -235,8 +250,8 @@ mqttq_queues::One describe(Queue& queue, int64_t now_ms) {
   out.config.ack_timeout_ms = options.ack_timeout_ms;
   out.config.deliveries_max = options.deliveries_max;
   out.config.exclusive = options.exclusive;
-  out.config.last_value = queue.last_only();
-  out.config.keyless = static_cast<uint32_t>(queue.identity().keyless);
+  out.config.last_value = identity.last_value;
+  out.config.keyless = static_cast<uint32_t>(identity.keyless);
   out.messages = queue.depth();
   out.bytes = queue.bytes();
   out.inflight = queue.open_count - queue.waiting_count;
@@ -326,51 +341,37 @@ mqttq_status mqttq_queue_change(mqttq_broker* broker, mqttq_namespace* ns, mqttq
     if (fields & ~kFields) return fail(error, MQTTQ_EINVAL, "fields: not made of MQTTQ_QUEUE_FIELD_…");
     QueueOptions judged;
     if (const char* wrong = read_options(known, fields, judged)) return fail(error, MQTTQ_EINVAL, wrong);
-    if (const mqttq_status status = judge_call(*broker, name, error); status != MQTTQ_OK) return status;
-    return change_at_home(*broker, ns, text_of(name), error,
-                          [&](ShardCore& core, NamespaceId id, Instant now) -> Outcome {
-                            Queue* queue = core.queues().find(id, text_of(name));
-                            if (!queue) return {};
-                            QueueOptions options = queue->options;
-                            static_cast<void>(read_options(known, fields, options));  // it was judged before
-                            if (options.dispatch == QueueDispatch::KeyOrdered && !queue->values) {
-                              return {MQTTQ_EINVAL, kKeyOrderedWithoutKey};
-                            }
-                            const std::string before(queue->dead_letter_topic.view());
-                            const bool another = fields & MQTTQ_QUEUE_FIELD_DEAD_LETTER_TOPIC;
-                            const std::string_view dead_letter_topic =
-                                another ? text_of(known.dead_letter_topic) : std::string_view(before);
-                            if (const char* wrong = judge_dead_letter_topic(dead_letter_topic, queue->topic_filter())) {
-                              return {MQTTQ_EINVAL, wrong};
-                            }
-                            return of_status(core.queues().set_options(*queue, options, dead_letter_topic, now));
-                          });
+    return change_queue(*broker, ns, name, error, [&](Queues& queues, Queue& queue, Instant now) -> Outcome {
+      QueueOptions options = queue.options;
+      static_cast<void>(read_options(known, fields, options));  // it was judged before
+      if (options.dispatch == QueueDispatch::KeyOrdered && !queue.values) return {MQTTQ_EINVAL, kKeyOrderedWithoutKey};
+      const std::string before(queue.dead_letter_topic.view());
+      const bool another = fields & MQTTQ_QUEUE_FIELD_DEAD_LETTER_TOPIC;
+      const std::string_view dead_letter_topic = another ? text_of(known.dead_letter_topic) : std::string_view(before);
+      if (const char* wrong = judge_dead_letter_topic(dead_letter_topic, queue.topic_filter())) {
+        return {MQTTQ_EINVAL, wrong};
+      }
+      return of_status(queues.set_options(queue, options, dead_letter_topic, now));
+    });
   });
 }
 
 mqttq_status mqttq_queue_delete(mqttq_broker* broker, mqttq_namespace* ns, mqttq_bytes name, mqttq_error* error) {
   return guard(error, [&]() -> mqttq_status {
-    if (const mqttq_status status = judge_call(*broker, name, error); status != MQTTQ_OK) return status;
-    return change_at_home(*broker, ns, text_of(name), error,
-                          [&](ShardCore& core, NamespaceId id, Instant now) -> Outcome {
-                            Queue* queue = core.queues().find(id, text_of(name));
-                            if (!queue) return {};
-                            core.queues().remove(*queue, now);
-                            return {MQTTQ_OK, ""};
-                          });
+    return change_queue(*broker, ns, name, error, [](Queues& queues, Queue& queue, Instant now) -> Outcome {
+      queues.remove(queue, now);
+      return {MQTTQ_OK, ""};
+    });
   });
 }
 
 mqttq_status mqttq_queue_purge(mqttq_broker* broker, mqttq_namespace* ns, mqttq_bytes name, uint64_t* purged,
                                mqttq_error* error) {
   return guard(error, [&]() -> mqttq_status {
-    if (const mqttq_status status = judge_call(*broker, name, error); status != MQTTQ_OK) return status;
     uint64_t count = 0;
     const mqttq_status status =
-        change_at_home(*broker, ns, text_of(name), error, [&](ShardCore& core, NamespaceId id, Instant now) -> Outcome {
-          Queue* queue = core.queues().find(id, text_of(name));
-          if (!queue) return {};
-          count = core.queues().purge(*queue, now);
+        change_queue(*broker, ns, name, error, [&](Queues& queues, Queue& queue, Instant now) -> Outcome {
+          count = queues.purge(queue, now);
           return {MQTTQ_OK, ""};
         });
     if (purged && status == MQTTQ_OK) *purged = count;
@@ -388,11 +389,10 @@ mqttq_status mqttq_queues_list(mqttq_broker* broker, mqttq_namespace* ns, mqttq_
     const NamespaceId id = id_of(ns);
     const Policy& policy = broker->broker->policy();
     if (name.size) {
-      broker->on_shard(broker->broker->shard(0).core().group_home_of(id, text_of(name)),
-                       [&](ShardCore& core, Instant now) {
-                         Queue* queue = core.queues().find(id, text_of(name));
-                         if (queue) list->queues.push_back(describe(*queue, policy.unix_ms(now)));
-                       });
+      broker->on_shard(home_of(*broker, id, text_of(name)), [&](ShardCore& core, Instant now) {
+        Queue* queue = core.queues().find(id, text_of(name));
+        if (queue) list->queues.push_back(describe(*queue, policy.unix_ms(now)));
+      });
       *cursor = 0;
       *out = list.release();
       return MQTTQ_OK;
@@ -443,7 +443,7 @@ mqttq_status mqttq_consumer_open(mqttq_broker* broker, const mqttq_consumer_conf
     const std::string_view name = text_of(known.queue);
     if (const mqttq_status status = judge_call(*broker, known.queue, error); status != MQTTQ_OK) return status;
     const NamespaceId id = id_of(known.ns);
-    const uint32_t shard = broker->broker->shard(0).core().group_home_of(id, name);
+    const uint32_t shard = home_of(*broker, id, name);
     const auto window = static_cast<uint16_t>(known.window ? known.window : kWindow);
     auto consumer = std::make_unique<mqttq_consumer>(*broker, shard, *known.events, known.user, window,
                                                      static_cast<int8_t>(known.priority));
@@ -483,7 +483,7 @@ mqttq_status mqttq_queue_peek(mqttq_broker* broker, mqttq_namespace* ns, mqttq_b
     if (const mqttq_status status = judge_call(*broker, name, error); status != MQTTQ_OK) return status;
     auto list = std::make_unique<mqttq_queue_messages>();
     const NamespaceId id = id_of(ns);
-    const uint32_t home = broker->broker->shard(0).core().group_home_of(id, text_of(name));
+    const uint32_t home = home_of(*broker, id, text_of(name));
     if (!peek(*broker, home, id, text_of(name), *cursor, count ? count : 100, list->messages, *cursor)) {
       return fail(error, MQTTQ_ENOTFOUND, Outcome().text);
     }
@@ -509,7 +509,7 @@ mqttq_status mqttq_queue_move_back(mqttq_broker* broker, mqttq_namespace* ns, mq
     if (moved) *moved = 0;
     if (const mqttq_status status = judge_call(*broker, name, error); status != MQTTQ_OK) return status;
     const NamespaceId id = id_of(ns);
-    const uint32_t home = broker->broker->shard(0).core().group_home_of(id, text_of(name));
+    const uint32_t home = home_of(*broker, id, text_of(name));
     uint64_t last = 0;  // of those that wait now: what comes back meanwhile is not moved twice
     bool found = false;
     broker->on_shard(home, [&](ShardCore& core, Instant) {

@@ -52,6 +52,8 @@ class PropertyReader {
   explicit PropertyReader(Bytes properties) noexcept : rest_(properties) {}
   // False at the end; `out` is then untouched. `raw` is the property's own bytes, identifier included.
   bool next(Property& out) noexcept;
+  // The next User Property.
+  bool next_user(std::string_view& name, std::string_view& value) noexcept;
   Bytes raw() const noexcept { return raw_; }
 
  private:

@@ -122,6 +122,16 @@ bool PropertyReader::next(Property& out) noexcept {
   return true;
 }
 
+bool PropertyReader::next_user(std::string_view& name, std::string_view& value) noexcept {
+  for (Property property; next(property);) {
+    if (property.id != PropertyId::UserProperty) continue;
+    name = as_text(property.data);
+    value = as_text(property.value);
+    return true;
+  }
+  return false;
+}
+
 void user_properties(Writer& out, Bytes properties) noexcept {
   PropertyReader reader(properties);
   for (Property property; reader.next(property);) {

@@ -15,14 +15,19 @@ uint64_t Queue::position(uint64_t seen_number) const noexcept {
   return entry ? entry->number : seen_number + 1;
 }
 
+// Of the oldest that is not in `open`; UINT64_MAX: there is none.
+uint64_t Queue::first_untaken() const noexcept {
+  if (values && !values->waiting.empty()) return values->waiting.front()->number;
+  const JournalEntry* entry = journal().peek(reader);
+  return entry ? entry->number : UINT64_MAX;
+}
+
 // Of the oldest that is not settled; UINT64_MAX: there is none.
 uint64_t Queue::front_number() noexcept {
   for (uint32_t i = 0; i < open.count(); ++i) {
     if (!open[i].settled) return open[i].number;
   }
-  if (values && !values->waiting.empty()) return values->waiting.front()->number;
-  const JournalEntry* entry = journal().peek(reader);
-  return entry ? entry->number : UINT64_MAX;
+  return first_untaken();
 }
 
 void Queue::changed() noexcept {
@@ -93,13 +98,15 @@ void Queue::drop_oldest(uint64_t newest) noexcept {
   drop_first();
 }
 
-// Of the journal.
-void Queue::drop_first() noexcept {
+// Of the journal; returns its size.
+uint32_t Queue::pass_first() noexcept {
   const uint64_t before = journal().behind_bytes(reader);
   journal().advance(reader);
-  filter->gate().leave(1, before - journal().behind_bytes(reader));
   changed();
+  return static_cast<uint32_t>(before - journal().behind_bytes(reader));
 }
+
+void Queue::drop_first() noexcept { filter->gate().leave(1, pass_first()); }
 
 // Returns how many those were.
 uint64_t Queue::drop_waiting_below(uint64_t number) noexcept {
@@ -144,9 +151,7 @@ uint64_t Queue::first_waiting() noexcept {
   for (uint32_t i = 0; waiting_count && i < open.count(); ++i) {
     if (!open[i].member && !open[i].settled) return open[i].number;
   }
-  if (values && !values->waiting.empty()) return values->waiting.front()->number;
-  const JournalEntry* entry = journal().peek(reader);
-  return entry ? entry->number : UINT64_MAX;
+  return first_untaken();
 }
 
 // For the one that gets old first.
@@ -217,10 +222,7 @@ bool Queue::offer(QueueOpen& one, Instant now) noexcept {
                                        : home.member_courier_.hand_to_member(member->shard, member->membership, {},
                                                                              moving, one.number, now);
     if (handed == Handed::Full || handed == Handed::Away) {
-      MemberState state = member->state;
-      member->full = handed == Handed::Full;
-      state.connected = handed != Handed::Away;
-      set_state(*member, state);
+      note_declined(*member, handed);
       continue;
     }
     next = member->index + 1;
@@ -242,15 +244,34 @@ void Queue::note_handed(QueueOpen& one, QueueMember& member, Instant now) noexce
   ++figures.delivered;
   figures.redelivered += one.deliveries != 0;
   one.deliveries += one.deliveries < UINT16_MAX;
-  one.member = one.last = Queues::id_of(member);
-  one.ack_due = options.ack_timeout_ms ? now + int64_t{options.ack_timeout_ms} * kMillisecond : Instant{INT64_MAX};
+  one.last = Queues::id_of(member);
+  give_to(one, one.last,
+          options.ack_timeout_ms ? now + int64_t{options.ack_timeout_ms} * kMillisecond : Instant{INT64_MAX});
   arm(one.ack_due);
+  if (one.value) one.value->owner = one.member;
   ++member.open_count;
+  changed();
+}
+
+void Queue::note_declined(QueueMember& member, Handed why) noexcept {
+  MemberState state = member.state;
+  member.full = why == Handed::Full;
+  if (why == Handed::Away) state.connected = false;
+  set_state(member, state);
+}
+
+void Queue::give_to(QueueOpen& one, MemberId who, Instant ack_due) noexcept {
+  one.member = who;
+  one.ack_due = ack_due;
   --waiting_count;
-  if (one.value) {
-    one.value->owner = one.member;
-    ++one.value->inflight_count;
-  }
+  if (one.value) ++one.value->inflight_count;
+}
+
+void Queue::take_from(QueueOpen& one) noexcept {
+  one.member = 0;
+  one.ack_due = Instant{INT64_MAX};
+  ++waiting_count;
+  if (one.value) --one.value->inflight_count;
   changed();
 }
 
@@ -262,7 +283,7 @@ bool Queue::flush_waiting(Instant now) noexcept {
     if (!open[i].message) {
       MessageRef message;
       const auto found = content(open[i].number, message);
-      if (found == ReadAhead::Content::Asked || found == ReadAhead::Content::Later) return false;
+      if (ReadAhead::pending(found)) return false;
       if (found == ReadAhead::Content::Lost) {
         settle(open[i]);
         continue;
@@ -291,7 +312,7 @@ void Queue::flush_journal(Instant now) noexcept {
     if (options.dispatch == QueueDispatch::KeyOrdered && waiting_count >= kHeldMax) return;
     MessageRef message = entry->message;
     const auto found = message ? ReadAhead::Content::Here : content(entry->number, message);
-    if (found == ReadAhead::Content::Asked || found == ReadAhead::Content::Later) return;
+    if (ReadAhead::pending(found)) return;
     if (!open.make_room()) return changed();  // it goes on then
     if (found == ReadAhead::Content::Lost || message->expired(now)) {
       figures.expired += found != ReadAhead::Content::Lost;
@@ -311,10 +332,7 @@ QueueOpen& Queue::enter_open_from_journal() noexcept {
   const JournalEntry* entry = journal().peek(reader);
   const uint64_t number = entry->number;
   MessageRef message = entry->message;
-  const uint64_t before = journal().behind_bytes(reader);
-  journal().advance(reader);
-  changed();
-  return enter_open(number, std::move(message), static_cast<uint32_t>(before - journal().behind_bytes(reader)));
+  return enter_open(number, std::move(message), pass_first());
 }
 
 // There is room.
@@ -359,11 +377,8 @@ void Queue::settle(QueueOpen& one) noexcept {
 }
 
 void Queue::take_back(QueueOpen& one, QueueReturn why, Instant now) noexcept {
-  if (one.value) --one.value->inflight_count;
-  const MemberId from = std::exchange(one.member, 0);
-  one.ack_due = Instant{INT64_MAX};
-  ++waiting_count;
-  changed();
+  const MemberId from = one.member;
+  take_from(one);
   if (why == QueueReturn::NotSent) {
     --one.deliveries;
     --figures.delivered;
@@ -398,10 +413,7 @@ void Queue::bury(QueueOpen& one, Instant now) noexcept {
   const MessageRef letter = dead_letter(*one.message, dead_letter_topic.view(),
                                         {name.view(), kReasons[static_cast<uint8_t>(one.why)], one.deliveries});
   const uint64_t number = one.number;
-  one.member = kBurier;
-  one.ack_due = Instant{INT64_MAX};
-  --waiting_count;
-  if (one.value) ++one.value->inflight_count;
+  give_to(one, kBurier, Instant{INT64_MAX});
   if (!letter || !home.courier_.publish_dead_letter(letter, handle(), number, now)) on_letter(number, false);
 }
 
@@ -412,10 +424,7 @@ void Queue::on_letter(uint64_t number, bool published) noexcept {
     ++figures.dead;
     return settle(*one);
   }
-  if (one->value) --one->value->inflight_count;
-  one->member = 0;
-  ++waiting_count;
-  changed();  // it is tried again then
+  take_from(*one);  // it is tried again when that is recorded
 }
 
 void Queue::take_back_all(MemberId of, QueueReturn why, Instant now) noexcept {

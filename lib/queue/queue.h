@@ -202,6 +202,7 @@ struct Queue final : QueueHome, HashLink<Queue>, ListLink<struct ChangedTag>, Li
   bool hold(QueueOpen& one) noexcept;
   // The first of the journal. There is room.
   QueueOpen& enter_open_from_journal() noexcept;
+  uint32_t pass_first() noexcept;
   QueueOpen& enter_open(uint64_t number, MessageRef&& message, uint32_t size) noexcept;
   // Of one whose message is here.
   void find_key(QueueOpen& one) noexcept;
@@ -224,6 +225,11 @@ struct Queue final : QueueHome, HashLink<Queue>, ListLink<struct ChangedTag>, Li
   // Hands it to a consumer that takes it, or to none. one: has its message.
   bool offer(QueueOpen& one, Instant now) noexcept;
   void note_handed(QueueOpen& one, QueueMember& member, Instant now) noexcept;
+  // why: Full or Away.
+  void note_declined(QueueMember& member, Handed why) noexcept;
+  // Of one that waits; and the way back.
+  void give_to(QueueOpen& one, MemberId who, Instant ack_due) noexcept;
+  void take_from(QueueOpen& one) noexcept;
   // It waits again, and is another's, or the same one's after the delay.
   void take_back(QueueOpen& one, QueueReturn why, Instant now) noexcept;
   bool worn_out(const QueueOpen& one) const noexcept {
@@ -247,6 +253,7 @@ struct Queue final : QueueHome, HashLink<Queue>, ListLink<struct ChangedTag>, Li
   uint64_t skip_journal() noexcept;
   uint64_t front_number() noexcept;
   uint64_t first_waiting() noexcept;
+  uint64_t first_untaken() const noexcept;
   void forget_settled() noexcept;
   void changed() noexcept;
   uint64_t position(uint64_t seen_number) const noexcept;

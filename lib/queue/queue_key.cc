@@ -104,10 +104,6 @@ Status QueueKey::parse(std::string_view expression, QueueKey& out) noexcept {
 }
 
 bool QueueKey::of(const MessageView& message, uint64_t seed, TextKey& key) const noexcept {
-  return on() && find(message, seed, key);
-}
-
-bool QueueKey::find(const MessageView& message, uint64_t seed, TextKey& key) const noexcept {
   switch (kind_) {
     case Kind::None: return false;
     case Kind::ClientId: key = {message.publisher, 0}; return message.publisher != 0;
@@ -124,9 +120,9 @@ bool QueueKey::find(const MessageView& message, uint64_t seed, TextKey& key) con
     }
     case Kind::UserProperty: {
       codec::PropertyReader reader(message.properties);
-      for (codec::Property property; reader.next(property);) {
-        if (property.id != PropertyId::UserProperty || as_text(property.data) != operand()) continue;
-        key = hashed(as_text(property.value), seed);
+      for (std::string_view name, value; reader.next_user(name, value);) {
+        if (name != operand()) continue;
+        key = hashed(value, seed);
         return true;
       }
       return false;

@@ -29,7 +29,6 @@ class QueueKey {
   bool of(const MessageView& message, uint64_t seed, TextKey& key) const noexcept;
 
  private:
-  bool find(const MessageView& message, uint64_t seed, TextKey& key) const noexcept;
   std::string_view operand() const noexcept { return expression().substr(operand_at_); }
 
   OwnedText expression_;

@@ -91,10 +91,8 @@ MessageRef with_delivery_count(const Message& message, uint32_t count) noexcept 
 uint32_t dead_letter_hops(const Message& message) noexcept {
   uint32_t hops = 0;
   codec::PropertyReader reader(message.view().properties);
-  for (codec::Property property; reader.next(property);) {
-    if (property.id != PropertyId::UserProperty || as_text(property.data) != kDeadLetterHopsProperty) continue;
-    const std::string_view text = as_text(property.value);
-    std::from_chars(text.data(), text.data() + text.size(), hops);
+  for (std::string_view name, value; reader.next_user(name, value);) {
+    if (name == kDeadLetterHopsProperty) std::from_chars(value.data(), value.data() + value.size(), hops);
   }
   return hops;
 }
@@ -120,10 +118,9 @@ MessageRef dead_letter(const Message& message, std::string_view topic_name, cons
 // The last of each name: what the broker added stands behind what came from a client.
 bool read_dead_letter(const MessageView& message, DeadLetterOrigin& origin) noexcept {
   codec::PropertyReader reader(message.properties);
-  for (codec::Property property; reader.next(property);) {
-    if (property.id != PropertyId::UserProperty) continue;
-    if (as_text(property.data) == kDeadLetterQueueProperty) origin.queue = as_text(property.value);
-    if (as_text(property.data) == kDeadLetterTopicProperty) origin.topic_name = as_text(property.value);
+  for (std::string_view name, value; reader.next_user(name, value);) {
+    if (name == kDeadLetterQueueProperty) origin.queue = value;
+    if (name == kDeadLetterTopicProperty) origin.topic_name = value;
   }
   return !origin.queue.empty() && is_valid_topic_name(origin.topic_name);
 }

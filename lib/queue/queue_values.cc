@@ -58,14 +58,12 @@ bool Queue::take_value(const JournalEntry& entry) noexcept {
   MessageRef message = entry.message;
   if (!message) {
     const auto found = content(number, message);
-    if (found == ReadAhead::Content::Asked || found == ReadAhead::Content::Later) return false;
+    if (ReadAhead::pending(found)) return false;
   }
   QueueValue* value = message ? value_of(*message) : nullptr;
   if (!value) value = find_or_make_value({number, UINT64_MAX});
   if (!value) return false;
-  const uint64_t before = journal().behind_bytes(reader);
-  journal().advance(reader);
-  note_value(*value, number, message, static_cast<uint32_t>(before - journal().behind_bytes(reader)));
+  note_value(*value, number, message, pass_first());
   return true;
 }
 
@@ -112,7 +110,7 @@ void Queue::flush_values(Instant now) noexcept {
     if (!someone_takes()) return;
     if (!one.message) {
       const auto found = content(one.number, one.message);
-      if (found == ReadAhead::Content::Asked || found == ReadAhead::Content::Later) return;
+      if (ReadAhead::pending(found)) return;
     }
     if (!one.message || one.message->expired(now)) {
       figures.expired += static_cast<bool>(one.message);

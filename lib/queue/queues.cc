@@ -241,13 +241,8 @@ void Queues::done(MemberId id, std::span<const uint64_t> numbers, Instant now) n
     QueueOpen* one = find_number(queue.open, marked & ~GroupNumbers::kMarks);
     if (!one || one->settled) continue;
     const bool settles = !(marked & (GroupNumbers::kReturned | GroupNumbers::kRejected));
-    // Late, but nobody else has had it since.
-    if (settles && !one->member && one->last == id) {
-      ++queue.figures.settled;
-      queue.settle(*one);
-      continue;
-    }
-    if (one->member != id) continue;
+    const bool late = settles && !one->member && one->last == id;  // but nobody else has had it since
+    if (one->member != id && !late) continue;
     if (settles) {
       ++queue.figures.settled;
       queue.settle(*one);
@@ -255,11 +250,7 @@ void Queues::done(MemberId id, std::span<const uint64_t> numbers, Instant now) n
       queue.take_back(*one, marked & GroupNumbers::kRejected ? QueueReturn::Rejected : QueueReturn::Lost, now);
     }
   }
-  if (away) {
-    MemberState state = member->state;
-    state.connected = false;
-    queue.set_state(*member, state);
-  }
+  if (away) queue.note_declined(*member, Handed::Away);
   queue.flush(now);
 }
 
@@ -269,10 +260,7 @@ void Queues::give_back(MemberId id, uint64_t number, Handed why, Instant now) no
   if (!member) return;
   Queue& queue = *member->queue;
   if (member->open_count) --member->open_count;
-  MemberState state = member->state;
-  member->full = why == Handed::Full;
-  if (why == Handed::Away) state.connected = false;
-  queue.set_state(*member, state);
+  queue.note_declined(*member, why);
   QueueOpen* one = find_number(queue.open, number);
   if (one && one->member == id) queue.take_back(*one, QueueReturn::NotSent, now);
   queue.flush(now);

@@ -17,6 +17,7 @@ class ReadAhead {
     Later,  // it could not be asked for: try again some time later
     Lost,
   };
+  static bool pending(Content found) noexcept { return found == Content::Asked || found == Content::Later; }
 
   // The message of `number`, which is the next that is needed: where `cursor` stands, or in front of it.
   // ask(numbers) -> bool asks for these, in their order.

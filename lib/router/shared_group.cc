@@ -394,7 +394,7 @@ bool SharedGroup::flush_journal(Instant now) noexcept {
     if (!first_from(0, true)) return false;
     MessageRef message = entry->message;
     const auto found = message ? ReadAhead::Content::Here : content(number, message);
-    if (found == ReadAhead::Content::Asked || found == ReadAhead::Content::Later) return false;
+    if (ReadAhead::pending(found)) return false;
     if (found == ReadAhead::Content::Here) {
       if (!open.make_room()) {
         changed();  // it goes on then

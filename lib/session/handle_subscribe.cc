@@ -1,8 +1,7 @@
 // SUBSCRIBE and UNSUBSCRIBE (MQTT5 3.8, 3.10).
 //
 // Two passes: first everything is found out that may have to be waited for (permissions, the homes of shared groups and
-// queues),
-// then every entry takes effect, in order, so that a packet that waits is never half done.
+// queues), then every entry takes effect, in order, so that a packet that waits is never half done.
 #include <charconv>
 
 #include "message/topic.h"
@@ -36,9 +35,8 @@ struct NamedFilter {
 // What a SUBSCRIBE says for all of its entries. False: it is not understood.
 bool read_priority(const codec::SubscribeView& subscribe, int8_t& priority) noexcept {
   codec::PropertyReader reader(subscribe.properties);
-  for (codec::Property property; reader.next(property);) {
-    if (property.id != PropertyId::UserProperty || as_text(property.data) != kConsumerPriorityProperty) continue;
-    const std::string_view text = as_text(property.value);
+  for (std::string_view name, text; reader.next_user(name, text);) {
+    if (name != kConsumerPriorityProperty) continue;
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), priority);
     if (error != std::errc() || end != text.data() + text.size()) return false;
   }
@@ -184,10 +182,9 @@ Connection::Stall Connection::prepare_subscribe(codec::SubscribeEntry entry, con
   const GroupMembership* member = join(entry, terms, declare);
   if (member && !member->joined() && !member->refused()) return Stall::GroupAnswer;
   // Its home was here: what its answer brings is judged as if it had come from afar.
-  const bool judged = known || !member || !named.inner().empty();
-  return judged                                                                        ? Stall::None
-         : authorize_filter(entry.topic_filter, entry.options.qos) == Verdict::Pending ? Stall::AccessAnswer
-                                                                                       : Stall::None;
+  if (known || !member || !named.inner().empty()) return Stall::None;
+  const Verdict of_answer = authorize_filter(entry.topic_filter, entry.options.qos);
+  return of_answer == Verdict::Pending ? Stall::AccessAnswer : Stall::None;
 }
 
 GroupMembership* Connection::join(const codec::SubscribeEntry& entry, const SubscribeTerms& terms,

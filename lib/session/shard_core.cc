@@ -333,24 +333,18 @@ void ShardCore::dropped(Counter Counters::* why, const Session* session, const M
 // --- publishing
 
 bool ShardCore::publish_from_inside(const MessageRef& message, Instant now, std::atomic<uint32_t>* finished) noexcept {
-  if (!enter_inside({message, {}, finished})) return false;
-  if (inside_.count() == 1 && !running_inside_) run_inside_publishes(now);
-  return true;
+  return publish_inside({message, {}, finished}, now);
 }
 
 bool ShardCore::publish_to_queue(const MessageRef& message, const RouteRef& queue, Instant now) noexcept {
   PublishOperation operation;
   operation.started = true;  // nothing of it is retained
   operation.route = queue;
-  if (!enter_inside({message, operation, nullptr})) return false;
-  if (inside_.count() == 1 && !running_inside_) run_inside_publishes(now);
-  return true;
+  return publish_inside({message, operation, nullptr}, now);
 }
 
 bool ShardCore::publish_of_broker(const MessageRef& message, Instant now) noexcept {
-  if (!enter_inside({message, {}, nullptr, true})) return false;
-  if (inside_.count() == 1 && !running_inside_) run_inside_publishes(now);
-  return true;
+  return publish_inside({message, {}, nullptr, true}, now);
 }
 
 Reason ShardCore::delay(MovingMessage& message, std::string_view client_id, Instant due) noexcept {
@@ -387,6 +381,12 @@ bool ShardCore::enter_inside(InsidePublish&& one) noexcept {
   const bool of_client = one.message->view().publisher != 0;
   if (!inside_.push_back(std::move(one))) return false;
   inside_of_clients_ += of_client;
+  return true;
+}
+
+bool ShardCore::publish_inside(InsidePublish&& one, Instant now) noexcept {
+  if (!enter_inside(std::move(one))) return false;
+  if (inside_.count() == 1 && !running_inside_) run_inside_publishes(now);
   return true;
 }
 

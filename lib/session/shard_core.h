@@ -359,6 +359,8 @@ class ShardCore final : private GroupCourier, private QueueCourier, private Dela
   void take_group_message(Mail& mail, Instant now) noexcept;
   struct InsidePublish;
   bool enter_inside(InsidePublish&& one) noexcept;
+  // And at once, if nothing is in front of it.
+  bool publish_inside(InsidePublish&& one, Instant now) noexcept;
   bool publish_delayed(const MessageRef& message, Instant now) noexcept override;
   void on_delayed_ended(uint64_t serial) noexcept override;
   Reason keep_delayed(MovingMessage& message, std::string_view client_id, Instant due) noexcept;

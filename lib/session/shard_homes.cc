@@ -140,12 +140,9 @@ bool ShardCore::publish_dead_letter(const MessageRef& message, SlabHandle queue,
   if (!letter) return false;
   PublishOperation operation;
   operation.origin = {Slab<Letter>::handle(*letter), kLetterSerial, 1, static_cast<uint8_t>(index_)};
-  if (!enter_inside({message, operation, nullptr})) {
-    letters_.give_back(*letter);
-    return false;
-  }
-  if (inside_.count() == 1 && !running_inside_) run_inside_publishes(now);
-  return true;
+  if (publish_inside({message, operation, nullptr}, now)) return true;
+  letters_.give_back(*letter);
+  return false;
 }
 
 void ShardCore::on_letter_handed_over(const PublishOperation& operation) noexcept {

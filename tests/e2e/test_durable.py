@@ -17,7 +17,7 @@ import pytest
 from harness import wire
 from harness.broker import HOST, Broker, Process, Settings, server_path
 from harness.client import Subscription, Version, Will
-from harness.wire import Published, Socket, encode_property
+from harness.wire import FULL, FULL_RECEIVED, Published, Socket, encode_property
 
 pytestmark = pytest.mark.ours_only("the data directory is mqttq-server's")
 
@@ -479,22 +479,6 @@ def test_long_names(broker):
 
 
 # --- messages that wait
-
-
-FULL = {
-    "payload_format_indicator": 1,
-    "content_type": "text/plain",
-    "response_topic": "answers",
-    "correlation_data": b"\x00\x01\xff",
-    "user_property": [("b", "1"), ("a", "2"), ("b", "3"), ("b", "1"), ("", "")],
-}
-FULL_RECEIVED = {
-    "payload_format_indicator": [1],
-    "content_type": [b"text/plain"],
-    "response_topic": [b"answers"],
-    "correlation_data": [b"\x00\x01\xff"],
-    "user_property": [(b"b", b"1"), (b"a", b"2"), (b"b", b"3"), (b"b", b"1"), (b"", b"")],
-}
 
 
 @EVERY_SHARDS

@@ -16,8 +16,9 @@ import pytest
 from harness import wire
 from harness.broker import HOST, server_path
 from harness.client import TIMEOUT_S
-from harness.queues import (FULL, FULL_RECEIVED, Peer, deliveries, numbered, pass_time, payloads,
-                            publish_until_taken, queue, quiet, user_values)
+from harness.queues import (Peer, deliveries, numbered, pass_time, payloads, publish_until_taken, queue, quiet,
+                            user_values)
+from harness.wire import FULL, FULL_RECEIVED
 
 pytestmark = pytest.mark.ours_only("queues are no matter of the specification")
 

@@ -15,8 +15,9 @@ import pytest
 from harness import wire
 from harness.broker import Broker, Process, Settings, server_path
 from harness.client import TIMEOUT_S
-from harness.queues import (FULL, FULL_RECEIVED, Peer, deliveries, numbered, pass_time, payloads, publish_until_taken,
-                            queue, quiet, user_values)
+from harness.queues import (Peer, deliveries, numbered, pass_time, payloads, publish_until_taken, queue, quiet,
+                            user_values)
+from harness.wire import FULL, FULL_RECEIVED
 from test_durable import DurableBroker, durable_broker
 
 pytestmark = pytest.mark.ours_only("the data directory is mqttq-server's")

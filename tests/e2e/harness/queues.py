@@ -12,23 +12,6 @@ from harness.wire import Packet, Published, Socket, encode_property
 
 _numbers = itertools.count(1)
 
-# What a message may have, and how it is received.
-FULL = {
-    "payload_format_indicator": 1,
-    "content_type": "text/plain",
-    "response_topic": "answers",
-    "correlation_data": b"\x00\x01\xff",
-    "user_property": [("b", "1"), ("a", "2"), ("b", "3"), ("b", "1"), ("", "")],
-}
-FULL_RECEIVED = {
-    "payload_format_indicator": [1],
-    "content_type": [b"text/plain"],
-    "response_topic": [b"answers"],
-    "correlation_data": [b"\x00\x01\xff"],
-    "user_property": [(b"b", b"1"), (b"a", b"2"), (b"b", b"3"), (b"b", b"1"), (b"", b"")],
-}
-
-
 def queue(name: str, topic_filter: str, **options) -> dict:
     """An element of queues.declared."""
     return {"name": name, "topic_filter": topic_filter, **options}

@@ -13,6 +13,22 @@ from harness.client import TIMEOUT_S, remaining
 CONNECT, CONNACK, PUBLISH, PUBACK, PUBREC, PUBREL, PUBCOMP = 1, 2, 3, 4, 5, 6, 7
 SUBSCRIBE, SUBACK, UNSUBSCRIBE, UNSUBACK, PINGREQ, PINGRESP, DISCONNECT, AUTH = 8, 9, 10, 11, 12, 13, 14, 15
 
+# What a message may have, and how it is received.
+FULL = {
+    "payload_format_indicator": 1,
+    "content_type": "text/plain",
+    "response_topic": "answers",
+    "correlation_data": b"\x00\x01\xff",
+    "user_property": [("b", "1"), ("a", "2"), ("b", "3"), ("b", "1"), ("", "")],
+}
+FULL_RECEIVED = {
+    "payload_format_indicator": [1],
+    "content_type": [b"text/plain"],
+    "response_topic": [b"answers"],
+    "correlation_data": [b"\x00\x01\xff"],
+    "user_property": [(b"b", b"1"), (b"a", b"2"), (b"b", b"3"), (b"b", b"1"), (b"", b"")],
+}
+
 
 def varint(value: int) -> bytes:
     """A Variable Byte Integer (MQTT5 1.5.5)."""
