@@ -75,6 +75,11 @@ void print_memory(uint32_t count) {
   }
   {
     World world;
+    measure("queue", count, world,
+            [&](uint32_t i) { world.declare_queue(name("queue", i), name("orders/", i) + "/#"); });
+  }
+  {
+    World world;
     Clients clients;
     clients.reserve(count);
     measure("kept_session", count, world, [&](uint32_t i) {

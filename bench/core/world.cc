@@ -78,6 +78,14 @@ Client& World::connect(std::string_view client_id, uint32_t session_expiry_s, st
   return clients_.emplace_back(*this, client_id, session_expiry_s, will_topic);
 }
 
+void World::declare_queue(std::string_view name, std::string_view topic_filter) {
+  epoch().online(0);
+  Queue* queue = nullptr;
+  const Status status = core().declare_queue({kGlobalNamespace, name, topic_filter}, {}, {}, queue);
+  epoch().offline(0);
+  if (status != Status::Ok) throw std::runtime_error("a queue is refused");
+}
+
 std::string World::name_here(std::string_view prefix) noexcept {
   std::string name(prefix);
   for (uint32_t i = 0; core().home_of(kGlobalNamespace, name) != 0; ++i) name = std::string(prefix) + std::to_string(i);

@@ -63,6 +63,8 @@ class World {
   // Lives as long as the world.
   Client& connect(std::string_view client_id, uint32_t session_expiry_s = 0, std::string_view will_topic = {});
 
+  void declare_queue(std::string_view name, std::string_view topic_filter);
+
   // A name that begins so, of a client whose sessions live on the first shard.
   std::string name_here(std::string_view prefix) noexcept;
 

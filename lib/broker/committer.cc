@@ -143,8 +143,8 @@ bool Committer::enter_queues(const Message& message, const Route& route, Open& o
   const auto queues = route.queues();
   for (size_t i = 0; i < queues.size(); ++i) {
     QueueGate& gate = queues[i]->gate();
-    const QueueGate::Judge& judge = gate.judge();
-    const bool fits = !judge.takes || judge.takes(judge.user, message);
+    const QueueGate::Judge* judge = gate.judge();
+    const bool fits = !judge || judge->takes(*judge, message);
     if (!fits) gate.count_unfit();
     if (fits && gate.enter(size)) continue;
     if (!open.without) open.without.reset(create<WithoutQueues>());
@@ -152,7 +152,7 @@ bool Committer::enter_queues(const Message& message, const Route& route, Open& o
       leave_queues(queues.first(i), open.without.get(), size);
       return false;
     }
-    if (!fits && judge.tells) open.full_reason = {ReasonCode::ImplementationSpecificError, Detail::QueueKeyMissing};
+    if (!fits && judge->tells) open.full_reason = {ReasonCode::ImplementationSpecificError, Detail::QueueKeyMissing};
     if (fits && gate.overflow() == QueueOverflow::Reject) {
       open.full_reason = {ReasonCode::QuotaExceeded, Detail::QueueFull};
     }

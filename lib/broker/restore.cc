@@ -324,7 +324,7 @@ bool Restore::take_queue_place(Bytes key, Bytes value) {
           memory = memory && queues.restore_open(*entry.queue, number, size, deliveries, text);
         }
       },
-      [&](int64_t at_ms, uint64_t number) { entry.queue->arrivals.note(at_ms, number); });
+      [&](int64_t at_ms, uint64_t number) { memory = memory && queues.restore_arrival(*entry.queue, at_ms, number); });
   if (!read) ++restored_.lost;
   return memory;
 }

@@ -238,7 +238,7 @@ mqttq_queues::One describe(Queue& queue, int64_t now_ms) {
                         {}};
   mqttq_queue& out = one.figures;
   const QueueOptions& options = queue.options;
-  const QueueFigures& figures = queue.figures;
+  const QueueFigures& figures = queue.work->figures;
   out.size = sizeof out;
   out.config.size = sizeof out.config;
   out.config.dispatch = static_cast<uint32_t>(options.dispatch);
@@ -254,12 +254,12 @@ mqttq_queues::One describe(Queue& queue, int64_t now_ms) {
   out.config.keyless = static_cast<uint32_t>(identity.keyless);
   out.messages = queue.depth();
   out.bytes = queue.bytes();
-  out.inflight = queue.open_count - queue.waiting_count;
-  if (out.messages && !queue.arrivals.empty()) {
-    out.oldest_ms = static_cast<uint64_t>(std::max<int64_t>(now_ms - queue.arrivals.oldest_ms(), 0));
+  out.inflight = queue.work->open_count - queue.work->waiting_count;
+  if (out.messages && !queue.work->arrivals.empty()) {
+    out.oldest_ms = static_cast<uint64_t>(std::max<int64_t>(now_ms - queue.work->arrivals.oldest_ms(), 0));
   }
-  out.consumers = queue.members.count();
-  for (const QueueMember* member : queue.members) out.consumers_connected += member->state.connected;
+  out.consumers = queue.work->members.count();
+  for (const QueueMember* member : queue.work->members) out.consumers_connected += member->state.connected;
   out.entered = figures.entered;
   out.refused = queue.filter->gate().refused_count();
   out.delivered = figures.delivered;

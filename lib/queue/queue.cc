@@ -24,8 +24,8 @@ uint64_t Queue::first_untaken() const noexcept {
 
 // Of the oldest that is not settled; UINT64_MAX: there is none.
 uint64_t Queue::front_number() noexcept {
-  for (uint32_t i = 0; i < open.count(); ++i) {
-    if (!open[i].settled) return open[i].number;
+  for (uint32_t i = 0; i < work->open.count(); ++i) {
+    if (!work->open[i].settled) return work->open[i].number;
   }
   return first_untaken();
 }
@@ -37,27 +37,35 @@ void Queue::changed() noexcept {
 }
 
 void Queue::forget_settled() noexcept {
-  while (!open.empty() && open.front().settled) open.pop_front();
-  if (open.count() != open_count) {
-    for (uint32_t count = open.count(); count; --count) {
-      QueueOpen one = open.pop_front();
-      if (!one.settled) static_cast<void>(open.push_back(std::move(one)));  // there is room: one was taken out
+  while (!work->open.empty() && work->open.front().settled) work->open.pop_front();
+  if (work->open.count() != work->open_count) {
+    for (uint32_t count = work->open.count(); count; --count) {
+      QueueOpen one = work->open.pop_front();
+      if (!one.settled) static_cast<void>(work->open.push_back(std::move(one)));  // there is room: one was taken out
     }
   }
   if (depth() == 0) {
-    open.reset();
-    arrivals.clear();
+    work->open.reset();
+    work->arrivals.clear();
   } else {
-    arrivals.forget_before(front_number());
+    work->arrivals.forget_before(front_number());
   }
 }
 
 // --- what comes
 
+bool Queue::make_ready() noexcept {
+  if (work != &home.idle_) return true;
+  QueueWork* made = create<QueueWork>();
+  if (made) work = made;
+  return made;
+}
+
 void Queue::on_appended(uint64_t number, const MessageRef&, uint32_t, Instant now) noexcept {
-  figures.entered += home.running_;
+  work->figures.entered += home.running_;
   // What comes back came with those before it, if it is not known when.
-  const bool marked = (home.running_ || arrivals.empty()) && arrivals.note(home.courier_.unix_ms(now), number);
+  const bool marked =
+      (home.running_ || work->arrivals.empty()) && work->arrivals.note(home.courier_.unix_ms(now), number);
   if (last_only()) take_values();
   if (marked) {
     changed();
@@ -81,19 +89,19 @@ void Queue::enforce_limits(uint64_t newest) noexcept {
 
 // Of those that nobody has, if there are such. Else a consumer loses it, who has it all the same.
 void Queue::drop_oldest(uint64_t newest) noexcept {
-  ++figures.dropped;
-  for (uint32_t i = 0; waiting_count && i < open.count(); ++i) {
-    if (!open[i].member && !open[i].settled && open[i].number != newest) return settle(open[i]);
+  ++work->figures.dropped;
+  for (uint32_t i = 0; work->waiting_count && i < work->open.count(); ++i) {
+    if (!work->open[i].member && !work->open[i].settled && work->open[i].number != newest) return settle(work->open[i]);
   }
   if (values && !values->waiting.empty() && values->waiting.front()->number != newest) {
     return drop_value(*values->waiting.front());
   }
   const JournalEntry* entry = journal().peek(reader);
   if (entry && entry->number != newest) return drop_first();
-  for (uint32_t i = 0; i < open.count(); ++i) {
-    if (!open[i].settled && open[i].number != newest) return settle(open[i]);
+  for (uint32_t i = 0; i < work->open.count(); ++i) {
+    if (!work->open[i].settled && work->open[i].number != newest) return settle(work->open[i]);
   }
-  if (QueueOpen* one = find_number(open, newest); one && !one->settled) return settle(*one);
+  if (QueueOpen* one = find_number(work->open, newest); one && !one->settled) return settle(*one);
   if (values && !values->waiting.empty()) return drop_value(*values->waiting.front());
   drop_first();
 }
@@ -111,9 +119,9 @@ void Queue::drop_first() noexcept { filter->gate().leave(1, pass_first()); }
 // Returns how many those were.
 uint64_t Queue::drop_waiting_below(uint64_t number) noexcept {
   uint64_t count = 0;
-  for (uint32_t i = 0; i < open.count() && open[i].number < number; ++i) {
-    if (open[i].member || open[i].settled) continue;
-    settle(open[i]);
+  for (uint32_t i = 0; i < work->open.count() && work->open[i].number < number; ++i) {
+    if (work->open[i].member || work->open[i].settled) continue;
+    settle(work->open[i]);
     ++count;
   }
   if (!number) return count;
@@ -142,30 +150,30 @@ uint64_t Queue::skip_journal() noexcept {
 // What a consumer has may be older: it is looked at again when it comes back.
 void Queue::drop_old(Instant now) noexcept {
   if (!options.age_max_s) return;
-  const uint64_t below = arrivals.old_below(home.courier_.unix_ms(now), int64_t{options.age_max_s} * 1000);
-  if (below) figures.expired += drop_waiting_below(below);
+  const uint64_t below = work->arrivals.old_below(home.courier_.unix_ms(now), int64_t{options.age_max_s} * 1000);
+  if (below) work->figures.expired += drop_waiting_below(below);
 }
 
 // Of those that nobody has; UINT64_MAX: there is none.
 uint64_t Queue::first_waiting() noexcept {
-  for (uint32_t i = 0; waiting_count && i < open.count(); ++i) {
-    if (!open[i].member && !open[i].settled) return open[i].number;
+  for (uint32_t i = 0; work->waiting_count && i < work->open.count(); ++i) {
+    if (!work->open[i].member && !work->open[i].settled) return work->open[i].number;
   }
   return first_untaken();
 }
 
 // For the one that gets old first.
 void Queue::arm_age(Instant now) noexcept {
-  const uint64_t first = options.age_max_s && !arrivals.empty() ? first_waiting() : UINT64_MAX;
+  const uint64_t first = options.age_max_s && !work->arrivals.empty() ? first_waiting() : UINT64_MAX;
   if (first == UINT64_MAX) return;
-  const int64_t left_ms = arrivals.at(first) + int64_t{options.age_max_s} * 1000 - home.courier_.unix_ms(now);
+  const int64_t left_ms = work->arrivals.at(first) + int64_t{options.age_max_s} * 1000 - home.courier_.unix_ms(now);
   arm(now + std::max<int64_t>(left_ms, 0) * kMillisecond);
 }
 
 // --- what goes
 
 void Queue::flush(Instant now) noexcept {
-  if (members.empty()) return;
+  if (work->members.empty()) return;
   drop_old(now);
   if (values) ++values->pass;
   if (!flush_waiting(now)) return;
@@ -179,14 +187,14 @@ void Queue::flush(Instant now) noexcept {
 
 // one: nullable, any message.
 bool Queue::may_have(const QueueMember& member, const QueueOpen* one, Instant now) const noexcept {
-  if (!member.takes() || (options.exclusive && &member != active)) return false;
+  if (!member.takes() || (options.exclusive && &member != work->active)) return false;
   return !one || one->retry_at <= now || !one->rejected_by(Queues::id_of(member));
 }
 
 // Somebody who has room, of the highest priority; nullptr when nobody has. While messages of a key are with somebody,
 // he has the others too.
 QueueMember* Queue::choose(const QueueOpen* one, Instant now) noexcept {
-  const uint32_t count = members.count();
+  const uint32_t count = work->members.count();
   if (!count) return nullptr;
   if (one && one->value && one->value->inflight_count && options.dispatch == QueueDispatch::KeyOrdered) {
     QueueMember* owner = home.find_member(one->value->owner);
@@ -194,10 +202,10 @@ QueueMember* Queue::choose(const QueueOpen* one, Instant now) noexcept {
   }
   const bool fewest = options.dispatch == QueueDispatch::LeastInflight;
   const auto start =
-      options.dispatch == QueueDispatch::Random ? static_cast<uint32_t>(home.random_.below(count)) : next;
+      options.dispatch == QueueDispatch::Random ? static_cast<uint32_t>(home.random_.below(count)) : work->next;
   QueueMember* chosen = nullptr;
   for (uint32_t i = 0; i < count; ++i) {
-    QueueMember* member = members[(start + i) % count];
+    QueueMember* member = work->members[(start + i) % count];
     if (!may_have(*member, one, now)) continue;
     if (chosen && member->state.priority < chosen->state.priority) continue;
     if (chosen && member->state.priority == chosen->state.priority &&
@@ -205,7 +213,7 @@ QueueMember* Queue::choose(const QueueOpen* one, Instant now) noexcept {
       continue;
     }
     chosen = member;
-    if (!fewest && !has_priorities) break;
+    if (!fewest && !work->has_priorities) break;
   }
   return chosen;
 }
@@ -225,7 +233,7 @@ bool Queue::offer(QueueOpen& one, Instant now) noexcept {
       note_declined(*member, handed);
       continue;
     }
-    next = member->index + 1;
+    work->next = member->index + 1;
     note_handed(one, *member, now);
     if (handed == Handed::Open) return true;
     --member->open_count;
@@ -233,7 +241,7 @@ bool Queue::offer(QueueOpen& one, Instant now) noexcept {
       take_back(one, QueueReturn::Rejected, now);
       return one.settled || offer(one, now);  // to another
     }
-    ++figures.settled;
+    ++work->figures.settled;
     settle(one);
     return true;
   }
@@ -241,8 +249,8 @@ bool Queue::offer(QueueOpen& one, Instant now) noexcept {
 }
 
 void Queue::note_handed(QueueOpen& one, QueueMember& member, Instant now) noexcept {
-  ++figures.delivered;
-  figures.redelivered += one.deliveries != 0;
+  ++work->figures.delivered;
+  work->figures.redelivered += one.deliveries != 0;
   one.deliveries += one.deliveries < UINT16_MAX;
   one.last = Queues::id_of(member);
   give_to(one, one.last,
@@ -263,43 +271,43 @@ void Queue::note_declined(QueueMember& member, Handed why) noexcept {
 void Queue::give_to(QueueOpen& one, MemberId who, Instant ack_due) noexcept {
   one.member = who;
   one.ack_due = ack_due;
-  --waiting_count;
+  --work->waiting_count;
   if (one.value) ++one.value->inflight_count;
 }
 
 void Queue::take_from(QueueOpen& one) noexcept {
   one.member = 0;
   one.ack_due = Instant{INT64_MAX};
-  ++waiting_count;
+  ++work->waiting_count;
   if (one.value) --one.value->inflight_count;
   changed();
 }
 
 // False when nobody has room, or a message has to be read first.
 bool Queue::flush_waiting(Instant now) noexcept {
-  for (uint32_t i = 0; waiting_count && i < open.count(); ++i) {
-    if (open[i].member || open[i].settled) continue;
+  for (uint32_t i = 0; work->waiting_count && i < work->open.count(); ++i) {
+    if (work->open[i].member || work->open[i].settled) continue;
     if (!someone_takes()) return false;
-    if (!open[i].message) {
+    if (!work->open[i].message) {
       MessageRef message;
-      const auto found = content(open[i].number, message);
+      const auto found = content(work->open[i].number, message);
       if (ReadAhead::pending(found)) return false;
       if (found == ReadAhead::Content::Lost) {
-        settle(open[i]);
+        settle(work->open[i]);
         continue;
       }
-      open[i].message = std::move(message);
+      work->open[i].message = std::move(message);
     }
-    if (open[i].message->expired(now)) {
-      ++figures.expired;
-      settle(open[i]);
+    if (work->open[i].message->expired(now)) {
+      ++work->figures.expired;
+      settle(work->open[i]);
       continue;
     }
-    find_key(open[i]);
-    if (worn_out(open[i])) {
-      bury(open[i], now);
-    } else if (!hold(open[i]) && !offer(open[i], now) && open[i].value) {
-      open[i].value->held_pass = values->pass;
+    find_key(work->open[i]);
+    if (worn_out(work->open[i])) {
+      bury(work->open[i], now);
+    } else if (!hold(work->open[i]) && !offer(work->open[i], now) && work->open[i].value) {
+      work->open[i].value->held_pass = values->pass;
     }  // else it may be for somebody else than who rejected it
   }
   return someone_takes();
@@ -309,13 +317,13 @@ void Queue::flush_journal(Instant now) noexcept {
   constexpr uint32_t kHeldMax = 1000;  // messages that wait for their keys beside the journal
   while (const JournalEntry* entry = journal().peek(reader)) {
     if (!someone_takes()) return;
-    if (options.dispatch == QueueDispatch::KeyOrdered && waiting_count >= kHeldMax) return;
+    if (options.dispatch == QueueDispatch::KeyOrdered && work->waiting_count >= kHeldMax) return;
     MessageRef message = entry->message;
     const auto found = message ? ReadAhead::Content::Here : content(entry->number, message);
     if (ReadAhead::pending(found)) return;
-    if (!open.make_room()) return changed();  // it goes on then
+    if (!work->open.make_room()) return changed();  // it goes on then
     if (found == ReadAhead::Content::Lost || message->expired(now)) {
-      figures.expired += found != ReadAhead::Content::Lost;
+      work->figures.expired += found != ReadAhead::Content::Lost;
       drop_first();
       continue;
     }
@@ -337,10 +345,10 @@ QueueOpen& Queue::enter_open_from_journal() noexcept {
 
 // There is room.
 QueueOpen& Queue::enter_open(uint64_t number, MessageRef&& message, uint32_t size) noexcept {
-  ++open_count;
-  ++waiting_count;
-  open_bytes += size;
-  return insert_number(open, QueueOpen{.number = number, .message = std::move(message), .size = size});
+  ++work->open_count;
+  ++work->waiting_count;
+  work->open_bytes += size;
+  return insert_number(work->open, QueueOpen{.number = number, .message = std::move(message), .size = size});
 }
 
 // What comes again comes when nobody has its key any more: behind it messages of its key wait, and so stay in order.
@@ -353,7 +361,7 @@ bool Queue::hold(QueueOpen& one) noexcept {
 }
 
 ReadAhead::Content Queue::content(uint64_t number, MessageRef& message) noexcept {
-  const auto found = ahead.find(reader, number, message, [this](std::span<const uint64_t> numbers) {
+  const auto found = work->ahead.find(reader, number, message, [this](std::span<const uint64_t> numbers) {
     return home.courier_.fetch_for_queue(handle(), numbers);
   });
   if (found == ReadAhead::Content::Later) changed();
@@ -366,12 +374,12 @@ ReadAhead::Content Queue::content(uint64_t number, MessageRef& message) noexcept
 // It is gone; whoever calls counts why.
 void Queue::settle(QueueOpen& one) noexcept {
   let_go(one);
-  if (!one.member) --waiting_count;
+  if (!one.member) --work->waiting_count;
   one.member = 0;
   one.settled = true;
   one.message = {};
-  --open_count;
-  open_bytes -= one.size;
+  --work->open_count;
+  work->open_bytes -= one.size;
   filter->gate().leave(1, one.size);
   changed();
 }
@@ -381,15 +389,15 @@ void Queue::take_back(QueueOpen& one, QueueReturn why, Instant now) noexcept {
   take_from(one);
   if (why == QueueReturn::NotSent) {
     --one.deliveries;
-    --figures.delivered;
-    figures.redelivered -= one.deliveries != 0;
+    --work->figures.delivered;
+    work->figures.redelivered -= one.deliveries != 0;
   } else if (one.message && one.message->expired(now)) {
-    ++figures.expired;
+    ++work->figures.expired;
     return settle(one);
   } else {
     one.why = why;
-    figures.rejected += why == QueueReturn::Rejected;
-    figures.timed_out += why == QueueReturn::TimedOut;
+    work->figures.rejected += why == QueueReturn::Rejected;
+    work->figures.timed_out += why == QueueReturn::TimedOut;
   }
   if (why == QueueReturn::Rejected || why == QueueReturn::TimedOut) {
     const int64_t delay_ms = std::max(options.redelivery_delay_ms, 1u);  // or they would reject it for ever
@@ -397,7 +405,7 @@ void Queue::take_back(QueueOpen& one, QueueReturn why, Instant now) noexcept {
     arm(one.retry_at);
   }
   if (last_only() && one.value && one.value->number) {  // there is a newer one
-    ++figures.replaced;
+    ++work->figures.replaced;
     return settle(one);
   }
   if (why != QueueReturn::NotSent && worn_out(one)) bury(one, now);
@@ -407,7 +415,7 @@ void Queue::take_back(QueueOpen& one, QueueReturn why, Instant now) noexcept {
 void Queue::bury(QueueOpen& one, Instant now) noexcept {
   constexpr const char* kReasons[] = {"returned", "consumer lost", "rejected", "timed out"};
   if (dead_letter_topic.empty() || dead_letter_hops(*one.message) >= kDeadLetterHopsMax) {
-    ++figures.dead;
+    ++work->figures.dead;
     return settle(one);
   }
   const MessageRef letter = dead_letter(*one.message, dead_letter_topic.view(),
@@ -418,18 +426,18 @@ void Queue::bury(QueueOpen& one, Instant now) noexcept {
 }
 
 void Queue::on_letter(uint64_t number, bool published) noexcept {
-  QueueOpen* one = find_number(open, number);
+  QueueOpen* one = find_number(work->open, number);
   if (!one || one->settled || one->member != kBurier) return;
   if (published) {
-    ++figures.dead;
+    ++work->figures.dead;
     return settle(*one);
   }
   take_from(*one);  // it is tried again when that is recorded
 }
 
 void Queue::take_back_all(MemberId of, QueueReturn why, Instant now) noexcept {
-  for (uint32_t i = 0; i < open.count(); ++i) {
-    if (open[i].member == of) take_back(open[i], why, now);
+  for (uint32_t i = 0; i < work->open.count(); ++i) {
+    if (work->open[i].member == of) take_back(work->open[i], why, now);
   }
 }
 
@@ -437,16 +445,17 @@ void Queue::take_back_all(MemberId of, QueueReturn why, Instant now) noexcept {
 
 void Queue::set_state(QueueMember& member, MemberState state) noexcept {
   member.state = state;
-  has_priorities |= state.priority != 0;
+  work->has_priorities |= state.priority != 0;
   if (options.exclusive) choose_active();
 }
 
 // Who has an exclusive queue keeps it; else it is the first that is there, of the highest priority.
 void Queue::choose_active() noexcept {
-  if (active && active->state.connected) return;
-  active = nullptr;
-  for (QueueMember* member : members) {
-    if (member->state.connected && (!active || member->state.priority > active->state.priority)) active = member;
+  if (work->active && work->active->state.connected) return;
+  work->active = nullptr;
+  for (QueueMember* member : work->members) {
+    if (member->state.connected && (!work->active || member->state.priority > work->active->state.priority))
+      work->active = member;
   }
 }
 
@@ -459,14 +468,15 @@ void Queue::arm(Instant due) noexcept {
 }
 
 void Queue::on_time(Instant now) noexcept {
-  for (uint32_t i = 0; i < open.count(); ++i) {
-    if (!open[i].settled && open[i].member && open[i].ack_due <= now) take_back(open[i], QueueReturn::TimedOut, now);
+  for (uint32_t i = 0; i < work->open.count(); ++i) {
+    if (!work->open[i].settled && work->open[i].member && work->open[i].ack_due <= now)
+      take_back(work->open[i], QueueReturn::TimedOut, now);
   }
   drop_old(now);
   flush(now);
   Instant earliest{INT64_MAX};
-  for (uint32_t i = 0; i < open.count(); ++i) {
-    const QueueOpen& one = open[i];
+  for (uint32_t i = 0; i < work->open.count(); ++i) {
+    const QueueOpen& one = work->open[i];
     if (one.settled) continue;
     if (one.member) {
       earliest = std::min(earliest, one.ack_due);

@@ -141,16 +141,24 @@ struct QueueValues {
   IntrusiveList<QueueValue, StaleTag> stale;  // not recorded as they are
 };
 
-// What is recorded while it is used.
-struct QueueProgress {
-  const Queue& queue;
-  uint64_t position = 0;  // the first number that was not taken out of its journal
-  Ring<QueueOpen>& open;  // before it, by their numbers; some are settled
-  Arrivals& arrivals;
+// What a queue needs once a message or a consumer has come. Queues to which neither has are many, and share one.
+struct QueueWork {
+  Array<QueueMember*> members;
+  QueueMember* active = nullptr;  // of an exclusive queue: who has it
+  bool has_priorities = false;    // some consumer had one
+  uint32_t next = 0;              // the consumer to be asked first, by turns
+  Ring<QueueOpen> open;           // by their numbers
+  uint32_t waiting_count = 0;     // of `open`: those that nobody has
+  uint32_t open_count = 0;        // of `open`: not settled
+  uint64_t open_bytes = 0;        // of those
+  ReadAhead ahead;
+  Arrivals arrivals;
+  QueueFigures figures;
 };
 
 struct Queue final : QueueHome, HashLink<Queue>, ListLink<struct ChangedTag>, ListLink<struct ReadyTag>, Timer {
-  Queue(Queues& of, NamespaceId in) noexcept : home(of), namespace_id(in) {}
+  Queue(Queues& of, NamespaceId in) noexcept;
+  ~Queue();
 
   Queues& home;
   const NamespaceId namespace_id;
@@ -159,20 +167,9 @@ struct Queue final : QueueHome, HashLink<Queue>, ListLink<struct ChangedTag>, Li
   QueueOptions options;
   Filter* filter = nullptr;
   QueueReader reader;
-  uint32_t next = 0;           // the consumer to be asked first, by turns
-  uint32_t waiting_count = 0;  // of `open`: those that nobody has
-  uint32_t open_count = 0;     // of `open`: not settled
-  uint64_t open_bytes = 0;     // of those
-  Array<QueueMember*> members;
-  QueueMember* active = nullptr;  // of an exclusive queue: who has it
-  bool has_priorities = false;    // some consumer had one
-  Ring<QueueOpen> open;           // by their numbers
-  ReadAhead ahead;
-  Arrivals arrivals;
-  QueueFigures figures;
+  QueueWork* work;  // its own since make_ready(), and until then the one that all share, which stays empty
   QueueValues* values = nullptr;  // owned; null: its messages have no keys
 
-  ~Queue() { destroy(values); }
   bool last_only() const noexcept { return values && values->last_only; }
   std::string_view topic_filter() const noexcept { return filter->text(); }
   QueueIdentity identity() const noexcept {
@@ -190,9 +187,15 @@ struct Queue final : QueueHome, HashLink<Queue>, ListLink<struct ChangedTag>, Li
   SlabHandle handle() const noexcept { return Slab<Queue>::handle(*this); }
   Journal& journal() const noexcept { return *reader.journal; }
   // Waiting and in flight.
-  uint64_t depth() const noexcept { return journal().behind_count(reader) + open_count + (values ? values->count : 0); }
-  uint64_t bytes() const noexcept { return journal().behind_bytes(reader) + open_bytes + (values ? values->bytes : 0); }
+  uint64_t depth() const noexcept {
+    return journal().behind_count(reader) + work->open_count + (values ? values->count : 0);
+  }
+  uint64_t bytes() const noexcept {
+    return journal().behind_bytes(reader) + work->open_bytes + (values ? values->bytes : 0);
+  }
 
+  // Before there is a message or a consumer. False without memory.
+  [[nodiscard]] bool make_ready() noexcept override;
   void on_appended(uint64_t number, const MessageRef& message, uint32_t size, Instant now) noexcept override;
   void flush(Instant now) noexcept;
   bool flush_waiting(Instant now) noexcept;
@@ -263,6 +266,8 @@ struct Queue final : QueueHome, HashLink<Queue>, ListLink<struct ChangedTag>, Li
   void on_time(Instant now) noexcept;
   Instant next_due{};  // of the timer
 };
+
+static_assert(sizeof(Queue) == 264);
 
 // How queues reach what is around them, besides their consumers. Implemented by the shard.
 class QueueCourier {
@@ -338,7 +343,8 @@ class Queues {
   void on_letter(SlabHandle queue, uint64_t number, bool published) noexcept {
     if (Queue* of = slab_.find(queue)) of->on_letter(number, published);
   }
-  // Calls record(const QueueProgress&) for each that is changed, or for all, and lets what is settled go.
+  // Calls record(const Queue&, position) for each that is changed, or for all, and lets what is settled go. position:
+  // the first number that was not taken out of its journal.
   template <class Record>
   void record_progress(uint64_t seen_number, bool all, Instant now, Record&& record) noexcept;
   // As SharedGroups.
@@ -354,6 +360,8 @@ class Queues {
   Queue* restore(const QueueIdentity& identity, const QueueOptions& options,
                  std::string_view dead_letter_topic) noexcept;
   bool restore_reader(Queue& queue, Instant now) noexcept;
+  // When they came, in the order of their numbers.
+  bool restore_arrival(Queue& queue, int64_t at_ms, uint64_t number) noexcept;
   // In the order of their numbers.
   bool restore_open(Queue& queue, uint64_t number, uint32_t size, uint16_t deliveries, const TextKey& key) noexcept;
   // In any order, before finish_values().
@@ -385,6 +393,7 @@ class Queues {
   Random random_;
   bool running_ = true;  // what is appended comes, and does not come back
   HashTable<Queue> queues_;
+  QueueWork idle_;
   IntrusiveList<Queue, ChangedTag> changed_;
   IntrusiveList<Queue, ReadyTag> ready_;
   Slab<Queue> slab_{UINT32_MAX};
@@ -392,13 +401,19 @@ class Queues {
   Slab<QueueValue> values_{UINT32_MAX};
 };
 
+inline Queue::Queue(Queues& of, NamespaceId in) noexcept : home(of), namespace_id(in), work(&of.idle_) {}
+inline Queue::~Queue() {
+  if (work != &home.idle_) destroy(work);
+  destroy(values);
+}
+
 template <class Record>
 void Queues::record_progress(uint64_t seen_number, bool all, Instant now, Record&& record) noexcept {
   if (all) queues_.for_each([](Queue& queue) { queue.changed(); });
   IntrusiveList<Queue, ChangedTag> changed;
   changed.splice_back(changed_);
   while (Queue* queue = changed.pop_front()) {
-    record(QueueProgress{*queue, queue->position(seen_number), queue->open, queue->arrivals});
+    record(*queue, queue->position(seen_number));
     queue->record_values(all);
     queue->forget_settled();
     queue->flush(now);
@@ -414,8 +429,8 @@ void Queues::look(Queue& queue, uint64_t from, Visit&& visit) noexcept {
     }
     return true;
   };
-  for (uint32_t i = 0; i < queue.open.count(); ++i) {
-    const QueueOpen& one = queue.open[i];
+  for (uint32_t i = 0; i < queue.work->open.count(); ++i) {
+    const QueueOpen& one = queue.work->open[i];
     if (one.settled || one.number < from) continue;
     if (!values_below(one.number) || !visit(one.number, uint32_t{one.deliveries}, one.member != 0, one.message)) return;
   }

@@ -69,12 +69,12 @@ bool Queue::take_value(const JournalEntry& entry) noexcept {
 
 void Queue::note_value(QueueValue& value, uint64_t number, const MessageRef& message, uint32_t size) noexcept {
   if (value.number) {
-    ++figures.replaced;
+    ++work->figures.replaced;
     drop_value(value);
   }
   if (value.count && !value.inflight_count) {  // it came back, and is not the last any more
-    ++figures.replaced;
-    settle(*find_number(open, value.open_number));
+    ++work->figures.replaced;
+    settle(*find_number(work->open, value.open_number));
   }
   value.number = number;
   value.size = size;
@@ -113,11 +113,11 @@ void Queue::flush_values(Instant now) noexcept {
       if (ReadAhead::pending(found)) return;
     }
     if (!one.message || one.message->expired(now)) {
-      figures.expired += static_cast<bool>(one.message);
+      work->figures.expired += static_cast<bool>(one.message);
       drop_value(one);
       continue;
     }
-    if (!open.make_room()) return changed();  // it goes on then
+    if (!work->open.make_room()) return changed();  // it goes on then
     MessageRef message = std::move(one.message);
     const uint64_t number = one.number;
     const uint32_t size = one.size;
@@ -174,8 +174,8 @@ bool Queues::finish_values(Queue& queue) noexcept {
             [](const QueueValue* one, const QueueValue* other) { return one->number < other->number; });
   for (QueueValue* value : sorted) queue.values->waiting.push_back(*value);
   // What was with a consumer, and has been replaced since.
-  for (uint32_t i = 0; i < queue.open.count(); ++i) {
-    QueueOpen& one = queue.open[i];
+  for (uint32_t i = 0; i < queue.work->open.count(); ++i) {
+    QueueOpen& one = queue.work->open[i];
     if (!one.settled && one.value && one.value->number) queue.settle(one);
   }
   return complete;

@@ -62,7 +62,7 @@ bool Queues::set_key(Queue& queue, const QueueIdentity& identity) noexcept {
 
 // A message without its key is known where it gets its number: its publisher may be told.
 bool Queues::set_judge(Queue& queue) noexcept {
-  struct KeyJudge {
+  struct KeyJudge : QueueGate::Judge {
     QueueKey key;
   };
   if (!queue.values || queue.values->keyless == QueueKeyless::Take) return true;
@@ -71,13 +71,13 @@ bool Queues::set_judge(Queue& queue) noexcept {
     destroy(judge);
     return false;
   }
-  queue.filter->gate().set_judge({judge,
-                                  [](void* user, const Message& message) noexcept {
-                                    TextKey key;
-                                    return static_cast<KeyJudge*>(user)->key.of(message.view(), 0, key);
-                                  },
-                                  [](void* user) noexcept { destroy(static_cast<KeyJudge*>(user)); },
-                                  queue.values->keyless == QueueKeyless::Reject});
+  judge->takes = [](const QueueGate::Judge& self, const Message& message) noexcept {
+    TextKey key;
+    return static_cast<const KeyJudge&>(self).key.of(message.view(), 0, key);
+  };
+  judge->end = [](QueueGate::Judge& self) noexcept { destroy(static_cast<KeyJudge*>(&self)); };
+  judge->tells = queue.values->keyless == QueueKeyless::Reject;
+  queue.filter->gate().set_judge(judge);
   return true;
 }
 
@@ -112,7 +112,7 @@ Status Queues::set_options(Queue& queue, const QueueOptions& options, std::strin
   set_gate(queue);
   queue.enforce_limits(0);
   if (!options.exclusive) {
-    queue.active = nullptr;
+    queue.work->active = nullptr;
   } else {
     queue.choose_active();
   }
@@ -126,7 +126,8 @@ Status Queues::set_options(Queue& queue, const QueueOptions& options, std::strin
 void Queues::remove(Queue& queue, Instant now) noexcept {
   courier_.forget_queue(queue);
   Array<QueueMember> told;  // by which nothing of the queue is reached any more
-  for (const QueueMember* member : queue.members) static_cast<void>(told.push_back(*member));  // without memory: fewer
+  for (const QueueMember* member : queue.work->members)
+    static_cast<void>(told.push_back(*member));  // without memory: fewer
   end(queue);
   for (const QueueMember& member : told) {
     if (member.here) {
@@ -142,7 +143,7 @@ void Queues::end(Queue& queue) noexcept {
   queue.ListLink<ChangedTag>::unlink();
   queue.ListLink<ReadyTag>::unlink();
   queue.cancel();
-  for (QueueMember* member : queue.members) members_.give_back(*member);
+  for (QueueMember* member : queue.work->members) members_.give_back(*member);
   if (queue.values) {
     while (queue.values->stale.pop_front()) {}
     while (queue.values->waiting.pop_front()) {}
@@ -158,7 +159,7 @@ void Queues::end(Queue& queue) noexcept {
 
 uint64_t Queues::purge(Queue& queue, Instant now) noexcept {
   const uint64_t purged = queue.drop_waiting_below(UINT64_MAX);
-  queue.figures.purged += purged;
+  queue.work->figures.purged += purged;
   queue.flush(now);
   return purged;
 }
@@ -175,17 +176,18 @@ QueueValue* Queues::find_value(Queue& queue, uint64_t number) noexcept {
 bool Queues::waits(Queue& queue, uint64_t number) noexcept {
   constexpr uint32_t kBesideMax = 10'000;
   if (find_value(queue, number)) return true;
-  while (!queue.last_only() && !find_number(queue.open, number)) {
+  while (!queue.last_only() && !find_number(queue.work->open, number)) {
     const JournalEntry* entry = queue.journal().peek(queue.reader);
-    if (!entry || entry->number > number || queue.waiting_count >= kBesideMax || !queue.open.make_room()) return false;
+    if (!entry || entry->number > number || queue.work->waiting_count >= kBesideMax || !queue.work->open.make_room())
+      return false;
     queue.enter_open_from_journal();
   }
-  const QueueOpen* one = find_number(queue.open, number);
+  const QueueOpen* one = find_number(queue.work->open, number);
   return one && !one->settled && !one->member;
 }
 
 void Queues::take_out(Queue& queue, uint64_t number) noexcept {
-  if (QueueOpen* one = find_number(queue.open, number)) {
+  if (QueueOpen* one = find_number(queue.work->open, number)) {
     queue.settle(*one);
   } else if (QueueValue* value = find_value(queue, number)) {
     queue.drop_value(*value);
@@ -195,13 +197,13 @@ void Queues::take_out(Queue& queue, uint64_t number) noexcept {
 // --- consumers
 
 MemberId Queues::join(Queue& queue, uint32_t shard, SlabHandle membership, MemberState state) noexcept {
-  QueueMember* member = queue.members.make_room() ? members_.take() : nullptr;
+  QueueMember* member = queue.make_ready() && queue.work->members.make_room() ? members_.take() : nullptr;
   if (!member) return 0;
   member->queue = &queue;
   member->membership = membership;
   member->shard = static_cast<uint8_t>(shard);
-  member->index = queue.members.count();
-  static_cast<void>(queue.members.push_back(member));  // there is room
+  member->index = queue.work->members.count();
+  static_cast<void>(queue.work->members.push_back(member));  // there is room
   queue.set_state(*member, state);
   return id_of(*member);
 }
@@ -210,12 +212,12 @@ void Queues::leave(MemberId id, Instant now, QueueReturn why) noexcept {
   QueueMember* member = find_member(id);
   if (!member) return;
   Queue& queue = *member->queue;
-  if (queue.active == member) queue.active = nullptr;
-  for (uint32_t i = member->index; i + 1 < queue.members.count(); ++i) {  // in the order in which they came
-    queue.members[i] = queue.members[i + 1];
-    queue.members[i]->index = i;
+  if (queue.work->active == member) queue.work->active = nullptr;
+  for (uint32_t i = member->index; i + 1 < queue.work->members.count(); ++i) {  // in the order in which they came
+    queue.work->members[i] = queue.work->members[i + 1];
+    queue.work->members[i]->index = i;
   }
-  queue.members.pop_back();
+  queue.work->members.pop_back();
   members_.give_back(*member);
   if (queue.options.exclusive) queue.choose_active();
   queue.take_back_all(id, why, now);
@@ -238,13 +240,13 @@ void Queues::done(MemberId id, std::span<const uint64_t> numbers, Instant now) n
   member->open_count -= std::min(static_cast<uint32_t>(numbers.size()), member->open_count);
   for (const uint64_t marked : numbers) {
     if (marked & GroupNumbers::kReturned) away = true;
-    QueueOpen* one = find_number(queue.open, marked & ~GroupNumbers::kMarks);
+    QueueOpen* one = find_number(queue.work->open, marked & ~GroupNumbers::kMarks);
     if (!one || one->settled) continue;
     const bool settles = !(marked & (GroupNumbers::kReturned | GroupNumbers::kRejected));
     const bool late = settles && !one->member && one->last == id;  // but nobody else has had it since
     if (one->member != id && !late) continue;
     if (settles) {
-      ++queue.figures.settled;
+      ++queue.work->figures.settled;
       queue.settle(*one);
     } else {
       queue.take_back(*one, marked & GroupNumbers::kRejected ? QueueReturn::Rejected : QueueReturn::Lost, now);
@@ -261,7 +263,7 @@ void Queues::give_back(MemberId id, uint64_t number, Handed why, Instant now) no
   Queue& queue = *member->queue;
   if (member->open_count) --member->open_count;
   queue.note_declined(*member, why);
-  QueueOpen* one = find_number(queue.open, number);
+  QueueOpen* one = find_number(queue.work->open, number);
   if (one && one->member == id) queue.take_back(*one, QueueReturn::NotSent, now);
   queue.flush(now);
 }
@@ -276,7 +278,7 @@ void Queues::run(Instant now) noexcept {
 void Queues::on_fetched(SlabHandle of, Ring<FetchedMessage>& messages, Instant now) noexcept {
   Queue* queue = slab_.find(of);
   if (!queue) return messages.reset();
-  if (queue->ahead.take(messages)) {
+  if (queue->work->ahead.take(messages)) {
     queue->flush(now);
   } else {
     queue->changed();  // some time later again
@@ -287,7 +289,8 @@ uint64_t Queues::lowest_number(uint64_t seen_number) noexcept {
   uint64_t lowest = UINT64_MAX;
   queues_.for_each([&](Queue& queue) {
     lowest = std::min(lowest, queue.position(seen_number));
-    if (!queue.open.empty()) lowest = std::min(lowest, queue.open.front().number);  // settled ones until it is recorded
+    if (!queue.work->open.empty())
+      lowest = std::min(lowest, queue.work->open.front().number);  // settled ones until it is recorded
     if (queue.last_only()) lowest = std::min(lowest, queue.lowest_value());
   });
   return lowest;
@@ -296,8 +299,8 @@ uint64_t Queues::lowest_number(uint64_t seen_number) noexcept {
 void Queues::add_needed(NeededNumbers& needed, uint32_t pass) noexcept {
   queues_.for_each([&](Queue& queue) {
     needed.add_journal(queue.journal(), pass);
-    for (uint32_t i = 0; i < queue.open.count(); ++i) {
-      if (queue.open[i].number <= needed.up_to) needed.add(queue.open[i].number);
+    for (uint32_t i = 0; i < queue.work->open.count(); ++i) {
+      if (queue.work->open[i].number <= needed.up_to) needed.add(queue.work->open[i].number);
     }
     if (!queue.last_only()) return;
     queue.values->by_key.for_each([&](const QueueValue& value) {
@@ -316,9 +319,15 @@ Queue* Queues::restore(const QueueIdentity& identity, const QueueOptions& option
   return make(identity, options, dead_letter_topic);
 }
 
+bool Queues::restore_arrival(Queue& queue, int64_t at_ms, uint64_t number) noexcept {
+  if (!queue.make_ready()) return false;
+  queue.work->arrivals.note(at_ms, number);
+  return true;
+}
+
 bool Queues::restore_open(Queue& queue, uint64_t number, uint32_t size, uint16_t deliveries,
                           const TextKey& key) noexcept {
-  if (!queue.open.make_room()) return false;
+  if (!queue.make_ready() || !queue.work->open.make_room()) return false;
   QueueOpen& one = queue.enter_open(number, {}, size);
   one.deliveries = deliveries;
   one.why = QueueReturn::Lost;
@@ -334,8 +343,9 @@ bool Queues::restore_open(Queue& queue, uint64_t number, uint32_t size, uint16_t
 
 void Queues::evict(uint64_t number) noexcept {
   queues_.for_each([&](Queue& queue) {
-    for (uint32_t i = 0; queue.waiting_count && i < queue.open.count() && queue.open[i].number <= number; ++i) {
-      if (!queue.open[i].member) queue.open[i].message = {};
+    for (uint32_t i = 0;
+         queue.work->waiting_count && i < queue.work->open.count() && queue.work->open[i].number <= number; ++i) {
+      if (!queue.work->open[i].member) queue.work->open[i].message = {};
     }
     if (!queue.last_only()) return;
     auto& waiting = queue.values->waiting;
@@ -347,7 +357,7 @@ void Queues::evict(uint64_t number) noexcept {
 
 bool Queues::restore_reader(Queue& queue, Instant now) noexcept {
   if (!start_reading(queue)) return false;
-  if (queue.options.age_max_s && !queue.arrivals.empty()) queue.arm(now);  // some may be too old by now
+  if (queue.options.age_max_s && !queue.work->arrivals.empty()) queue.arm(now);  // some may be too old by now
   return true;
 }
 

@@ -64,26 +64,28 @@ struct StoredQueue {
 // Where it stands: the first number that was not taken out of its journal, which before that are not settled, and when
 // they came.
 struct StoredQueuePlace {
-  static void write(FieldWriter& out, const QueueProgress& progress) noexcept {
-    out.number(progress.position);
+  static void write(FieldWriter& out, const Queue& queue, uint64_t position) noexcept {
+    Ring<QueueOpen>& open = queue.work->open;
+    Arrivals& arrivals = queue.work->arrivals;
+    out.number(position);
     uint32_t count = 0;
-    for (uint32_t i = 0; i < progress.open.count(); ++i) count += !progress.open[i].settled;
+    for (uint32_t i = 0; i < open.count(); ++i) count += !open[i].settled;
     out.number(count);
-    for (uint32_t i = 0; i < progress.open.count(); ++i) {
-      const QueueOpen& one = progress.open[i];
+    for (uint32_t i = 0; i < open.count(); ++i) {
+      const QueueOpen& one = open[i];
       if (one.settled) continue;
       out.number(one.number);
       out.number(one.size);
       out.number(one.deliveries);
       const TextKey key = one.value ? one.value->key : TextKey();
-      if (!progress.queue.values) continue;
+      if (!queue.values) continue;
       out.number(key.first);
       out.number(key.second);
     }
-    out.number(progress.arrivals.count());
-    for (uint32_t i = 0; i < progress.arrivals.count(); ++i) {
-      out.number(static_cast<uint64_t>(progress.arrivals[i].at_ms));
-      out.number(progress.arrivals[i].number);
+    out.number(arrivals.count());
+    for (uint32_t i = 0; i < arrivals.count(); ++i) {
+      out.number(static_cast<uint64_t>(arrivals[i].at_ms));
+      out.number(arrivals[i].number);
     }
   }
   // open(number, size, deliveries, key), arrival(at_ms, number): called for each. keyed: the queue's messages have

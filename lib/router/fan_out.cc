@@ -83,7 +83,7 @@ bool FanOut::append_to_queue(Filter& filter, uint64_t number, const MessageRef& 
                              Instant now) noexcept {
   Filter::Rare& rare = *filter.local(shard_).rare;
   if (!rare.queue || !rare.journal.cursor_count()) return true;
-  if (!rare.journal.append(number, message, size)) {
+  if (!rare.queue->make_ready() || !rare.journal.append(number, message, size)) {
     filter.gate().leave(1, size);
     return false;
   }

@@ -16,6 +16,8 @@ class Router;
 // The home of a queue, towards which its journal is appended to.
 class QueueHome {
  public:
+  // False: its message cannot be taken, without memory.
+  [[nodiscard]] virtual bool make_ready() noexcept = 0;
   // It stands in the journal by now. message: empty when it is not in memory.
   virtual void on_appended(uint64_t number, const MessageRef& message, uint32_t size, Instant now) noexcept = 0;
 

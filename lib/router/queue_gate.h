@@ -30,19 +30,19 @@ class QueueGate {
   QueueGate(const QueueGate&) = delete;
   QueueGate& operator=(const QueueGate&) = delete;
   ~QueueGate() {
-    if (judge_.end) judge_.end(judge_.user);
+    if (judge_) judge_->end(*judge_);
   }
 
   // Whether a message is for it at all, whatever room there is. Called by the committer; ended with the gate.
   struct Judge {
-    void* user = nullptr;
-    bool (*takes)(void* user, const Message& message) noexcept = nullptr;  // null: every message is
-    void (*end)(void* user) noexcept = nullptr;
-    bool tells = false;  // the publisher of one that is not is told
+    bool (*takes)(const Judge& self, const Message& message) noexcept;
+    void (*end)(Judge& self) noexcept;
+    bool tells;  // the publisher of one that is not is told
   };
-  // Before there is a message.
-  void set_judge(const Judge& judge) noexcept { judge_ = judge; }
-  const Judge& judge() const noexcept { return judge_; }
+  // Before there is a message. judge: owned from now on.
+  void set_judge(Judge* judge) noexcept { judge_ = judge; }
+  // nullptr: every message is.
+  const Judge* judge() const noexcept { return judge_; }
   void count_unfit() noexcept { unfit_.fetch_add(1, std::memory_order_relaxed); }
   uint64_t unfit_count() const noexcept { return unfit_.load(std::memory_order_relaxed); }
 
@@ -89,7 +89,7 @@ class QueueGate {
   std::atomic<uint64_t> messages_{0}, bytes_{0}, refused_{0}, unfit_{0};
   std::atomic<uint64_t> messages_max_{UINT64_MAX}, bytes_max_{UINT64_MAX};
   std::atomic<QueueOverflow> overflow_{QueueOverflow::DropOldest};
-  Judge judge_;
+  Judge* judge_ = nullptr;
 };
 
 }  // namespace mqttq

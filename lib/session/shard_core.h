@@ -373,7 +373,7 @@ class ShardCore final : private GroupCourier, private QueueCourier, private Dela
   void record_progress() noexcept;
   void record_groups(bool all) noexcept;
   void record_queues(bool all) noexcept;
-  void record_place(const QueueProgress& progress) noexcept;
+  void record_place(const Queue& queue, uint64_t position) noexcept;
   bool ask_fetcher(std::unique_ptr<Fetch, Destroy> fetch, std::span<const uint64_t> numbers) noexcept;
   void forget_progress(Session& session) noexcept;
   void record_everything() noexcept;

@@ -92,7 +92,7 @@ Status ShardCore::declare_queue(QueueIdentity identity, const QueueOptions& opti
   identity.id = state_.next_id();
   const Status status = queues_.declare(identity, options, dead_letter_topic, queue);
   if (status == Status::Ok) {
-    record_place({*queue, queue->position(state_.seen_number()), queue->open, queue->arrivals});
+    record_place(*queue, queue->position(state_.seen_number()));
   } else {
     count.fetch_sub(1, std::memory_order_relaxed);
   }

@@ -52,19 +52,19 @@ void ShardCore::record_progress() noexcept {
 // A dead letter is on its way to the log before its message is settled.
 void ShardCore::record_queues(bool all) noexcept {
   if (!inside_.empty()) return arm_progress();
-  queues_.record_progress(state_.seen_number(), all, now_, [this, all](const QueueProgress& progress) {
-    record_place(progress);
-    if (all) record_queue(progress.queue);
+  queues_.record_progress(state_.seen_number(), all, now_, [this, all](const Queue& queue, uint64_t position) {
+    record_place(queue, position);
+    if (all) record_queue(queue);
   });
 }
 
-void ShardCore::record_place(const QueueProgress& progress) noexcept {
+void ShardCore::record_place(const Queue& queue, uint64_t position) noexcept {
   if (!state_.on()) return;
   scratch_state_.clear();
   FieldWriter out(scratch_state_);
-  StoredQueuePlace::write(out, progress);
+  StoredQueuePlace::write(out, queue, position);
   if (!out.ok()) return note_unrecorded();
-  const StateKey key = state_key(state_.key(progress.queue.namespace_id, progress.queue.name.view()));
+  const StateKey key = state_key(state_.key(queue.namespace_id, queue.name.view()));
   state_.writes().put_large(StateTable::Groups, key.bytes(), scratch_state_.span());
 }
 

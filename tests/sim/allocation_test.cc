@@ -212,7 +212,7 @@ class QueueLife {
     publish(Qos::AtLeastOnce);
     pass();
     const Queue& queue = world_.queue("q");
-    const bool consumed = queue.members.count() && queue.members[0]->state.connected;
+    const bool consumed = queue.work->members.count() && queue.work->members[0]->state.connected;
     world_.require(!consumed || queue.depth() == 0, "a queue with a consumer hands nothing out any more");
   }
 

@@ -210,7 +210,7 @@ void QueueModel::judge_depth(OneQueue& queue) {
   if (world_.model().may_refuse) return;  // what there was no memory for
   world_.require(is.filter->gate().messages() == is.depth(), "queue " + queue.name + ": its gate counts otherwise");
   world_.require(is.filter->gate().bytes() == is.bytes(), "queue " + queue.name + ": its gate counts other bytes");
-  const QueueFigures& said = is.figures;
+  const QueueFigures& said = is.work->figures;
   world_.require(world_.crashes() ||
                      said.entered == is.depth() + said.settled + said.expired + said.dropped + said.dead + said.purged,
                  "queue " + queue.name + ": its figures do not tell what became of its messages");
@@ -247,8 +247,8 @@ void QueueModel::judge_depth(OneQueue& queue) {
 void QueueModel::judge_waiting() {
   for (auto& [name, queue] : queues_) {
     const Queue& is = world_.queue(name);
-    const bool has_consumer =
-        std::any_of(is.members.begin(), is.members.end(), [](const QueueMember* one) { return one->state.connected; });
+    const bool has_consumer = std::any_of(is.work->members.begin(), is.work->members.end(),
+                                          [](const QueueMember* one) { return one->state.connected; });
     world_.require(!has_consumer || is.depth() == 0,
                    "queue " + name + " has " + std::to_string(is.depth()) + " messages which nobody is given");
   }

@@ -115,13 +115,13 @@ TEST_CASE("messages that are rejected go to and fro, and are dead letters in the
     writer.until_acknowledged();
     for (int i = 0; i < 5; ++i) world.advance_ms(200).settle();
     CHECK(world.queue("q").depth() == 0);
-    CHECK(world.queue("letters").depth() == world.queue("q").figures.dead);
+    CHECK(world.queue("letters").depth() == world.queue("q").work->figures.dead);
     good->drop();
     for (int i = 10; i < 20; ++i) writer.begin_publish({"a", numbered(i), Qos::AtLeastOnce});
     writer.until_acknowledged();
     for (int i = 0; i < 5; ++i) world.advance_ms(200).settle();
     CHECK(world.queue("q").depth() == 0);
-    const QueueFigures& figures = world.queue("q").figures;
+    const QueueFigures& figures = world.queue("q").work->figures;
     CHECK(figures.dead >= 10);
     CHECK(figures.dead + figures.settled == 20);
     CHECK(world.queue("letters").depth() == figures.dead);
@@ -174,8 +174,8 @@ TEST_CASE("a consumer that is silent loses what it has to another, and has no ef
     CHECK(world.queue("q").depth() == 0);
     silent.acknowledges = true;
     world.settle();
-    CHECK(world.queue("q").figures.settled == 4);
-    CHECK(world.queue("q").figures.timed_out == 4);
+    CHECK(world.queue("q").work->figures.settled == 4);
+    CHECK(world.queue("q").work->figures.timed_out == 4);
     writer.publish("a", numbered(5), Qos::AtLeastOnce).publish("a", numbered(6), Qos::AtLeastOnce);
     CHECK(silent.received().size() == 5);  // it has room again
     CHECK(other.received().size() == 5);
@@ -230,7 +230,7 @@ TEST_CASE("a queue that is deleted and declared again under traffic is another o
     reader.subscribe(reader.queue_address, Qos::AtLeastOnce);
     CHECK(reader.received() == Payloads{"new"});
     CHECK(world.queue("q").depth() == 0);
-    CHECK(world.queue("q").members.count() == 1);
+    CHECK(world.queue("q").work->members.count() == 1);
   });
 }
 
@@ -276,7 +276,7 @@ TEST_CASE("what waits and what is not settled outlives the broker, and what was 
     reader.acknowledges = true;
     reader.connect({.clean_start = false, .session_expiry_s = 1000, .receive_maximum = 3});
     CHECK(reader.received() == Payloads{"m3", "m4", "m5", "m6", "m7", "m8"});
-    CHECK(world.queue("q").figures.redelivered == 3);  // how often they were delivered is known
+    CHECK(world.queue("q").work->figures.redelivered == 3);  // how often they were delivered is known
     CHECK(world.queue("q").depth() == 0);
     durable.pass_ms(100);
     world.crash(seed % 2);
@@ -371,7 +371,7 @@ TEST_CASE("what was taken before the broker was started is not counted as taken 
   world.client("writer").connect({}).publish("a", "m0", Qos::AtLeastOnce).until_acknowledged();
   world.crash(false);
   REQUIRE(world.queue("q").depth() == 1);
-  CHECK(world.queue("q").figures.entered == 0);
+  CHECK(world.queue("q").work->figures.entered == 0);
 }
 
 // While the disk failed, the shard set the alarm of what is to be recorded to look at it later. What changes until that

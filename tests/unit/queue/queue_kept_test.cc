@@ -156,7 +156,7 @@ TEST_CASE_METHOD(QueueTest, "what is lost is passed over, and what cannot be rea
   queues.on_fetched(queue.handle(), messages, now);
   CHECK(courier.take() == Texts{"1:3"});
   CHECK(depth(queue) == 2);
-  CHECK(queue.figures.expired == 0);
+  CHECK(queue.work->figures.expired == 0);
 }
 
 TEST_CASE_METHOD(QueueTest, "what could not be asked for is asked for later", "[queue]") {
@@ -201,7 +201,7 @@ TEST_CASE_METHOD(QueueTest, "a consumer without memory is none", "[queue]") {
     FailingHeap none(0);
     CHECK(queues.join(queue, 0, {1, 1}, kThere) == 0);
   }
-  CHECK(queue.members.empty());
+  CHECK(queue.work->members.empty());
 }
 
 TEST_CASE_METHOD(QueueTest, "messages that cannot be noted as handed out stay where they are", "[queue]") {

@@ -31,8 +31,8 @@ TEST_CASE_METHOD(QueueTest, "the oldest that waits makes way for a newer one", "
   Queue& queue = declare(holding(3));
   publish(5);
   CHECK(depth(queue) == 3);
-  CHECK(queue.figures.dropped == 2);
-  CHECK(queue.figures.entered == 5);
+  CHECK(queue.work->figures.dropped == 2);
+  CHECK(queue.work->figures.entered == 5);
   join(queue, 1);
   CHECK(courier.take() == Texts{"1:3", "1:4", "1:5"});
 }
@@ -57,9 +57,9 @@ TEST_CASE_METHOD(QueueTest, "what came back makes way before what never went, an
   REQUIRE(queues.set_options(queue, options, {}, now) == Status::Ok);
   CHECK(record() == "q@8: 1. 3* 4*");
   // He who had it settles it to no effect, and has room for another.
-  CHECK(queue.figures.dropped == 4);
+  CHECK(queue.work->figures.dropped == 4);
   done(one, {1});
-  CHECK(queue.figures.settled == 0);
+  CHECK(queue.work->figures.settled == 0);
   done(two, {4});
   publish(1);
   CHECK(courier.take() == Texts{"1:8"});
@@ -75,7 +75,7 @@ TEST_CASE_METHOD(QueueTest, "the bound in bytes is of topics, properties and pay
   publish(message(""));
   CHECK(queue.bytes() == 20);
   CHECK(depth(queue) == 3);
-  CHECK(queue.figures.dropped == 1);
+  CHECK(queue.work->figures.dropped == 1);
 }
 
 // Neither it nor what makes way for it in vain.
@@ -94,8 +94,8 @@ TEST_CASE_METHOD(QueueTest, "a queue that refuses is at its bound and never over
   publish(5);
   CHECK(depth(queue) == 3);
   CHECK(queue.filter->gate().refused_count() == 2);
-  CHECK(queue.figures.entered == 3);
-  CHECK(queue.figures.dropped == 0);
+  CHECK(queue.work->figures.entered == 3);
+  CHECK(queue.work->figures.dropped == 0);
   reject(one, {1});  // it is in the queue all the same
   publish(1);
   CHECK(depth(queue) == 3);
@@ -130,7 +130,7 @@ TEST_CASE_METHOD(QueueTest, "what no longer fits when limits are lowered is drop
   CHECK(queue.bytes() == 6);
   REQUIRE(queues.set_options(queue, holding(2), {}, now) == Status::Ok);
   CHECK(depth(queue) == 2);
-  CHECK(queue.figures.dropped == 3);
+  CHECK(queue.work->figures.dropped == 3);
   REQUIRE(queues.set_options(queue, holding(3), {}, now) == Status::Ok);
   publish(2);
   CHECK(depth(queue) == 3);
@@ -171,10 +171,10 @@ TEST_CASE_METHOD(QueueTest, "a message is dropped when it has been there for lon
   CHECK(depth(queue) == 2);
   pass_surely_ms(1);
   CHECK(depth(queue) == 1);
-  CHECK(queue.figures.expired == 1);
+  CHECK(queue.work->figures.expired == 1);
   pass_surely_ms(30'000);
   CHECK(depth(queue) == 0);
-  CHECK(queue.figures.expired == 2);
+  CHECK(queue.work->figures.expired == 2);
   record();
   publish(1);
   pass_surely_ms(60'000);
@@ -198,11 +198,11 @@ TEST_CASE_METHOD(QueueTest, "what a consumer has may be older, and is looked at 
   pass_surely_ms(60'000);
   CHECK(depth(queue) == 2);
   done(one, {1});
-  CHECK(queue.figures.settled == 1);
+  CHECK(queue.work->figures.settled == 1);
   give_up(one, {2});
   CHECK(courier.take() == Texts{"1:1", "1:2"});
   CHECK(depth(queue) == 0);
-  CHECK(queue.figures.expired == 1);
+  CHECK(queue.work->figures.expired == 1);
 }
 
 TEST_CASE_METHOD(QueueTest, "the age limit may be set, lowered and taken away", "[queue]") {
@@ -234,7 +234,7 @@ TEST_CASE_METHOD(QueueTest, "a message leaves for its age at most a thirty-secon
     REQUIRE(queue.depth() >= least);
     REQUIRE(queue.depth() <= most);
   }
-  CHECK(depth(queue) + queue.figures.expired == 3600);
+  CHECK(depth(queue) + queue.work->figures.expired == 3600);
 }
 
 // A consumer has an old message all the while, so that the queue is never empty.
@@ -287,7 +287,7 @@ TEST_CASE_METHOD(QueueTest, "a message that has just come is not old, whatever l
   REQUIRE(queues.set_options(queue, for_s(60), {}, now) == Status::Ok);
   queues.set_state(one, kAway, now);
   publish(1);
-  CHECK(queue.figures.expired == 0);
+  CHECK(queue.work->figures.expired == 0);
   queues.set_state(one, kThere, now);
   CHECK(courier.take().back() == "1:70");
 }

@@ -53,8 +53,8 @@ TEST_CASE_METHOD(QueueTest, "a queue has what matches from its declaration on, w
   publish(message("6"));
   CHECK(courier.take() == Texts{"7:6"});
   CHECK(depth(queue) == 4);
-  CHECK(queue.figures.entered == 4);
-  CHECK(queue.figures.delivered == 4);
+  CHECK(queue.work->figures.entered == 4);
+  CHECK(queue.work->figures.delivered == 4);
 }
 
 TEST_CASE_METHOD(QueueTest, "each queue that matches has the message, and two of one filter have it twice", "[queue]") {
@@ -88,7 +88,7 @@ TEST_CASE_METHOD(QueueTest, "nobody is handed more than his window, and no messa
   done(one, {1});
   CHECK(courier.take() == Texts{"1:6"});
   CHECK(depth(queue) == 3);
-  CHECK(queue.figures.settled == 3);
+  CHECK(queue.work->figures.settled == 3);
   queues.set_state(one, there(3), now);
   publish(3);
   CHECK(courier.take() == Texts{"1:7", "1:8"});
@@ -101,7 +101,7 @@ TEST_CASE_METHOD(QueueTest, "a consumer at QoS 0 has no window, and what is writ
   publish(5);
   CHECK(courier.take().size() == 5);
   CHECK(depth(queue) == 0);
-  CHECK(queue.figures.settled == 5);
+  CHECK(queue.work->figures.settled == 5);
 }
 
 TEST_CASE_METHOD(QueueTest, "random dispatch chooses any that has room", "[queue]") {
@@ -195,7 +195,7 @@ TEST_CASE_METHOD(QueueTest, "what was handed over and never sent was no delivery
   CHECK(courier.take() == Texts{"1:1", "1:2"});
   queues.give_back(one, 2, Handed::Full, now);
   queues.give_back(one, 1, Handed::Full, now);
-  CHECK(queue.figures.delivered == 0);
+  CHECK(queue.work->figures.delivered == 0);
   CHECK(depth(queue) == 2);
   CHECK(courier.take().empty());
   const MemberId two = join(queue, 2, there(1));
@@ -205,8 +205,8 @@ TEST_CASE_METHOD(QueueTest, "what was handed over and never sent was no delivery
   CHECK(courier.take() == Texts{"1:1", "1:2"});
   queues.leave(two, now);
   queues.give_back(two, 1, Handed::Away, now);  // it was on its way when he left
-  CHECK(queue.figures.delivered == 2);
-  CHECK(queue.figures.redelivered == 0);
+  CHECK(queue.work->figures.delivered == 2);
+  CHECK(queue.work->figures.redelivered == 0);
   CHECK(depth(queue) == 2);
 }
 
@@ -302,7 +302,7 @@ TEST_CASE_METHOD(QueueTest, "what is acknowledged is gone, in any order, once", 
   CHECK(depth(queue) == 2);
   done(one, {1, 3});
   CHECK(depth(queue) == 0);
-  CHECK(queue.figures.settled == 3);
+  CHECK(queue.work->figures.settled == 3);
   CHECK(record() == "q@4: 1. 2. 3.");
   CHECK(record(true) == "q@4:");
 }
@@ -315,7 +315,7 @@ TEST_CASE_METHOD(QueueTest, "a rejected message is another's at once, and the sa
   reject(one, {1});
   CHECK(courier.take() == Texts{"2:1#2"});
   reject(two, {1});
-  CHECK(queue.figures.rejected == 2);
+  CHECK(queue.work->figures.rejected == 2);
   courier.take();
   queues.leave(two, now);
 
@@ -383,7 +383,7 @@ TEST_CASE_METHOD(QueueTest, "what a consumer that goes has goes to others at onc
   CHECK(courier.take() == Texts{"2:1#2", "2:3#2", "2:4#2"});
   join(queue, 3);
   CHECK(courier.take() == Texts{"3:5"});
-  CHECK(queue.figures.redelivered == 3);
+  CHECK(queue.work->figures.redelivered == 3);
 }
 
 TEST_CASE_METHOD(QueueTest, "a message that is not acknowledged in time is another's", "[queue]") {
@@ -398,7 +398,7 @@ TEST_CASE_METHOD(QueueTest, "a message that is not acknowledged in time is anoth
   CHECK(courier.take().empty());
   pass_surely_ms(1);
   CHECK(courier.take() == Texts{"2:1#2"});
-  CHECK(queue.figures.timed_out == 1);
+  CHECK(queue.work->figures.timed_out == 1);
   pass_ms(300);
   CHECK(courier.take() == Texts{"1:2#2"});  // at once, as a negative acknowledgement
   CHECK(depth(queue) == 2);
@@ -424,7 +424,7 @@ TEST_CASE_METHOD(QueueTest, "a late acknowledgement settles what nobody has had 
   pass_surely_ms(500);
   CHECK(depth(queue) == 2);
   done(one, {1});
-  CHECK(queue.figures.settled == 1);
+  CHECK(queue.work->figures.settled == 1);
   CHECK(courier.take() == Texts{"1:1", "1:2"});
   CHECK(depth(queue) == 1);
 }
@@ -444,8 +444,8 @@ TEST_CASE_METHOD(QueueTest, "a late acknowledgement of what another has had sinc
     CHECK(courier.take().empty());  // the first has no room yet
   }
   positive ? done(one, {1}) : reject(one, {1});
-  CHECK(queue.figures.settled == 0);
-  CHECK(queue.figures.rejected == 0);
+  CHECK(queue.work->figures.settled == 0);
+  CHECK(queue.work->figures.rejected == 0);
   CHECK(depth(queue) == 1);
   pass_surely_ms(100);
   CHECK(courier.take() == (still_has ? Texts{} : Texts{"1:1#3"}));
@@ -461,7 +461,7 @@ TEST_CASE_METHOD(QueueTest, "who is sent a message twice settles it by either ac
   done(one, {1});
   CHECK(depth(queue) == 0);
   done(one, {1});
-  CHECK(queue.figures.settled == 1);
+  CHECK(queue.work->figures.settled == 1);
   publish(2);  // its window is whole again
   CHECK(courier.take() == Texts{"1:2", "1:3"});
 }
@@ -472,7 +472,7 @@ TEST_CASE_METHOD(QueueTest, "a message that is too large for a consumer is as on
   courier.answers[1] = Handed::Refused;
   publish(1);
   CHECK(courier.take() == Texts{"1:1"});
-  CHECK(queue.figures.rejected == 1);
+  CHECK(queue.work->figures.rejected == 1);
   CHECK(depth(queue) == 1);
   courier.answers.clear();
   publish(1);
@@ -517,7 +517,7 @@ TEST_CASE_METHOD(QueueTest, "a message that was delivered as often as may be and
   CHECK(courier.letters.empty());
   come_back();
   CHECK(depth(queue) == 0);
-  CHECK(queue.figures.dead == 1);
+  CHECK(queue.work->figures.dead == 1);
   REQUIRE(courier.letters.size() == 1);
   const MessageView letter = courier.letters.front()->view();
   CHECK(letter.topic_name == "dead");
@@ -534,7 +534,7 @@ TEST_CASE_METHOD(QueueTest, "a message that was delivered as often as may be and
                                                          {"dead-letter-hops", "1"},
                                                          {"delivery-count", "2"}});
   done(one, {1});  // it comes too late
-  CHECK(queue.figures.settled == 0);
+  CHECK(queue.work->figures.settled == 0);
 }
 
 TEST_CASE_METHOD(QueueTest, "a dead letter without a topic is dropped, and counted", "[queue]") {
@@ -543,7 +543,7 @@ TEST_CASE_METHOD(QueueTest, "a dead letter without a topic is dropped, and count
   publish(1);
   reject(one, {1});
   CHECK(depth(queue) == 0);
-  CHECK(queue.figures.dead == 1);
+  CHECK(queue.work->figures.dead == 1);
   CHECK(courier.letters.empty());
   publish(1);
   CHECK(courier.take() == Texts{"1:1", "1:2"});
@@ -592,7 +592,7 @@ TEST_CASE_METHOD(QueueTest, "a message is gone only when its dead letter is ther
   reject(one, {1});
   REQUIRE(courier.letters.size() == 1);
   CHECK(depth(queue) == 1);
-  CHECK(queue.figures.dead == 0);
+  CHECK(queue.work->figures.dead == 0);
   pass_surely_ms(1000);
   record();
   CHECK(courier.letters.size() == 1);  // it is on its way
@@ -602,9 +602,9 @@ TEST_CASE_METHOD(QueueTest, "a message is gone only when its dead letter is ther
   REQUIRE(courier.letters.size() == 2);
   queues.on_letter(courier.last_letter, 1, true);
   CHECK(depth(queue) == 0);
-  CHECK(queue.figures.dead == 1);
+  CHECK(queue.work->figures.dead == 1);
   queues.on_letter(courier.last_letter, 1, true);
-  CHECK(queue.figures.dead == 1);
+  CHECK(queue.work->figures.dead == 1);
   CHECK(courier.take() == Texts{"1:1"});
 }
 
@@ -638,7 +638,7 @@ TEST_CASE_METHOD(QueueTest, "a dead letter that has gone around too often is dro
   reject(one, {number});
   CHECK(courier.letters.size() == kDeadLetterHopsMax);
   CHECK(depth(queue) == 0);
-  CHECK(queue.figures.dead == kDeadLetterHopsMax + 1);
+  CHECK(queue.work->figures.dead == kDeadLetterHopsMax + 1);
 }
 
 // --- what expires by itself
@@ -663,7 +663,7 @@ TEST_CASE_METHOD(QueueTest, "a message that has expired is not handed out, be it
   queues.set_state(one, there(2), now);
   CHECK(courier.take().empty());
   CHECK(depth(queue) == 0);
-  CHECK(queue.figures.expired == 2);
+  CHECK(queue.work->figures.expired == 2);
 }
 
 // --- purged, deleted
@@ -675,7 +675,7 @@ TEST_CASE_METHOD(QueueTest, "to purge a queue drops what waits, and not what con
   queues.set_state(one, kAway, now);
   give_up(one, {2});
   CHECK(queues.purge(queue, now) == 4);  // one that came back, and three that never went
-  CHECK(queue.figures.purged == 4);
+  CHECK(queue.work->figures.purged == 4);
   CHECK(depth(queue) == 1);
   CHECK(record() == "q@6: 1* 2.");
   queues.set_state(one, kThere, now);
@@ -711,7 +711,7 @@ TEST_CASE_METHOD(QueueTest, "to delete a queue ends it, and tells its consumers"
   CHECK(heap_blocks() <= before + 6);  // the slabs
   Queue& again = declare();
   CHECK(depth(again) == 0);
-  CHECK(again.members.empty());
+  CHECK(again.work->members.empty());
   CHECK_FALSE(again.handle() == handle);
 }
 

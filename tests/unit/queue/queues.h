@@ -161,10 +161,10 @@ struct QueueTest {
   // what a consumer has.
   std::string record(bool all = false) {
     std::string text;
-    queues.record_progress(number, all, now, [&](const QueueProgress& progress) {
-      text += std::string(progress.queue.name.view()) + "@" + std::to_string(progress.position) + ":";
-      for (uint32_t i = 0; i < progress.open.count(); ++i) {
-        const QueueOpen& one = progress.open[i];
+    queues.record_progress(number, all, now, [&](const Queue& queue, uint64_t position) {
+      text += std::string(queue.name.view()) + "@" + std::to_string(position) + ":";
+      for (uint32_t i = 0; i < queue.work->open.count(); ++i) {
+        const QueueOpen& one = queue.work->open[i];
         text += " " + std::to_string(one.number) + (one.settled ? "." : one.member ? "*" : "");
       }
     });
@@ -175,16 +175,16 @@ struct QueueTest {
     const QueueGate& gate = queue.filter->gate();
     uint64_t open_bytes = 0;
     uint32_t open = 0, waiting = 0;
-    for (uint32_t i = 0; i < queue.open.count(); ++i) {
-      const QueueOpen& one = queue.open[i];
+    for (uint32_t i = 0; i < queue.work->open.count(); ++i) {
+      const QueueOpen& one = queue.work->open[i];
       if (one.settled) continue;
       ++open;
       waiting += !one.member;
       open_bytes += one.size;
     }
-    CHECK(queue.open_count == open);
-    CHECK(queue.waiting_count == waiting);
-    CHECK(queue.open_bytes == open_bytes);
+    CHECK(queue.work->open_count == open);
+    CHECK(queue.work->waiting_count == waiting);
+    CHECK(queue.work->open_bytes == open_bytes);
     CHECK(gate.messages() == queue.depth());
     CHECK(gate.bytes() == queue.bytes());
     return queue.depth();

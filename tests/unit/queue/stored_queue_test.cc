@@ -120,7 +120,7 @@ TEST_CASE_METHOD(QueueTest, "a queue's place is read as it was written, without 
   done(one, {2});
   Array<std::byte> bytes;
   FieldWriter out(bytes);
-  StoredQueuePlace::write(out, {queue, queue.position(number), queue.open, queue.arrivals});
+  StoredQueuePlace::write(out, queue, queue.position(number));
   REQUIRE(out.ok());
   std::string text;
   REQUIRE(read_place(bytes.span(), text));
@@ -138,7 +138,7 @@ TEST_CASE_METHOD(QueueTest, "a queue's place is read as it was written, without 
     FailingHeap none(0);
     Array<std::byte> more;
     FieldWriter failing(more);
-    StoredQueuePlace::write(failing, {queue, 1, queue.open, queue.arrivals});
+    StoredQueuePlace::write(failing, queue, 1);
     CHECK_FALSE(failing.ok());
   }
 }

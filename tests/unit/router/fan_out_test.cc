@@ -289,6 +289,7 @@ TEST_CASE("a subscription without memory leaves nothing behind", "[router]") {
 namespace {
 
 struct TestHome final : QueueHome {
+  bool make_ready() noexcept override { return ready; }
   void on_appended(uint64_t number, const MessageRef& message, uint32_t size, Instant) noexcept override {
     numbers.push_back(number);
     bytes += size;
@@ -297,6 +298,7 @@ struct TestHome final : QueueHome {
   std::vector<uint64_t> numbers;
   uint64_t bytes = 0;
   int in_memory = 0;
+  bool ready = true;
 };
 
 }  // namespace
@@ -366,6 +368,27 @@ TEST_CASE("a queue's journal has no bound but its own", "[router]") {
   }
   CHECK_FALSE(fan_out.judge_lengths());
   CHECK(home.numbers.size() == 10);
+  fan_out.journal_of(*filter).detach(cursor);
+  fan_out.remove_queue(*filter);
+}
+
+TEST_CASE("a queue that has no memory for its first message does not have it", "[router]") {
+  Router router(1, 1);
+  FanOut fan_out(router, 0);
+  TestHome home;
+  Filter* filter = fan_out.add_queue(home, 0, 7, "a");
+  REQUIRE(filter);
+  fan_out.open_queue(*filter);
+  Cursor cursor;
+  REQUIRE(fan_out.journal_of(*filter).attach(cursor));
+  MovingMessage message(message_at("a", kQos1));
+  for (const bool ready : {false, true}) {
+    home.ready = ready;
+    REQUIRE(filter->gate().enter(message.keep()->content_size()));
+    CHECK(fan_out.append(1, message.keep(), *router.match(0, "a"), {}, {}, [](Cursor&) {}) == ready);
+    CHECK(filter->gate().messages() == (ready ? 1 : 0));
+    CHECK(fan_out.journal_of(*filter).behind_count(cursor) == (ready ? 1 : 0));
+  }
   fan_out.journal_of(*filter).detach(cursor);
   fan_out.remove_queue(*filter);
 }

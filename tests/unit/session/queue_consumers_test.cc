@@ -215,7 +215,7 @@ TEST_CASE("a consumer that other subscriptions have filled gives messages back, 
   CHECK(payloads(busy.said()).empty());
   CHECK(payloads(busy.ack(PacketType::Puback, 1).said()) == Payloads{"1"});
   CHECK(payloads(busy.ack(PacketType::Puback, 2).said()) == Payloads{"2"});
-  CHECK(world.queue().figures.delivered == 2);
+  CHECK(world.queue().work->figures.delivered == 2);
 }
 
 TEST_CASE("a rejected message is another's, and a dead letter once it was delivered as often as may be", "[session]") {
@@ -249,7 +249,7 @@ TEST_CASE("a message that is larger than a consumer takes is rejected, and not l
   small.accepted(connect).subscribed("$queue/q/t", kQos1);
   world.publisher.publish("t", std::string(100, 'x'), kQos1, 1).publish("t", "y", kQos1, 2);
   CHECK(payloads(small.said()) == Payloads{"y"});
-  CHECK(world.queue().figures.rejected >= 1);
+  CHECK(world.queue().work->figures.rejected >= 1);
   CHECK(world.queue().depth() == 2);
   TestClient large(world.broker);
   large.accepted(connect_as("large")).subscribe(1, {{"$queue/q", kQos1}});
@@ -301,7 +301,7 @@ struct Leaving : Queued {
       broker.turn(home());
       broker.commit();
     }
-    REQUIRE(queue().figures.delivered == 2);
+    REQUIRE(queue().work->figures.delivered == 2);
     leaver.unsubscribe(1, {"$queue/q/t"});
   }
   TestClient leaver, writer;
@@ -317,12 +317,12 @@ TEST_CASE_METHOD(Leaving, "a message that expires on its way to a consumer has e
     broker.turn(home());
     broker.commit();
   }
-  REQUIRE(queue().figures.delivered == 1);
+  REQUIRE(queue().work->figures.delivered == 1);
   broker.pass_ms(2000);
   broker.wake(1 - home());
   broker.settle();
   REQUIRE(payloads(leaver.said()).empty());
-  CHECK(queue().figures.rejected == 0);
+  CHECK(queue().work->figures.rejected == 0);
 }
 
 TEST_CASE_METHOD(Leaving, "what is on its way to a consumer that leaves stays in the queue", "[session]") {
