@@ -133,7 +133,8 @@ void Broker::stop() noexcept {
     for (const Listener& listener : listeners_) open.push_back(listener.id);
   }
   for (const uint32_t id : open) close_listener(id);
-  if (setup_.own_threads) {  // all at once: each gives its clients time to read
+  population_.ending = true;  // before any shard says so to its connections
+  if (setup_.own_threads) {   // all at once: each gives its clients time to read
     for (const auto& shard : shards_) shard->begin_stop();
   }
   for (const auto& shard : shards_) {

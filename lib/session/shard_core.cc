@@ -214,7 +214,7 @@ bool ShardCore::disconnect(NamespaceId namespace_id, std::string_view client_id,
 }
 
 void ShardCore::close_all(ReasonCode reason, Instant now) noexcept {
-  ending_ = true;
+  world_.population.ending = true;
   for (uint32_t i = 0; i < connections_.index_end(); ++i) {
     if (Connection* connection = connections_.at(i)) connection->close(reason, now);
   }

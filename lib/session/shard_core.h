@@ -47,6 +47,8 @@ struct Population {
   std::atomic<uint32_t> connections{0}, sessions{0}, queues{0};
   std::atomic<uint32_t> clients{0}, clients_max{0};  // connected, and the most that ever were
   DelayedTotals delayed;
+  // The broker stops: nobody is there any more when a dead letter's answer comes, and what dies waits for the next start.
+  std::atomic<bool> ending{false};
 
   void client_came() noexcept {
     const uint32_t now = clients.fetch_add(1, std::memory_order_relaxed) + 1;
@@ -158,8 +160,8 @@ class ShardCore final : private GroupCourier, private QueueCourier, private Dela
   void abandon_connections() noexcept;
   void abandon() noexcept;
   bool has_connections() const noexcept { return connections_.count() > 0; }
-  // Some messages have still to be handed to who takes them.
-  bool publishes() const noexcept { return !inside_.empty(); }
+  // Some messages have still to be handed to who takes them, or dead letters to be acknowledged.
+  bool publishes() const noexcept { return !inside_.empty() || letters_.count() > 0; }
 
   // --- the turn
   // Mail, timers, what had to wait, and then everything gathered is written. Called after the events of a turn.
@@ -469,9 +471,8 @@ class ShardCore final : private GroupCourier, private QueueCourier, private Dela
     bool handed_over = false, refused = false;
   };
   Slab<Letter> letters_{UINT32_MAX};
-  bool ending_ = false;  // nobody is here any more when a letter's answer comes: what died is buried at the next start
-  struct LateJoin {      // the answer to it says that there is a new queue
-    uint32_t serial;     // what is to be durable before
+  struct LateJoin {   // the answer to it says that there is a new queue
+    uint32_t serial;  // what is to be durable before
     uint32_t to;
     Mail answer;
   };

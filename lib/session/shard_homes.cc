@@ -135,7 +135,7 @@ void ShardCore::answer_late_joins() noexcept {
 
 bool ShardCore::publish_dead_letter(const MessageRef& message, SlabHandle queue, uint64_t number,
                                     Instant now) noexcept {
-  if (ending_ || !state_.refusal().ok()) return false;
+  if (world_.population.ending || !state_.refusal().ok()) return false;
   Letter* letter = letters_.take(Letter{queue, number});
   if (!letter) return false;
   PublishOperation operation;

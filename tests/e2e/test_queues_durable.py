@@ -334,6 +334,25 @@ def test_deliveries_are_counted_over_restarts(broker, other_shards):
     quiet(one)
 
 
+@pytest.mark.parametrize("end, shards", [("stopped", 1), ("stopped", 3)])
+def test_what_dies_at_the_end_is_one_letter(broker, other_shards):
+    """Whether it dies just before the broker is stopped, or because it is: on the way then, or at the next start."""
+    broker.serve(queue("q", "q/#", deliveries_max=1, dead_letter_topic="dead/q"), queue("dead", "dead/#"))
+    for life, shards in enumerate((None, other_shards)):
+        contents = numbered(1000, first=1000 * life)
+        broker.publish("q/a", *contents)
+        gone, there = (broker.consumer(receive_maximum=500) for _ in range(2))
+        for one in (gone, there):
+            one.take(500)
+        gone.close()
+        broker.restart(shards)
+        one = broker.consumer("q").subscribe("$queue/dead")
+        received = one.consume(1000)
+        assert sorted(payloads(received), key=int) == contents
+        quiet(one)
+        one.disconnect()
+
+
 def test_dead_letters_come_back(broker):
     """In the queue that took them, with what was added to them."""
     broker.serve(queue("q", "q/#", deliveries_max=1, dead_letter_topic="dead/q"), queue("dead", "dead/#"))
