@@ -85,10 +85,12 @@ struct Mail {
     GroupDone,    // number, token: so many messages are finished; payload GroupNumbers: those that have numbers
     GroupReturn,  // session (member), number (of the log), message, token (Handed), origin.session (group): it is not
                   // for this member, who may have left
+    GroupSync,    // session (membership): to be answered behind all that was handed to it
     // And from there, to a membership:
     GroupJoined,   // session (membership), number: the MemberId, or 0, token (Detail): why not; payload, of a queue:
                    // GroupJoin with its topic filter
     GroupDeliver,  // session (membership), message, number (of the log; 0: none), origin.session (group)
+    GroupSynced,   // session (membership)
     GroupRecall,   // session (membership): others are there
     QueueDeleted,  // session (membership): the queue has ended
     GroupLeft,     // number (MemberId), session (group), token (1): a member has left that had messages; back from

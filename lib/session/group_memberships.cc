@@ -98,6 +98,7 @@ void GroupMemberships::note_state(GroupMembership& membership) noexcept {
 void GroupMemberships::note_done(SlabHandle of, uint64_t number, uint64_t marks) noexcept {
   GroupMembership* membership = slab_.find(of);
   if (!membership) return;
+  if (marks & GroupNumbers::kReturned) membership->note_returned();
   if (number) {
     --membership->numbered_count_;
     static_cast<void>(membership->done_.push_back(number | marks));  // there is room
@@ -125,7 +126,7 @@ void GroupMemberships::on_joined(SlabHandle of, const GroupJoined& joined) noexc
   }
   if (membership->session) {
     membership->session->on_group_answer();
-    if (membership->state_changed_ || membership->has_done()) list(*membership);
+    if (membership->has_news()) list(*membership);
   } else if (joined.member) {  // it has left before it was known
     list(*membership);
   } else {
@@ -136,6 +137,10 @@ void GroupMemberships::on_joined(SlabHandle of, const GroupJoined& joined) noexc
 void GroupMemberships::give_back(GroupMembership& membership, const MessageRef& message, uint64_t number, bool open,
                                  Handed why, Instant now) noexcept {
   if (open && number) --membership.numbered_count_;
+  if (membership.of_queue) {
+    membership.note_returned();
+    list(membership);
+  }
   Mail mail;
   mail.kind = Mail::Kind::GroupReturn;
   mail.session = handle_of(membership.member_);
@@ -178,6 +183,30 @@ bool GroupMemberships::tell_done(GroupMembership& membership, Instant now) noexc
   return true;
 }
 
+// False: it has to be tried again.
+bool GroupMemberships::tell_returned(GroupMembership& membership, Instant now) noexcept {
+  if (membership.returning_ != GroupMembership::Returning::Untold) return true;
+  if (membership.home_ == shard_.index()) {  // it has heard of it by now
+    membership.returning_ = GroupMembership::Returning::No;
+    membership.state_changed_ = true;
+    return true;
+  }
+  Mail mail;
+  mail.kind = Mail::Kind::GroupSync;
+  mail.session = handle(membership);
+  if (!post(membership, std::move(mail), now)) return false;
+  membership.returning_ = GroupMembership::Returning::Asked;
+  return true;
+}
+
+void GroupMemberships::on_synced(SlabHandle of) noexcept {
+  GroupMembership* membership = slab_.find(of);
+  if (!membership) return;
+  membership->returning_ = GroupMembership::Returning::No;
+  if (!membership->was_full) membership->state_changed_ = true;  // else it is told when there is room
+  list(*membership);
+}
+
 bool GroupMemberships::tell_one(GroupMembership& membership, Instant now) noexcept {
   if (!tell_done(membership, now)) return false;
   if (!membership.session) {
@@ -185,6 +214,8 @@ bool GroupMemberships::tell_one(GroupMembership& membership, Instant now) noexce
     slab_.give_back(membership);
     return true;
   }
+  if (!tell_returned(membership, now)) return false;
+  if (membership.returns()) return true;  // until its queue has answered it is full, or not there
   if (!std::exchange(membership.state_changed_, false)) return true;
   membership.was_full = false;
   membership.state_changed_ = !post(membership, Mail::Kind::GroupState, membership.state().pack(), now);
@@ -195,7 +226,7 @@ bool GroupMemberships::tell(Instant now) noexcept {
   if (std::exchange(look_for_news_, false)) {
     for (uint32_t i = 0; i < slab_.index_end(); ++i) {
       GroupMembership* one = slab_.at(i);
-      if (one && !one->listed_ && (!one->session || one->has_done() || one->state_changed_)) list(*one);
+      if (one && !one->listed_ && (!one->session || one->has_news())) list(*one);
     }
   }
   for (uint32_t i = 0; i < news_.count(); ++i) {  // which may grow meanwhile

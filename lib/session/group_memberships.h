@@ -52,16 +52,26 @@ struct GroupMembership : HashLink<GroupMembership> {
   [[nodiscard]] bool make_room() noexcept { return done_.reserve(done_.count() + numbered_count_ + 1); }
   // Such a message is open: note_done(), or give_back(), follows.
   void note_taken() noexcept { ++numbered_count_; }
+  // Of a queue: it gave messages back, and the queue may not know yet. What it hands over meanwhile is behind those,
+  // and is not to be taken before them.
+  bool returns() const noexcept { return returning_ != Returning::No; }
 
  private:
   friend class GroupMemberships;
-  bool has_done() const noexcept { return done_count_ || !done_.empty(); }
+  enum class Returning : uint8_t { No, Untold, Asked };
+  bool has_news() const noexcept {
+    return done_count_ || !done_.empty() || state_changed_ || returning_ == Returning::Untold;
+  }
+  void note_returned() noexcept {
+    if (of_queue && returning_ == Returning::No) returning_ = Returning::Untold;
+  }
 
   MemberId member_ = 0;
   Array<uint64_t> done_;         // GroupNumbers, not told yet
   uint32_t numbered_count_ = 0;  // open messages that have numbers
   uint32_t done_count_ = 0;      // not told yet
   Phase phase_ = Phase::Asking;
+  Returning returning_ = Returning::No;
   bool state_changed_ = false;  // not told yet
   bool listed_ = false;         // among those that have something to tell
   uint8_t home_ = 0;
@@ -95,6 +105,8 @@ class GroupMemberships {
   void give_back(GroupMembership& membership, const MessageRef& message, uint64_t number, bool open, Handed why,
                  Instant now) noexcept;
   void on_joined(SlabHandle membership, const GroupJoined& joined) noexcept;
+  // What its queue handed over before it knew what came back has come, and gone back too.
+  void on_synced(SlabHandle membership) noexcept;
 
   // Tells the homes what was noted. False: memory was refused to some of it, which is told at the next call.
   bool tell(Instant now) noexcept;
@@ -114,6 +126,7 @@ class GroupMemberships {
   bool post(GroupMembership& membership, Mail::Kind kind, uint32_t token, Instant now) noexcept;
   bool post(const GroupMembership& membership, Mail&& mail, Instant now) noexcept;
   bool tell_done(GroupMembership& membership, Instant now) noexcept;
+  bool tell_returned(GroupMembership& membership, Instant now) noexcept;
 
   ShardCore& shard_;
   Slab<GroupMembership> slab_{UINT32_MAX};

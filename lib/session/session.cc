@@ -688,6 +688,7 @@ bool Session::may_take_shared(Qos qos) const noexcept {
 Handed Session::take_shared(GroupMembership& membership, MovingMessage& message, uint64_t number,
                             Instant now) noexcept {
   if (!connection_ || connection_->closing()) return Handed::Away;
+  if (membership.returns()) return Handed::Full;
   const MessageView& view = message.view();
   const Qos qos = membership.of_queue ? membership.qos : std::min(view.qos, membership.qos);
   // What has to be written before it goes out waits for a store that fails.

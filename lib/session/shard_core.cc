@@ -746,6 +746,13 @@ bool ShardCore::handle_mail(Mail& mail, Instant now) noexcept {
     case Mail::Kind::GroupState:
     case Mail::Kind::GroupDone:
     case Mail::Kind::GroupReturn: handle_member_mail(mail, now); return true;
+    case Mail::Kind::GroupSync: {
+      Mail answer;
+      answer.kind = Mail::Kind::GroupSynced;
+      answer.session = mail.session;
+      return postman_.post_surely(mail.from, std::move(answer));
+    }
+    case Mail::Kind::GroupSynced: memberships_.on_synced(mail.session); return true;
     case Mail::Kind::GroupLeft:
       if (mail.token == kLeaveAsked) return put_leave_aside(mail);
       groups_.on_left(mail.number, mail.session);

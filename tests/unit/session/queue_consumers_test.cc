@@ -353,4 +353,99 @@ TEST_CASE_METHOD(Leaving, "what is on its way to a consumer that leaves does not
   CHECK(payloads(member.said()) == Payloads{"1", "2"});
 }
 
+// --- what a consumer gives back and what is handed to it meanwhile
+
+namespace {
+
+// With a declared queue "q" of the filter "t".
+struct Declared : Queued {
+  Declared(uint32_t shard_count, std::string_view key, const QueueOptions& options)
+      : Queued(declaring(shard_count, 1)) {
+    QueueIdentity identity;
+    identity.name = "q";
+    identity.topic_filter = "t";
+    identity.key = key;
+    Queue* made = nullptr;
+    broker.router().epoch().online(home());
+    REQUIRE(broker.core(home()).queues().declare(identity, options, "", made) == Status::Ok);
+    broker.router().epoch().offline(home());
+    broker.wake(home());
+    broker.settle();
+  }
+};
+
+QueueOptions key_ordered() {
+  QueueOptions options;
+  options.dispatch = QueueDispatch::KeyOrdered;
+  return options;
+}
+
+QueueOptions exclusive() {
+  QueueOptions options;
+  options.exclusive = true;
+  return options;
+}
+
+// A kept consumer has the message 1; while 2 reaches the queue another connection takes over.
+struct TakenOver : Declared {
+  TakenOver(std::string_view key, const QueueOptions& options) : Declared(1, key, options) {
+    before.accepted(connect_as("c0", false, 100)).subscribed("$queue/q", kQos1);
+    writer.accepted(connect_as("writer"));
+    writer.publish("t", "1", kQos1, 1).said();
+    REQUIRE(payloads(before.said()) == Payloads{"1"});
+    other.accepted(connect_as("other")).subscribed("$queue/q", kQos1);
+    writer.link().inbox.push_back(hex("32 07 00 01 't' 00 02 00 '2'"));
+    broker.wake(0);
+    broker.turn(0);
+    broker.commit();
+    after.link().inbox.push_back(hex("10 14 00 04 'MQTT' 05 00 00 3c 05 11 00 00 00 64 00 02 'c0'"));
+    broker.settle();
+  }
+  TestClient before{broker}, after{broker}, writer{broker}, other{broker};
+};
+
+}  // namespace
+
+TEST_CASE("an exclusive queue whose consumer is taken over is one consumer's", "[session]") {
+  TakenOver world("", exclusive());
+  const Payloads one = payloads(world.after.said()), two = payloads(world.other.said());
+  CAPTURE(one, two);
+  CHECK((one.empty() || two.empty()));
+}
+
+TEST_CASE("what comes back by a takeover comes before the next of its key", "[session]") {
+  TakenOver world("topic", key_ordered());
+  const Payloads one = payloads(world.after.said()), two = payloads(world.other.said());
+  CAPTURE(one, two);
+  CHECK((one.empty() || one[0] == "1"));
+  CHECK((two.empty() || two[0] == "1"));
+}
+
+// The first finds no room at the other shard; the second is on its way, and finds what was freed meanwhile.
+TEST_CASE("messages of a key come in order to a consumer that other subscriptions have filled", "[session]") {
+  Declared world(2, "topic", key_ordered());
+  TestBroker& broker = world.broker;
+  const uint32_t home = world.home(), away = 1 - home;
+  TestClient busy(broker, V5, away), writer(broker, V5, home);
+  busy.accepted(narrow(broker.client_id_at(away), 2)).subscribed("own", kQos1).subscribed("$queue/q", kQos1);
+  writer.accepted(connect_as(broker.client_id_at(home)));
+  world.publisher.publish("own", "a", kQos1, 1).publish("own", "b", kQos1, 2);
+  REQUIRE(payloads(busy.said()) == Payloads{"a", "b"});  // its Receive Maximum
+  writer.link().inbox.push_back(hex("32 07 00 01 't' 00 01 00 '1'"));
+  writer.link().inbox.push_back(hex("32 07 00 01 't' 00 02 00 '2'"));
+  for (int i = 0; i < 10; ++i) {
+    broker.turn(home);
+    broker.commit();
+  }
+  REQUIRE(world.queue().work->figures.delivered == 2);
+  broker.turn(away);
+  busy.link().inbox.push_back(hex("40 02 00 01"));  // PUBACK of "a"
+  broker.wake(away);
+  broker.turn(away);
+  broker.turn(away);
+  broker.wake(home);
+  broker.settle();
+  CHECK(payloads(busy.ack(PacketType::Puback, 2).said()) == Payloads{"1", "2"});
+}
+
 }  // namespace mqttq
