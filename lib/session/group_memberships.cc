@@ -183,14 +183,8 @@ bool GroupMemberships::tell_done(GroupMembership& membership, Instant now) noexc
   return true;
 }
 
-// False: it has to be tried again.
 bool GroupMemberships::tell_returned(GroupMembership& membership, Instant now) noexcept {
   if (membership.returning_ != GroupMembership::Returning::Untold) return true;
-  if (membership.home_ == shard_.index()) {  // it has heard of it by now
-    membership.returning_ = GroupMembership::Returning::No;
-    membership.state_changed_ = true;
-    return true;
-  }
   Mail mail;
   mail.kind = Mail::Kind::GroupSync;
   mail.session = handle(membership);
@@ -214,11 +208,20 @@ bool GroupMemberships::tell_one(GroupMembership& membership, Instant now) noexce
     slab_.give_back(membership);
     return true;
   }
-  if (!tell_returned(membership, now)) return false;
-  if (membership.returns()) return true;  // until its queue has answered it is full, or not there
-  if (!std::exchange(membership.state_changed_, false)) return true;
+  if (membership.returning_ == GroupMembership::Returning::Untold && membership.home_ == shard_.index()) {
+    membership.returning_ = GroupMembership::Returning::No;  // it has heard of it by now
+    membership.state_changed_ = true;
+  }
+  return tell_state(membership, now) && tell_returned(membership, now);
+}
+
+// Until the queue has answered that it knows what came back, it hears no more than that the consumer has gone.
+bool GroupMemberships::tell_state(GroupMembership& membership, Instant now) noexcept {
+  if (!membership.state_changed_) return true;
+  const MemberState state = membership.state();
+  if (membership.returns() && state.connected) return true;
   membership.was_full = false;
-  membership.state_changed_ = !post(membership, Mail::Kind::GroupState, membership.state().pack(), now);
+  membership.state_changed_ = !post(membership, Mail::Kind::GroupState, state.pack(), now);
   return !membership.state_changed_;
 }
 

@@ -97,6 +97,11 @@ class GroupMemberships {
 
   // The session's connection or window is another now, or there is room again.
   void note_state(GroupMembership& membership) noexcept;
+  // The session has no connection any more: what is on its way to it is not for the next one.
+  void note_gone(GroupMembership& membership) noexcept {
+    membership.note_returned();
+    note_state(membership);
+  }
   // A message that came through it is finished. It may have ended. number: 0 if it has none; marks: GroupNumbers.
   void note_done(SlabHandle membership, uint64_t number, uint64_t marks) noexcept;
   // The same of one that was never open.
@@ -126,6 +131,7 @@ class GroupMemberships {
   bool post(GroupMembership& membership, Mail::Kind kind, uint32_t token, Instant now) noexcept;
   bool post(const GroupMembership& membership, Mail&& mail, Instant now) noexcept;
   bool tell_done(GroupMembership& membership, Instant now) noexcept;
+  bool tell_state(GroupMembership& membership, Instant now) noexcept;
   bool tell_returned(GroupMembership& membership, Instant now) noexcept;
 
   ShardCore& shard_;

@@ -43,7 +43,7 @@ bool Session::detach(Instant now, bool publish_will) noexcept {
     will_->due = now + int64_t{std::min(will_->delay_s, expiry_s_)} * kSecond;
   }
   if (expiry_s_ != kSessionExpiryNever) expiry_due_ = now + int64_t{expiry_s_} * kSecond;
-  note_group_state();
+  memberships_.for_each([this](GroupMembership& one) { shard_.memberships().note_gone(one); });
   publish_due_will(now);
   arm_timer(now);
   return false;

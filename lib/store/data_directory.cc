@@ -382,16 +382,16 @@ void DataDirectory::tend_held(Instant now) noexcept {
 // --- room of the log
 
 // When more than half of the log is not needed, which its oldest files hold up, what is needed of these moves to the
-// store. What moved before is looked through from time to time.
+// store. What moved before is looked through from time to time, and soon where there is little room.
 uint64_t DataDirectory::wants_needed(uint64_t waiting_bytes, Instant now) noexcept {
-  constexpr int64_t kSweep = 10 * kSecond;
+  const int64_t between_sweeps = (told_ == StoreAlarm::Ok ? 10 : 1) * kSecond;
   constexpr uint64_t kAtOnce = uint64_t{64} << 20;
   if (!log_ || moving_up_to_ || !unneeded_.empty()) return 0;
   const uint64_t waiting = waiting_bytes - std::min(waiting_bytes, moved_bytes_);
   const uint64_t enough = 2 * waiting + 4 * quota_.segment_bytes(options_.segment_bytes);
   if (log_->segment_count() > 4 && log_->record_bytes() > enough) return log_->last_of_oldest(kAtOnce);
-  if (moved_.empty() || now < sweep_at_) return 0;
-  sweep_at_ = now + kSweep;
+  if (moved_.empty() || now - swept_at_ < between_sweeps) return 0;
+  swept_at_ = now;
   return wanted_ - 1;
 }
 

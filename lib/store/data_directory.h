@@ -183,7 +183,7 @@ class DataDirectory final : public Log, public MessageSource, private LogReplay 
   uint64_t moving_up_to_ = 0;  // 0: nothing is being moved
   uint64_t moved_bytes_ = 0;   // of them in the store, about
   Array<std::byte> moved_body_;
-  Instant sweep_at_{};
+  Instant swept_at_{};
   HeldRecords held_;
   Instant held_until_{};  // once something is
   Instant try_again_at_{};

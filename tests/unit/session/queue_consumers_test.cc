@@ -448,4 +448,35 @@ TEST_CASE("messages of a key come in order to a consumer that other subscription
   CHECK(payloads(busy.ack(PacketType::Puback, 2).said()) == Payloads{"1", "2"});
 }
 
+// A message for it waits behind other mail while its connection ends and it comes back.
+TEST_CASE("what was on its way to a consumer that comes back at once is the next one's of an exclusive queue",
+          "[session]") {
+  Declared world(2, "", exclusive());
+  TestBroker& broker = world.broker;
+  const uint32_t home = world.home(), away = 1 - home;
+  const std::string client_id = broker.client_id_at(away);
+  TestClient before(broker, V5, away), after(broker, V5, away), beside(broker, V5, away);
+  TestClient other(broker, V5, home), writer(broker, V5, home);
+  before.accepted(connect_as(client_id, false, 100)).subscribed("$queue/q", kQos1);
+  beside.accepted(connect_as("")).subscribed("x", kQos0);
+  other.accepted(connect_as("")).subscribed("$queue/q", kQos1);
+  writer.accepted(connect_as(""));
+  writer.link().inbox.push_back(hex("30 05 00 01 'x' 00 'x'"));  // which fills the mailbox
+  writer.link().inbox.push_back(hex("32 07 00 01 't' 00 01 00 '1'"));
+  for (int i = 0; i < 10; ++i) {
+    broker.turn(home);
+    broker.commit();
+  }
+  REQUIRE(world.queue().work->figures.delivered == 1);
+  before.link().inbox.push_back(hex("e0 00"));
+  broker.turn(away);
+  after.link().inbox.push_back(hex("10 14 00 04 'MQTT' 05 00 00 3c 05 11 00 00 00 64 00 02 '" + client_id + "'"));
+  broker.settle();
+  writer.publish("t", "2", kQos1, 2).said();
+  const Payloads one = payloads(after.said()), two = payloads(other.said());
+  CAPTURE(one, two);
+  CHECK((one.empty() || two.empty()));
+  CHECK(one.size() + two.size() == 2);
+}
+
 }  // namespace mqttq
