@@ -141,6 +141,10 @@ void set_queue_policy(mqttq_broker& broker, const Options& options) {
 
 // Of a broker that runs, and has no listeners yet; or of one that is not to run, where they are judged.
 void declare_queues(mqttq_broker& broker, const Options& options) {
+  if (options.queues.size() > options.queues_max) {
+    throw OptionError(fmt::format("{}: {} queues, which are more than queues.count_max",
+                                  options.place_of("queues.declared"), options.queues.size()));
+  }
   std::set<std::string_view> names;
   for (size_t i = 0; i < options.queues.size(); ++i) {
     const QueueOptions& queue = options.queues[i];

@@ -44,8 +44,8 @@ template <auto member>
 auto& of_auto_queue(const Target& to) {
   return to.options.auto_queue.*member;
 }
-#define MQTTQ_QUEUE_KEYS(path, of)                                                                             \
-  {path ".dispatch", Choice{kQueueDispatches, of<&QueueOptions::dispatch>}, "", "\"round_robin\"",             \
+#define MQTTQ_QUEUE_KEYS(path, of, dispatches)                                                                 \
+  {path ".dispatch", Choice{dispatches, of<&QueueOptions::dispatch>}, "", "\"round_robin\"",                   \
    "How the consumer is chosen that gets a message"},                                                          \
       {path ".exclusive", Switch{of<&QueueOptions::exclusive>}, "", "false",                                   \
        "Whether one consumer at a time has the queue, while the others stand by"},                             \
@@ -173,13 +173,14 @@ constexpr Key kKeys[] = {
     {"queues.on_delete", Choice{kQueueEnds, [](const Target& to) -> uint8_t& { return to.options.queue_end; }}, "",
      "\"unsubscribe\"",
      "Whether consumers of a queue that is deleted lose their subscription, or their connection too"},
-    MQTTQ_QUEUE_KEYS("queues.auto", of_auto_queue),
+    MQTTQ_QUEUE_KEYS("queues.auto", of_auto_queue, kAutoQueueDispatches),
     {"queues.declared", array_of<&Options::queues>(0, kQueuesDeclaredMax), "", "[]",
      "Queues that are there from the start on; one that is taken out of the file stays"},
     {"queues.declared[].name", Text{1, kQueueNameMax, of_queue<&QueueOptions::name>}, "", "",
-     "Letters, digits, `.`, `_` and `-`, or `$q/FILTER` for the one queue of a filter that has no name", false, true},
-    {"queues.declared[].topic_filter", Text{1, kTextSizeMax, of_queue<&QueueOptions::topic_filter>}, "", "",
-     "What it takes. It never changes"},
+     "Letters, digits, `.`, `_` and `-`, at most 255, or `$q/FILTER` for the one queue of a filter that has no name",
+     false, true},
+    {"queues.declared[].topic_filter", Text{0, kTextSizeMax, of_queue<&QueueOptions::topic_filter>}, "", R"("")",
+     "What it takes; to be given, but where the name is `$q/FILTER`. It never changes"},
     {"queues.declared[].dead_letter_topic", Text{0, kTextSizeMax, of_queue<&QueueOptions::dead_letter_topic>}, "",
      R"("")", "Where dead letters are published; empty: they are dropped"},
     {"queues.declared[].key", Text{0, kTextSizeMax, of_queue<&QueueOptions::key>}, "", R"("")",
@@ -189,7 +190,7 @@ constexpr Key kKeys[] = {
      "Whether of what waits the newest message of each key is all that there is. It never changes"},
     {"queues.declared[].keyless", Choice{kQueueKeyless, of_queue<&QueueOptions::keyless>}, "", R"("take")",
      "What becomes of a message in which the key is not found; with `reject` its publisher is told. It never changes"},
-    MQTTQ_QUEUE_KEYS("queues.declared[]", of_queue),
+    MQTTQ_QUEUE_KEYS("queues.declared[]", of_queue, kQueueDispatches),
 
     MQTTQ_LIMIT(packet_size_max, 1, kPacketSizeMax, "bytes", "1048576", "The longest packet from a client"),
     MQTTQ_LIMIT(topic_size_max, 1, 65'535, "bytes", "65535", "The longest topic name and topic filter"),

@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -31,6 +32,9 @@ inline constexpr std::string_view kQueueDispatches[] = {"round_robin", "random",
 inline constexpr std::string_view kQueueOverflows[] = {"drop_oldest", "drop_newest", "reject"};  // MQTTQ_QUEUE_...
 inline constexpr std::string_view kQueueKeyless[] = {"take", "drop", "reject"};  // MQTTQ_QUEUE_KEYLESS_...
 inline constexpr std::string_view kQueueEnds[] = {"unsubscribe", "disconnect"};
+// Of queues that have no key.
+inline constexpr std::span<const std::string_view> kAutoQueueDispatches =
+    std::span(kQueueDispatches).first(std::size(kQueueDispatches) - 1);
 inline constexpr std::string_view kRewriteActions[] = {"all", "publish", "subscribe"};  // mqttq_rewrite.actions
 
 struct LogFormat {

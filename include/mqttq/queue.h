@@ -132,7 +132,7 @@ typedef struct mqttq_queue {
   uint64_t refused;          /* not taken: it was full */
   uint64_t delivered;        /* to a consumer, again or not */
   uint64_t redelivered;      /* of those: again */
-  uint64_t settled;          /* acknowledged */
+  uint64_t settled;          /* acknowledged, or moved back */
   uint64_t rejected;         /* acknowledged negatively */
   uint64_t timed_out;        /* not acknowledged within ack_timeout_ms */
   uint64_t expired;          /* by their own expiry, or by age_max_s */
@@ -218,10 +218,14 @@ MQTTQ_API void mqttq_queue_messages_free(mqttq_queue_messages *messages);
 
 /* Moves dead letters out of the queue `name` that collects them, back into the queues that they come from, each under
  * the topic that it was published to: of those that wait, the oldest first. What is no dead letter, or whose queue is
- * not there, stays.
+ * not there, stays. So does what its queue does without: its overflow, `bytes_max` or `keyless` say so, whatever
+ * that does to other publishers. Moved messages count as settled, and are in their queues when it returns, durably
+ * where there is a data directory; a crash in between may leave some in both. With the host's loop it does not wait.
+ * They are the newest of their queues, among last values too, and have no publisher any more, so no `client_id` key.
  *   count  at most so many; 0 = all that wait when it is called.
  *   moved  nullable; set to how many those were, also where it fails.
- * Returns MQTTQ_OK, MQTTQ_EINVAL, MQTTQ_ENOTFOUND, MQTTQ_ENOMEM, MQTTQ_ESYSTEM, MQTTQ_ESTATE, MQTTQ_ESHUTDOWN.
+ * Returns MQTTQ_OK, MQTTQ_EINVAL, MQTTQ_ENOTFOUND, MQTTQ_EFULL (their queue, or the store, takes no more: the rest
+ * stays), MQTTQ_ENOMEM, MQTTQ_ESYSTEM (that they are gone here is not written yet), MQTTQ_ESTATE, MQTTQ_ESHUTDOWN.
  * Thread: as mqttq_queue_declare(); it may read files. Since 0.1. */
 MQTTQ_API mqttq_status mqttq_queue_move_back(mqttq_broker *broker, mqttq_namespace *ns, mqttq_bytes name,
                                              uint64_t count, uint64_t *moved, mqttq_error *error);

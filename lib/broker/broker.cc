@@ -101,9 +101,9 @@ void Broker::restore_all() {
   committer_.turn(begin);
   if (!setup_.log) return;
   const std::string text = fmt::format(
-      "restored in {} ms: {} sessions, {} subscriptions, {} messages, {} in flight, {} retained, {} delayed",
-      (clock_now() - begin) / kMillisecond, restored.sessions, restored.subscriptions, restored.messages,
-      restored.inflight, restored.retained, restored.delayed);
+      "restored in {} ms: {} sessions, {} subscriptions, {} queues, {} messages, {} in flight, {} retained, {} delayed",
+      (clock_now() - begin) / kMillisecond, restored.sessions, restored.subscriptions, restored.queues,
+      restored.messages, restored.inflight, restored.retained, restored.delayed);
   setup_.log->write(LogLevel::Notice, text);
   if (!restored.lost) return;
   setup_.log->write(LogLevel::Error,

@@ -141,6 +141,7 @@ bool Committer::take(Mail& mail, uint64_t& bytes) noexcept {
 bool Committer::enter_queues(const Message& message, const Route& route, Open& open) noexcept {
   const uint32_t size = message.content_size();
   const auto queues = route.queues();
+  const bool moved = open.origin.connection_serial == PublishOrigin::kMoved;
   for (size_t i = 0; i < queues.size(); ++i) {
     QueueGate& gate = queues[i]->gate();
     const QueueGate::Judge* judge = gate.judge();
@@ -152,9 +153,11 @@ bool Committer::enter_queues(const Message& message, const Route& route, Open& o
       leave_queues(queues.first(i), open.without.get(), size);
       return false;
     }
-    if (!fits && judge->tells) open.full_reason = {ReasonCode::ImplementationSpecificError, Detail::QueueKeyMissing};
-    if (fits && gate.overflow() == QueueOverflow::Reject) {
-      open.full_reason = {ReasonCode::QuotaExceeded, Detail::QueueFull};
+    if (!fits && (judge->tells || moved))
+      open.full_reason = {ReasonCode::ImplementationSpecificError, Detail::QueueKeyMissing};
+    if (fits && (gate.overflow() == QueueOverflow::Reject || moved)) {
+      open.full_reason = {ReasonCode::QuotaExceeded,
+                          gate.too_large(size) ? Detail::QueueMessageTooLarge : Detail::QueueFull};
     }
   }
   return true;

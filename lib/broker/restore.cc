@@ -306,6 +306,7 @@ bool Restore::take_queue(Bytes key, Bytes value) {
   ShardCore& shard = home(stored.identity.namespace_id, stored.identity.name);
   Queue* queue = shard.restore_queue(stored.identity, stored.options, stored.dead_letter_topic);
   if (!queue) return false;
+  ++restored_.queues;
   queues_.emplace(group_key(key), ReaderEntry{directory_.durable_number() + 1, nullptr, nullptr, &shard, queue});
   return true;
 }

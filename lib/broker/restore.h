@@ -10,7 +10,7 @@
 namespace mqttq {
 
 struct Restored {
-  uint64_t sessions = 0, subscriptions = 0, messages = 0, inflight = 0, retained = 0, delayed = 0;
+  uint64_t sessions = 0, subscriptions = 0, queues = 0, messages = 0, inflight = 0, retained = 0, delayed = 0;
   uint64_t lost = 0;  // entries that were damaged, or belong to nothing any more
 };
 

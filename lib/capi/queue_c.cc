@@ -95,7 +95,8 @@ const char* judge_dead_letter_topic(std::string_view topic, std::string_view top
 // What is wrong with the name, or the moment.
 mqttq_status judge_call(mqttq_broker& broker, mqttq_bytes name, mqttq_error* error) {
   if (!is_valid_queue_name(text_of(name))) {
-    return fail(error, MQTTQ_EINVAL, "name: 0-9 A-Z a-z . _ -, beginning with a letter or digit, or $q/<filter>");
+    return fail(error, MQTTQ_EINVAL,
+                "name: at most 255 of 0-9 A-Z a-z . _ -, beginning with a letter or digit, or $q/<filter>");
   }
   return broker.may_wait(error);
 }
@@ -202,11 +203,42 @@ bool peek(mqttq_broker& broker, uint32_t home, NamespaceId id, std::string_view 
   return found;
 }
 
-// Back where it came from, if that is still there and it still waits in `name`. False: it stays. Throws std::bad_alloc.
-bool move_back(mqttq_broker& broker, uint32_t home, NamespaceId id, std::string_view name,
-               const mqttq_queue_messages::One& one) {
+// Messages on their way back, and what became of them.
+class Moves {
+ public:
+  ShardCore::LetterWait begin() {
+    const std::lock_guard lock(mutex_);
+    ++open_;
+    return {this, [](void* user, bool taken) noexcept { static_cast<Moves*>(user)->end(taken); }};
+  }
+  // It was not begun after all.
+  void take_back() {
+    const std::lock_guard lock(mutex_);
+    --open_;
+  }
+  void wait() {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return open_ == 0; });
+  }
+  uint64_t moved = 0, refused = 0;
+
+ private:
+  void end(bool taken) {
+    const std::lock_guard lock(mutex_);
+    ++(taken ? moved : refused);
+    --open_;
+    changed_.notify_one();
+  }
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  uint64_t open_ = 0;
+};
+
+// Back where it came from, if that is still there and it still waits in `name`. Throws std::bad_alloc.
+void move_back(mqttq_broker& broker, uint32_t home, NamespaceId id, std::string_view name,
+               const mqttq_queue_messages::One& one, Moves& moves) {
   DeadLetterOrigin origin;
-  if (one.inflight || !read_dead_letter(one.message->view(), origin)) return false;
+  if (one.inflight || !read_dead_letter(one.message->view(), origin)) return;
   const uint32_t to = home_of(broker, id, origin.queue);
   RouteRef route;
   bool memory = true;
@@ -218,15 +250,19 @@ bool move_back(mqttq_broker& broker, uint32_t home, NamespaceId id, std::string_
   });
   const MessageRef message = route ? revived(one.message->view(), origin) : MessageRef();
   if (!memory || (route && !message)) throw std::bad_alloc();
-  bool moved = false;
-  if (!route) return false;
+  if (!route) return;
+  // With the host's loop nobody waits, who would have to call it: what is begun counts.
+  const ShardCore::LetterWait wait = broker.host_loop ? ShardCore::LetterWait() : moves.begin();
+  bool begun = false;
   broker.on_shard(home, [&](ShardCore& core, Instant now) {
     Queue* queue = core.queues().find(id, name);
-    // It is recorded as gone when its copy is on its way to the log (ShardCore::record_queues).
-    moved = queue && core.queues().waits(*queue, one.number) && core.publish_to_queue(message, route, now);
-    if (moved) core.queues().take_out(*queue, one.number);
+    begun = queue && core.move_to_queue(*queue, one.number, message, route, wait, now);
   });
-  return moved;
+  if (broker.host_loop) {
+    moves.moved += begun;
+  } else if (!begun) {
+    moves.take_back();
+  }
 }
 
 mqttq_queues::One describe(Queue& queue, int64_t now_ms) {
@@ -298,6 +334,7 @@ mqttq_status mqttq_queue_declare(mqttq_broker* broker, mqttq_namespace* ns, mqtt
       }
       topic_filter = own;
     }
+    if (topic_filter.empty()) return fail(error, MQTTQ_EINVAL, "topic_filter: to be given");
     if (!is_valid_topic_filter(topic_filter) || !may_be_queued(topic_filter) ||
         topic_level_count(topic_filter) > broker->limits().topic_levels_max) {
       return fail(error, MQTTQ_EINVAL,
@@ -505,7 +542,7 @@ mqttq_status mqttq_queue_move_back(mqttq_broker* broker, mqttq_namespace* ns, mq
                                    uint64_t* moved, mqttq_error* error) {
   return guard(error, [&]() -> mqttq_status {
     constexpr size_t kPage = 100;
-    uint64_t done = 0, next = 1;
+    uint64_t next = 1;
     if (moved) *moved = 0;
     if (const mqttq_status status = judge_call(*broker, name, error); status != MQTTQ_OK) return status;
     const NamespaceId id = id_of(ns);
@@ -516,16 +553,33 @@ mqttq_status mqttq_queue_move_back(mqttq_broker* broker, mqttq_namespace* ns, mq
       found = core.queues().find(id, text_of(name)) != nullptr;
       last = core.state().seen_number();
     });
-    while (found && next && next <= last && (!count || done < count)) {
+    Moves moves;
+    while (found && next && next <= last && !moves.refused && (!count || moves.moved < count)) {
       std::vector<mqttq_queue_messages::One> page;
-      found = peek(*broker, home, id, text_of(name), next, kPage, page, next);
-      for (const auto& one : page) {
-        if (one.number > last || (count && done == count)) break;
-        done += move_back(*broker, home, id, text_of(name), one);
-        if (moved) *moved = done;
+      const size_t size = count ? static_cast<size_t>(std::min<uint64_t>(kPage, count - moves.moved)) : kPage;
+      found = peek(*broker, home, id, text_of(name), next, size, page, next);
+      std::exception_ptr failure;
+      try {
+        for (const auto& one : page) {
+          if (one.number <= last) move_back(*broker, home, id, text_of(name), one, moves);
+        }
+      } catch (...) {
+        failure = std::current_exception();
       }
+      moves.wait();  // they know of it
+      if (moved) *moved = moves.moved;
+      if (failure) std::rethrow_exception(failure);
     }
-    return found ? MQTTQ_OK : fail(error, MQTTQ_ENOTFOUND, Outcome().text);
+    if (!found) return fail(error, MQTTQ_ENOTFOUND, Outcome().text);
+    // Behind two turns of each shard all homes have read what was posted to them before the answers.
+    for (uint32_t i = 0; !broker->host_loop && moves.moved && i < 2 * broker->broker->shard_count(); ++i) {
+      broker->on_shard(i / 2, [](ShardCore&, Instant) {});
+    }
+    DurableWait wait;
+    if (!broker->host_loop) broker->on_shard(home, [&](ShardCore& core, Instant) { wait.begin(core); });
+    if (!wait.end()) return fail(error, MQTTQ_ESYSTEM, "that they were moved could not be written yet");
+    return moves.refused ? fail(error, MQTTQ_EFULL, "their queue, or the store, takes no more: the rest stays")
+                         : MQTTQ_OK;
   });
 }
 
@@ -542,9 +596,12 @@ mqttq_status mqttq_broker_set_queue_policy(mqttq_broker* broker, const mqttq_que
     if (known.auto_create > 1) return fail(error, MQTTQ_EINVAL, "auto_create: neither 0 nor 1");
     if (known.disconnect_on_delete > 1) return fail(error, MQTTQ_EINVAL, "disconnect_on_delete: neither 0 nor 1");
     if (config.topic_filter.size || config.dead_letter_topic.size || config.key.size || config.keyless ||
-        config.last_value || config.dispatch == MQTTQ_QUEUE_KEY_ORDERED) {
+        config.last_value) {
       return fail(error, MQTTQ_EINVAL,
                   "auto_config: topic_filter, dead_letter_topic and keys are for queues that are declared");
+    }
+    if (config.dispatch == MQTTQ_QUEUE_KEY_ORDERED) {
+      return fail(error, MQTTQ_EINVAL, "auto_config: key_ordered needs a key, and so a queue that is declared");
     }
     QueuePolicy made;
     if (const char* wrong = read_options(config, ~0u, made.auto_options)) return fail(error, MQTTQ_EINVAL, wrong);

@@ -40,6 +40,7 @@ namespace mqttq {
   X(StoreFull, "limits.store_bytes is reached")                                                                 \
   X(JournalFull, "limits.journal_messages or limits.journal_bytes is reached")                                  \
   X(QueueFull, "a queue that takes it is full")                                                                 \
+  X(QueueMessageTooLarge, "it is larger than all that a queue that takes it may hold")                          \
   X(QueueKeyMissing, "a queue that takes it does not find its key in it")                                       \
   X(QueueUnknown, "there is no such queue")                                                                     \
   X(QueueName, "a queue's name is 0-9 A-Z a-z . _ -, beginning with a letter or digit")                         \

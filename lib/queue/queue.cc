@@ -239,7 +239,7 @@ bool Queue::offer(QueueOpen& one, Instant now) noexcept {
     --member->open_count;
     if (handed == Handed::Refused) {
       take_back(one, QueueReturn::Rejected, now);
-      return one.settled || offer(one, now);  // to another
+      return one.settled || one.member || offer(one, now);  // to another, if it did not die of it
     }
     ++work->figures.settled;
     settle(one);
@@ -404,10 +404,7 @@ void Queue::take_back(QueueOpen& one, QueueReturn why, Instant now) noexcept {
     one.note_rejected(from, now + delay_ms * kMillisecond, now);
     arm(one.retry_at);
   }
-  if (last_only() && one.value && one.value->number) {  // there is a newer one
-    ++work->figures.replaced;
-    return settle(one);
-  }
+  if (end_replaced(one)) return;
   if (why != QueueReturn::NotSent && worn_out(one)) bury(one, now);
 }
 
@@ -427,12 +424,13 @@ void Queue::bury(QueueOpen& one, Instant now) noexcept {
 
 void Queue::on_letter(uint64_t number, bool published) noexcept {
   QueueOpen* one = find_number(work->open, number);
-  if (!one || one->settled || one->member != kBurier) return;
+  if (!one || one->settled || (one->member != kBurier && one->member != kMover)) return;
   if (published) {
-    ++work->figures.dead;
+    ++(one->member == kBurier ? work->figures.dead : work->figures.settled);
     return settle(*one);
   }
-  take_from(*one);  // it is tried again when that is recorded
+  take_from(*one);  // what is dead is tried again when that is recorded
+  end_replaced(*one);
 }
 
 void Queue::take_back_all(MemberId of, QueueReturn why, Instant now) noexcept {

@@ -240,9 +240,14 @@ struct Queue final : QueueHome, HashLink<Queue>, ListLink<struct ChangedTag>, Li
   }
   // Of one that is, and waits.
   void bury(QueueOpen& one, Instant now) noexcept;
-  // What became of its dead letter.
+  // What became of its dead letter, or of its copy in another queue.
   void on_letter(uint64_t number, bool published) noexcept;
-  static constexpr MemberId kBurier = 1;  // no consumer's: who has what is on its way to be a dead letter
+  // No consumers: who have what is on its way to be a dead letter, or to another queue.
+  static constexpr MemberId kBurier = 1, kMover = 2;
+  // Of one that waits, and whose key nobody has. There is room.
+  QueueOpen& open_value(QueueValue& value) noexcept;
+  // True: it was the last value when it was handed out, and there is a newer one. It is gone then.
+  bool end_replaced(QueueOpen& one) noexcept;
   void take_back_all(MemberId of, QueueReturn why, Instant now) noexcept;
   void settle(QueueOpen& one) noexcept;
   // newest: is only dropped where there is no other.
@@ -313,10 +318,9 @@ class Queues {
   // `from`, until it is false. message: empty where it is not in memory.
   template <class Visit>
   void look(Queue& queue, uint64_t from, Visit&& visit) noexcept;
-  // The message of this number waits. False too where more than 10 000 others would have to wait apart for it.
-  bool waits(Queue& queue, uint64_t number) noexcept;
-  // It waits() no longer.
-  void take_out(Queue& queue, uint64_t number) noexcept;
+  // The message of this number waits, and is nobody's until on_letter(), when it is settled or waits again. False too
+  // where more than 10 000 others would have to wait apart for it, and without memory.
+  bool begin_move(Queue& queue, uint64_t number) noexcept;
   uint32_t count() const noexcept { return queues_.count(); }
   Slab<Queue>& slab() noexcept { return slab_; }
 

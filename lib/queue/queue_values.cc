@@ -118,17 +118,28 @@ void Queue::flush_values(Instant now) noexcept {
       continue;
     }
     if (!work->open.make_room()) return changed();  // it goes on then
-    MessageRef message = std::move(one.message);
-    const uint64_t number = one.number;
-    const uint32_t size = one.size;
-    take_out_value(one);
-    QueueOpen& opened = enter_open(number, std::move(message), size);
-    opened.value = &one;
-    opened.judged = true;
-    one.count = 1;
-    one.open_number = number;
-    if (!offer(opened, now)) return;
+    if (!offer(open_value(one), now)) return;
   }
+}
+
+QueueOpen& Queue::open_value(QueueValue& value) noexcept {
+  MessageRef message = std::move(value.message);
+  const uint64_t number = value.number;
+  const uint32_t size = value.size;
+  take_out_value(value);
+  QueueOpen& opened = enter_open(number, std::move(message), size);
+  opened.value = &value;
+  opened.judged = true;
+  value.count = 1;
+  value.open_number = number;
+  return opened;
+}
+
+bool Queue::end_replaced(QueueOpen& one) noexcept {
+  if (!last_only() || !one.value || !one.value->number) return false;
+  ++work->figures.replaced;
+  settle(one);
+  return true;
 }
 
 // all: as if none of them ever was.

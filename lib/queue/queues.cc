@@ -173,25 +173,24 @@ QueueValue* Queues::find_value(Queue& queue, uint64_t number) noexcept {
 }
 
 // What stands before it in the journal comes out of there too, to wait beside what came back.
-bool Queues::waits(Queue& queue, uint64_t number) noexcept {
+bool Queues::begin_move(Queue& queue, uint64_t number) noexcept {
   constexpr uint32_t kBesideMax = 10'000;
-  if (find_value(queue, number)) return true;
+  if (!queue.make_ready()) return false;
+  if (QueueValue* value = find_value(queue, number)) {
+    if (value->count || !queue.work->open.make_room()) return false;
+    queue.open_value(*value);
+  }
   while (!queue.last_only() && !find_number(queue.work->open, number)) {
     const JournalEntry* entry = queue.journal().peek(queue.reader);
-    if (!entry || entry->number > number || queue.work->waiting_count >= kBesideMax || !queue.work->open.make_room())
+    if (!entry || entry->number > number || queue.work->waiting_count >= kBesideMax || !queue.work->open.make_room()) {
       return false;
+    }
     queue.enter_open_from_journal();
   }
-  const QueueOpen* one = find_number(queue.work->open, number);
-  return one && !one->settled && !one->member;
-}
-
-void Queues::take_out(Queue& queue, uint64_t number) noexcept {
-  if (QueueOpen* one = find_number(queue.work->open, number)) {
-    queue.settle(*one);
-  } else if (QueueValue* value = find_value(queue, number)) {
-    queue.drop_value(*value);
-  }
+  QueueOpen* one = find_number(queue.work->open, number);
+  if (!one || one->settled || one->member) return false;
+  queue.give_to(*one, Queue::kMover, Instant{INT64_MAX});
+  return true;
 }
 
 // --- consumers

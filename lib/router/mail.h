@@ -24,6 +24,10 @@ struct PublishOrigin {
   uint16_t packet_id = 0;
   uint8_t shard = 0;
   bool wanted() const noexcept { return packet_id != 0; }
+  // A message that goes from one queue to another: a dead letter, or one that is moved, which its queue has to take.
+  // Serials of no connection.
+  static constexpr uint32_t kLetter = UINT32_MAX, kMoved = UINT32_MAX - 1;
+  bool of_letter() const noexcept { return connection_serial >= kMoved; }
 };
 
 // One shard's changes of what is kept: StateWrites of a turn, or of some.

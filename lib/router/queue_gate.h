@@ -54,10 +54,11 @@ class QueueGate {
   }
   QueueOverflow overflow() const noexcept { return overflow_.load(std::memory_order_relaxed); }
 
-  // A message of so many content bytes is on its way to it. False: it is not to be. Thread: the committer's.
+  // A message of so many content bytes would make all others go, and itself.
+  bool too_large(uint32_t size) const noexcept { return size > bytes_max_.load(std::memory_order_relaxed); }
+  // One is on its way to it. False: it is not to be. Thread: the committer's.
   [[nodiscard]] bool enter(uint32_t size) noexcept {
-    const bool never = size > bytes_max_.load(std::memory_order_relaxed);  // it would make all others go, and itself
-    if (never || (overflow() != QueueOverflow::DropOldest && !has_room(size))) {
+    if (too_large(size) || (overflow() != QueueOverflow::DropOldest && !has_room(size))) {
       refused_.fetch_add(1, std::memory_order_relaxed);
       return false;
     }

@@ -118,7 +118,10 @@ Reason Connection::judge_filter(const codec::SubscribeEntry& entry) noexcept {
   if (entry.topic_filter.size() > limits.topic_size_max) {
     return {ReasonCode::TopicFilterInvalid, Detail::TopicTooLong};
   }
-  if (named.queue.kind == QueueAddress::Kind::Invalid) return {ReasonCode::TopicFilterInvalid, Detail::QueueName};
+  if (named.queue.kind == QueueAddress::Kind::Invalid) {
+    const bool unnamed = is_unnamed_queue(entry.topic_filter);
+    return {ReasonCode::TopicFilterInvalid, unnamed ? Detail::NotATopicFilter : Detail::QueueName};
+  }
   const std::string_view inner = named.inner();
   const bool alone = named.of_group() || named.of_queue();
   if (named.shared.kind == SharedFilter::Kind::Invalid || (named.exclusive && alone) ||

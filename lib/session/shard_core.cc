@@ -121,7 +121,10 @@ void ShardCore::abandon() noexcept {
   }
   queues_.abandon();
   for (uint32_t i = 0; i < letters_.index_end(); ++i) {
-    if (Letter* letter = letters_.at(i)) letters_.give_back(*letter);
+    Letter* letter = letters_.at(i);
+    if (!letter) continue;
+    if (letter->wait.done) letter->wait.done(letter->wait.user, false);
+    letters_.give_back(*letter);
   }
   late_joins_.reset();
 }
@@ -336,13 +339,6 @@ bool ShardCore::publish_from_inside(const MessageRef& message, Instant now, std:
   return publish_inside({message, {}, finished}, now);
 }
 
-bool ShardCore::publish_to_queue(const MessageRef& message, const RouteRef& queue, Instant now) noexcept {
-  PublishOperation operation;
-  operation.started = true;  // nothing of it is retained
-  operation.route = queue;
-  return publish_inside({message, operation, nullptr}, now);
-}
-
 bool ShardCore::publish_of_broker(const MessageRef& message, Instant now) noexcept {
   return publish_inside({message, {}, nullptr, true}, now);
 }
@@ -424,7 +420,7 @@ void ShardCore::run_inside_publishes(Instant now) noexcept {
     inside_of_clients_ -= done.message->view().publisher != 0;
     if (done.finished) done.finished->fetch_sub(1, std::memory_order_relaxed);
     if (done.of_broker) sys_.on_handed_over(*done.message, is_error(done.operation.reason.code));
-    if (done.operation.origin.connection_serial == kLetterSerial) {
+    if (done.operation.origin.of_letter()) {
       on_letter_handed_over(done.operation);
     } else if (Session* session = sessions_.find(done.operation.origin.session)) {
       session->on_handed_over(done.operation, now);
@@ -722,7 +718,7 @@ bool ShardCore::handle_mail(Mail& mail, Instant now) noexcept {
         counters_.dropped_limit.add();
         return true;
       }
-      if (mail.origin.connection_serial == kLetterSerial) {
+      if (mail.origin.of_letter()) {
         on_letter_answered(mail.origin.session, !is_error(mail.reason));
       } else if (Session* session = sessions_.find(mail.origin.session)) {
         session->on_published(mail.origin, {mail.reason, static_cast<Detail>(mail.token)}, now);

@@ -140,7 +140,15 @@ class ShardCore final : private GroupCourier, private QueueCourier, private Dela
   // finished: nullable; counted down when all takers have it.
   bool publish_from_inside(const MessageRef& message, Instant now, std::atomic<uint32_t>* finished = nullptr) noexcept;
   // The same to one queue alone. False without memory.
-  bool publish_to_queue(const MessageRef& message, const RouteRef& queue, Instant now) noexcept;
+  // Who is told, once, whether the queue has it; may be nobody.
+  struct LetterWait {
+    void* user = nullptr;
+    void (*done)(void* user, bool taken) noexcept = nullptr;
+  };
+  // A message that waits in the queue `from` goes to another one, and leaves it when that has it; it stays if that does
+  // without it, for whatever reason. False: it does not go, and nobody is told.
+  bool move_to_queue(Queue& from, uint64_t number, const MessageRef& copy, const RouteRef& to, const LetterWait& wait,
+                     Instant now) noexcept;
   // Adds what this shard retains under a filter. False when memory is refused.
   [[nodiscard]] bool collect_retained(NamespaceId namespace_id, std::string_view topic_filter, Instant now,
                                       Ring<MessageRef>& out) noexcept {
@@ -345,6 +353,9 @@ class ShardCore final : private GroupCourier, private QueueCourier, private Dela
   void confirm_leave(uint32_t shard, MemberId member, SlabHandle group) noexcept override;
   bool fetch_for_queue(SlabHandle queue, std::span<const uint64_t> numbers) noexcept override;
   bool publish_dead_letter(const MessageRef& message, SlabHandle queue, uint64_t number, Instant now) noexcept override;
+  struct Letter;
+  bool send_letter(const Letter& sent, const MessageRef& message, uint32_t serial, const RouteRef& to,
+                   Instant now) noexcept;
   void on_letter_answered(SlabHandle letter, bool taken) noexcept;
   void on_letter_handed_over(const PublishOperation& operation) noexcept;
   int64_t unix_ms(Instant now) const noexcept override { return policy().unix_ms(now); }
@@ -462,11 +473,11 @@ class ShardCore final : private GroupCourier, private QueueCourier, private Dela
     uint32_t serial;  // what is to be durable before
   };
   Ring<Leave> leaves_;
-  // A dead letter on its way: its origin names it by its place here, and by this serial, which is no connection's.
-  static constexpr uint32_t kLetterSerial = UINT32_MAX;
+  // On its way to another queue; its origin names it by its place here.
   struct Letter {
     SlabHandle queue;
     uint64_t number;
+    LetterWait wait;
     int32_t takers_open = 0;  // below 0 while it is handed over
     bool handed_over = false, refused = false;
   };

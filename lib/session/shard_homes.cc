@@ -135,12 +135,28 @@ void ShardCore::answer_late_joins() noexcept {
 
 bool ShardCore::publish_dead_letter(const MessageRef& message, SlabHandle queue, uint64_t number,
                                     Instant now) noexcept {
+  return send_letter({queue, number, {}}, message, PublishOrigin::kLetter, {}, now);
+}
+
+bool ShardCore::move_to_queue(Queue& from, uint64_t number, const MessageRef& copy, const RouteRef& to,
+                              const LetterWait& wait, Instant now) noexcept {
+  if (!queues_.begin_move(from, number)) return false;
+  if (send_letter({from.handle(), number, wait}, copy, PublishOrigin::kMoved, to, now)) return true;
+  queues_.on_letter(from.handle(), number, false);
+  return false;
+}
+
+// to: nothing where its topic says it. False: it is not sent, and nobody is told.
+bool ShardCore::send_letter(const Letter& sent, const MessageRef& message, uint32_t serial, const RouteRef& to,
+                            Instant now) noexcept {
   if (world_.population.ending || !state_.refusal().ok()) return false;
-  Letter* letter = letters_.take(Letter{queue, number});
+  Letter* letter = letters_.take(sent);
   if (!letter) return false;
   PublishOperation operation;
-  operation.origin = {Slab<Letter>::handle(*letter), kLetterSerial, 1, static_cast<uint8_t>(index_)};
-  if (publish_inside({message, operation, nullptr}, now)) return true;
+  operation.origin = {Slab<Letter>::handle(*letter), serial, 1, static_cast<uint8_t>(index_)};
+  operation.started = static_cast<bool>(to);  // nothing of it is retained
+  operation.route = to;
+  if (publish_inside({message, std::move(operation), nullptr}, now)) return true;
   letters_.give_back(*letter);
   return false;
 }
@@ -163,6 +179,7 @@ void ShardCore::on_letter_answered(SlabHandle of, bool taken) noexcept {
   const Letter done = *letter;
   letters_.give_back(*letter);
   queues_.on_letter(done.queue, done.number, !done.refused);
+  if (done.wait.done) done.wait.done(done.wait.user, !done.refused);
 }
 
 void ShardCore::leave_here(MemberId member, Instant now) noexcept {

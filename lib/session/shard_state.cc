@@ -49,9 +49,7 @@ void ShardCore::record_progress() noexcept {
   record_queues(false);
 }
 
-// A dead letter is on its way to the log before its message is settled.
 void ShardCore::record_queues(bool all) noexcept {
-  if (!inside_.empty()) return arm_progress();
   queues_.record_progress(state_.seen_number(), all, now_, [this, all](const Queue& queue, uint64_t position) {
     record_place(queue, position);
     if (all) record_queue(queue);
@@ -188,6 +186,7 @@ void ShardCore::on_recorded(const Mail& mail) noexcept {
 }
 
 void ShardCore::await_durable(void* user, void (*done)(void* user, bool written) noexcept) {
+  if (state_.on() && !state_.failing()) record_queues(false);  // what is settled, purged or moved by now
   if (!state_.on() || state_.all_durable()) return done(user, true);
   if (!durable_waiters_.push_back({state_.serial(), user, done})) throw std::bad_alloc();
 }

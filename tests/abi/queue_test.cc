@@ -361,10 +361,12 @@ TEST_CASE("dead letters move back to the queues they come from, and nowhere else
   uint64_t moved = 0;
   CHECK(mqttq_queue_move_back(host.get(), nullptr, bytes("dead"), 2, &moved, nullptr) == MQTTQ_OK);
   CHECK(moved == 2);
-  while (figures(host, "work").messages < 2) host.settle();
+  CHECK(figures(host, "work").messages == 2);
+  CHECK(figures(host, "dead").messages == 2);
   CHECK(mqttq_queue_move_back(host.get(), nullptr, bytes("dead"), 0, &moved, nullptr) == MQTTQ_OK);
   CHECK(moved == 1);
-  while (figures(host, "work").messages < 3) host.settle();
+  CHECK(figures(host, "work").messages == 3);
+  CHECK(figures(host, "dead").settled == 3);
   CHECK(figures(host, "also").messages == 3);  // it is no new message
   CHECK(peek(host, "dead") == std::vector<std::string>{"no letter:0"});
   Consumer consumer(host, "work", events);
@@ -374,6 +376,35 @@ TEST_CASE("dead letters move back to the queues they come from, and nowhere else
     CHECK(mqttq_message_user_property(one.message.get(), 0, &property) == 0);  // none is left of those that were added
   }
   CHECK(mqttq_queue_move_back(host.get(), nullptr, bytes("none"), 0, &moved, nullptr) == MQTTQ_ENOTFOUND);
+}
+
+TEST_CASE("dead letters that their queue has no room for stay where they are", "[abi]") {
+  Host host{2};
+  mqttq_events* events = host.open_events();
+  host.start();
+  mqttq_queue_config config = queue_config("work/+");
+  config.dead_letter_topic = bytes("dead/work");
+  config.deliveries_max = 1;
+  config.messages_max = 2;
+  config.overflow = GENERATE(MQTTQ_QUEUE_REJECT, MQTTQ_QUEUE_DROP_NEWEST);
+  REQUIRE(declare(host, "work", config) == MQTTQ_OK);
+  REQUIRE(declare(host, "dead", queue_config("dead/#")) == MQTTQ_OK);
+  {
+    Consumer consumer(host, "work", events);
+    for (const char* payload : {"1", "2", "3"}) {
+      fill(host, "work", "work/a", {payload});
+      mqttq_reply_message(host.get(), &take(events, 1)[0].event.reply, 0x80);
+      while (figures(host, "work").messages) host.settle();
+    }
+    while (figures(host, "dead").messages < 3) host.settle();
+  }
+  uint64_t moved = 0;
+  mqttq_error error = make_error();
+  CHECK(mqttq_queue_move_back(host.get(), nullptr, bytes("dead"), 0, &moved, &error) == MQTTQ_EFULL);
+  CHECK(std::string_view(error.text) == "their queue, or the store, takes no more: the rest stays");
+  CHECK(moved == 2);
+  CHECK(figures(host, "work").messages == 2);
+  CHECK(peek(host, "dead") == std::vector<std::string>{"3:0"});
 }
 
 TEST_CASE("consumers of a queue that is deleted are not subscribed any more", "[abi]") {
@@ -500,7 +531,7 @@ TEST_CASE("messages that are not in memory are read where they are looked at and
     uint64_t moved = 0;
     CHECK(mqttq_queue_move_back(host.get(), nullptr, bytes("dead"), 0, &moved, nullptr) == MQTTQ_OK);
     CHECK(moved == 3);
-    while (figures(host, "work").messages < 3) host.settle();
+    CHECK(figures(host, "work").messages == 3);
     Consumer consumer(host, "work", events);
     for (const Taken& one : take(events, 3)) mqttq_reply_message(host.get(), &one.event.reply, 0);
     while (figures(host, "work").messages) host.settle();

@@ -144,7 +144,7 @@ def test_queues(tmp_path):
         assert plain["open"] == [plain["position"] - 1]
         assert (last["consumers"], last["waiting"], last["values"], last["open"]) == (0, 0, 1, [])
         text = inspect("--queues", broker.data).stdout.decode()
-        assert 'takes "a/#", 1 kept consumers' in text and "4 waiting, 1 handed out" in text
+        assert 'takes "a/#", 1 kept consumers' in text and "5 messages; 1 of them" in text
     finally:
         broker.running.child.kill()
 

@@ -260,12 +260,14 @@ void put_queues(const Contents& contents, bool as_json, std::string& out) {
     json.add("name", queue.name).add("topic_filter", queue.topic_filter).add("consumers", queue.consumers);
     json.add("position", queue.position).key("open").open('[');
     for (const uint64_t number : queue.open) json.value(number);
-    json.close(']').add("values", queue.values).add("waiting", queue.waiting).close('}');
-    out += as_json
-               ? json.text()
-               : fmt::format("{}{}: takes {}, {} kept consumers, from {}: {} waiting, {} handed out",
-                             quoted(queue.name), in_namespace(contents, queue.namespace_id), quoted(queue.topic_filter),
-                             queue.consumers, queue.position, queue.waiting + queue.values, queue.open.size());
+    const uint64_t messages = queue.waiting + queue.values + queue.open.size();
+    json.close(']').add("values", queue.values).add("waiting", queue.waiting).add("messages", messages).close('}');
+    out += as_json ? json.text()
+                   : fmt::format(
+                         "{}{}: takes {}, {} kept consumers, {} messages; {} of them were taken out of its "
+                         "journal, and not settled, before number {}",
+                         quoted(queue.name), in_namespace(contents, queue.namespace_id), quoted(queue.topic_filter),
+                         queue.consumers, messages, queue.open.size(), queue.position);
     out += '\n';
   }
 }
@@ -546,7 +548,7 @@ const List kLists[] = {
     {"--sessions", "sessions with subscriptions, positions, messages in flight, receipts and wills", put_sessions},
     {"--journals", "topic filters that are read, with the messages that wait, most of them first", put_journals},
     {"--groups", "shared groups of kept sessions: members, position, what is handed out and what waits", put_groups},
-    {"--queues", "message queues: kept consumers, position, what is handed out and what waits", put_queues},
+    {"--queues", "message queues: kept consumers, messages, position", put_queues},
     {"--retained", "retained messages", put_retained},
     {"--delayed", "delayed messages", put_delayed},
     {"--namespaces", "namespaces", put_namespaces},

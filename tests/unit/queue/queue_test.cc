@@ -608,6 +608,21 @@ TEST_CASE_METHOD(QueueTest, "a message is gone only when its dead letter is ther
   CHECK(courier.take() == Texts{"1:1"});
 }
 
+TEST_CASE_METHOD(QueueTest, "a message that dies as a consumer refuses it is nobody's", "[queue]") {
+  Queue& queue = declare(at_most(1), "q", "t", "dead");
+  courier.answers_letters = GENERATE(true, false);
+  courier.answers[1] = Handed::Refused;
+  join(queue, 1);
+  join(queue, 2);
+  publish(1);
+  CHECK(courier.letters.size() == 1);
+  CHECK(courier.take() == Texts{"1:1"});
+  if (!courier.answers_letters) queues.on_letter(courier.last_letter, 1, true);
+  CHECK(depth(queue) == 0);
+  CHECK(queue.work->open_count == queue.work->waiting_count);
+  CHECK(queue.work->figures.dead == 1);
+}
+
 TEST_CASE_METHOD(QueueTest, "a queue is deleted while a dead letter of it is on its way", "[queue]") {
   Queue& queue = declare(at_most(1), "q", "t", "dead");
   const MemberId one = join(queue, 1);

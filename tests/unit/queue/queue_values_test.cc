@@ -568,19 +568,36 @@ TEST_CASE_METHOD(KeysTest, "last values are kept for each consumer's window, the
   CHECK(courier.take() == Texts{"1:a5"});
 }
 
-TEST_CASE_METHOD(KeysTest, "a value that waits is found by its number and can be taken out", "[queue]") {
+TEST_CASE_METHOD(KeysTest, "a value that waits is found by its number and moved elsewhere", "[queue]") {
   Queue& queue = declare_last();
   put("aba");
-  CHECK_FALSE(queues.waits(queue, 1));
-  CHECK(queues.waits(queue, 2));
-  CHECK(queues.waits(queue, 3));
-  CHECK_FALSE(queues.waits(queue, 4));
-  queues.take_out(queue, 3);
+  CHECK_FALSE(queues.begin_move(queue, 1));
+  CHECK_FALSE(queues.begin_move(queue, 4));
+  CHECK(queues.begin_move(queue, 3));
+  CHECK_FALSE(queues.begin_move(queue, 3));
+  CHECK(depth(queue) == 2);
+  queues.on_letter(queue.handle(), 3, true);
   CHECK(depth(queue) == 1);
-  CHECK_FALSE(queues.waits(queue, 3));
+  CHECK(queue.work->figures.settled == 1);
+  CHECK(queue.work->figures.dead == 0);
+  CHECK_FALSE(queues.begin_move(queue, 3));
   join(queue, 1);
   CHECK(courier.take() == Texts{"1:b2"});
-  CHECK_FALSE(queues.waits(queue, 2));
+  CHECK_FALSE(queues.begin_move(queue, 2));
+}
+
+TEST_CASE_METHOD(KeysTest, "a value that could not be moved waits again, if it is still the last", "[queue]") {
+  const bool newer = GENERATE(false, true);
+  Queue& queue = declare_last();
+  put("a");
+  REQUIRE(queues.begin_move(queue, 1));
+  join(queue, 1);
+  put(newer ? "a" : "b");
+  CHECK(courier.take() == (newer ? Texts{} : Texts{"1:b2"}));
+  queues.on_letter(queue.handle(), 1, false);
+  record();
+  CHECK(courier.take() == (newer ? Texts{"1:a2"} : Texts{"1:a1"}));
+  CHECK(queue.work->figures.replaced == newer);
 }
 
 // --- what goes by itself
