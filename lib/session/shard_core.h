@@ -47,7 +47,7 @@ struct Population {
   std::atomic<uint32_t> connections{0}, sessions{0}, queues{0};
   std::atomic<uint32_t> clients{0}, clients_max{0};  // connected, and the most that ever were
   DelayedTotals delayed;
-  // The broker stops: nobody is there any more when a dead letter's answer comes, and what dies waits for the next start.
+  // The broker stops: nobody is there when a dead letter is answered, and what dies waits for the next start.
   std::atomic<bool> ending{false};
 
   void client_came() noexcept {
