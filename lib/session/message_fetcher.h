@@ -44,9 +44,12 @@ class MessageFetcher {
       fetch = asked_.pop_front();
     }
     if (!fetch) return false;
-    for (uint32_t i = 0; i < fetch->messages.count(); ++i) {
-      FetchedMessage& one = fetch->messages[i];
-      one.status = read(one.number, one.message);
+    {
+      const std::lock_guard lock(source_mutex_);
+      for (uint32_t i = 0; i < fetch->messages.count(); ++i) {
+        FetchedMessage& one = fetch->messages[i];
+        one.status = source_.fetch(one.number, one.message);
+      }
     }
     shard = fetch->shard;
     const std::lock_guard lock(mutex_);

@@ -560,7 +560,13 @@ uint64_t FileLog::last_of_oldest(uint64_t bytes_max) const noexcept {
 // --- read
 
 Status FileLog::read(uint64_t number, Array<std::byte>& body) noexcept {
-  uint64_t id = 0;
+  constexpr uint64_t kNear = 256;  // which is sooner found by going on
+  if (const Place next = reading_.next;
+      next.number && next.number <= number && number - next.number < kNear && number <= reading_.last_number) {
+    reading_.next = {};
+    if (find(number, reading_.salt, next, body, false) == Status::Ok) return Status::Ok;
+  }
+  uint64_t id = 0, last_number = 0;
   uint32_t salt = 0;
   Place from;
   {
@@ -573,6 +579,7 @@ Status FileLog::read(uint64_t number, Array<std::byte>& body) noexcept {
     if (behind == segment->places.begin()) return Status::NotFound;
     id = segment->id;
     salt = segment->salt;
+    last_number = segment->last_number;
     from = *(behind - 1);
   }
   if (reading_.id != id) {
@@ -588,13 +595,15 @@ Status FileLog::read(uint64_t number, Array<std::byte>& body) noexcept {
     reading_.window.clear();
     reading_.next = {};
   }
+  reading_.salt = salt;
+  reading_.last_number = last_number;
   const Place next = std::exchange(reading_.next, {});
   const bool looked_before = !reading_.window.empty();
   const bool follows = next.number > from.number && next.number <= number;
-  const Status status = find(number, salt, follows ? next : from, body);
+  const Status status = find(number, salt, follows ? next : from, body, true);
   if (status != Status::NotFound || !looked_before) return status;
   reading_.window.clear();  // of the segment that is written: it may be as it was before this record came
-  return find(number, salt, from, body);
+  return find(number, salt, from, body, true);
 }
 
 // As many bytes from `at` on, or fewer at the file's end; borrowed until the next call.
@@ -617,8 +626,8 @@ Status FileLog::look(uint64_t at, size_t size, Bytes& bytes) noexcept {
   return Status::Ok;
 }
 
-// From the record at `from` on. Where none is, another one may begin at every eighth byte.
-Status FileLog::find(uint64_t number, uint32_t salt, Place from, Array<std::byte>& body) noexcept {
+// From the record at `from` on. gaps: where none is, another one may begin at every eighth byte; else it is not found.
+Status FileLog::find(uint64_t number, uint32_t salt, Place from, Array<std::byte>& body, bool gaps) noexcept {
   for (uint64_t at = from.offset;;) {
     Bytes bytes;
     Status status = look(at, kRecordHead, bytes);
@@ -626,6 +635,7 @@ Status FileLog::find(uint64_t number, uint32_t salt, Place from, Array<std::byte
     if (bytes.size() < kRecordHead) return Status::NotFound;
     RecordHead head;
     if (!get_head(bytes.data(), salt, head)) {
+      if (!gaps) return Status::NotFound;
       at += 8;
       continue;
     }

@@ -123,7 +123,9 @@ class FileLog {
     std::unique_ptr<File> file;
     Array<std::byte> window;
     uint64_t window_at = 0;
-    Place next;  // of the record behind the last; 0: not known
+    uint32_t salt = 0;
+    uint64_t last_number = 0;  // of the file, when that was looked up
+    Place next;                // of the record behind the last; 0: not known
   };
   class Reader;
 
@@ -135,7 +137,7 @@ class FileLog {
   void drop_spares(uint32_t left) noexcept;
   Status write_ahead(size_t size) noexcept;
   Status look(uint64_t at, size_t size, Bytes& bytes) noexcept;
-  Status find(uint64_t number, uint32_t salt, Place from, Array<std::byte>& body) noexcept;
+  Status find(uint64_t number, uint32_t salt, Place from, Array<std::byte>& body, bool gaps) noexcept;
   bool encode(std::span<const LogEntry> batch, size_t size) noexcept;
 
   Disk& disk_;

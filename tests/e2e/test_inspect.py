@@ -143,6 +143,8 @@ def test_queues(tmp_path):
         assert (plain["topic_filter"], plain["consumers"], plain["waiting"], plain["values"]) == ("a/#", 1, 4, 0)
         assert plain["open"] == [plain["position"] - 1]
         assert (last["consumers"], last["waiting"], last["values"], last["open"]) == (0, 0, 1, [])
+        summary = lines(broker.data)[0]
+        assert (summary["queues"], summary["queued"]) == (2, 6)
         text = inspect("--queues", broker.data).stdout.decode()
         assert 'takes "a/#", 1 kept consumers' in text and "5 messages; 1 of them" in text
     finally:

@@ -69,6 +69,7 @@ struct KeptQueue {
   std::vector<uint64_t> open;  // before it, and not settled
   uint64_t values = 0;         // the newest of their keys, which wait
   uint64_t waiting = 0;        // messages from its position on
+  uint64_t messages() const { return waiting + values + open.size(); }
 };
 
 struct KeptInflight {

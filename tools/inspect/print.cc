@@ -260,14 +260,14 @@ void put_queues(const Contents& contents, bool as_json, std::string& out) {
     json.add("name", queue.name).add("topic_filter", queue.topic_filter).add("consumers", queue.consumers);
     json.add("position", queue.position).key("open").open('[');
     for (const uint64_t number : queue.open) json.value(number);
-    const uint64_t messages = queue.waiting + queue.values + queue.open.size();
-    json.close(']').add("values", queue.values).add("waiting", queue.waiting).add("messages", messages).close('}');
+    json.close(']').add("values", queue.values).add("waiting", queue.waiting);
+    json.add("messages", queue.messages()).close('}');
     out += as_json ? json.text()
                    : fmt::format(
                          "{}{}: takes {}, {} kept consumers, {} messages; {} of them were taken out of its "
                          "journal, and not settled, before number {}",
                          quoted(queue.name), in_namespace(contents, queue.namespace_id), quoted(queue.topic_filter),
-                         queue.consumers, messages, queue.open.size(), queue.position);
+                         queue.consumers, queue.messages(), queue.open.size(), queue.position);
     out += '\n';
   }
 }
@@ -410,7 +410,7 @@ class RecordPrinter final : public LogReplay {
 struct Totals {
   uint64_t connected = 0, gone = 0, never = 0, due = 0;  // sessions
   uint64_t subscriptions[3] = {};                        // by QoS
-  uint64_t inflight = 0, receipts = 0, wills = 0, waiting = 0, retained_bytes = 0;
+  uint64_t inflight = 0, receipts = 0, wills = 0, queued = 0, waiting = 0, retained_bytes = 0;
   int64_t gone_since_ms = INT64_MAX;
 };
 
@@ -433,6 +433,7 @@ Totals total(const Contents& contents) {
     totals.receipts += session.receipts.size();
     totals.wills += session.will.has_value();
   }
+  for (const auto& [key, queue] : contents.queues) totals.queued += queue.messages();
   for (const auto& [hash, journal] : contents.journals) totals.waiting += journal.waiting;
   for (const Outline& message : contents.retained) totals.retained_bytes += message.payload_bytes;
   return totals;
@@ -479,6 +480,7 @@ void put_summary_json(const Contents& contents, std::string& out) {
   json.close('}').add("inflight", totals.inflight).add("receipts", totals.receipts).add("wills", totals.wills);
   json.add("retained", uint64_t{contents.retained.size()}).add("retained_bytes", totals.retained_bytes);
   json.add("delayed", uint64_t{contents.delayed.size()}).add("namespaces", uint64_t{contents.namespaces.size()});
+  json.add("queues", uint64_t{contents.queues.size()}).add("queued", totals.queued);
   json.add("waiting", totals.waiting).key("journals").open('[');
   for (const JournalEntry& entry : top_journals(contents)) put_journal(contents, entry, json);
   json.close(']').key("damage").open('[');
@@ -531,6 +533,7 @@ void put_summary_text(const Contents& contents, std::string& out) {
   put_line(out, "retained", fmt::format("{} of {} bytes", contents.retained.size(), totals.retained_bytes));
   put_line(out, "delayed", std::to_string(contents.delayed.size()));
   put_line(out, "namespaces", std::to_string(contents.namespaces.size()));
+  put_line(out, "queues", fmt::format("{}, with {} messages", contents.queues.size(), totals.queued));
   put_line(out, "waiting", fmt::format("{} messages", totals.waiting));
   for (const JournalEntry& entry : top_journals(contents)) out += "  " + journal_text(contents, entry) + '\n';
   put_line(out, "damage", contents.damage.empty() ? "none" : std::to_string(contents.damage.size()));
