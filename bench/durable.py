@@ -13,6 +13,7 @@ too busy for at least one figure that is judged. What is not met does not change
 
 import argparse
 import functools
+import itertools
 import os
 import shlex
 import shutil
@@ -327,6 +328,12 @@ def queue_depth(bench, disk, brokers):
     for depth in QUEUE_DEPTHS[3:]:
         if depth in costs and 100_000 in costs:
             bench.figure(f"{depth} messages / 100 000", {0: (costs[depth] / costs[100_000], True)})
+    further = []  # without what is spent once, which a thousand messages have to share
+    for less, more in itertools.pairwise(sorted(costs)):
+        further.append((costs[more] * more - costs[less] * less) / (more - less))
+        bench.figure(f"each message between {less} and {more}", {0: (further[-1], True)})
+    if further:
+        bench.figure("the most of these / the least; wanted 1.3 or less", {0: (max(further) / min(further), True)})
 
 
 def brokers_of(options):
