@@ -50,6 +50,9 @@ namespace mqttq {
   X(QueueNoLocal, "No Local is not for queues")                                                                 \
   X(QueuePriority, "consumer-priority is a whole number from -128 to 127")                                      \
   X(QueueDeleted, "the queue was deleted")                                                                      \
+  X(StreamUnknown, "there is no such stream")                                                                   \
+  X(StreamName, "a stream's name is 0-9 A-Z a-z . _ -, beginning with a letter or digit")                       \
+  X(StreamOffset, "an offset is earliest, latest, a Unix time in microseconds, or @ and a position")            \
   X(MethodUnknown, "the server does not know this authentication method")
 
 enum class Detail : uint8_t {

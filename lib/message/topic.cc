@@ -28,6 +28,10 @@ bool wildcards_stand_alone(std::string_view topic_filter) noexcept {
   return true;
 }
 
+bool is_letter_or_digit(char c) noexcept {
+  return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
+}
+
 }  // namespace
 
 bool is_valid_topic_name(std::string_view text) noexcept {
@@ -62,6 +66,13 @@ bool topic_matches(std::string_view topic_filter, std::string_view topic_name) n
     }
   }
   return at == topic_name.size();
+}
+
+bool is_valid_object_name(std::string_view name) noexcept {
+  constexpr size_t kNameMax = 255;
+  return !name.empty() && name.size() <= kNameMax && is_letter_or_digit(name.front()) &&
+         std::all_of(name.begin(), name.end(),
+                     [](char c) { return is_letter_or_digit(c) || c == '.' || c == '_' || c == '-'; });
 }
 
 SharedFilter parse_shared_filter(std::string_view text) noexcept {

@@ -49,6 +49,9 @@ bool has_wildcard(std::string_view topic_filter) noexcept;
 // a name that begins with '$' [MQTT-4.7.2-1].
 bool topic_matches(std::string_view topic_filter, std::string_view topic_name) noexcept;
 
+// The name of a queue or a stream: [0-9A-Za-z][0-9A-Za-z._-]*, at most 255 bytes.
+bool is_valid_object_name(std::string_view name) noexcept;
+
 // "$share/{group}/{filter}" (MQTT5 4.8.2), taken apart. Views into the text given.
 struct SharedFilter {
   enum class Kind : uint8_t {

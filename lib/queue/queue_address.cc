@@ -2,22 +2,13 @@
 
 #include <algorithm>
 
+#include "message/topic.h"
+
 namespace mqttq {
 
-namespace {
-
-bool is_letter_or_digit(char c) noexcept {
-  return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
-}
-
-}  // namespace
-
 bool is_valid_queue_name(std::string_view name) noexcept {
-  constexpr size_t kNameMax = 255;
   if (is_unnamed_queue(name)) return name.size() > kUnnamedQueuePrefix.size();
-  return !name.empty() && name.size() <= kNameMax && is_letter_or_digit(name.front()) &&
-         std::all_of(name.begin(), name.end(),
-                     [](char c) { return is_letter_or_digit(c) || c == '.' || c == '_' || c == '-'; });
+  return is_valid_object_name(name);
 }
 
 bool may_be_queued(std::string_view topic_filter) noexcept {

@@ -18,7 +18,7 @@ struct QueueAddress {
 };
 QueueAddress parse_queue_address(std::string_view text) noexcept;
 
-// [0-9A-Za-z][0-9A-Za-z._-]*, at most 255 bytes, or "$q/" and something.
+// is_valid_object_name(), or "$q/" and something.
 bool is_valid_queue_name(std::string_view name) noexcept;
 
 // The filter may be a queue's: none of the broker's own topics, and no subscription of another kind.

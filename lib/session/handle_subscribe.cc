@@ -8,6 +8,7 @@
 #include "queue/queue_address.h"
 #include "queue/queue_message.h"
 #include "session/connection_parts.h"
+#include "stream/stream_address.h"
 
 namespace mqttq {
 
@@ -18,11 +19,13 @@ struct NamedFilter {
   explicit NamedFilter(std::string_view text) noexcept
       : plain(exclusive_filter(text, exclusive)),
         shared(parse_shared_filter(plain)),
-        queue(parse_queue_address(plain)) {}
+        queue(parse_queue_address(plain)),
+        stream(parse_stream_address(plain)) {}
   bool exclusive = false;
   std::string_view plain;  // without "$exclusive/"
   SharedFilter shared;
   QueueAddress queue;
+  StreamAddress stream;
 
   bool of_group() const noexcept { return shared.kind == SharedFilter::Kind::Shared; }
   bool of_queue() const noexcept { return queue.kind == QueueAddress::Kind::Queue; }
@@ -121,6 +124,12 @@ Reason Connection::judge_filter(const codec::SubscribeEntry& entry) noexcept {
   if (named.queue.kind == QueueAddress::Kind::Invalid) {
     const bool unnamed = is_unnamed_queue(entry.topic_filter);
     return {ReasonCode::TopicFilterInvalid, unnamed ? Detail::NotATopicFilter : Detail::QueueName};
+  }
+  switch (named.stream.kind) {
+    case StreamAddress::Kind::NotStream: break;
+    case StreamAddress::Kind::Stream: return {ReasonCode::TopicFilterInvalid, Detail::StreamUnknown};
+    case StreamAddress::Kind::BadName: return {ReasonCode::TopicFilterInvalid, Detail::StreamName};
+    case StreamAddress::Kind::BadOffset: return {ReasonCode::TopicFilterInvalid, Detail::StreamOffset};
   }
   const std::string_view inner = named.inner();
   const bool alone = named.of_group() || named.of_queue();

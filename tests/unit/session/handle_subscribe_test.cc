@@ -766,4 +766,26 @@ TEST_CASE("an automatic subscription that cannot be is refused as it is set", "[
   CHECK(refused("$share/g/a", true) == "no_local: not for a shared subscription");
 }
 
+TEST_CASE("who subscribes to a stream is told that there is none, or what is wrong with its address", "[session]") {
+  TestBroker broker;
+  TestClient client(broker), old(broker, V311);
+  client.accepted(connect_as("a"));
+  old.accepted(connect_as("b"));
+  for (const auto& [address, why] : {std::pair{"$stream/orders", "there is no such stream"},
+                                     {"$s/earliest/o/#", "there is no such stream"},
+                                     {"$s/@7/$stream/orders/o/+", "there is no such stream"},
+                                     {"$stream/", "a stream's name is"},
+                                     {"$s/-1/o", "an offset is earliest"},
+                                     {"$exclusive/$stream/orders", "exclusive subscriptions are off"}}) {
+    INFO(address);
+    const std::vector<std::byte> bytes = client.subscribe(1, {{address, kQos1}}).said_bytes();
+    CHECK(describe(bytes, V5) == Lines{"SUBACK #1 8f"});
+    const auto texts = reason_strings(bytes);
+    REQUIRE(texts.size() == 1);
+    CHECK(texts[0].starts_with(why));
+    old.subscribe(1, {{address, kQos1}});
+    CHECK(old.said() == Lines{"SUBACK #1 80"});
+  }
+}
+
 }  // namespace mqttq
