@@ -71,17 +71,8 @@ class Link(asyncio.Protocol):
             self.world.fail(failure)
 
     def _split(self) -> wire.Packet | None:
-        length = 0
-        for index, byte in enumerate(self._buffer[1:5]):
-            length |= (byte & 0x7F) << 7 * index
-            if byte < 0x80:
-                end = 2 + index + length
-                if len(self._buffer) < end:
-                    return None
-                found = wire.Packet(self._buffer[0] >> 4, self._buffer[0] & 15, self._buffer[2 + index:end])
-                self._buffer = self._buffer[end:]
-                return found
-        return None
+        found, self._buffer = wire.split_packet(self._buffer)
+        return found
 
     def send(self, data: bytes) -> None:
         if not self.transport.is_closing():

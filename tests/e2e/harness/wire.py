@@ -263,6 +263,19 @@ def _read_varint(data: bytes, at: int) -> tuple[int, int]:
     raise AssertionError("the broker sent a length of more than four bytes")
 
 
+def split_packet(buffer: bytes) -> tuple[Packet | None, bytes]:
+    """The first packet, if it is there as a whole, and what is behind it."""
+    length = 0
+    for index, byte in enumerate(buffer[1:5]):
+        length |= (byte & 0x7F) << 7 * index
+        if byte < 0x80:
+            end = 2 + index + length
+            if len(buffer) < end:
+                break
+            return Packet(buffer[0] >> 4, buffer[0] & 15, buffer[2 + index:end]), buffer[end:]
+    return None, buffer
+
+
 class Socket:
     """A TCP connection to the broker. Closed by `close`, or at the end of a with block."""
 
@@ -336,17 +349,8 @@ class Socket:
 
     def _split(self) -> Packet | None:
         """Takes one whole packet from the buffer, if there is one."""
-        length = 0
-        for index, byte in enumerate(self._buffer[1:5]):
-            length |= (byte & 0x7F) << 7 * index
-            if byte < 0x80:
-                end = 2 + index + length
-                if len(self._buffer) < end:
-                    return None
-                found = Packet(self._buffer[0] >> 4, self._buffer[0] & 15, self._buffer[2 + index:end])
-                self._buffer = self._buffer[end:]
-                return found
-        return None
+        found, self._buffer = split_packet(self._buffer)
+        return found
 
     def expect(self, packet_type: int, timeout_s: float = TIMEOUT_S) -> Packet:
         """The next packet, which must be of this type."""
