@@ -153,8 +153,9 @@ bool Committer::enter_queues(const Message& message, const Route& route, Open& o
       leave_queues(queues.first(i), open.without.get(), size);
       return false;
     }
-    if (!fits && (judge->tells || moved))
+    if (!fits && (judge->tells || moved)) {
       open.full_reason = {ReasonCode::ImplementationSpecificError, Detail::QueueKeyMissing};
+    }
     if (fits && (gate.overflow() == QueueOverflow::Reject || moved)) {
       open.full_reason = {ReasonCode::QuotaExceeded,
                           gate.too_large(size) ? Detail::QueueMessageTooLarge : Detail::QueueFull};
