@@ -452,8 +452,8 @@ void Queue::choose_active() noexcept {
   if (work->active && work->active->state.connected) return;
   work->active = nullptr;
   for (QueueMember* member : work->members) {
-    if (member->state.connected && (!work->active || member->state.priority > work->active->state.priority))
-      work->active = member;
+    if (!member->state.connected) continue;
+    if (!work->active || member->state.priority > work->active->state.priority) work->active = member;
   }
 }
 
@@ -467,8 +467,8 @@ void Queue::arm(Instant due) noexcept {
 
 void Queue::on_time(Instant now) noexcept {
   for (uint32_t i = 0; i < work->open.count(); ++i) {
-    if (!work->open[i].settled && work->open[i].member && work->open[i].ack_due <= now)
-      take_back(work->open[i], QueueReturn::TimedOut, now);
+    QueueOpen& one = work->open[i];
+    if (!one.settled && one.member && one.ack_due <= now) take_back(one, QueueReturn::TimedOut, now);
   }
   drop_old(now);
   flush(now);

@@ -126,8 +126,9 @@ Status Queues::set_options(Queue& queue, const QueueOptions& options, std::strin
 void Queues::remove(Queue& queue, Instant now) noexcept {
   courier_.forget_queue(queue);
   Array<QueueMember> told;  // by which nothing of the queue is reached any more
-  for (const QueueMember* member : queue.work->members)
+  for (const QueueMember* member : queue.work->members) {
     static_cast<void>(told.push_back(*member));  // without memory: fewer
+  }
   end(queue);
   for (const QueueMember& member : told) {
     if (member.here) {
@@ -288,8 +289,8 @@ uint64_t Queues::lowest_number(uint64_t seen_number) noexcept {
   uint64_t lowest = UINT64_MAX;
   queues_.for_each([&](Queue& queue) {
     lowest = std::min(lowest, queue.position(seen_number));
-    if (!queue.work->open.empty())
-      lowest = std::min(lowest, queue.work->open.front().number);  // settled ones until it is recorded
+    Ring<QueueOpen>& open = queue.work->open;
+    if (!open.empty()) lowest = std::min(lowest, open.front().number);  // settled ones until it is recorded
     if (queue.last_only()) lowest = std::min(lowest, queue.lowest_value());
   });
   return lowest;

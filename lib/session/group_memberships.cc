@@ -98,7 +98,6 @@ void GroupMemberships::note_state(GroupMembership& membership) noexcept {
 void GroupMemberships::note_done(SlabHandle of, uint64_t number, uint64_t marks) noexcept {
   GroupMembership* membership = slab_.find(of);
   if (!membership) return;
-  if (marks & GroupNumbers::kReturned) membership->note_returned();
   if (number) {
     --membership->numbered_count_;
     static_cast<void>(membership->done_.push_back(number | marks));  // there is room
@@ -218,10 +217,10 @@ bool GroupMemberships::tell_one(GroupMembership& membership, Instant now) noexce
 // Until the queue has answered that it knows what came back, it hears no more than that the consumer has gone.
 bool GroupMemberships::tell_state(GroupMembership& membership, Instant now) noexcept {
   if (!membership.state_changed_) return true;
-  const MemberState state = membership.state();
-  if (membership.returns() && state.connected) return true;
+  const uint32_t state = membership.state().pack();
+  if (membership.returns() && MemberState::unpack(state).connected) return true;
   membership.was_full = false;
-  membership.state_changed_ = !post(membership, Mail::Kind::GroupState, state.pack(), now);
+  membership.state_changed_ = !post(membership, Mail::Kind::GroupState, state, now);
   return !membership.state_changed_;
 }
 

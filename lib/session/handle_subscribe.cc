@@ -19,13 +19,11 @@ struct NamedFilter {
   explicit NamedFilter(std::string_view text) noexcept
       : plain(exclusive_filter(text, exclusive)),
         shared(parse_shared_filter(plain)),
-        queue(parse_queue_address(plain)),
-        stream(parse_stream_address(plain)) {}
+        queue(parse_queue_address(plain)) {}
   bool exclusive = false;
   std::string_view plain;  // without "$exclusive/"
   SharedFilter shared;
   QueueAddress queue;
-  StreamAddress stream;
 
   bool of_group() const noexcept { return shared.kind == SharedFilter::Kind::Shared; }
   bool of_queue() const noexcept { return queue.kind == QueueAddress::Kind::Queue; }
@@ -125,7 +123,7 @@ Reason Connection::judge_filter(const codec::SubscribeEntry& entry) noexcept {
     const bool unnamed = is_unnamed_queue(entry.topic_filter);
     return {ReasonCode::TopicFilterInvalid, unnamed ? Detail::NotATopicFilter : Detail::QueueName};
   }
-  switch (named.stream.kind) {
+  switch (parse_stream_address(named.plain).kind) {
     case StreamAddress::Kind::NotStream: break;
     case StreamAddress::Kind::Stream: return {ReasonCode::TopicFilterInvalid, Detail::StreamUnknown};
     case StreamAddress::Kind::BadName: return {ReasonCode::TopicFilterInvalid, Detail::StreamName};

@@ -102,6 +102,14 @@ struct Consumer {
   mqttq_consumer* consumer = nullptr;
 };
 
+// "work", of which messages die with their first delivery, and "dead", which takes them.
+void declare_mortal(const Host& host, mqttq_queue_config config = queue_config("work/+")) {
+  config.dead_letter_topic = bytes("dead/work");
+  config.deliveries_max = 1;
+  REQUIRE(declare(host, "work", config) == MQTTQ_OK);
+  REQUIRE(declare(host, "dead", queue_config("dead/#")) == MQTTQ_OK);
+}
+
 }  // namespace
 
 TEST_CASE("queues are declared, listed a page at a time, changed and deleted", "[abi]") {
@@ -342,12 +350,8 @@ TEST_CASE("dead letters move back to the queues they come from, and nowhere else
   Host host{3};
   mqttq_events* events = host.open_events();
   host.start();
-  mqttq_queue_config config = queue_config("work/+");
-  config.dead_letter_topic = bytes("dead/work");
-  config.deliveries_max = 1;
-  REQUIRE(declare(host, "work", config) == MQTTQ_OK);
+  declare_mortal(host);
   REQUIRE(declare(host, "also", queue_config("work/#")) == MQTTQ_OK);
-  REQUIRE(declare(host, "dead", queue_config("dead/#")) == MQTTQ_OK);
   fill(host, "dead", "dead/x", {"no letter"});
   {
     Consumer consumer(host, "work", events);
@@ -383,12 +387,9 @@ TEST_CASE("dead letters that their queue has no room for stay where they are", "
   mqttq_events* events = host.open_events();
   host.start();
   mqttq_queue_config config = queue_config("work/+");
-  config.dead_letter_topic = bytes("dead/work");
-  config.deliveries_max = 1;
   config.messages_max = 2;
   config.overflow = GENERATE(MQTTQ_QUEUE_REJECT, MQTTQ_QUEUE_DROP_NEWEST);
-  REQUIRE(declare(host, "work", config) == MQTTQ_OK);
-  REQUIRE(declare(host, "dead", queue_config("dead/#")) == MQTTQ_OK);
+  declare_mortal(host, config);
   {
     Consumer consumer(host, "work", events);
     for (const char* payload : {"1", "2", "3"}) {
@@ -516,11 +517,7 @@ TEST_CASE("messages that are not in memory are read where they are looked at and
     mqttq_events* events = host.open_events();
     host.start();
     if (!again) {
-      mqttq_queue_config config = queue_config("work/+");
-      config.dead_letter_topic = bytes("dead/work");
-      config.deliveries_max = 1;
-      REQUIRE(declare(host, "work", config) == MQTTQ_OK);
-      REQUIRE(declare(host, "dead", queue_config("dead/#")) == MQTTQ_OK);
+      declare_mortal(host);
       Consumer consumer(host, "work", events);
       fill(host, "work", "work/a", {"1", "2", "3"});
       for (const Taken& one : take(events, 3)) mqttq_reply_message(host.get(), &one.event.reply, 0x80);

@@ -301,6 +301,28 @@ struct TestHome final : QueueHome {
   bool ready = true;
 };
 
+// One queue of the filter "a", with a reader of its journal.
+struct OneQueue {
+  OneQueue() {
+    REQUIRE(filter);
+    fan_out.open_queue(*filter);
+    REQUIRE(fan_out.journal_of(*filter).attach(cursor));
+  }
+  ~OneQueue() {
+    fan_out.journal_of(*filter).detach(cursor);
+    fan_out.remove_queue(*filter);
+  }
+  bool append(uint64_t number) {
+    return fan_out.append(number, message.keep(), *router.match(0, "a"), {}, {}, [](Cursor&) {});
+  }
+  Router router{1, 1};
+  FanOut fan_out{router, 0};
+  TestHome home;
+  Filter* filter = fan_out.add_queue(home, 0, 7, "a");
+  Cursor cursor;
+  MovingMessage message{message_at("a", kQos1)};
+};
+
 }  // namespace
 
 TEST_CASE("a message at QoS 0 goes to the journals of queues, and above to those of sessions too", "[router]") {
@@ -353,44 +375,22 @@ TEST_CASE("a message at QoS 0 goes to the journals of queues, and above to those
 }
 
 TEST_CASE("a queue's journal has no bound but its own", "[router]") {
-  Router router(1, 1);
-  FanOut fan_out(router, 0);
-  fan_out.set_bounds(2, UINT64_MAX);
-  TestHome home;
-  Filter* filter = fan_out.add_queue(home, 0, 7, "a");
-  REQUIRE(filter);
-  fan_out.open_queue(*filter);
-  Cursor cursor;
-  REQUIRE(fan_out.journal_of(*filter).attach(cursor));
-  MovingMessage message(message_at("a", kQos1));
-  for (uint64_t number = 1; number <= 10; ++number) {
-    REQUIRE(fan_out.append(number, message.keep(), *router.match(0, "a"), {}, {}, [](Cursor&) {}));
-  }
-  CHECK_FALSE(fan_out.judge_lengths());
-  CHECK(home.numbers.size() == 10);
-  fan_out.journal_of(*filter).detach(cursor);
-  fan_out.remove_queue(*filter);
+  OneQueue one;
+  one.fan_out.set_bounds(2, UINT64_MAX);
+  for (uint64_t number = 1; number <= 10; ++number) REQUIRE(one.append(number));
+  CHECK_FALSE(one.fan_out.judge_lengths());
+  CHECK(one.home.numbers.size() == 10);
 }
 
 TEST_CASE("a queue that has no memory for its first message does not have it", "[router]") {
-  Router router(1, 1);
-  FanOut fan_out(router, 0);
-  TestHome home;
-  Filter* filter = fan_out.add_queue(home, 0, 7, "a");
-  REQUIRE(filter);
-  fan_out.open_queue(*filter);
-  Cursor cursor;
-  REQUIRE(fan_out.journal_of(*filter).attach(cursor));
-  MovingMessage message(message_at("a", kQos1));
+  OneQueue one;
   for (const bool ready : {false, true}) {
-    home.ready = ready;
-    REQUIRE(filter->gate().enter(message.keep()->content_size()));
-    CHECK(fan_out.append(1, message.keep(), *router.match(0, "a"), {}, {}, [](Cursor&) {}) == ready);
-    CHECK(filter->gate().messages() == (ready ? 1 : 0));
-    CHECK(fan_out.journal_of(*filter).behind_count(cursor) == (ready ? 1 : 0));
+    one.home.ready = ready;
+    REQUIRE(one.filter->gate().enter(one.message.keep()->content_size()));
+    CHECK(one.append(1) == ready);
+    CHECK(one.filter->gate().messages() == (ready ? 1 : 0));
+    CHECK(one.fan_out.journal_of(*one.filter).behind_count(one.cursor) == (ready ? 1 : 0));
   }
-  fan_out.journal_of(*filter).detach(cursor);
-  fan_out.remove_queue(*filter);
 }
 
 TEST_CASE("a queue without memory leaves nothing behind", "[router]") {
