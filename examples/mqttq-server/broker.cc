@@ -139,26 +139,63 @@ void set_queue_policy(mqttq_broker& broker, const Options& options) {
   check(options, "queues", [&](mqttq_error* error) { return mqttq_broker_set_queue_policy(&broker, &policy, error); });
 }
 
-// Of a broker that runs, and has no listeners yet; or of one that is not to run, where they are judged.
-void declare_queues(mqttq_broker& broker, const Options& options) {
-  if (options.queues.size() > options.queues_max) {
-    throw OptionError(fmt::format("{}: {} queues, which are more than queues.count_max",
-                                  options.place_of("queues.declared"), options.queues.size()));
+mqttq_stream_config stream_config(const StreamOptions& options) {
+  mqttq_stream_config config;
+  mqttq_stream_config_init(&config, sizeof config);
+  config.topic_filter = bytes_of(options.topic_filter);
+  config.key = bytes_of(options.key);
+  config.messages_max = options.messages_max;
+  config.bytes_max = options.bytes_max;
+  config.age_max_s = options.age_max_s ? options.age_max_s : MQTTQ_STREAM_FOREVER;
+  return config;
+}
+
+void set_stream_policy(mqttq_broker& broker, const Options& options) {
+  const mqttq_stream_config auto_config = stream_config(options.auto_stream);
+  mqttq_stream_policy policy;
+  mqttq_stream_policy_init(&policy, sizeof policy);
+  policy.auto_create = options.auto_create_streams;
+  policy.count_max = options.streams_max;
+  policy.disconnect_on_delete = kQueueEnds[options.stream_end] == "disconnect";
+  policy.auto_config = &auto_config;
+  check(options, "streams",
+        [&](mqttq_error* error) { return mqttq_broker_set_stream_policy(&broker, &policy, error); });
+}
+
+// Those of one kind, "queue" or "stream": of a broker that runs, and has no listeners yet; or of one that is not to
+// run, where they are judged.
+template <class Wanted, class Declare>
+void declare_all(const Options& options, std::string_view kind, const std::vector<Wanted>& all, uint32_t count_max,
+                 Declare&& declare) {
+  if (all.size() > count_max) {
+    throw OptionError(fmt::format("{}: {} {}s, which are more than {}s.count_max",
+                                  options.place_of(fmt::format("{}s.declared", kind)), all.size(), kind, kind));
   }
   std::set<std::string_view> names;
-  for (size_t i = 0; i < options.queues.size(); ++i) {
-    const QueueOptions& queue = options.queues[i];
-    const std::string owner = fmt::format("queues.declared[{}]", i);
-    if (!names.insert(queue.name).second) {
-      throw OptionError(fmt::format("{}: another queue has this name", options.place_of(owner + ".name")));
+  for (size_t i = 0; i < all.size(); ++i) {
+    const std::string owner = fmt::format("{}s.declared[{}]", kind, i);
+    if (!names.insert(all[i].name).second) {
+      throw OptionError(fmt::format("{}: another {} has this name", options.place_of(owner + ".name"), kind));
     }
-    mqttq_queue_config config = queue_config(queue);
-    config.no_wait = 1;  // nobody is told that it is there
     check(options, owner, [&](mqttq_error* error) {
-      const mqttq_status status = mqttq_queue_declare(&broker, nullptr, bytes_of(queue.name), &config, error);
+      const mqttq_status status = declare(all[i], error);
       return status == MQTTQ_ESTATE ? MQTTQ_OK : status;
     });
   }
+}
+
+void declare_queues_and_streams(mqttq_broker& broker, const Options& options) {
+  declare_all(options, "queue", options.queues, options.queues_max, [&](const QueueOptions& one, mqttq_error* error) {
+    mqttq_queue_config config = queue_config(one);
+    config.no_wait = 1;  // nobody is told that it is there
+    return mqttq_queue_declare(&broker, nullptr, bytes_of(one.name), &config, error);
+  });
+  declare_all(options, "stream", options.streams, options.streams_max,
+              [&](const StreamOptions& one, mqttq_error* error) {
+                mqttq_stream_config config = stream_config(one);
+                config.no_wait = 1;
+                return mqttq_stream_declare(&broker, nullptr, bytes_of(one.name), &config, error);
+              });
 }
 
 BrokerHandle make_broker(const Options& options, Log& log) {
@@ -167,10 +204,11 @@ BrokerHandle make_broker(const Options& options, Log& log) {
   add_rewrites(*broker, options);
   add_auto_subscriptions(*broker, options);
   set_queue_policy(*broker, options);
+  set_stream_policy(*broker, options);
   return broker;
 }
 
-BrokerHandle start_without_queues(const Options& options, Log& log) {
+BrokerHandle start_empty(const Options& options, Log& log) {
   BrokerHandle broker = make_broker(options, log);
   mqttq_error error;
   mqttq_error_init(&error, sizeof error);
@@ -184,12 +222,12 @@ BrokerHandle start_without_queues(const Options& options, Log& log) {
 
 void judge_broker(Options options, Log& log) {
   options.data_dir.clear();  // of a broker that runs, perhaps
-  declare_queues(*make_broker(options, log), options);
+  declare_queues_and_streams(*make_broker(options, log), options);
 }
 
 BrokerHandle start_broker(const Options& options, Log& log) {
-  BrokerHandle broker = start_without_queues(options, log);
-  declare_queues(*broker, options);
+  BrokerHandle broker = start_empty(options, log);
+  declare_queues_and_streams(*broker, options);
   return broker;
 }
 

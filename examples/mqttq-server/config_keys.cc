@@ -18,6 +18,7 @@ constexpr uint32_t kGroupsMax = 1000;               // each new group looks thro
 constexpr uint32_t kRewritesMax = 1000;             // mqttq_broker_add_rewrite()
 constexpr uint32_t kAutoSubscriptionsMax = 100;     // mqttq_broker_add_auto_subscription()
 constexpr uint32_t kQueuesDeclaredMax = 100'000;
+constexpr uint32_t kStreamsDeclaredMax = 100'000;
 constexpr uint32_t kQueueNameMax = 65'535;            // of "$q/FILTER"
 constexpr uint32_t kDeliveriesMax = 65'535;           // mqttq_queue_config.deliveries_max
 constexpr uint32_t kDelayedMessagesMax = 67'108'864;  // mqttq_limits.delayed_messages_max
@@ -68,6 +69,23 @@ template <auto member>
 auto& of_queue(const Target& to) {
   return of_element<&Options::queues, member>(to);
 }
+
+// The same of streams.
+template <auto member>
+auto& of_auto_stream(const Target& to) {
+  return to.options.auto_stream.*member;
+}
+template <auto member>
+auto& of_stream(const Target& to) {
+  return of_element<&Options::streams, member>(to);
+}
+#define MQTTQ_STREAM_KEYS(path, of)                                                              \
+  {path ".messages_max", Large{0, kLargeMax, of<&StreamOptions::messages_max>}, "messages", "0", \
+   "The newest messages that it keeps; 0: no bound"},                                            \
+      {path ".bytes_max", Large{0, kLargeMax, of<&StreamOptions::bytes_max>}, "bytes", "0",      \
+       "Bytes of these; 0: no bound"},                                                           \
+      {path ".age_max_s", Whole{0, kAny - 1, of<&StreamOptions::age_max_s>}, "s", "604800",      \
+       "For which a message is kept; 0: no bound"}
 
 // A key of `limits`, which has the name of its field in mqttq_limits.
 #define MQTTQ_LIMIT(name, min, max, unit, default_json, text, ...)                                                   \
@@ -191,6 +209,25 @@ constexpr Key kKeys[] = {
     {"queues.declared[].keyless", Choice{kQueueKeyless, of_queue<&QueueOptions::keyless>}, "", R"("take")",
      "What becomes of a message in which the key is not found; with `reject` its publisher is told. It never changes"},
     MQTTQ_QUEUE_KEYS("queues.declared[]", of_queue, kQueueDispatches),
+
+    {"streams.auto_create", Switch{[](const Target& to) -> bool& { return to.options.auto_create_streams; }}, "",
+     "false",
+     "Whether a subscription to `$stream/NAME/FILTER` or `$s/OFFSET/FILTER` declares a stream that is not there"},
+    {"streams.count_max", Whole{1, kAny, [](const Target& to) -> uint32_t& { return to.options.streams_max; }},
+     "streams", "10000", "The most streams"},
+    {"streams.on_delete", Choice{kQueueEnds, [](const Target& to) -> uint8_t& { return to.options.stream_end; }}, "",
+     "\"unsubscribe\"", "Whether readers of a stream that is deleted lose their subscription, or their connection too"},
+    MQTTQ_STREAM_KEYS("streams.auto", of_auto_stream),
+    {"streams.declared", array_of<&Options::streams>(0, kStreamsDeclaredMax), "", "[]",
+     "Streams that are there from the start on; one that is taken out of the file stays"},
+    {"streams.declared[].name", Text{1, kQueueNameMax, of_stream<&StreamOptions::name>}, "", "",
+     "Letters, digits, `.`, `_` and `-`, at most 255, or `$s/FILTER` for the one stream of a filter that has no name",
+     false, true},
+    {"streams.declared[].topic_filter", Text{0, kTextSizeMax, of_stream<&StreamOptions::topic_filter>}, "", R"("")",
+     "What it takes; to be given, but where the name is `$s/FILTER`. It never changes"},
+    {"streams.declared[].key", Text{0, kTextSizeMax, of_stream<&StreamOptions::key>}, "", R"("")",
+     "What messages go by that belong together, as of a queue; empty: none. It never changes"},
+    MQTTQ_STREAM_KEYS("streams.declared[]", of_stream),
 
     MQTTQ_LIMIT(packet_size_max, 1, kPacketSizeMax, "bytes", "1048576", "The longest packet from a client"),
     MQTTQ_LIMIT(topic_size_max, 1, 65'535, "bytes", "65535", "The longest topic name and topic filter"),

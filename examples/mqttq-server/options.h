@@ -74,6 +74,18 @@ struct AutoSubscriptionOptions {
 };
 
 // Where the file has 0 for no bound, the library is told so by another number.
+// As a queue's, 0 is no bound.
+struct StreamOptions {
+  std::string name;
+  std::string topic_filter;
+  std::string key;
+  uint64_t messages_max = 0;
+  uint64_t bytes_max = 0;
+  uint32_t age_max_s = 604'800;
+
+  bool operator==(const StreamOptions&) const = default;
+};
+
 struct QueueOptions {
   std::string name, topic_filter, dead_letter_topic, key;  // of one that is declared
   uint8_t keyless = 0;                                     // MQTTQ_QUEUE_KEYLESS_…
@@ -104,6 +116,11 @@ struct Options {
   std::vector<GroupOptions> groups;
   std::vector<RewriteOptions> rewrites;
   std::vector<AutoSubscriptionOptions> auto_subscriptions;
+  std::vector<StreamOptions> streams;
+  StreamOptions auto_stream;  // of those that clients declare
+  bool auto_create_streams = false;
+  uint32_t streams_max = 10'000;
+  uint8_t stream_end = 0;  // index in kQueueEnds
   std::vector<QueueOptions> queues;
   QueueOptions auto_queue;  // of those that clients declare
   bool auto_create_queues = false;

@@ -15,6 +15,7 @@
 #include "mqttq/router.h"
 #include "mqttq/status.h"
 #include "mqttq/store.h"
+#include "mqttq/stream.h"
 #include "mqttq/topic.h"
 #include "mqttq/version.h"
 

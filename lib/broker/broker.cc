@@ -59,6 +59,7 @@ Broker::Broker(const BrokerSetup& setup)
                                        : static_cast<Log&>(log_),
                  &health_) {
   setup_.policy.unix_offset_ms = setup.directory ? setup.directory->unix_offset_ms() : unix_offset_ms();
+  committer_.set_clock(setup_.policy.unix_offset_ms, 0);
   ShardSetup shard;
   shard.limits = &setup_.limits;
   shard.policy = &setup_.policy;
@@ -96,14 +97,17 @@ void Broker::restore_all() {
   const auto shard = [this](uint32_t index) -> ShardCore& { return shards_[index]->core(); };
   const Status status = restore(*setup_.directory, router_, shard, begin, setup_.log, restored, problem);
   if (status != Status::Ok) throw StartFailure(status, problem);
+  committer_.set_clock(setup_.policy.unix_offset_ms, restored.newest_us);
   // What the start itself has changed is durable before anybody is let in.
   for (const auto& one : shards_) static_cast<void>(one->core().record_all());
   committer_.turn(begin);
   if (!setup_.log) return;
   const std::string text = fmt::format(
-      "restored in {} ms: {} sessions, {} subscriptions, {} queues, {} messages, {} in flight, {} retained, {} delayed",
+      "restored in {} ms: {} sessions, {} subscriptions, {} queues, {} streams, {} messages, {} in flight, {} "
+      "retained, "
+      "{} delayed",
       (clock_now() - begin) / kMillisecond, restored.sessions, restored.subscriptions, restored.queues,
-      restored.messages, restored.inflight, restored.retained, restored.delayed);
+      restored.streams, restored.messages, restored.inflight, restored.retained, restored.delayed);
   setup_.log->write(LogLevel::Notice, text);
   if (!restored.lost) return;
   setup_.log->write(LogLevel::Error,

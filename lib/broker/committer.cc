@@ -41,6 +41,7 @@ Committer::Committer(PostOffice& office, Log& log, StoreHealth* health)
       needed_(office.committer()) {}
 
 bool Committer::turn(Instant now) noexcept {
+  now_ = now;
   if (try_again_ && now >= try_again_at_) {
     try_again_ = false;
     if (!unwritten_) {
@@ -147,7 +148,10 @@ bool Committer::enter_queues(const Message& message, const Route& route, Open& o
     const QueueGate::Judge* judge = gate.judge();
     const bool fits = !judge || judge->takes(*judge, message);
     if (!fits) gate.count_unfit();
-    if (fits && gate.enter(size)) continue;
+    if (fits && gate.enter(size)) {
+      open.timed |= gate.timed();
+      continue;
+    }
     if (!open.without) open.without.reset(create<WithoutQueues>());
     if (!open.without || !open.without->filters.push_back(queues[i])) {
       leave_queues(queues.first(i), open.without.get(), size);
@@ -162,6 +166,12 @@ bool Committer::enter_queues(const Message& message, const Route& route, Open& o
     }
   }
   return true;
+}
+
+// Its time, which is never before that of another with a lower number, whatever the clock does.
+void Committer::stamp(const Message& message) noexcept {
+  newest_us_ = std::max(newest_us_, unix_offset_ms_ * 1000 + now_.ns / kMicrosecond);
+  message.set_logged(newest_us_);
 }
 
 // Those that take it, for its record, which is the last one. False without memory.
@@ -209,6 +219,7 @@ Status Committer::append() noexcept {
     if (is_error(open.reason.code)) continue;              // an answer that memory was refused to
     if (open.state) end_receipts(number, receipts_begin);  // it may take one back
     open.number = ++number;
+    if (open.timed) stamp(*open.message);
     add_record({number, open.message.get(), {}, {}}, 0);
     if (!keeps) continue;
     if (open.state) {

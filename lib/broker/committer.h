@@ -18,6 +18,11 @@ class Committer {
   // Throws std::bad_alloc. log: borrowed, outlives it. health: is told whether batches are taken; nullable.
   Committer(PostOffice& office, Log& log, StoreHealth* health = nullptr);
 
+  // Unix time minus the time that turn() is told; no message is timed before `newest_us`.
+  void set_clock(int64_t unix_offset_ms, int64_t newest_us) noexcept {
+    unix_offset_ms_ = unix_offset_ms;
+    newest_us_ = newest_us;
+  }
   // Takes proposals and changes of state, appends them as one batch, and answers what has become durable. True if it is
   // to be called again soon without being woken: something is not durable yet, or there was no memory for a mail.
   bool turn(Instant now) noexcept;
@@ -42,6 +47,7 @@ class Committer {
     std::unique_ptr<WithoutQueues, Destroy> without;  // full ones; null: there are none
     std::unique_ptr<MailPayload, Destroy> state;      // changes: a StateRecord, until they are durable
     uint32_t serial = 0;                              // of them
+    bool timed = false;                               // a stream takes it
     bool told = false;                                // that they could not be written yet
     Reason reason;                                    // why nobody gets it
     Reason full_reason;                               // why some queue does not
@@ -50,6 +56,7 @@ class Committer {
   bool gather() noexcept;  // false without memory: some mails stay where they are
   bool take(Mail& mail, uint64_t& bytes) noexcept;
   bool enter_queues(const Message& message, const Route& route, Open& open) noexcept;
+  void stamp(const Message& message) noexcept;
   bool name_journals(Open& open) noexcept;
   Status append() noexcept;
   void add_record(const LogRecord& record, size_t size) noexcept;
@@ -72,6 +79,9 @@ class Committer {
   StoreHealth* const health_;
   Postman postman_;
   uint64_t last_number_;
+  int64_t unix_offset_ms_ = 0;
+  int64_t newest_us_ = 0;  // that a message was given
+  Instant now_{};
   Ring<Open> open_;         // oldest first
   uint32_t unwritten_ = 0;  // of these, at the end: to be appended
   bool changed_ = false;    // something was taken since the last turn

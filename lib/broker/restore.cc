@@ -10,6 +10,7 @@
 #include "broker/shard.h"
 #include "queue/stored_queue.h"
 #include "session/stored_session.h"
+#include "stream/stored_stream.h"
 
 namespace mqttq {
 
@@ -44,19 +45,26 @@ struct SessionEntry {
 struct PositionEntry {
   std::byte key[kFilterKey];
   uint64_t number;
+  uint64_t stream_position;  // of a stream's reader
 };
 struct ReaderEntry {
   uint64_t position;
   JournalReader* reader;  // null: the group's
   SharedGroup* group;     // null: the queue's
   ShardCore* shard;
-  Queue* queue = nullptr;
+  Queue* queue = nullptr;  // null: the stream's
+  Stream* stream = nullptr;
+  uint64_t stream_position = 0;
 
   Filter* filter() const noexcept {
-    return reader ? reader->filter : group ? group->subscription.filter : queue->filter;
+    return reader ? reader->filter : group ? group->subscription.filter : queue ? queue->filter : stream->filter;
   }
   bool attach(Instant now) const noexcept {
     if (reader) return shard->restore_reader(*reader, position);
+    if (stream) {
+      shard->streams().restore_place(*stream, stream_position, now);
+      return true;
+    }
     return group ? shard->groups().restore_reader(*group) : shard->queues().restore_reader(*queue, now);
   }
 };
@@ -98,10 +106,12 @@ class Restore {
   bool take_session(Bytes key, Bytes value);
   bool take_position(Bytes key, Bytes value);
   bool take_subscription(Bytes key, Bytes value);
-  bool take_membership(Session& session, std::string_view shared_filter, const Subscription& options, int8_t priority,
-                       uint64_t position);
+  bool take_membership(Session& session, const StoredSubscription& stored, const PositionEntry* position,
+                       uint64_t number);
   bool take_group(Bytes key, Bytes value);
   bool take_queue(Bytes key, Bytes value);
+  bool take_stream(Bytes key, Bytes value);
+  bool take_stream_place(Bytes key, Bytes value);
   bool take_queue_place(Bytes key, Bytes value);
   bool take_queue_value(Bytes key, Bytes value);
   bool take_taken(Bytes key);
@@ -131,9 +141,9 @@ class Restore {
   std::vector<SessionEntry> sessions_;
   std::vector<PositionEntry> positions_;
   std::vector<ReaderEntry> readers_;
-  std::map<GroupKey, GroupEntry> groups_;   // by their keys
-  std::map<GroupKey, ReaderEntry> queues_;  // the same
-  std::set<uint64_t> last_values_;          // journals of queues that have to see what is appended to them
+  std::map<GroupKey, GroupEntry> groups_;             // by their keys
+  std::map<GroupKey, ReaderEntry> queues_, streams_;  // the same
+  std::set<uint64_t> last_values_;                    // journals of queues that have to see what is appended to them
   InOrder<SessionEntry> session_ = InOrder<SessionEntry>(sessions_);
   InOrder<PositionEntry> position_ = InOrder<PositionEntry>(positions_);
 };
@@ -196,24 +206,23 @@ bool Restore::take_session(Bytes key, Bytes value) {
 }
 
 bool Restore::take_position(Bytes key, Bytes value) {
-  if (value.size() != sizeof(uint64_t)) {
+  if (value.size() != sizeof(uint64_t) && value.size() != 2 * sizeof(uint64_t)) {
     ++restored_.lost;
     return true;
   }
   positions_.emplace_back();
   std::copy(key.begin(), key.end(), positions_.back().key);
   positions_.back().number = get_little<uint64_t>(value.data());
+  const bool of_stream = value.size() != sizeof(uint64_t);
+  positions_.back().stream_position = of_stream ? get_little<uint64_t>(value.data() + sizeof(uint64_t)) : 0;
   return true;
 }
 
 bool Restore::take_subscription(Bytes key, Bytes value) {
   SessionEntry* of = session_.find(key.first(kSessionKey));
   FieldReader in(value);
-  Subscription options;
-  bool owed = false;
-  int8_t priority = 0;
-  std::string_view topic_filter;
-  if (!of || !StoredSubscription::read(in, options, owed, topic_filter, priority)) {
+  StoredSubscription stored;
+  if (!of || !stored.read(in)) {
     ++restored_.lost;
     return true;
   }
@@ -221,49 +230,58 @@ bool Restore::take_subscription(Bytes key, Bytes value) {
   const PositionEntry* position = position_.find(key);
   // Without a position it begins behind all that is known.
   const uint64_t number = position ? position->number : directory_.durable_number() + 1;
-  const bool of_queue = parse_queue_address(topic_filter).kind == QueueAddress::Kind::Queue;
-  if (of_queue || parse_shared_filter(topic_filter).kind == SharedFilter::Kind::Shared) {
-    return take_membership(session, topic_filter, options, priority, number);
+  if (parse_queue_address(stored.topic_filter).kind == QueueAddress::Kind::Queue ||
+      parse_stream_address(stored.topic_filter).kind == StreamAddress::Kind::Stream ||
+      parse_shared_filter(stored.topic_filter).kind == SharedFilter::Kind::Shared) {
+    return take_membership(session, stored, position, number);
   }
-  const bool durable = position || options.qos != Qos::AtMostOnce;
+  const bool durable = position || stored.options.qos != Qos::AtMostOnce;
   JournalReader* reader = nullptr;
-  if (!session.restore_subscription(topic_filter, options, durable, owed, reader)) return false;
-  if (options.exclusive) {
-    static_cast<void>(router_.claim(session.namespace_id(), topic_filter, session.publisher_id()));
+  if (!session.restore_subscription(stored.topic_filter, stored.options, durable, stored.owed, reader)) return false;
+  if (stored.options.exclusive) {
+    static_cast<void>(router_.claim(session.namespace_id(), stored.topic_filter, session.publisher_id()));
   }
   if (reader) readers_.push_back({number, reader, nullptr, &home(session.namespace_id(), session.client_id())});
   ++restored_.subscriptions;
   return true;
 }
 
-bool Restore::take_membership(Session& session, std::string_view shared_filter, const Subscription& options,
-                              int8_t priority, uint64_t position) {
+bool Restore::take_membership(Session& session, const StoredSubscription& stored, const PositionEntry* position,
+                              uint64_t number) {
   const NamespaceId namespace_id = session.namespace_id();
-  const QueueAddress queue = parse_queue_address(shared_filter);
-  const bool of_queue = queue.kind == QueueAddress::Kind::Queue;
-  const std::string_view name = of_queue ? queue.name : shared_filter;
-  const uint32_t home_index = shard_(0).group_home_of(namespace_id, name);
+  const std::string_view text = stored.topic_filter;
+  const std::unique_ptr<GroupJoin, Destroy> join(make_join(namespace_id, text));
+  if (!join) return false;
+  const uint32_t home_index = shard_(0).group_home_of(namespace_id, join->name.view());
   ShardCore &group_home = shard_(home_index), &of = home(namespace_id, session.client_id());
-  GroupMembership* membership = session.restore_membership(shared_filter, options, priority, home_index);
-  const std::unique_ptr<GroupJoin, Destroy> join(GroupJoin::create_for(namespace_id, name, queue.topic_filter));
-  if (!membership || !join) return false;
-  join->of_queue = of_queue;
+  GroupMembership* membership = session.restore_membership(text, stored.options, stored.priority, home_index);
+  if (!membership) return false;
+  if (membership->reading) {
+    membership->reading->offset = join->offset = stored.offset;
+    static_cast<void>(join->client_id.set(session.client_id()));  // for lists alone
+    join->resumes = position != nullptr;
+    join->place.number = number;
+    if (position) join->place.position = position->stream_position;
+    if (stored.offset.kind == StreamOffset::Kind::Time) {
+      join->place.not_before_us = static_cast<int64_t>(stored.offset.value);
+    }
+  }
   const GroupJoined joined =
       group_home.join_here(*join, of.index(), GroupMemberships::handle(*membership), membership->state());
-  if (!joined.member && of_queue && joined.why != Detail::NoMemory) {  // deleted, and its consumer was not told
+  if (!joined.member && membership->of_object() && joined.why != Detail::NoMemory) {  // deleted, and he was not told
     of.memberships().on_restored(*membership, joined);
-    session.leave_group(shared_filter);
+    session.leave_group(text);
     return true;
   }
   if (!joined.member) return false;
   of.memberships().on_restored(*membership, joined);
   ++restored_.subscriptions;
-  if (of_queue) return true;
-  SharedGroup* group = group_home.groups().find(namespace_id, shared_filter);
+  if (membership->of_object()) return true;
+  SharedGroup* group = group_home.groups().find(namespace_id, text);
   if (!group->reader.journal) return true;  // live messages are all that it gets
-  const GroupKey key = group_key(text_key(namespace_id, shared_filter, directory_.seed()));
-  const auto [at, added] = groups_.try_emplace(key, GroupEntry{group, &group_home, position, {}, {}});
-  at->second.position = std::min(at->second.position, position);
+  const GroupKey key = group_key(text_key(namespace_id, text, directory_.seed()));
+  const auto [at, added] = groups_.try_emplace(key, GroupEntry{group, &group_home, number, {}, {}});
+  at->second.position = std::min(at->second.position, number);
   return true;
 }
 
@@ -296,8 +314,42 @@ bool Restore::take_taken(Bytes key) {
   return true;
 }
 
+bool Restore::take_stream(Bytes key, Bytes value) {
+  FieldReader in(value);
+  StoredStream stored;
+  if (!stored.read(in)) {
+    ++restored_.lost;
+    return true;
+  }
+  ShardCore& shard = home(stored.identity.namespace_id, stored.identity.name);
+  Stream* stream = shard.restore_stream(stored.identity, stored.options);
+  if (!stream) return false;
+  ++restored_.streams;
+  ReaderEntry entry{0, nullptr, nullptr, &shard};  // without a place it has all that the log has of it
+  entry.stream = stream;
+  streams_.emplace(group_key(key), entry);
+  return true;
+}
+
+bool Restore::take_stream_place(Bytes key, Bytes value) {
+  ReaderEntry& entry = streams_.at(group_key(key));
+  FieldReader in(value);
+  StoredStreamPlace stored;
+  if (!stored.read(in)) {
+    ++restored_.lost;
+    return true;
+  }
+  entry.position = stored.number;
+  entry.stream_position = stored.position;
+  entry.stream->last_us = stored.newest_us;
+  entry.stream->last_number = stored.number ? stored.number - 1 : 0;
+  restored_.newest_us = std::max(restored_.newest_us, stored.newest_us);
+  return true;
+}
+
 bool Restore::take_queue(Bytes key, Bytes value) {
   FieldReader in(value);
+  if (is_stored_stream(in)) return take_stream(key, value);
   StoredQueue stored;
   if (!stored.read(in)) {
     ++restored_.lost;
@@ -491,6 +543,7 @@ bool Restore::take_messages() {
     if (!queue.shard->queues().finish_values(*queue.queue)) return false;
     readers_.push_back(queue);
   }
+  for (const auto& [key, stream] : streams_) readers_.push_back(stream);
   std::sort(readers_.begin(), readers_.end(),
             [](const ReaderEntry& one, const ReaderEntry& other) { return one.position < other.position; });
   std::unordered_map<uint64_t, Filter*> filters;
@@ -510,6 +563,7 @@ bool Restore::take_messages() {
   };
   for (const DataDirectory::LoadedMessage& loaded : directory_.loaded_messages()) {
     if (!attach(loaded.number)) return false;
+    restored_.newest_us = std::max(restored_.newest_us, loaded.logged_us);
     for (const uint64_t journal : directory_.journals_of(loaded)) {
       const auto at = filters.find(journal);
       if (at == filters.end()) continue;
@@ -518,7 +572,7 @@ bool Restore::take_messages() {
         static_cast<void>(directory_.fetch(loaded.number, message));  // without it the message is of no key
       }
       for (uint32_t i = 0; i < router_.shard_count(); ++i)
-        shard_(i).restore_message(*at->second, loaded.number, message, loaded.size);
+        shard_(i).restore_message(*at->second, {loaded.number, message, loaded.size, loaded.logged_us, true});
     }
     ++restored_.messages;
   }
@@ -533,7 +587,7 @@ Status Restore::run(std::string& problem) {
     std::function<Status()> run;
   };
   const Step steps[] = {
-      {"queues",
+      {"queues and streams",
        [&] {
          return load(StateTable::Queues, TextKey::kSize, true, [&](Bytes k, Bytes v) { return take_queue(k, v); });
        }},
@@ -554,9 +608,10 @@ Status Restore::run(std::string& problem) {
        [&] {
          return load(StateTable::Inflight, kPacketKey, true, [&](Bytes k, Bytes v) { return take_inflight(k, v); });
        }},
-      {"shared groups and queues",
+      {"shared groups, queues and streams",
        [&] {
          return load(StateTable::Groups, TextKey::kSize, true, [&](Bytes k, Bytes v) {
+           if (streams_.contains(group_key(k))) return take_stream_place(k, v);
            return queues_.contains(group_key(k)) ? take_queue_place(k, v) : take_group(k, v);
          });
        }},

@@ -10,8 +10,10 @@
 namespace mqttq {
 
 struct Restored {
-  uint64_t sessions = 0, subscriptions = 0, queues = 0, messages = 0, inflight = 0, retained = 0, delayed = 0;
-  uint64_t lost = 0;  // entries that were damaged, or belong to nothing any more
+  uint64_t sessions = 0, subscriptions = 0, queues = 0, streams = 0;
+  uint64_t messages = 0, inflight = 0, retained = 0, delayed = 0;
+  int64_t newest_us = 0;  // of Unix time: no message is to be timed before
+  uint64_t lost = 0;      // entries that were damaged, or belong to nothing any more
 };
 
 // Before any shard runs, from one thread. shard(i): core i of as many as the router has. Errors: NoMemory, Io, Full (a

@@ -1,6 +1,4 @@
-#include "capi/durable_wait.h"
-#include "capi/guard.h"
-#include "capi/handles.h"
+#include "capi/at_home.h"
 #include "capi/host_consumer.h"
 #include "capi/host_events.h"
 #include "capi/pages.h"
@@ -45,12 +43,6 @@ constexpr uint32_t kDispatches = 0 MQTTQ_QUEUE_DISPATCHES(MQTTQ_X), kOverflows =
                    kKeyless = 0 MQTTQ_QUEUE_KEYLESS(MQTTQ_X);
 #undef MQTTQ_X
 
-// Where the ABI says "0 = default" and names a number for "no limit", options have 0 for no limit.
-uint64_t limit_of(uint64_t said, uint64_t standard) noexcept {
-  return said == 0 ? standard : said == MQTTQ_QUEUE_UNLIMITED ? 0 : said;
-}
-uint64_t said_of(uint64_t limit) noexcept { return limit ? limit : MQTTQ_QUEUE_UNLIMITED; }
-
 // Those fields of `config` that `fields` names. Returns what is wrong, or nullptr.
 const char* read_options(const mqttq_queue_config& config, uint32_t fields, QueueOptions& options) noexcept {
   const auto has = [&](uint32_t field) { return (fields & field) != 0; };
@@ -69,8 +61,7 @@ const char* read_options(const mqttq_queue_config& config, uint32_t fields, Queu
   if (has(MQTTQ_QUEUE_FIELD_MESSAGES_MAX)) options.messages_max = limit_of(config.messages_max, kDefaults.messages_max);
   if (has(MQTTQ_QUEUE_FIELD_BYTES_MAX)) options.bytes_max = limit_of(config.bytes_max, kDefaults.bytes_max);
   if (has(MQTTQ_QUEUE_FIELD_AGE_MAX_S)) {
-    const uint32_t age_s = config.age_max_s ? config.age_max_s : kDefaults.age_max_s;
-    options.age_max_s = age_s == MQTTQ_QUEUE_NEVER ? 0 : age_s;
+    options.age_max_s = limit_of(config.age_max_s, kDefaults.age_max_s);
   }
   if (has(MQTTQ_QUEUE_FIELD_REDELIVERY_DELAY_MS)) {
     options.redelivery_delay_ms =
@@ -101,39 +92,16 @@ mqttq_status judge_call(mqttq_broker& broker, mqttq_bytes name, mqttq_error* err
   return broker.may_wait(error);
 }
 
-uint32_t home_of(mqttq_broker& broker, NamespaceId id, std::string_view name) {
-  return broker.broker->shard(0).core().group_home_of(id, name);
-}
+constexpr Outcome kUnknown{MQTTQ_ENOTFOUND, "there is no such queue"};
 
-// Runs `change` on the shard that is the queue's home; it returns a status and its text. What it recorded is durable on
-// return.
-struct Outcome {
-  mqttq_status status = MQTTQ_ENOTFOUND;
-  const char* text = "there is no such queue";
-};
-template <class Change>
-mqttq_status change_at_home(mqttq_broker& broker, mqttq_namespace* ns, std::string_view name, mqttq_error* error,
-                            Change&& change, bool waits = true) {
-  Outcome outcome;
-  DurableWait wait;
-  const NamespaceId id = id_of(ns);
-  const bool ran = broker.on_shard(home_of(broker, id, name), [&](ShardCore& core, Instant now) {
-    outcome = change(core, id, now);
-    if (outcome.status == MQTTQ_OK && waits && !broker.host_loop) wait.begin(core);
-  });
-  if (!ran) return fail(error, MQTTQ_ESHUTDOWN, "the broker is stopping");
-  if (outcome.status != MQTTQ_OK) return fail(error, outcome.status, outcome.text);
-  return wait.end() ? MQTTQ_OK : fail(error, MQTTQ_ESYSTEM, "it could not be written yet; it is true all the same");
-}
-
-// The same of a queue that has to be there, and is handed to `change`.
+// change_at_home() of a queue that has to be there, and is handed to `change`.
 template <class Change>
 mqttq_status change_queue(mqttq_broker& broker, mqttq_namespace* ns, mqttq_bytes name, mqttq_error* error,
                           Change&& change) {
   if (const mqttq_status status = judge_call(broker, name, error); status != MQTTQ_OK) return status;
   return change_at_home(broker, ns, text_of(name), error, [&](ShardCore& core, NamespaceId id, Instant now) -> Outcome {
     Queue* queue = core.queues().find(id, text_of(name));
-    return queue ? change(core.queues(), *queue, now) : Outcome();
+    return queue ? change(core.queues(), *queue, now) : kUnknown;
   });
 }
 
@@ -146,8 +114,8 @@ const char* read_identity(const mqttq_queue_config& config, QueueIdentity& ident
   identity.keyless = static_cast<QueueKeyless>(config.keyless);
   identity.last_value = config.last_value != 0;
   if (identity.key.empty() && (identity.last_value || config.keyless)) return "key: last_value and keyless need one";
-  QueueKey key;
-  const bool wrong = QueueKey::parse(identity.key, key) == Status::Invalid;
+  MessageKey key;
+  const bool wrong = MessageKey::parse(identity.key, key) == Status::Invalid;
   return wrong ? "key: client_id, topic, topic_level:N, user_property:NAME or json:POINTER" : nullptr;
 }
 
@@ -281,7 +249,7 @@ mqttq_queues::One describe(Queue& queue, int64_t now_ms) {
   out.config.overflow = static_cast<uint32_t>(options.overflow);
   out.config.messages_max = said_of(options.messages_max);
   out.config.bytes_max = said_of(options.bytes_max);
-  out.config.age_max_s = options.age_max_s ? options.age_max_s : MQTTQ_QUEUE_NEVER;
+  out.config.age_max_s = said_of(options.age_max_s);
   out.config.redelivery_delay_ms = options.redelivery_delay_ms;
   out.config.ack_timeout_ms = options.ack_timeout_ms;
   out.config.deliveries_max = options.deliveries_max;
@@ -335,7 +303,7 @@ mqttq_status mqttq_queue_declare(mqttq_broker* broker, mqttq_namespace* ns, mqtt
       topic_filter = own;
     }
     if (topic_filter.empty()) return fail(error, MQTTQ_EINVAL, "topic_filter: to be given");
-    if (!is_valid_topic_filter(topic_filter) || !may_be_queued(topic_filter) ||
+    if (!is_valid_topic_filter(topic_filter) || !may_be_kept(topic_filter) ||
         topic_level_count(topic_filter) > broker->limits().topic_levels_max) {
       return fail(error, MQTTQ_EINVAL,
                   "topic_filter: not a topic filter, one of the server's topics, or too many levels");
@@ -487,7 +455,7 @@ mqttq_status mqttq_consumer_open(mqttq_broker* broker, const mqttq_consumer_conf
     Status status = Status::Shutdown;
     broker->on_shard(shard, [&](ShardCore& core, Instant now) { status = consumer->inside.open(core, id, name, now); });
     if (status == Status::Shutdown) return fail(error, MQTTQ_ESHUTDOWN, "the broker is stopping");
-    if (status == Status::NotFound) return fail(error, MQTTQ_ENOTFOUND, Outcome().text);
+    if (status == Status::NotFound) return fail(error, MQTTQ_ENOTFOUND, kUnknown.text);
     if (status != Status::Ok) return fail(error, MQTTQ_ENOMEM, "out of memory");
     *out = consumer.release();
     return MQTTQ_OK;
@@ -522,7 +490,7 @@ mqttq_status mqttq_queue_peek(mqttq_broker* broker, mqttq_namespace* ns, mqttq_b
     const NamespaceId id = id_of(ns);
     const uint32_t home = home_of(*broker, id, text_of(name));
     if (!peek(*broker, home, id, text_of(name), *cursor, count ? count : 100, list->messages, *cursor)) {
-      return fail(error, MQTTQ_ENOTFOUND, Outcome().text);
+      return fail(error, MQTTQ_ENOTFOUND, kUnknown.text);
     }
     *out = list.release();
     return MQTTQ_OK;
@@ -570,7 +538,7 @@ mqttq_status mqttq_queue_move_back(mqttq_broker* broker, mqttq_namespace* ns, mq
       if (moved) *moved = moves.moved;
       if (failure) std::rethrow_exception(failure);
     }
-    if (!found) return fail(error, MQTTQ_ENOTFOUND, Outcome().text);
+    if (!found) return fail(error, MQTTQ_ENOTFOUND, kUnknown.text);
     // Behind two turns of each shard all homes have read what was posted to them before the answers.
     for (uint32_t i = 0; !broker->host_loop && moves.moved && i < 2 * broker->broker->shard_count(); ++i) {
       broker->on_shard(i / 2, [](ShardCore&, Instant) {});

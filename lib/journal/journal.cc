@@ -7,6 +7,7 @@
 #include "base/alloc.h"
 #include "base/assert.h"
 #include "base/hash.h"
+#include "base/short_number.h"
 
 namespace mqttq {
 
@@ -35,25 +36,6 @@ struct JournalSegment {
     count = 0;
   }
 };
-
-namespace {
-
-// Seven bits a byte, the lowest first; the eighth says that there are more.
-std::byte* put_short(std::byte* at, uint64_t value) noexcept {
-  for (; value >= 0x80; value >>= 7) *at++ = static_cast<std::byte>(value | 0x80);
-  *at++ = static_cast<std::byte>(value);
-  return at;
-}
-const std::byte* get_short(const std::byte* at, uint64_t& value) noexcept {
-  value = 0;
-  for (uint32_t shift = 0;; shift += 7) {
-    const auto byte = static_cast<uint64_t>(*at++);
-    value |= (byte & 0x7F) << shift;
-    if (byte < 0x80) return at;
-  }
-}
-
-}  // namespace
 
 Journal::~Journal() {
   MQTTQ_ASSERT(cursor_count_ == 0);
@@ -95,8 +77,8 @@ void Journal::pack(JournalSegment& segment, uint64_t bytes_end) noexcept {
   std::byte* end = packed;
   for (uint32_t i = 0; i < segment.count; ++i) {
     const uint64_t behind = i + 1 < segment.count ? entries[i + 1].bytes_before : bytes_end;
-    end = put_short(end, entries[i].number - (i ? entries[i - 1].number : entries[0].number));
-    end = put_short(end, behind - entries[i].bytes_before);
+    end = put_short_number(end, entries[i].number - (i ? entries[i - 1].number : entries[0].number));
+    end = put_short_number(end, behind - entries[i].bytes_before);
   }
   const auto size = static_cast<size_t>(end - packed);
   segment.packed = static_cast<std::byte*>(allocate(size));
@@ -114,10 +96,10 @@ const JournalEntry* Journal::entries_of(const JournalSegment& segment) const noe
   const std::byte* at = segment.packed;
   uint64_t number = segment.first_number, bytes = segment.first_bytes_before, step = 0;
   for (JournalEntry& entry : place.entries) {
-    at = get_short(at, step);
+    at = get_short_number(at, step);
     entry.number = number += step;
     entry.bytes_before = bytes;
-    at = get_short(at, step);
+    at = get_short_number(at, step);
     bytes += step;
   }
   return place.entries;

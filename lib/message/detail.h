@@ -52,6 +52,11 @@ namespace mqttq {
   X(QueueDeleted, "the queue was deleted")                                                                      \
   X(StreamUnknown, "there is no such stream")                                                                   \
   X(StreamName, "a stream's name is 0-9 A-Z a-z . _ -, beginning with a letter or digit")                       \
+  X(StreamFilter, "the stream's topic filter does not cover this one")                                          \
+  X(StreamFilterOfServer, "what begins with $SYS, $share, $queue, $stream and the like is not kept in streams") \
+  X(StreamsFull, "streams.count_max is reached")                                                                \
+  X(StreamNoLocal, "No Local is not for streams")                                                               \
+  X(StreamDeleted, "the stream was deleted")                                                                    \
   X(StreamOffset, "an offset is earliest, latest, a Unix time in microseconds, or @ and a position")            \
   X(MethodUnknown, "the server does not know this authentication method")
 

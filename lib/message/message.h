@@ -29,6 +29,7 @@ struct MessageView {
   bool retain = false;
   PublisherId publisher = 0;
   Instant expires_at{INT64_MAX};  // INT64_MAX: never
+  int64_t logged_us = 0;          // of Unix time, when it was numbered for a stream; 0: it was for none
   std::string_view topic_name;
   Bytes properties;  // as on the wire of version 5, without length, alias, expiry and subscription identifiers
   Bytes payload;
@@ -60,6 +61,9 @@ class Message {
   NamespaceId namespace_id() const noexcept { return namespace_id_; }
   PublisherId publisher() const noexcept { return publisher_; }
   Instant expires_at() const noexcept { return expires_at_; }
+  int64_t logged_us() const noexcept { return logged_us_; }
+  // By who numbers it, before those have it that look at it.
+  void set_logged(int64_t us) const noexcept { logged_us_ = us; }
   bool expired(Instant now) const noexcept { return expires_at_ <= now; }
   // Bytes of topic, properties and payload: what limits in bytes count.
   uint32_t content_size() const noexcept { return topic_size_ + properties_size_ + payload_size_; }
@@ -73,6 +77,7 @@ class Message {
   const NamespaceId namespace_id_;
   const PublisherId publisher_;
   const Instant expires_at_;
+  mutable int64_t logged_us_;
   const uint32_t properties_size_;
   const uint32_t payload_size_;
   const uint16_t topic_size_;

@@ -68,6 +68,22 @@ bool topic_matches(std::string_view topic_filter, std::string_view topic_name) n
   return at == topic_name.size();
 }
 
+bool filter_covers(std::string_view topic_filter, std::string_view narrower) noexcept {
+  if (narrower.starts_with('$') && (topic_filter.starts_with('+') || topic_filter.starts_with('#'))) return false;
+  while (topic_filter.data() && narrower.data()) {
+    const std::string_view level = cut_level(topic_filter), inner = cut_level(narrower);
+    if (level == "#") return true;
+    if (inner == "#" || (level != "+" && level != inner)) return false;
+  }
+  return !narrower.data() && (!topic_filter.data() || topic_filter == "#");  // "a/#" matches "a" too
+}
+
+bool may_be_kept(std::string_view topic_filter) noexcept {
+  constexpr std::string_view kOthers[] = {"$SYS", "$share", "$queue", "$q", "$stream", "$s", "$exclusive", "$delayed"};
+  const std::string_view first = topic_filter.substr(0, topic_filter.find('/'));
+  return std::find(std::begin(kOthers), std::end(kOthers), first) == std::end(kOthers);
+}
+
 bool is_valid_object_name(std::string_view name) noexcept {
   constexpr size_t kNameMax = 255;
   return !name.empty() && name.size() <= kNameMax && is_letter_or_digit(name.front()) &&

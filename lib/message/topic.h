@@ -49,6 +49,13 @@ bool has_wildcard(std::string_view topic_filter) noexcept;
 // a name that begins with '$' [MQTT-4.7.2-1].
 bool topic_matches(std::string_view topic_filter, std::string_view topic_name) noexcept;
 
+// True if every name that matches `narrower` matches `topic_filter`, level by level: "+/#" is not taken to cover "#".
+// Both must be valid.
+bool filter_covers(std::string_view topic_filter, std::string_view narrower) noexcept;
+
+// The filter may be a queue's or a stream's: none of the broker's own topics, and no subscription of another kind.
+bool may_be_kept(std::string_view topic_filter) noexcept;
+
 // The name of a queue or a stream: [0-9A-Za-z][0-9A-Za-z._-]*, at most 255 bytes.
 bool is_valid_object_name(std::string_view name) noexcept;
 

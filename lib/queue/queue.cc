@@ -61,7 +61,16 @@ bool Queue::make_ready() noexcept {
   return made;
 }
 
-void Queue::on_appended(uint64_t number, const MessageRef&, uint32_t, Instant now) noexcept {
+// What was on its way to one that has ended, or came before its place is restored, comes to nothing.
+bool Queue::take(const NumberedMessage& message, Instant now) noexcept {
+  if (!reader.journal) return true;
+  if (message.restored) filter->gate().add(message.size);
+  if (!make_ready() || !journal().append(message.number, message.message, message.size)) return false;
+  on_appended(message.number, now);
+  return true;
+}
+
+void Queue::on_appended(uint64_t number, Instant now) noexcept {
   work->figures.entered += home.running_;
   // What comes back came with those before it, if it is not known when.
   const bool marked =

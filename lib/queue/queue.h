@@ -15,10 +15,10 @@
 #include "base/random.h"
 #include "base/timer_wheel.h"
 #include "queue/arrivals.h"
-#include "queue/queue_key.h"
 #include "queue/queue_options.h"
 #include "router/fan_out.h"
 #include "router/membership.h"
+#include "router/message_key.h"
 #include "router/read_ahead.h"
 
 namespace mqttq {
@@ -129,7 +129,7 @@ struct QueueOpen {
 
 // Of a queue whose messages have keys.
 struct QueueValues {
-  QueueKey key;
+  MessageKey key;
   QueueKeyless keyless = QueueKeyless::Take;
   bool last_only = false;
   HashTable<QueueValue> by_key;
@@ -195,8 +195,9 @@ struct Queue final : QueueHome, HashLink<Queue>, ListLink<struct ChangedTag>, Li
   }
 
   // Before there is a message or a consumer. False without memory.
-  [[nodiscard]] bool make_ready() noexcept override;
-  void on_appended(uint64_t number, const MessageRef& message, uint32_t size, Instant now) noexcept override;
+  [[nodiscard]] bool make_ready() noexcept;
+  bool take(const NumberedMessage& message, Instant now) noexcept override;
+  void on_appended(uint64_t number, Instant now) noexcept;
   void flush(Instant now) noexcept;
   bool flush_waiting(Instant now) noexcept;
   void flush_journal(Instant now) noexcept;

@@ -11,12 +11,6 @@ bool is_valid_queue_name(std::string_view name) noexcept {
   return is_valid_object_name(name);
 }
 
-bool may_be_queued(std::string_view topic_filter) noexcept {
-  constexpr std::string_view kOthers[] = {"$SYS", "$share", "$queue", "$q", "$stream", "$s", "$exclusive", "$delayed"};
-  const std::string_view first = topic_filter.substr(0, topic_filter.find('/'));
-  return std::find(std::begin(kOthers), std::end(kOthers), first) == std::end(kOthers);
-}
-
 QueueAddress parse_queue_address(std::string_view text) noexcept {
   QueueAddress address;
   if (is_unnamed_queue(text)) {

@@ -21,9 +21,6 @@ QueueAddress parse_queue_address(std::string_view text) noexcept;
 // is_valid_object_name(), or "$q/" and something.
 bool is_valid_queue_name(std::string_view name) noexcept;
 
-// The filter may be a queue's: none of the broker's own topics, and no subscription of another kind.
-bool may_be_queued(std::string_view topic_filter) noexcept;
-
 // As clients address it, for permissions: "$queue/{name}", or "$q/{filter}" itself.
 inline constexpr std::string_view kQueuePrefix = "$queue/", kUnnamedQueuePrefix = "$q/";
 inline bool is_unnamed_queue(std::string_view name) noexcept { return name.starts_with(kUnnamedQueuePrefix); }

@@ -53,9 +53,9 @@ struct QueueOptions {
 struct QueueIdentity {
   NamespaceId namespace_id = kGlobalNamespace;
   std::string_view name;          // is_valid_queue_name()
-  std::string_view topic_filter;  // may_be_queued()
+  std::string_view topic_filter;  // may_be_kept()
   uint64_t id = 0;                // tells it from those that had the name before
-  std::string_view key;           // of its messages: QueueKey; empty: they have none
+  std::string_view key;           // of its messages: MessageKey; empty: they have none
   QueueKeyless keyless = QueueKeyless::Take;
   bool last_value = false;  // of what waits, the newest message of each key is all that there is
 

@@ -54,7 +54,7 @@ Queue* Queues::make(const QueueIdentity& identity, const QueueOptions& options,
 bool Queues::set_key(Queue& queue, const QueueIdentity& identity) noexcept {
   if (identity.key.empty()) return true;
   queue.values = create<QueueValues>();
-  if (!queue.values || QueueKey::parse(identity.key, queue.values->key) != Status::Ok) return false;
+  if (!queue.values || MessageKey::parse(identity.key, queue.values->key) != Status::Ok) return false;
   queue.values->keyless = identity.keyless;
   queue.values->last_only = identity.last_value;
   return true;
@@ -63,11 +63,11 @@ bool Queues::set_key(Queue& queue, const QueueIdentity& identity) noexcept {
 // A message without its key is known where it gets its number: its publisher may be told.
 bool Queues::set_judge(Queue& queue) noexcept {
   struct KeyJudge : QueueGate::Judge {
-    QueueKey key;
+    MessageKey key;
   };
   if (!queue.values || queue.values->keyless == QueueKeyless::Take) return true;
   auto* judge = create<KeyJudge>();
-  if (!judge || QueueKey::parse(queue.values->key.expression(), judge->key) != Status::Ok) {
+  if (!judge || MessageKey::parse(queue.values->key.expression(), judge->key) != Status::Ok) {
     destroy(judge);
     return false;
   }
@@ -93,8 +93,8 @@ Status Queues::declare(const QueueIdentity& identity, const QueueOptions& option
                        Queue*& queue) noexcept {
   queue = find(identity.namespace_id, identity.name);
   if (queue) return Status::Exists;
-  QueueKey key;
-  if (const Status status = QueueKey::parse(identity.key, key); status != Status::Ok) return status;
+  MessageKey key;
+  if (const Status status = MessageKey::parse(identity.key, key); status != Status::Ok) return status;
   queue = make(identity, options, dead_letter_topic);
   if (!queue) return Status::NoMemory;
   if (!start_reading(*queue)) {

@@ -79,16 +79,11 @@ void FanOut::remove_queue(Filter& filter) noexcept {
 }
 
 // What was on its way to one that has ended comes to nothing.
-bool FanOut::append_to_queue(Filter& filter, uint64_t number, const MessageRef& message, uint32_t size,
-                             Instant now) noexcept {
-  Filter::Rare& rare = *filter.local(shard_).rare;
-  if (!rare.queue || !rare.journal.cursor_count()) return true;
-  if (!rare.queue->make_ready() || !rare.journal.append(number, message, size)) {
-    filter.gate().leave(1, size);
-    return false;
-  }
-  rare.queue->on_appended(number, message, size, now);
-  return true;
+bool FanOut::append_to_queue(Filter& filter, const NumberedMessage& message, Instant now) noexcept {
+  QueueHome* home = filter.local(shard_).rare->queue;
+  if (!home || home->take(message, now)) return true;
+  filter.gate().leave(1, message.size);
+  return false;
 }
 
 // Kept until its filter ends: readers of a message on its way may still look for the journal.

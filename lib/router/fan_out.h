@@ -11,6 +11,7 @@ namespace mqttq {
 class FanOut {
  public:
   FanOut(Router& router, uint32_t shard) noexcept : router_(router), shard_(shard) {}
+  uint32_t shard() const noexcept { return shard_; }
 
   // Enters `subscription`, whose sink, options and durable are set, under `filter_text`. Its filter is set on return,
   // and every shard sees it. Errors: NoMemory, and then nothing changed.
@@ -20,7 +21,7 @@ class FanOut {
   // The subscription goes from live to durable delivery or back. Errors: NoMemory.
   Status set_durable(Subscription& subscription, bool durable) noexcept;
 
-  // For a queue whose home is this shard: a filter of its own with a journal, for which nobody cares yet. hash: names
+  // For a queue or stream whose home is this shard: a filter of its own, for which nobody cares yet. hash: names
   // the journal in the log. nullptr without memory.
   Filter* add_queue(QueueHome& home, NamespaceId namespace_id, uint64_t hash, std::string_view filter_text) noexcept;
   // Messages come from now on: every shard sees it on return.
@@ -44,26 +45,25 @@ class FanOut {
   // Appends a numbered message to this shard's journals of `route` but for those of `without`, and hands it to groups
   // that are not durable. Calls woken(Cursor&) for each reader that waited. False if a journal had no memory for it.
   template <class Woken>
-  bool append(uint64_t number, MessageRef message, const Route& route, std::span<Filter* const> without, Instant now,
-              Woken&& woken) noexcept {
+  bool append(uint64_t number, const MessageRef& message, const Route& route, std::span<Filter* const> without,
+              Instant now, Woken&& woken) noexcept {
     bool complete = true;
     const uint32_t size = message->content_size();
     const Qos qos = message->qos();
     if (qos != Qos::AtMostOnce) hand_to_shared(message, route, now);
-    const bool only = route.journals(qos).size() == 1;
     for (Filter* filter : route.journals(qos)) {
       Filter::Rare* rare = filter->local(shard_).rare;
       if (!rare || std::find(without.begin(), without.end(), filter) != without.end()) continue;
-      complete &= append(*filter, number, only ? std::move(message) : message, size, now, woken);
+      complete &= append(*filter, {number, message, size, message->logged_us()}, now, woken);
     }
     return complete;
   }
-  // The same to one of them, which there is here. message: empty when it is not in memory. size: of its content.
+  // The same to one of them, which there is here.
   template <class Woken>
-  bool append(Filter& filter, uint64_t number, MessageRef message, uint32_t size, Instant now, Woken&& woken) noexcept {
+  bool append(Filter& filter, const NumberedMessage& message, Instant now, Woken&& woken) noexcept {
     Filter::Rare& rare = *filter.local(shard_).rare;
-    if (filter.of_queue()) return append_to_queue(filter, number, message, size, now);
-    if (!rare.journal.append(number, std::move(message), size)) return false;
+    if (filter.of_queue()) return append_to_queue(filter, message, now);
+    if (!rare.journal.append(message.number, message.message, message.size)) return false;
     while (Cursor* cursor = rare.journal.waiting().front()) {
       cursor->stop_waiting();
       woken(*cursor);
@@ -112,7 +112,7 @@ class FanOut {
     uint32_t identifier;
   };
 
-  bool append_to_queue(Filter& filter, uint64_t number, const MessageRef& message, uint32_t size, Instant now) noexcept;
+  bool append_to_queue(Filter& filter, const NumberedMessage& message, Instant now) noexcept;
   uint32_t deliver_merged(MovingMessage& message, const Route& route, SlabHandle answer, Instant now) noexcept;
   void limited_(Journal& journal) noexcept {
     if (limit_) limit_(limit_user_, journal);

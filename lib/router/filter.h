@@ -13,13 +13,20 @@ namespace mqttq {
 struct TopicNode;
 class Router;
 
-// The home of a queue, towards which its journal is appended to.
+// A message with its number.
+struct NumberedMessage {
+  uint64_t number = 0;
+  const MessageRef& message;  // empty when it is not in memory
+  uint32_t size = 0;          // of its content
+  int64_t logged_us = 0;      // Message::logged_us()
+  bool restored = false;      // it comes back, and the gate has not counted it in
+};
+
+// The home of a queue or stream, which keeps what its filter takes.
 class QueueHome {
  public:
-  // False: its message cannot be taken, without memory.
-  [[nodiscard]] virtual bool make_ready() noexcept = 0;
-  // It stands in the journal by now. message: empty when it is not in memory.
-  virtual void on_appended(uint64_t number, const MessageRef& message, uint32_t size, Instant now) noexcept = 0;
+  // False without memory: it has not taken it.
+  [[nodiscard]] virtual bool take(const NumberedMessage& message, Instant now) noexcept = 0;
 
  protected:
   ~QueueHome() = default;
@@ -29,7 +36,7 @@ class QueueHome {
 // Counted: by the router while a shard cares, by each Subscription, and by the routes that name it. There are millions
 // of it: the word by which it is retired names its node before.
 //
-// A queue has a filter of its own, with a journal that takes QoS 0 too and no subscriptions. It hangs on the filter of
+// A queue or stream has a filter of its own, which takes QoS 0 too and has no subscriptions. It hangs on the filter of
 // the same text, which stands in the tree for all of them.
 class Filter : public Epoch::Retired {
  public:
@@ -40,7 +47,7 @@ class Filter : public Epoch::Retired {
     uint32_t durable_count = 0;
     uint32_t answering_count = 0;
     Array<Subscription*> shared;      // those of groups
-    QueueHome* queue = nullptr;       // of a queue's filter, on the shard that is its home
+    QueueHome* queue = nullptr;       // of a queue's or stream's filter, on the shard that is its home
     bool over = false, full = false;  // in FanOut's lists of those: over the bounds of a journal, and still
   };
   // What one shard knows of the filter. Touched only on that shard.

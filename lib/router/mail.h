@@ -82,23 +82,24 @@ struct Mail {
     RetainQuery,     // session (flow), payload RetainedQuery: what is retained under a filter?
     RetainFound,     // session (flow), payload RetainedBatch: all of one shard's answer
     MoveConnection,  // payload MovedConnection: it lives on the receiving shard now
-    // Of shared groups and queues. To their home, where `number` is the MemberId:
+    // Of shared groups, queues and streams. To their home, where `number` is the MemberId:
     GroupJoin,    // session (membership), token (MemberState), payload GroupJoin
     GroupLeave,   // number
-    GroupState,   // number, token (MemberState)
+    GroupState,   // number, token (MemberState); payload, of a stream's reader: StreamReaderState
     GroupDone,    // number, token: so many messages are finished; payload GroupNumbers: those that have numbers
     GroupReturn,  // session (member), number (of the log), message, token (Handed), origin.session (group): it is not
                   // for this member, who may have left
     GroupSync,    // session (membership): to be answered behind all that was handed to it
     // And from there, to a membership:
-    GroupJoined,   // session (membership), number: the MemberId, or 0, token (Detail): why not; payload, of a queue:
-                   // GroupJoin with its topic filter
-    GroupDeliver,  // session (membership), message, number (of the log; 0: none), origin.session (group)
-    GroupSynced,   // session (membership)
-    GroupRecall,   // session (membership): others are there
-    QueueDeleted,  // session (membership): the queue has ended
-    GroupLeft,     // number (MemberId), session (group), token (1): a member has left that had messages; back from
-                   // there, token 0, when all that it recorded is durable
+    GroupJoined,    // session (membership), number: the MemberId, or 0, token (Detail): why not; payload, of a queue
+                    // or stream: GroupJoin with its topic filter and what else it answers
+    GroupDeliver,   // session (membership), message, number (of the log; 0: none), origin.session (group)
+    GroupSynced,    // session (membership)
+    GroupRecall,    // session (membership): others are there
+    StreamDeliver,  // session (membership), payload StreamBatch
+    ObjectDeleted,  // session (membership): the queue or stream has ended
+    GroupLeft,      // number (MemberId), session (group), token (1): a member has left that had messages; back from
+                    // there, token 0, when all that it recorded is durable
   };
   Kind kind = Kind::None;
   ReasonCode reason = ReasonCode::Success;

@@ -1,10 +1,11 @@
-// What the homes of shared groups and of queues have in common: members, which are sessions of any shard.
+// What the homes of shared groups, queues and streams have in common: members, which are sessions of any shard.
 #pragma once
 
 #include "base/owned_text.h"
 #include "base/slab.h"
 #include "message/detail.h"
 #include "router/mail.h"
+#include "router/stream_place.h"
 
 namespace mqttq {
 
@@ -12,10 +13,17 @@ namespace mqttq {
 struct GroupJoin final : MailPayload {
   ~GroupJoin() override = default;
   NamespaceId namespace_id = kGlobalNamespace;
-  OwnedText name;          // "$share/group/filter", or a queue's name
-  OwnedText topic_filter;  // that the queue is to have; empty: any
-  bool of_queue = false;
-  bool declare = false;  // a queue that is not there
+  enum class Kind : uint8_t { Group, Queue, Stream };
+  Kind kind = Kind::Group;
+  bool declare = false;    // a queue or stream that is not there
+  OwnedText name;          // "$share/group/filter", or a queue's or stream's name
+  OwnedText topic_filter;  // that the queue is to have, or of which messages of the stream are wanted; empty: any
+  // Of a stream:
+  OwnedText client_id;
+  StreamOffset offset;
+  bool resumes = false;  // from `place` on, which has a number, and a position as it was then
+  StreamPlace place;     // in an answer: where it begins
+  OwnedText key;         // in an answer: what its messages go by
   // nullptr without memory.
   static GroupJoin* create_for(NamespaceId namespace_id, std::string_view name,
                                std::string_view topic_filter = {}) noexcept;
@@ -60,8 +68,10 @@ inline MemberId member_id(SlabHandle handle) noexcept { return uint64_t{handle.i
 struct GroupJoined {
   MemberId member = 0;  // 0: why not
   Detail why = Detail::None;
-  std::string_view topic_filter;  // of a queue; borrowed
+  std::string_view topic_filter;  // of a queue or stream; borrowed
   bool declared = false;          // it was not there before
+  StreamPlace place;              // of a stream: where it begins
+  std::string_view key;           // the same: what its messages go by; borrowed
 };
 
 // What became of a message that was handed to a member.
@@ -71,6 +81,24 @@ enum class Handed : uint8_t {
   Full,      // no room; the member will say when it has some
   Away,      // not connected
   Refused,   // of a queue's: it is too large for this client
+};
+
+// What a reader of a stream tells beside its state.
+struct StreamReaderState final : MailPayload {
+  explicit StreamReaderState(const StreamPlace& at) noexcept : place(at) {}
+  ~StreamReaderState() override = default;
+  StreamPlace place;
+};
+
+// Messages for a reader on another shard.
+struct StreamBatch final : MailPayload {
+  struct Item {
+    MessageRef message;
+    StreamAt at;
+  };
+  ~StreamBatch() override = default;
+  uint32_t epoch = 0;  // StreamPlace
+  Ring<Item> items;
 };
 
 // How a home reaches its members. Implemented by the shard.

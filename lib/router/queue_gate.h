@@ -1,4 +1,4 @@
-// How much one queue holds, and how much it may hold.
+// How much one queue or stream holds, and how much it may hold.
 //
 // It is judged where messages get their numbers, by the committer, and told by the queue's home what has left. So a
 // queue that refuses never holds more than it may, and no publisher has to wait for an answer of its home.
@@ -46,6 +46,10 @@ class QueueGate {
   void count_unfit() noexcept { unfit_.fetch_add(1, std::memory_order_relaxed); }
   uint64_t unfit_count() const noexcept { return unfit_.load(std::memory_order_relaxed); }
 
+  // What it takes is to say when it was numbered. Before there is a message.
+  void set_timed() noexcept { timed_ = true; }
+  bool timed() const noexcept { return timed_; }
+
   // UINT64_MAX: no limit. Thread: its home's.
   void set_limits(uint64_t messages_max, uint64_t bytes_max, QueueOverflow overflow) noexcept {
     messages_max_.store(messages_max, std::memory_order_relaxed);
@@ -91,6 +95,7 @@ class QueueGate {
   std::atomic<uint64_t> messages_max_{UINT64_MAX}, bytes_max_{UINT64_MAX};
   std::atomic<QueueOverflow> overflow_{QueueOverflow::DropOldest};
   Judge* judge_ = nullptr;
+  bool timed_ = false;
 };
 
 }  // namespace mqttq

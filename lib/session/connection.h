@@ -14,6 +14,7 @@
 #include "codec/codec.h"
 #include "message/detail.h"
 #include "router/mail.h"
+#include "router/stream_place.h"
 #include "session/outgoing_aliases.h"
 #include "session/output.h"
 
@@ -168,9 +169,16 @@ class Connection final : private Timer {
   // What a SUBSCRIBE says of all of its subscriptions.
   struct SubscribeTerms {
     uint32_t identifier = 0;
-    int8_t priority = 0;     // of a queue's consumer
-    bool understood = true;  // the priority is one
+    int8_t priority = 0;  // of a queue's consumer
+    StreamOffset offset;  // of a stream's reader
+    bool has_offset = false;
+    bool priority_understood = true, offset_understood = true;
   };
+  static SubscribeTerms read_terms(const codec::SubscribeView& subscribe) noexcept;
+  static Reason understood(std::string_view topic_filter, const SubscribeTerms& terms) noexcept;
+  static bool says_offset(std::string_view topic_filter, const SubscribeTerms& terms) noexcept;
+  static StreamOffset offset_of(std::string_view topic_filter, const SubscribeTerms& terms) noexcept;
+  bool may_declare(std::string_view topic_filter) const noexcept;
   // The QoS that is granted, or why none is.
   Reason subscribe_one(codec::SubscribeEntry entry, const SubscribeTerms& terms) noexcept;
   Reason enter_subscription(const codec::SubscribeEntry& entry, const SubscribeTerms& terms) noexcept;

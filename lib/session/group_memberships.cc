@@ -2,6 +2,7 @@
 
 #include "queue/queue_address.h"
 #include "session/shard_core.h"
+#include "stream/stream_address.h"
 
 namespace mqttq {
 
@@ -13,8 +14,8 @@ GroupMemberships::~GroupMemberships() {
 
 MemberState GroupMembership::state() const noexcept {
   MemberState state = session->group_state();
-  state.durable = state.durable && qos != Qos::AtMostOnce && !of_queue;
-  if (of_queue) {
+  state.durable = state.durable && qos != Qos::AtMostOnce && !of_object();
+  if (of_object()) {
     state.connected = state.connected && accepted;
     state.acknowledges = qos != Qos::AtMostOnce;
     state.priority = priority;
@@ -33,7 +34,28 @@ GroupMembership* GroupMemberships::make(Session& session, std::string_view text)
   std::memcpy(made->text_, text.data(), text.size());
   made->text_size_ = static_cast<uint16_t>(text.size());
   made->of_queue = parse_queue_address(text).kind == QueueAddress::Kind::Queue;
-  return made;
+  if (parse_stream_address(text).kind != StreamAddress::Kind::Stream) return made;
+  made->reading = create<GroupMembership::Reading>();
+  if (made->reading) return made;
+  slab_.give_back(*made);
+  return nullptr;
+}
+
+GroupJoin* make_join(NamespaceId namespace_id, std::string_view text) noexcept {
+  const QueueAddress queue = parse_queue_address(text);
+  const StreamAddress stream = parse_stream_address(text);
+  GroupJoin* join = nullptr;
+  if (queue.kind == QueueAddress::Kind::Queue) {
+    join = GroupJoin::create_for(namespace_id, queue.name, queue.topic_filter);
+    if (join) join->kind = GroupJoin::Kind::Queue;
+  } else if (stream.kind == StreamAddress::Kind::Stream) {
+    join = GroupJoin::create_for(namespace_id, {}, stream.topic_filter);
+    if (join && !stream_name(stream, join->name)) destroy(std::exchange(join, nullptr));
+    if (join) join->kind = GroupJoin::Kind::Stream;
+  } else {
+    join = GroupJoin::create_for(namespace_id, text);
+  }
+  return join;
 }
 
 GroupMembership* GroupMemberships::restore(Session& session, std::string_view text, uint32_t home) noexcept {
@@ -45,19 +67,21 @@ GroupMembership* GroupMemberships::restore(Session& session, std::string_view te
 }
 
 GroupMembership* GroupMemberships::join(Session& session, std::string_view text, const Subscription& options,
-                                        bool declare) noexcept {
+                                        bool declare, const StreamOffset& offset) noexcept {
   GroupMembership* made = make(session, text);
   if (!made) return nullptr;
   made->set_options(options);
-  const QueueAddress queue = parse_queue_address(text);
-  const std::string_view name = made->of_queue ? queue.name : text;
-  std::unique_ptr<GroupJoin, Destroy> join(GroupJoin::create_for(session.namespace_id(), name, queue.topic_filter));
+  std::unique_ptr<GroupJoin, Destroy> join(make_join(session.namespace_id(), text));
   if (!join) {
     slab_.give_back(*made);
     return nullptr;
   }
-  join->of_queue = made->of_queue;
   join->declare = declare;
+  if (made->reading) {
+    join->offset = made->reading->offset = offset;
+    static_cast<void>(join->client_id.set(session.client_id()));  // for lists alone
+  }
+  const std::string_view name = join->name.view();
   made->home_ = static_cast<uint8_t>(shard_.group_home_of(session.namespace_id(), name));
   if (made->home_ == shard_.index()) {
     on_joined(handle(*made), shard_.join_here(*join, shard_.index(), handle(*made), made->state()));
@@ -98,7 +122,10 @@ void GroupMemberships::note_state(GroupMembership& membership) noexcept {
 void GroupMemberships::note_done(SlabHandle of, uint64_t number, uint64_t marks) noexcept {
   GroupMembership* membership = slab_.find(of);
   if (!membership) return;
-  if (number) {
+  if (membership->reading) {
+    --membership->numbered_count_;
+    ++membership->done_count_;
+  } else if (number) {
     --membership->numbered_count_;
     static_cast<void>(membership->done_.push_back(number | marks));  // there is room
   } else {
@@ -114,14 +141,18 @@ void GroupMemberships::note_finished(SlabHandle of, uint64_t number, uint64_t ma
   note_done(of, number, marks);
 }
 
-void GroupMemberships::on_joined(SlabHandle of, const GroupJoined& joined) noexcept {
+void GroupMemberships::on_joined(SlabHandle of, GroupJoined joined) noexcept {
   GroupMembership* membership = slab_.find(of);
   if (!membership) return;
   membership->member_ = joined.member;
   membership->refusal = joined.why;
   membership->phase_ = joined.member ? GroupMembership::Phase::Member : GroupMembership::Phase::Refused;
-  if (membership->of_queue && joined.member && !membership->topic_filter.set(joined.topic_filter)) {
+  if (membership->of_object() && joined.member && !membership->topic_filter.set(joined.topic_filter)) {
     membership->refusal = Detail::NoMemory;  // it has not been judged by it
+  }
+  if (membership->reading) {
+    joined.place.epoch = membership->reading->place.epoch;
+    membership->reading->place = joined.place;
   }
   if (membership->session) {
     membership->session->on_group_answer();
@@ -131,6 +162,11 @@ void GroupMemberships::on_joined(SlabHandle of, const GroupJoined& joined) noexc
   } else {
     slab_.give_back(*membership);
   }
+}
+
+void GroupMemberships::note_read(GroupMembership& membership) noexcept {
+  ++membership.done_count_;
+  list(membership);
 }
 
 void GroupMemberships::give_back(GroupMembership& membership, const MessageRef& message, uint64_t number, bool open,
@@ -219,8 +255,19 @@ bool GroupMemberships::tell_state(GroupMembership& membership, Instant now) noex
   if (!membership.state_changed_) return true;
   const uint32_t state = membership.state().pack();
   if (membership.returns() && MemberState::unpack(state).connected) return true;
+  Mail mail;
+  mail.kind = Mail::Kind::GroupState;
+  mail.number = membership.member_;
+  mail.token = state;
+  if (membership.reading) {  // what is on its way to it comes again
+    StreamPlace& place = membership.reading->place;
+    ++place.epoch;
+    place.open = membership.numbered_count_;
+    mail.payload.reset(create<StreamReaderState>(place));
+    if (!mail.payload) return false;
+  }
   membership.was_full = false;
-  membership.state_changed_ = !post(membership, Mail::Kind::GroupState, state, now);
+  membership.state_changed_ = !post(membership, std::move(mail), now);
   return !membership.state_changed_;
 }
 

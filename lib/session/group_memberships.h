@@ -1,7 +1,7 @@
-// Memberships of shared groups (MQTT5 4.8.2) and consumers of queues, where they live.
+// Memberships of shared groups (MQTT5 4.8.2), consumers of queues and readers of streams, where they live.
 //
-// A session's membership and its group or queue may be on different shards. What the home has to know is not sent as
-// it happens but noted, and told once in the turn: so it cannot be lost for want of memory, and a batch of
+// A session's membership and its group, queue or stream may be on different shards. What the home has to know is not
+// sent as it happens but noted, and told once in the turn: so it cannot be lost for want of memory, and a batch of
 // acknowledgements is one mail.
 #pragma once
 
@@ -15,10 +15,13 @@ namespace mqttq {
 class Session;
 class ShardCore;
 
-// One session in one group, or with one queue. Stands in the session's table, by its text.
+// One session in one group, or with one queue or stream. Stands in the session's table, by its text.
 struct GroupMembership : HashLink<GroupMembership> {
   explicit GroupMembership(Session& of) noexcept : session(&of) {}
-  ~GroupMembership() { release(text_); }
+  ~GroupMembership() {
+    release(text_);
+    destroy(reading);
+  }
   GroupMembership(const GroupMembership&) = delete;
   GroupMembership& operator=(const GroupMembership&) = delete;
 
@@ -39,7 +42,16 @@ struct GroupMembership : HashLink<GroupMembership> {
   bool accepted = false;  // its subscriber was told so: before that it gets nothing
   int8_t priority = 0;
   Detail refusal = Detail::None;  // why it was refused
-  OwnedText topic_filter;         // the queue's
+  OwnedText topic_filter;         // the queue's or stream's
+  // Of a stream.
+  struct Reading {
+    StreamOffset offset;    // where it began
+    StreamPlace place;      // behind what it was handed
+    uint64_t recorded = 0;  // the number of the place that was recorded last
+  };
+  Reading* reading = nullptr;  // owned; null: of none
+  // Neither a shared group's.
+  bool of_object() const noexcept { return of_queue || reading; }
 
   void set_options(const Subscription& options) noexcept {
     qos = options.qos;
@@ -79,15 +91,20 @@ struct GroupMembership : HashLink<GroupMembership> {
   char* text_ = nullptr;
 };
 
+// For its home: who asks for what is named by such a text. nullptr without memory.
+GroupJoin* make_join(NamespaceId namespace_id, std::string_view text) noexcept;
+
 // All memberships of one shard's sessions. Touched only there.
 class GroupMemberships {
  public:
   explicit GroupMemberships(ShardCore& shard) noexcept : shard_(shard) {}
   ~GroupMemberships();
 
-  // Asks the group's home, or the queue's; the answer comes to Session::on_group_answer. nullptr without memory.
+  // Asks the home of the group, queue or stream; the answer comes to Session::on_group_answer. nullptr without memory.
   // declare: a queue that is not there, where the text says of which filter.
-  GroupMembership* join(Session& session, std::string_view text, const Subscription& options, bool declare) noexcept;
+  // offset: of a stream.
+  GroupMembership* join(Session& session, std::string_view text, const Subscription& options, bool declare,
+                        const StreamOffset& offset) noexcept;
   // The session lets go of it.
   void leave(GroupMembership& membership) noexcept;
   GroupMembership* find(SlabHandle membership) noexcept { return slab_.find(membership); }
@@ -106,10 +123,12 @@ class GroupMemberships {
   void note_done(SlabHandle membership, uint64_t number, uint64_t marks) noexcept;
   // The same of one that was never open.
   void note_finished(SlabHandle membership, uint64_t number, uint64_t marks) noexcept;
+  // Of a stream on another shard: what it handed over is finished already.
+  void note_read(GroupMembership& membership) noexcept;
   // A message that came through it, and is not for this member: at once. open: it was.
   void give_back(GroupMembership& membership, const MessageRef& message, uint64_t number, bool open, Handed why,
                  Instant now) noexcept;
-  void on_joined(SlabHandle membership, const GroupJoined& joined) noexcept;
+  void on_joined(SlabHandle membership, GroupJoined joined) noexcept;
   // What its queue handed over before it knew what came back has come, and gone back too.
   void on_synced(SlabHandle membership) noexcept;
 

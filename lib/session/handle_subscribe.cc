@@ -9,6 +9,7 @@
 #include "queue/queue_message.h"
 #include "session/connection_parts.h"
 #include "stream/stream_address.h"
+#include "stream/stream_message.h"
 
 namespace mqttq {
 
@@ -19,32 +20,46 @@ struct NamedFilter {
   explicit NamedFilter(std::string_view text) noexcept
       : plain(exclusive_filter(text, exclusive)),
         shared(parse_shared_filter(plain)),
-        queue(parse_queue_address(plain)) {}
+        queue(parse_queue_address(plain)),
+        stream(parse_stream_address(plain)) {}
   bool exclusive = false;
   std::string_view plain;  // without "$exclusive/"
   SharedFilter shared;
   QueueAddress queue;
+  StreamAddress stream;
 
   bool of_group() const noexcept { return shared.kind == SharedFilter::Kind::Shared; }
   bool of_queue() const noexcept { return queue.kind == QueueAddress::Kind::Queue; }
-  // The filter proper; of a queue it may be empty.
+  bool of_stream() const noexcept { return stream.kind == StreamAddress::Kind::Stream; }
+  // Neither it nor a shared group's gets retained messages (MQTT5 4.8.2), and it may not name its filter.
+  bool of_object() const noexcept { return of_queue() || of_stream(); }
+  bool of_membership() const noexcept { return of_group() || of_object(); }
+  // The filter proper; of a queue or stream it may be empty.
   std::string_view inner() const noexcept {
+    if (of_stream()) return stream.topic_filter;
     return queue.kind == QueueAddress::Kind::NotQueue ? shared.topic_filter : queue.topic_filter;
   }
 };
 
-// What a SUBSCRIBE says for all of its entries. False: it is not understood.
-bool read_priority(const codec::SubscribeView& subscribe, int8_t& priority) noexcept {
-  codec::PropertyReader reader(subscribe.properties);
-  for (std::string_view name, text; reader.next_user(name, text);) {
-    if (name != kConsumerPriorityProperty) continue;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), priority);
-    if (error != std::errc() || end != text.data() + text.size()) return false;
-  }
-  return true;
+bool read_priority(std::string_view text, int8_t& priority) noexcept {
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), priority);
+  return error == std::errc() && end == text.data() + text.size();
 }
 
 }  // namespace
+
+// What a SUBSCRIBE says for all of its entries.
+Connection::SubscribeTerms Connection::read_terms(const codec::SubscribeView& subscribe) noexcept {
+  SubscribeTerms terms{subscribe.subscription_identifier};
+  codec::PropertyReader reader(subscribe.properties);
+  for (std::string_view name, text; reader.next_user(name, text);) {
+    if (name == kConsumerPriorityProperty) terms.priority_understood = read_priority(text, terms.priority);
+    if (name != kStreamOffsetProperty) continue;
+    terms.has_offset = true;
+    terms.offset_understood = parse_stream_offset(text, terms.offset);
+  }
+  return terms;
+}
 
 Connection::Handled Connection::handle_subscribe(Bytes packet, Instant now) noexcept {
   const auto subscribe = codec::decode_subscribe(packet, version_);
@@ -56,8 +71,7 @@ Connection::Handled Connection::handle_subscribe(Bytes packet, Instant now) noex
     protocol_error(ReasonCode::SubscriptionIdentifiersNotSupported, now);
     return Handled::Yes;
   }
-  SubscribeTerms terms{subscribe->subscription_identifier};
-  terms.understood = subscribe->properties.empty() || read_priority(*subscribe, terms.priority);
+  const SubscribeTerms terms = read_terms(*subscribe);
   codec::SubscribeEntry entry;
   Stall wait = Stall::None;
   for (codec::SubscribeReader reader(subscribe->entries, version_); reader.next(entry);) {
@@ -82,10 +96,11 @@ Connection::Handled Connection::handle_subscribe(Bytes packet, Instant now) noex
   codec::SubackView suback;
   suback.packet_id = subscribe->packet_id;
   suback.reason_codes = codes.span();
-  suback.reason_string = to_text(first_refusal);                         // there is one for all of them
-  if (session_->stored() || shard_.policy().queues.auto_create) gate();  // it may have declared a queue here
-  send_reason(suback);                                                   // [MQTT-3.8.4-1]
-  if (state_ != State::Closing) shard_.mark_pump(*session_);             // retained messages follow
+  suback.reason_string = to_text(first_refusal);  // there is one for all of them
+  const Policy& policy = shard_.policy();
+  if (session_->stored() || policy.queues.auto_create || policy.streams.auto_create) gate();  // it may have declared
+  send_reason(suback);                                                                        // [MQTT-3.8.4-1]
+  if (state_ != State::Closing) shard_.mark_pump(*session_);  // retained messages follow
   return Handled::Yes;
 }
 
@@ -123,23 +138,23 @@ Reason Connection::judge_filter(const codec::SubscribeEntry& entry) noexcept {
     const bool unnamed = is_unnamed_queue(entry.topic_filter);
     return {ReasonCode::TopicFilterInvalid, unnamed ? Detail::NotATopicFilter : Detail::QueueName};
   }
-  switch (parse_stream_address(named.plain).kind) {
-    case StreamAddress::Kind::NotStream: break;
-    case StreamAddress::Kind::Stream: return {ReasonCode::TopicFilterInvalid, Detail::StreamUnknown};
+  switch (named.stream.kind) {
+    case StreamAddress::Kind::NotStream:
+    case StreamAddress::Kind::Stream: break;
     case StreamAddress::Kind::BadName: return {ReasonCode::TopicFilterInvalid, Detail::StreamName};
     case StreamAddress::Kind::BadOffset: return {ReasonCode::TopicFilterInvalid, Detail::StreamOffset};
   }
   const std::string_view inner = named.inner();
-  const bool alone = named.of_group() || named.of_queue();
-  if (named.shared.kind == SharedFilter::Kind::Invalid || (named.exclusive && alone) ||
-      (!is_valid_topic_filter(inner) && !(named.of_queue() && inner.empty()))) {
+  if (named.shared.kind == SharedFilter::Kind::Invalid || (named.exclusive && named.of_membership()) ||
+      (!is_valid_topic_filter(inner) && !(named.of_object() && inner.empty()))) {
     return {ReasonCode::TopicFilterInvalid, Detail::NotATopicFilter};
   }
-  if (named.of_queue() && !inner.empty() && !may_be_queued(inner)) {
-    return {ReasonCode::TopicFilterInvalid, Detail::QueueFilterOfServer};
+  if (named.of_object() && !inner.empty() && !may_be_kept(inner)) {
+    return {ReasonCode::TopicFilterInvalid,
+            named.of_queue() ? Detail::QueueFilterOfServer : Detail::StreamFilterOfServer};
   }
-  if (named.of_queue() && entry.options.no_local) {
-    return {ReasonCode::ImplementationSpecificError, Detail::QueueNoLocal};
+  if (named.of_object() && entry.options.no_local) {
+    return {ReasonCode::ImplementationSpecificError, named.of_queue() ? Detail::QueueNoLocal : Detail::StreamNoLocal};
   }
   if (parse_delayed_topic(inner).kind != DelayedTopic::Kind::NotDelayed) {
     return {ReasonCode::TopicFilterInvalid, Detail::DelayedFilter};
@@ -156,30 +171,42 @@ Reason Connection::judge_filter(const codec::SubscribeEntry& entry) noexcept {
   return {};
 }
 
-// Whether the client may have what it names, as far as that is known. Of a queue on itself and on its filter: on the
-// one that is named before its home is asked, else on the one that it has.
+// Whether the client may have what it names, as far as that is known. Of a queue or stream on itself and on its filter:
+// on the one that is named before its home is asked, else on the one that it has.
 Verdict Connection::authorize_filter(std::string_view topic_filter, Qos qos) noexcept {
   const NamedFilter named(topic_filter);
   const auto may = [&](std::string_view text) {
     return authorize(Action::Subscribe, session_->client_id(), text, qos, false);
   };
-  if (!named.of_queue()) return may(named.inner());
-  const size_t address_size =
-      static_cast<size_t>(named.queue.name.data() + named.queue.name.size() - topic_filter.data());
-  const Verdict of_queue = may(topic_filter.substr(0, address_size));
-  if (of_queue == Verdict::Deny) return of_queue;
+  if (!named.of_object()) return may(named.inner());
+  Verdict of_object = Verdict::Allow;
+  if (named.of_queue()) {
+    const char* end = named.queue.name.data() + named.queue.name.size();
+    of_object = may(topic_filter.substr(0, static_cast<size_t>(end - topic_filter.data())));
+  } else {  // by its name alone, wherever one begins to read
+    Array<char> address;
+    OwnedText name;
+    const bool unnamed = named.stream.name.empty();
+    const std::string_view prefix = unnamed ? std::string_view() : kStreamPrefix;
+    if (!stream_name(named.stream, name) || !address.append({prefix.data(), prefix.size()}) ||
+        !address.append({name.view().data(), name.view().size()})) {
+      return Verdict::Deny;
+    }
+    of_object = may({address.begin(), address.count()});
+  }
+  if (of_object == Verdict::Deny) return of_object;
   std::string_view inner = named.inner();
   const GroupMembership* member = session_->find_membership(topic_filter);
   if (inner.empty() && member) inner = member->topic_filter.view();
   const Verdict of_filter = inner.empty() ? Verdict::Allow : may(inner);
-  return of_filter == Verdict::Deny || of_queue == Verdict::Allow ? of_filter : of_queue;
+  return of_filter == Verdict::Deny || of_object == Verdict::Allow ? of_filter : of_object;
 }
 
 Connection::Stall Connection::prepare_subscribe(codec::SubscribeEntry entry, const SubscribeTerms& terms) noexcept {
   if (!rewrite_filter(entry.topic_filter).ok() || !judge_filter(entry).ok()) return Stall::None;
   const NamedFilter named(entry.topic_filter);
   const Verdict verdict = authorize_filter(entry.topic_filter, entry.options.qos);
-  bool declare = named.of_queue() && !named.inner().empty() && shard_.policy().queues.auto_create;
+  bool declare = may_declare(entry.topic_filter);
   if (declare && verdict != Verdict::Deny) {
     const Verdict declares =
         authorize(Action::DeclareQueue, session_->client_id(), entry.topic_filter, entry.options.qos, false);
@@ -187,8 +214,16 @@ Connection::Stall Connection::prepare_subscribe(codec::SubscribeEntry entry, con
     declare = declares == Verdict::Allow;
   }
   if (verdict == Verdict::Pending) return Stall::AccessAnswer;
-  if (verdict == Verdict::Deny || !(named.of_group() || (named.of_queue() && terms.understood))) return Stall::None;
-  const bool known = session_->find_membership(entry.topic_filter) != nullptr;
+  if (verdict == Verdict::Deny || !named.of_membership() || !understood(entry.topic_filter, terms).ok()) {
+    return Stall::None;
+  }
+  const GroupMembership* there = session_->find_membership(entry.topic_filter);
+  if (there && there->reading && says_offset(entry.topic_filter, terms) &&
+      there->reading->offset != offset_of(entry.topic_filter, terms)) {
+    session_->leave_group(entry.topic_filter);  // it begins again
+    there = nullptr;
+  }
+  const bool known = there != nullptr;
   const GroupMembership* member = join(entry, terms, declare);
   if (member && !member->joined() && !member->refused()) return Stall::GroupAnswer;
   // Its home was here: what its answer brings is judged as if it had come from afar.
@@ -197,13 +232,43 @@ Connection::Stall Connection::prepare_subscribe(codec::SubscribeEntry entry, con
   return of_answer == Verdict::Pending ? Stall::AccessAnswer : Stall::None;
 }
 
+// By subscribing to it, if it is not there.
+bool Connection::may_declare(std::string_view topic_filter) const noexcept {
+  const NamedFilter named(topic_filter);
+  const Policy& policy = shard_.policy();
+  const bool may = named.of_queue() ? policy.queues.auto_create : named.of_stream() && policy.streams.auto_create;
+  return may && !named.inner().empty();
+}
+
+// Success, or what is wrong with the terms for this entry.
+Reason Connection::understood(std::string_view topic_filter, const SubscribeTerms& terms) noexcept {
+  const NamedFilter named(topic_filter);
+  if (named.of_queue() && !terms.priority_understood) {
+    return {ReasonCode::ImplementationSpecificError, Detail::QueuePriority};
+  }
+  if (named.of_stream() && !named.stream.has_offset && !terms.offset_understood) {
+    return {ReasonCode::ImplementationSpecificError, Detail::StreamOffset};
+  }
+  return {};
+}
+
+bool Connection::says_offset(std::string_view topic_filter, const SubscribeTerms& terms) noexcept {
+  return terms.has_offset || NamedFilter(topic_filter).stream.has_offset;
+}
+
+StreamOffset Connection::offset_of(std::string_view topic_filter, const SubscribeTerms& terms) noexcept {
+  const StreamAddress stream = NamedFilter(topic_filter).stream;
+  return stream.has_offset ? stream.offset : terms.offset;
+}
+
 GroupMembership* Connection::join(const codec::SubscribeEntry& entry, const SubscribeTerms& terms,
                                   bool declare) noexcept {
   if (GroupMembership* member = session_->find_membership(entry.topic_filter)) return member;
   if (session_->subscription_count() + session_->membership_count() >= shard_.limits().subscriptions_max) {
     return nullptr;
   }
-  GroupMembership* joined = session_->join_group(entry.topic_filter, options_of(entry, terms), declare);
+  GroupMembership* joined =
+      session_->join_group(entry.topic_filter, options_of(entry, terms), declare, offset_of(entry.topic_filter, terms));
   if (joined) joined->priority = terms.priority;
   return joined;
 }
@@ -224,7 +289,7 @@ Reason Connection::subscribe_one(codec::SubscribeEntry entry, const SubscribeTer
   if (!reason.ok()) return reason;
   if (authorize_filter(entry.topic_filter, entry.options.qos) != Verdict::Allow) {
     GroupMembership* asked = session_->find_membership(entry.topic_filter);
-    if (asked && asked->of_queue && !asked->accepted) session_->leave_group(entry.topic_filter);
+    if (asked && asked->of_object() && !asked->accepted) session_->leave_group(entry.topic_filter);
     return {ReasonCode::NotAuthorized, Detail::AccessDenied};
   }
   return enter_subscription(entry, terms);
@@ -234,9 +299,7 @@ Reason Connection::enter_membership(const codec::SubscribeEntry& entry, const Su
                                     const Reason& refusal) noexcept {
   const bool full = refusal.detail == Detail::StoreFull;  // what is there may be changed
   GroupMembership* member = session_->find_membership(entry.topic_filter);
-  if (!terms.understood && NamedFilter(entry.topic_filter).of_queue()) {
-    return {ReasonCode::ImplementationSpecificError, Detail::QueuePriority};
-  }
+  if (const Reason wrong = understood(entry.topic_filter, terms); !wrong.ok()) return wrong;
   if (!member) return {ReasonCode::QuotaExceeded, Detail::SubscriptionsFull};
   const bool joined = member->joined() && member->refusal == Detail::None;
   if (joined && (refusal.ok() || member->stored)) {
@@ -249,7 +312,8 @@ Reason Connection::enter_membership(const codec::SubscribeEntry& entry, const Su
   const Detail why = member->refusal == Detail::None ? Detail::NoMemory : member->refusal;
   session_->leave_group(entry.topic_filter);
   if (joined) return refusal;
-  const bool wrong = why == Detail::QueueUnknown || why == Detail::QueueFilter;
+  const bool wrong = why == Detail::QueueUnknown || why == Detail::QueueFilter || why == Detail::StreamUnknown ||
+                     why == Detail::StreamFilter;
   return {wrong ? ReasonCode::TopicFilterInvalid : ReasonCode::QuotaExceeded, why};
 }
 
@@ -259,8 +323,7 @@ Reason Connection::enter_subscription(const codec::SubscribeEntry& entry, const 
   const std::string_view topic_filter = named.plain;
   options.exclusive = named.exclusive;
   const Reason refusal = session_->stored() ? shard_.state().refusal() : Reason();
-  // Neither gets retained messages (MQTT5 4.8.2).
-  if (named.of_group() || named.of_queue()) return enter_membership(entry, terms, refusal);
+  if (named.of_membership()) return enter_membership(entry, terms, refusal);
   const bool unwritable = !refusal.ok();
   const bool full = refusal.detail == Detail::StoreFull;
   Router& router = shard_.router();
@@ -301,10 +364,10 @@ void Connection::auto_subscribe(Instant now) noexcept {
     codec::SubscribeEntry entry{{text.begin(), text.count()}, one.options};
     if (reason.ok()) reason = judge_filter(entry);
     const NamedFilter named(entry.topic_filter);
-    if (reason.ok() && (named.of_group() || named.of_queue())) {
+    if (reason.ok() && named.of_membership()) {
       const GroupMembership* member = session_->find_membership(entry.topic_filter);
       if (member && member->refused()) session_->leave_group(entry.topic_filter);
-      if (GroupMembership* joined = join(entry, {}, shard_.policy().queues.auto_create)) {
+      if (GroupMembership* joined = join(entry, {}, may_declare(entry.topic_filter))) {
         if (!joined->stored) session_->set_membership(*joined, options_of(entry, {}));
       } else {
         reason = {ReasonCode::QuotaExceeded, Detail::SubscriptionsFull};
@@ -324,8 +387,7 @@ void Connection::auto_subscribe(Instant now) noexcept {
 bool Connection::end_subscription(std::string_view topic_filter) noexcept {
   const NamedFilter named(topic_filter);
   if (shard_.policy().exclusive_subscriptions) topic_filter = named.plain;
-  const bool member = named.of_group() || named.of_queue();
-  return member ? session_->leave_group(topic_filter) : session_->unsubscribe(topic_filter);
+  return named.of_membership() ? session_->leave_group(topic_filter) : session_->unsubscribe(topic_filter);
 }
 
 Connection::Handled Connection::handle_unsubscribe(Bytes packet, Instant now) noexcept {

@@ -58,8 +58,9 @@ struct InflightEntry {
   };
   MessageRef message;  // empty: let go, or to be fetched by its number
   Identifiers identifiers;
-  SlabHandle membership;  // of the shared group or queue that it came from; names nothing for any other
+  SlabHandle membership;  // of the shared group, queue or stream that it came from; names nothing for any other
   uint64_t number = 0;    // of the log, by which it is kept; 0: it is not
+  uint64_t position = 0;  // of a stream's message
   uint32_t order = 0;     // counts up with each message sent: a resumed session resends in this order (MQTT5 4.4)
   State state = State::AwaitPuback;
   Qos qos = Qos::AtLeastOnce;
@@ -68,6 +69,7 @@ struct InflightEntry {
   bool kept = false;  // recorded
   // It is another's as soon as this client is gone, or has unsubscribed: then only its identifier is left of it.
   bool of_queue = false;
+  bool of_stream = false;
 };
 
 }  // namespace mqttq

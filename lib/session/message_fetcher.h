@@ -11,15 +11,15 @@
 
 namespace mqttq {
 
-// What one session, shared group or queue asks for, and its answer. Made by create<>().
+// What one session, shared group, queue or page of a stream asks for, and its answer. Made by create<>().
 struct Fetch : ListLink<struct FetchTag> {
   uint32_t shard = 0;
   SlabHandle session;
-  SlabHandle group, queue;        // names one: it is for that
-  Ring<FetchedMessage> messages;  // in the order of their numbers
+  SlabHandle group, queue, stream_page;  // names one: it is for that
+  Ring<FetchedMessage> messages;         // in the order of their numbers
 };
 
-// One for all shards of a broker. Each session, group and queue has one Fetch under way at most.
+// One for all shards of a broker. Each session, group, queue and page has one Fetch under way at most.
 class MessageFetcher {
  public:
   // Throws std::bad_alloc. source: borrowed.

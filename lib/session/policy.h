@@ -9,6 +9,7 @@
 #include "router/shared_strategy.h"
 #include "session/auto_subscription.h"
 #include "session/topic_rewrite.h"
+#include "stream/stream_options.h"
 
 namespace mqttq {
 
@@ -20,9 +21,17 @@ struct QueuePolicy {
   bool disconnect_on_delete = false;  // whoever consumes it: DISCONNECT 0x98; else the subscription ends without a word
 };
 
+struct StreamPolicy {
+  bool auto_create = false;     // a subscription to "$stream/{name}/{filter}" or "$s/{offset}/{filter}" does the same
+  StreamOptions auto_options;   // of those
+  uint32_t count_max = 10'000;  // streams of a broker; SUBACK 0x97
+  bool disconnect_on_delete = false;  // whoever reads it, as of a queue
+};
+
 struct Policy {
   SharedStrategies shared;
   QueuePolicy queues;
+  StreamPolicy streams;
   bool exclusive_subscriptions = false;  // "$exclusive/…" is understood; else it is no valid filter
 
   TopicRewrites rewrites;
@@ -35,6 +44,7 @@ struct Policy {
   std::string_view version;     // of the library; static
   int64_t unix_offset_ms = 0;   // Unix time, as the broker was made, minus the time that shards are told
   int64_t unix_ms(Instant now) const noexcept { return unix_offset_ms + now.ns / kMillisecond; }
+  int64_t unix_us(Instant now) const noexcept { return unix_offset_ms * 1000 + now.ns / kMicrosecond; }
 };
 
 }  // namespace mqttq

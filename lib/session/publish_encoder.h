@@ -7,8 +7,9 @@
 
 namespace mqttq {
 
-// The message's topic or its alias, forwardable properties and payload; from `fields` dup, retain, qos, packet_id and
-// subscription_identifiers. Expiry is what is left of it at `now` [MQTT-3.3.2-6]. Borrows all until it is done.
+// The message's topic or its alias, forwardable properties and payload; from `fields` dup, retain, qos, packet_id,
+// subscription_identifiers and added_properties. Expiry is what is left of it at `now` [MQTT-3.3.2-6]. Borrows all
+// until it is done.
 class PublishEncoder {
  public:
   // Payloads up to so many bytes are copied into the output; larger ones go by reference. A message that is kept anyway
@@ -22,7 +23,7 @@ class PublishEncoder {
     if (fields.qos != Qos::AtMostOnce) rest += 2;
     if (version == ProtocolVersion::V5) {
       v5_ = true;
-      properties_size_ = static_cast<uint32_t>(view.properties.size());
+      properties_size_ = static_cast<uint32_t>(view.properties.size() + fields.added_properties.size());
       if (view.expires()) {
         expiry_s_ = view.expiry_left_s(now);
         properties_size_ += 5;
@@ -50,6 +51,7 @@ class PublishEncoder {
     if (v5_) {
       writer.varint(properties_size_);
       writer.raw(view_.properties);
+      writer.raw(fields_.added_properties);
       if (view_.expires()) {
         writer.u8(static_cast<uint8_t>(PropertyId::MessageExpiryInterval));
         writer.u32(expiry_s_);

@@ -341,7 +341,7 @@ WaitingMessage Session::take_waiting() noexcept {
 
 // Only with room in the window and the outbox.
 Session::Sent Session::send(MovingMessage& message, Qos qos, bool retain, Identifiers&& identifiers, Instant now,
-                            const GroupMembership* through, uint64_t number) noexcept {
+                            const GroupMembership* through, uint64_t number, const StreamAt* at) noexcept {
   const bool of_queue = through && through->of_queue;
   if (message.view().expired(now)) {
     shard_.dropped(&Counters::dropped_expired, this, message.view());
@@ -351,8 +351,10 @@ Session::Sent Session::send(MovingMessage& message, Qos qos, bool retain, Identi
   fields.retain = retain;
   fields.qos = qos;
   fields.subscription_identifiers = identifiers.span();
+  if (at) fields.added_properties = shard_.stream_properties(*connection_, *at, message.view());
   if (qos == Qos::AtMostOnce) {
-    if (stored_ && number && !of_queue) {  // that it was taken is durable before it goes out: it never comes twice
+    // That it was taken is durable before it goes out: it never comes twice.
+    if (stored_ && number && !of_queue && !at) {
       if (through) {
         record_taken(*through, number);
       } else {
@@ -376,6 +378,8 @@ Session::Sent Session::send(MovingMessage& message, Qos qos, bool retain, Identi
   entry->identifiers = std::move(identifiers);
   if (through) entry->membership = GroupMemberships::handle(*through);
   entry->of_queue = of_queue;
+  entry->of_stream = at != nullptr;
+  if (at) entry->position = at->position;
   entry->order = out_->next_order++;
   entry->state = qos == Qos::AtLeastOnce ? InflightEntry::State::AwaitPuback : InflightEntry::State::AwaitPubrec;
   entry->qos = qos;
@@ -462,6 +466,9 @@ void Session::send_again(uint16_t packet_id, InflightEntry& entry, Instant now) 
   fields.qos = entry.qos;
   fields.packet_id = packet_id;
   fields.subscription_identifiers = entry.identifiers.span();
+  if (entry.of_stream) {
+    fields.added_properties = shard_.stream_properties(*connection_, {entry.position, entry.number, 0}, message.view());
+  }
   if (connection_->send_publish(message, fields, now) || connection_->closing()) return;
   if (entry.qos == Qos::ExactlyOnce) connection_->send_ack(codec::PacketType::Pubrel, packet_id, ReasonCode::Success);
   give_up(packet_id, entry);
@@ -632,8 +639,9 @@ uint64_t Session::membership_hash(std::string_view shared_filter) const noexcept
   return hash_text(shared_filter, shard_.router().seed());
 }
 
-GroupMembership* Session::join_group(std::string_view text, const Subscription& options, bool declare) noexcept {
-  GroupMembership* joined = shard_.memberships().join(*this, text, options, declare);
+GroupMembership* Session::join_group(std::string_view text, const Subscription& options, bool declare,
+                                     const StreamOffset& offset) noexcept {
+  GroupMembership* joined = shard_.memberships().join(*this, text, options, declare, offset);
   if (joined) memberships_.insert(*joined, membership_hash(text));
   return joined;
 }
@@ -709,6 +717,46 @@ Handed Session::take_shared(GroupMembership& membership, MovingMessage& message,
   return Handed::Open;
 }
 
+Handed Session::take_read(GroupMembership& membership, MovingMessage& message, const StreamAt& at,
+                          Instant now) noexcept {
+  if (!connection_ || connection_->closing()) return Handed::Away;
+  const MessageView& view = message.view();
+  const Qos qos = std::min(view.qos, membership.qos);
+  const bool written = stored_ && qos == Qos::ExactlyOnce;  // before it goes out: it never comes twice
+  const bool unwritable = written && shard_.state().failing();
+  if (unwritable) shard_.mark_progress(*this);
+  if (unwritable || !may_take_shared(qos)) {
+    membership.was_full = some_group_found_full_ = true;
+    return Handed::Full;
+  }
+  StreamPlace& place = membership.reading->place;
+  place.position = at.position + 1;
+  place.number = at.number + 1;
+  Identifiers identifiers;
+  static_cast<void>(identifiers.set({&membership.identifier, membership.identifier ? 1u : 0u}));  // one needs no memory
+  const bool retain = view.retain && membership.retain_as_published;
+  const Sent sent = send(message, qos, retain, std::move(identifiers), now, &membership, at.number, &at);
+  if (stored_) shard_.mark_progress(*this);
+  if (written) record_place(membership);
+  if (sent == Sent::Dropped || qos == Qos::AtMostOnce) return Handed::Finished;
+  membership.note_taken();
+  return Handed::Open;
+}
+
+void Session::take_read(GroupMembership& membership, StreamBatch& batch, Instant now) noexcept {
+  StreamPlace& place = membership.reading->place;
+  for (; batch.epoch == place.epoch && !batch.items.empty(); batch.items.pop_front()) {
+    StreamBatch::Item& item = batch.items.front();
+    MovingMessage message(std::move(item.message));
+    switch (take_read(membership, message, item.at, now)) {
+      case Handed::Open: break;
+      case Handed::Full:
+      case Handed::Away: ++place.epoch; break;  // until the stream goes on from its place
+      default: shard_.memberships().note_read(membership); break;
+    }
+  }
+}
+
 void Session::tell_groups_of_room() noexcept {
   some_group_found_full_ = false;
   memberships_.for_each([this](GroupMembership& one) {
@@ -725,8 +773,8 @@ void Session::give_back_shared(const GroupMembership* membership, Instant now) n
   Array<uint16_t> identifiers;
   const SlabHandle only = membership ? GroupMemberships::handle(*membership) : SlabHandle();
   static_cast<void>(collect_inflight(identifiers, [&](const InflightEntry& entry) {  // without memory: fewer
-    return entry.membership.generation && !entry.of_queue && (!membership || entry.membership == only) &&
-           entry.state == InflightEntry::State::AwaitPuback;
+    return entry.membership.generation && !entry.of_queue && !entry.of_stream &&
+           (!membership || entry.membership == only) && entry.state == InflightEntry::State::AwaitPuback;
   }));
   for (const uint16_t packet_id : identifiers) {
     InflightEntry& entry = *out_->inflight.find(packet_id);
@@ -773,11 +821,13 @@ void Session::drop_queue_identifiers() noexcept {
   }
 }
 
-void Session::on_queue_deleted(GroupMembership& membership, Instant now) noexcept {
+void Session::on_object_deleted(GroupMembership& membership, Instant now) noexcept {
+  const bool of_stream = membership.reading != nullptr;
   return_to_queues(&membership);
   end_membership(membership);
-  if (!connection_ || !shard_.policy().queues.disconnect_on_delete) return;
-  const Reason deleted(ReasonCode::AdministrativeAction, Detail::QueueDeleted);
+  const Policy& policy = shard_.policy();
+  if (!connection_ || !(of_stream ? policy.streams.disconnect_on_delete : policy.queues.disconnect_on_delete)) return;
+  const Reason deleted(ReasonCode::AdministrativeAction, of_stream ? Detail::StreamDeleted : Detail::QueueDeleted);
   shard_.release_connection(*connection_, deleted, now);
 }
 

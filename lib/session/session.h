@@ -155,6 +155,10 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   // A shared group chose this member. Nothing is kept here that cannot be sent: another may have room. number: of the
   // log, 0 if it has none.
   Handed take_shared(GroupMembership& membership, MovingMessage& message, uint64_t number, Instant now) noexcept;
+  // A stream's message for this reader, which stands behind it then. Nothing is kept here that cannot be sent.
+  Handed take_read(GroupMembership& membership, MovingMessage& message, const StreamAt& at, Instant now) noexcept;
+  // What came together from another shard. Behind the first that does not fit nothing is taken; it comes again.
+  void take_read(GroupMembership& membership, StreamBatch& batch, Instant now) noexcept;
   // Sends what waits, as far as the window and the outbox have room.
   void pump(Instant now) noexcept;
   // The journal of a reader has gone on.
@@ -257,7 +261,7 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   bool restore_subscription(std::string_view topic_filter, const Subscription& options, bool durable, bool owed,
                             JournalReader*& reader) noexcept;
   // Before messages in flight. nullptr without memory.
-  GroupMembership* restore_membership(std::string_view shared_filter, const Subscription& options, int8_t priority,
+  GroupMembership* restore_membership(std::string_view text, const Subscription& options, int8_t priority,
                                       uint32_t home) noexcept;
   // group: the hash of the shared filter that it came through; 0: it came by itself.
   bool restore_inflight(uint16_t packet_id, InflightEntry&& entry, uint64_t group) noexcept;
@@ -272,11 +276,12 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   // Timers run from now on.
   void finish_restore(Instant now) noexcept;
 
-  // --- shared groups
+  // --- shared groups, queues and streams
   GroupMembership* find_membership(std::string_view shared_filter) noexcept;
   // Becomes a member, once the group's home has said so. nullptr without memory.
-  // declare: see GroupMemberships::join().
-  GroupMembership* join_group(std::string_view text, const Subscription& options, bool declare = false) noexcept;
+  // declare, offset: see GroupMemberships::join().
+  GroupMembership* join_group(std::string_view text, const Subscription& options, bool declare = false,
+                              const StreamOffset& offset = {}) noexcept;
   bool leave_group(std::string_view shared_filter) noexcept;
   // A member subscribes, perhaps once more: it has these options from now on, and is recorded so.
   void set_membership(GroupMembership& membership, const Subscription& options) noexcept;
@@ -285,8 +290,8 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   void on_group_answer() noexcept;
   // Gives back what it has unacknowledged at QoS 1 of one group, unless it is here again.
   void recall(const GroupMembership& membership, Instant now) noexcept;
-  // Its queue is deleted: it is no consumer any more.
-  void on_queue_deleted(GroupMembership& membership, Instant now) noexcept;
+  // Its queue or stream is deleted: it is no subscription any more.
+  void on_object_deleted(GroupMembership& membership, Instant now) noexcept;
   MemberState group_state() const noexcept;
   uint32_t membership_count() const noexcept { return memberships_.count(); }
 
@@ -352,6 +357,7 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   void record_sent(uint16_t packet_id, InflightEntry& entry) noexcept;
   void record_subscription(const Subscription& subscription) noexcept;
   void record_taken(const GroupMembership& membership, uint64_t number) noexcept;
+  void record_place(GroupMembership& membership) noexcept;
   uint64_t membership_hash(std::string_view shared_filter) const noexcept;
   StateKey membership_key(const GroupMembership& membership) const noexcept;
   StateKey taken_key(const GroupMembership& membership, uint64_t number) const noexcept;
@@ -372,7 +378,7 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   void end_retained_flows() noexcept;
   enum class Sent : uint8_t { Yes, Dropped };
   Sent send(MovingMessage& message, Qos qos, bool retain, Identifiers&& identifiers, Instant now,
-            const GroupMembership* through = nullptr, uint64_t number = 0) noexcept;
+            const GroupMembership* through = nullptr, uint64_t number = 0, const StreamAt* at = nullptr) noexcept;
   void keep_waiting(const Delivery& delivery) noexcept;
   WaitingMessage take_waiting() noexcept;
   void arm_timer(Instant now) noexcept;

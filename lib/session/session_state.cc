@@ -67,13 +67,27 @@ void Session::record_membership(GroupMembership& membership) noexcept {
   options.retain_as_published = membership.retain_as_published;
   Array<std::byte> value;
   FieldWriter out(value);
-  StoredSubscription::write(out, options, false, membership.text(), membership.priority);
+  const StreamOffset* offset = membership.reading ? &membership.reading->offset : nullptr;
+  StoredSubscription::write(out, options, false, membership.text(), membership.priority, offset);
   if (!out.ok()) return shard_.note_unrecorded();
   const StateKey key = membership_key(membership);
   shard_.state().writes().put_large(StateTable::Subscriptions, key.bytes(), value.span());
-  if (!std::exchange(membership.stored, true) && !membership.of_queue) {
+  const bool first = !std::exchange(membership.stored, true);
+  if (membership.reading) {
+    record_place(membership);
+  } else if (first && !membership.of_queue) {
     shard_.state().writes().put_number(StateTable::Positions, key.bytes());
   }
+}
+
+void Session::record_place(GroupMembership& membership) noexcept {
+  GroupMembership::Reading& reading = *membership.reading;
+  if (!membership.stored || reading.place.number == reading.recorded) return;
+  std::byte value[2 * sizeof(uint64_t)];
+  put_little(value, reading.place.number);
+  put_little(value + sizeof(uint64_t), reading.place.position);
+  shard_.state().writes().put(StateTable::Positions, membership_key(membership).bytes(), value);
+  reading.recorded = reading.place.number;
 }
 
 // Whoever finds that the group still has it knows that it is with this member, or finished by him.
@@ -92,7 +106,7 @@ void Session::record_inflight(uint16_t packet_id, InflightEntry& entry) noexcept
   FieldWriter out(value);
   const GroupMembership* through = entry.number ? shard_.memberships().find(entry.membership) : nullptr;
   StoredInflight::write(out, entry, through ? through->hash : 0, shard_.policy().unix_offset_ms);
-  if (through) record_taken(*through, entry.number);
+  if (through && !through->reading) record_taken(*through, entry.number);
   if (!out.ok()) return shard_.note_unrecorded();
   const StateKey key = state_key(state_key_text()).add(packet_id);
   shard_.state().writes().put_large(StateTable::Inflight, key.bytes(), value.span());
@@ -118,6 +132,9 @@ void Session::record_progress() noexcept {
     });
   }
   if (!connection_) drop_inflight_content();
+  memberships_.for_each([this](GroupMembership& one) {
+    if (one.reading) record_place(one);
+  });
   if (!reads_) return;
   const StateKey key = state_key(state_key_text());
   reads_->readers.for_each([&](JournalReader& reader) {
@@ -294,14 +311,14 @@ bool Session::restore_subscription(std::string_view topic_filter, const Subscrip
   return true;
 }
 
-GroupMembership* Session::restore_membership(std::string_view shared_filter, const Subscription& options,
-                                             int8_t priority, uint32_t home) noexcept {
-  GroupMembership* made = shard_.memberships().restore(*this, shared_filter, home);
+GroupMembership* Session::restore_membership(std::string_view text, const Subscription& options, int8_t priority,
+                                             uint32_t home) noexcept {
+  GroupMembership* made = shard_.memberships().restore(*this, text, home);
   if (!made) return nullptr;
   made->set_options(options);
   made->priority = priority;
   made->stored = true;
-  memberships_.insert(*made, membership_hash(shared_filter));
+  memberships_.insert(*made, membership_hash(text));
   return made;
 }
 
@@ -309,7 +326,7 @@ bool Session::restore_inflight(uint16_t packet_id, InflightEntry&& entry, uint64
   if (!make_outgoing() || packet_id == 0 || out_->inflight.find(packet_id)) return false;
   GroupMembership* through = group ? memberships_.find(group, [](const GroupMembership&) { return true; }) : nullptr;
   if (through) {
-    if (!through->make_room()) return false;
+    if (!through->reading && !through->make_room()) return false;
     through->note_taken();
     entry.membership = GroupMemberships::handle(*through);
   }
@@ -332,7 +349,10 @@ void Session::finish_restore(Instant now) noexcept { arm_timer(now); }
 void Session::record_whole(Instant now) noexcept {
   record(now);
   for_each_subscription([this](Subscription& one) { record_subscription(one); });
-  memberships_.for_each([this](GroupMembership& one) { record_membership(one); });
+  memberships_.for_each([this](GroupMembership& one) {
+    if (one.reading) one.reading->recorded = 0;
+    record_membership(one);
+  });
   if (out_) out_->inflight.for_each([](uint16_t, InflightEntry& entry) { entry.kept = false; });
   if (reads_) reads_->readers.for_each([](JournalReader& reader) { reader.recorded = 0; });
   record_progress();

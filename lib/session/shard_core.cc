@@ -28,6 +28,7 @@ ShardCore::ShardCore(const ShardWorld& world, uint32_t index, uint64_t seed, Ins
       groups_(fan_out_, *this, world.policy.shared, {world.limits.outbox_messages_max, world.limits.outbox_bytes_max},
               world.router.seed()),
       queues_(fan_out_, *this, *this, timers_, world.router.seed()),
+      streams_(fan_out_, *this, *this, timers_, world.router.seed()),
       memberships_(*this),
       delayed_(world.limits, world.population.delayed, timers_, *this),
       state_(world.state, index),
@@ -120,6 +121,7 @@ void ShardCore::abandon() noexcept {
     end_session(*session, now_);
   }
   queues_.abandon();
+  streams_.abandon();
   for (uint32_t i = 0; i < letters_.index_end(); ++i) {
     Letter* letter = letters_.at(i);
     if (!letter) continue;
@@ -626,7 +628,7 @@ void ShardCore::append_here(Mail& mail, Instant now) noexcept {
   ages_.note(mail.number);
   if (!age_alarm_.armed()) arm_age();
   const auto* without = static_cast<const WithoutQueues*>(mail.payload.get());
-  if (!fan_out_.append(mail.number, std::move(mail.message), *mail.route,
+  if (!fan_out_.append(mail.number, mail.message, *mail.route,
                        without ? without->filters.span() : std::span<Filter* const>(), now, wake_reader)) {
     count_dropped_no_memory(1);
   }
@@ -707,7 +709,7 @@ bool ShardCore::handle_mail(Mail& mail, Instant now) noexcept {
     case Mail::Kind::Recorded: on_recorded(mail); return true;
     case Mail::Kind::Evict:
       evictable_ = mail.number;
-      queues_evict_ = true;
+      homes_evict_ = true;
       evicting_.splice_back(fan_out_.journal_totals().with_content);
       return true;
     case Mail::Kind::FindLowest: on_find_lowest(mail); return true;
@@ -755,11 +757,21 @@ bool ShardCore::handle_mail(Mail& mail, Instant now) noexcept {
       return true;
     case Mail::Kind::GroupJoined: {
       const auto* join = static_cast<const GroupJoin*>(mail.payload.get());
-      memberships_.on_joined(mail.session, {mail.number, static_cast<Detail>(mail.token),
-                                            join ? join->topic_filter.view() : std::string_view()});
+      GroupJoined joined{mail.number, static_cast<Detail>(mail.token), {}};
+      if (join) {
+        joined.topic_filter = join->topic_filter.view();
+        joined.place = join->place;
+      }
+      memberships_.on_joined(mail.session, joined);
       return true;
     }
-    case Mail::Kind::QueueDeleted: on_queue_deleted(mail.session, now); return true;
+    case Mail::Kind::ObjectDeleted: on_object_deleted(mail.session, now); return true;
+    case Mail::Kind::StreamDeliver: {
+      GroupMembership* membership = memberships_.find(mail.session);
+      if (!membership || !membership->session) return true;
+      membership->session->take_read(*membership, static_cast<StreamBatch&>(*mail.payload), now);
+      return true;
+    }
     case Mail::Kind::GroupDeliver: take_group_message(mail, now); return true;
     case Mail::Kind::GroupRecall: recall(index_, mail.session, now); return true;
     case Mail::Kind::Propose:
@@ -816,6 +828,7 @@ bool ShardCore::turn(Instant now) noexcept {
   timers_.advance(now);
   groups_.run(now);
   queues_.run(now);
+  more |= streams_.run(now);
   postman_.flush();
   memberships_.tell(now);
   send_late_answers();

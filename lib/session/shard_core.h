@@ -27,6 +27,7 @@
 #include "session/session_observer.h"
 #include "session/state_recorder.h"
 #include "session/sys_publisher.h"
+#include "stream/stream.h"
 
 namespace mqttq {
 
@@ -44,7 +45,7 @@ class Network {
 
 // How many there are on all shards together, and what each says of itself.
 struct Population {
-  std::atomic<uint32_t> connections{0}, sessions{0}, queues{0};
+  std::atomic<uint32_t> connections{0}, sessions{0}, queues{0}, streams{0};
   std::atomic<uint32_t> clients{0}, clients_max{0};  // connected, and the most that ever were
   DelayedTotals delayed;
   // The broker stops: nobody is there when a dead letter is answered, and what dies waits for the next start.
@@ -98,7 +99,10 @@ struct PublishOperation {
   }
 };
 
-class ShardCore final : private GroupCourier, private QueueCourier, private DelayedMessages::Taker {
+class ShardCore final : private GroupCourier,
+                        private QueueCourier,
+                        private StreamCourier,
+                        private DelayedMessages::Taker {
  public:
   // Throws std::bad_alloc. index: 0 .. shard_count-1. seed: a secret, from which assigned client ids are made.
   ShardCore(const ShardWorld& world, uint32_t index, uint64_t seed, Instant now);
@@ -202,24 +206,29 @@ class ShardCore final : private GroupCourier, private QueueCourier, private Dela
   const Policy& policy() const noexcept { return world_.policy; }
   SharedGroups& groups() noexcept { return groups_; }
   Queues& queues() noexcept { return queues_; }
+  Streams& streams() noexcept { return streams_; }
   GroupMemberships& memberships() noexcept { return memberships_; }
   Slab<Connection>& connections() noexcept { return connections_; }
   Slab<Session>& sessions() noexcept { return sessions_; }
   // Scratch for one packet's worth of bytes, valid until the next call; nullptr when the allocator refuses.
   std::byte* scratch(size_t size) noexcept;
 
+  // What goes with a stream's message to this client, valid until the next call. Without memory nothing does.
+  Bytes stream_properties(const Connection& connection, const StreamAt& at, const MessageView& message) noexcept;
   // Text for one rewritten topic, valid until it is used again.
   Array<char>& rewritten() noexcept { return rewritten_; }
 
   uint32_t home_of(NamespaceId namespace_id, std::string_view client_id) const noexcept;
   uint32_t retained_home_of(NamespaceId namespace_id, std::string_view topic_name) const noexcept;
-  // Of a shared filter, or a queue's name.
+  // Of a shared filter, or a queue's or stream's name.
   uint32_t group_home_of(NamespaceId namespace_id, std::string_view name) const noexcept;
-  // Of a group or queue whose home is here.
+  // Of a group, queue or stream whose home is here.
   GroupJoined join_here(const GroupJoin& join, uint32_t shard, SlabHandle membership, MemberState state) noexcept;
   // A queue whose home is here; its identity gets an id. Errors: NoMemory, Full (QueuePolicy::count_max), Exists.
   Status declare_queue(QueueIdentity identity, const QueueOptions& options, std::string_view dead_letter_topic,
                        Queue*& queue) noexcept;
+  // The same of a stream (StreamPolicy::count_max).
+  Status declare_stream(StreamIdentity identity, const StreamOptions& options, Stream*& stream) noexcept;
   Session* find_session(NamespaceId namespace_id, std::string_view client_id) noexcept;
   // A new session without a connection; nullptr at sessions_max or without memory.
   Session* make_session(NamespaceId namespace_id, std::string_view client_id) noexcept;
@@ -315,10 +324,10 @@ class ShardCore final : private GroupCourier, private QueueCourier, private Dela
   void forget_retained(const MessageView& view) noexcept;
   Queue* restore_queue(const QueueIdentity& identity, const QueueOptions& options,
                        std::string_view dead_letter_topic) noexcept;
+  Stream* restore_stream(const StreamIdentity& identity, const StreamOptions& options) noexcept;
   bool restore_delayed(uint64_t id, const MessageView& view, std::string_view client_id, Instant due) noexcept;
   bool restore_reader(JournalReader& reader, uint64_t position) noexcept;
-  // message: empty when it is not one of those that are in memory.
-  void restore_message(Filter& filter, uint64_t number, const MessageRef& message, uint32_t size) noexcept;
+  void restore_message(Filter& filter, const NumberedMessage& message) noexcept;
 
   // Of which a peer can cause any number: at most a few a second are let through.
   void log_peer(const char* what, const Connection& connection, const CloseReason& reason, Instant now) noexcept;
@@ -363,7 +372,23 @@ class ShardCore final : private GroupCourier, private QueueCourier, private Dela
   void record_queue(const Queue& queue) noexcept override;
   void forget_queue(const Queue& queue) noexcept override;
   void tell_deleted(uint32_t shard, SlabHandle membership, Instant now) noexcept override;
-  void on_queue_deleted(SlabHandle membership, Instant now) noexcept;
+  void on_object_deleted(SlabHandle membership, Instant now) noexcept;
+  GroupJoined join_queue(const GroupJoin& join, uint32_t shard, SlabHandle membership, MemberState state) noexcept;
+  GroupJoined join_stream(const GroupJoin& join, uint32_t shard, SlabHandle membership) noexcept;
+  void handle_reader_mail(Mail& mail) noexcept;
+  Handed hand_to_reader(SlabHandle membership, MovingMessage& message, const StreamAt& at,
+                        Instant now) noexcept override;
+  bool send_batch(uint32_t shard, SlabHandle membership,
+                  std::unique_ptr<StreamBatch, Destroy>& batch) noexcept override;
+  bool fetch_for_stream(SlabHandle page, std::span<const uint64_t> numbers) noexcept override;
+  int64_t unix_us(Instant now) const noexcept override { return policy().unix_us(now); }
+  void record_stream(const Stream& stream) noexcept override;
+  void forget_stream(const Stream& stream) noexcept override;
+  void tell_stream_deleted(uint32_t shard, SlabHandle membership, Instant now) noexcept override {
+    tell_deleted(shard, membership, now);
+  }
+  void record_streams(bool all) noexcept;
+  void record_place(Stream& stream) noexcept;
   void note_groups_changed() noexcept override { arm_progress(); }
   static constexpr uint32_t kLeaveAsked = 1;  // Mail::token of GroupLeft
   bool put_leave_aside(const Mail& mail) noexcept;
@@ -452,6 +477,7 @@ class ShardCore final : private GroupCourier, private QueueCourier, private Dela
   RetainedStore retained_;
   SharedGroups groups_;
   Queues queues_;
+  Streams streams_;
   GroupMemberships memberships_;
   DelayedMessages delayed_;
   StateRecorder state_;
@@ -502,7 +528,7 @@ class ShardCore final : private GroupCourier, private QueueCourier, private Dela
   uint32_t lowest_next_ = 0;
   uint64_t evictable_ = 0;                              // messages up to it
   IntrusiveList<Journal, struct ContentTag> evicting_;  // which may hold such
-  bool queues_evict_ = false;                           // they may hold such too
+  bool homes_evict_ = false;                            // queues and streams may hold such too
   bool fetches_asked_ = false;
   bool lowest_wanted_ = false, progress_due_ = false, unrecorded_ = false;
   Slab<Connection> connections_;
@@ -523,6 +549,7 @@ class ShardCore final : private GroupCourier, private QueueCourier, private Dela
   Ring<WaitingQuery> queries_;
   Array<std::byte> scratch_;
   Array<char> rewritten_;
+  Array<std::byte> stream_properties_;
   int64_t connect_tokens_;  // thousandths
   Instant connect_tokens_at_{};
   int64_t log_tokens_;

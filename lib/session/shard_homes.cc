@@ -1,6 +1,7 @@
 // ShardCore: what it asks of the homes of retained messages and shared groups, and does as one.
 #include "message/topic.h"
 #include "session/shard_core.h"
+#include "stream/stream_message.h"
 
 namespace mqttq {
 
@@ -52,7 +53,7 @@ bool ShardCore::answer_retained_query(const WaitingQuery& waiting, Instant now) 
   return postman_.post_surely(waiting.asked_by, std::move(answer));
 }
 
-// --- shared groups and queues
+// --- shared groups, queues and streams
 
 uint32_t ShardCore::group_home_of(NamespaceId namespace_id, std::string_view name) const noexcept {
   return home_of(namespace_id, name);
@@ -60,10 +61,17 @@ uint32_t ShardCore::group_home_of(NamespaceId namespace_id, std::string_view nam
 
 GroupJoined ShardCore::join_here(const GroupJoin& join, uint32_t shard, SlabHandle membership,
                                  MemberState state) noexcept {
-  if (!join.of_queue) {
-    const MemberId member = groups_.join(join, shard, membership, state);
-    return {member, member ? Detail::None : Detail::NoMemory, {}};
+  switch (join.kind) {
+    case GroupJoin::Kind::Queue: return join_queue(join, shard, membership, state);
+    case GroupJoin::Kind::Stream: return join_stream(join, shard, membership);
+    case GroupJoin::Kind::Group: break;
   }
+  const MemberId member = groups_.join(join, shard, membership, state);
+  return {member, member ? Detail::None : Detail::NoMemory, {}};
+}
+
+GroupJoined ShardCore::join_queue(const GroupJoin& join, uint32_t shard, SlabHandle membership,
+                                  MemberState state) noexcept {
   Queue* queue = queues_.find(join.namespace_id, join.name.view());
   const bool declares = !queue;
   if (!queue) {
@@ -78,6 +86,38 @@ GroupJoined ShardCore::join_here(const GroupJoin& join, uint32_t shard, SlabHand
   }
   const MemberId member = queues_.join(*queue, shard, membership, state);
   return {member, member ? Detail::None : Detail::NoMemory, queue->topic_filter(), declares};
+}
+
+GroupJoined ShardCore::join_stream(const GroupJoin& join, uint32_t shard, SlabHandle membership) noexcept {
+  Stream* stream = streams_.find(join.namespace_id, join.name.view());
+  const bool declares = !stream;
+  if (!stream) {
+    if (!join.declare) return {0, Detail::StreamUnknown, {}};
+    if (const Reason refusal = state_.refusal(); !refusal.ok()) return {0, refusal.detail, {}};
+    const StreamIdentity identity{join.namespace_id, join.name.view(), join.topic_filter.view(), 0, {}};
+    const Status declared = declare_stream(identity, policy().streams.auto_options, stream);
+    if (declared != Status::Ok) return {0, declared == Status::Full ? Detail::StreamsFull : Detail::NoMemory, {}};
+  }
+  const std::string_view wanted = join.topic_filter.view();
+  if (!wanted.empty() && !filter_covers(stream->topic_filter(), wanted)) return {0, Detail::StreamFilter, {}};
+  const MemberId member = streams_.join(*stream, shard, membership, join.client_id.view(), wanted);
+  GroupJoined joined{member, member ? Detail::None : Detail::NoMemory, stream->topic_filter(), declares};
+  joined.place = join.resumes ? join.place : Streams::resolve(*stream, join.offset);
+  return joined;
+}
+
+Status ShardCore::declare_stream(StreamIdentity identity, const StreamOptions& options, Stream*& stream) noexcept {
+  stream = streams_.find(identity.namespace_id, identity.name);
+  if (stream) return Status::Exists;
+  std::atomic<uint32_t>& count = world_.population.streams;
+  if (count.fetch_add(1, std::memory_order_relaxed) >= policy().streams.count_max) {
+    count.fetch_sub(1, std::memory_order_relaxed);
+    return Status::Full;
+  }
+  identity.id = state_.next_id();
+  const Status status = streams_.declare(identity, options, stream);
+  if (status != Status::Ok) count.fetch_sub(1, std::memory_order_relaxed);
+  return status;
 }
 
 Status ShardCore::declare_queue(QueueIdentity identity, const QueueOptions& options, std::string_view dead_letter_topic,
@@ -109,7 +149,9 @@ bool ShardCore::answer_group_join(Mail& mail, Instant now) noexcept {
   answer.number = joined.member;
   answer.token = static_cast<uint32_t>(joined.why);
   const bool complete = joined.topic_filter.empty() || join.topic_filter.set(joined.topic_filter);
-  if (complete && join.of_queue) answer.payload = std::move(mail.payload);
+  const bool of_group = join.kind == GroupJoin::Kind::Group;
+  join.place = joined.place;
+  if (complete && !of_group) answer.payload = std::move(mail.payload);
   if (complete && joined.declared && state_.on() && !state_.all_durable() && late_joins_.make_room()) {
     static_cast<void>(late_joins_.push_back({state_.serial(), mail.from, std::move(answer)}));  // there is room
     return true;
@@ -119,8 +161,8 @@ bool ShardCore::answer_group_join(Mail& mail, Instant now) noexcept {
     leave_here(joined.member, now);  // it joins again when the mail is read again
     return false;
   }
-  // What waits comes behind the answer; a queue's, when its consumer has been told.
-  if (!Queues::is_member(joined.member)) groups_.set_state(joined.member, state, now);
+  // What waits comes behind the answer; a queue's or stream's, when its subscriber has been told.
+  if (of_group) groups_.set_state(joined.member, state, now);
   return true;
 }
 
@@ -183,7 +225,9 @@ void ShardCore::on_letter_answered(SlabHandle of, bool taken) noexcept {
 }
 
 void ShardCore::leave_here(MemberId member, Instant now) noexcept {
-  if (Queues::is_member(member)) {
+  if (Streams::is_reader(member)) {
+    streams_.leave(member);
+  } else if (Queues::is_member(member)) {
     queues_.leave(member, now, QueueReturn::NotSent);  // what was sent its session has given back
   } else {
     groups_.leave(member, now);
@@ -193,6 +237,7 @@ void ShardCore::leave_here(MemberId member, Instant now) noexcept {
 void ShardCore::handle_member_mail(Mail& mail, Instant now) noexcept {
   const MemberId member = mail.kind == Mail::Kind::GroupReturn ? member_id(mail.session) : mail.number;
   const bool of_queue = Queues::is_member(member);
+  if (Streams::is_reader(member) && mail.kind != Mail::Kind::GroupLeave) return handle_reader_mail(mail);
   switch (mail.kind) {
     case Mail::Kind::GroupLeave: leave_here(member, now); break;
     case Mail::Kind::GroupState: {
@@ -224,6 +269,36 @@ void ShardCore::handle_member_mail(Mail& mail, Instant now) noexcept {
       break;
     }
   }
+}
+
+void ShardCore::handle_reader_mail(Mail& mail) noexcept {
+  if (mail.kind == Mail::Kind::GroupDone) return streams_.done(mail.number, mail.token);
+  const auto& told = static_cast<const StreamReaderState&>(*mail.payload);
+  streams_.set_state(mail.number, MemberState::unpack(mail.token), told.place);
+}
+
+Handed ShardCore::hand_to_reader(SlabHandle to, MovingMessage& message, const StreamAt& at, Instant now) noexcept {
+  GroupMembership* membership = memberships_.find(to);
+  if (!membership || !membership->session) return Handed::Away;
+  return membership->session->take_read(*membership, message, at, now);
+}
+
+bool ShardCore::send_batch(uint32_t shard, SlabHandle membership,
+                           std::unique_ptr<StreamBatch, Destroy>& batch) noexcept {
+  Mail mail;
+  mail.kind = Mail::Kind::StreamDeliver;
+  mail.session = membership;
+  mail.payload = std::move(batch);
+  if (postman_.post_surely(shard, std::move(mail))) return true;
+  batch.reset(static_cast<StreamBatch*>(mail.payload.release()));
+  return false;
+}
+
+Bytes ShardCore::stream_properties(const Connection& connection, const StreamAt& at,
+                                   const MessageView& message) noexcept {
+  if (connection.version() != ProtocolVersion::V5) return {};
+  if (!write_stream_properties(at, message.logged_us, stream_properties_)) return {};
+  return stream_properties_.span();
 }
 
 Handed ShardCore::hand_to_member(uint32_t shard, SlabHandle to, SlabHandle group, MovingMessage& message,
@@ -293,17 +368,23 @@ bool ShardCore::fetch_for_queue(SlabHandle queue, std::span<const uint64_t> numb
   return ask_fetcher(std::move(fetch), numbers);
 }
 
+bool ShardCore::fetch_for_stream(SlabHandle page, std::span<const uint64_t> numbers) noexcept {
+  std::unique_ptr<Fetch, Destroy> fetch(create<Fetch>());
+  if (fetch) fetch->stream_page = page;
+  return ask_fetcher(std::move(fetch), numbers);
+}
+
 void ShardCore::tell_deleted(uint32_t shard, SlabHandle membership, Instant now) noexcept {
-  if (shard == index_) return on_queue_deleted(membership, now);
+  if (shard == index_) return on_object_deleted(membership, now);
   Mail mail;
-  mail.kind = Mail::Kind::QueueDeleted;
+  mail.kind = Mail::Kind::ObjectDeleted;
   mail.session = membership;
   static_cast<void>(postman_.post_surely(shard, std::move(mail)));  // without memory it has a subscription to nothing
 }
 
-void ShardCore::on_queue_deleted(SlabHandle of, Instant now) noexcept {
+void ShardCore::on_object_deleted(SlabHandle of, Instant now) noexcept {
   GroupMembership* membership = memberships_.find(of);
-  if (membership && membership->session) membership->session->on_queue_deleted(*membership, now);
+  if (membership && membership->session) membership->session->on_object_deleted(*membership, now);
 }
 
 void ShardCore::confirm_leave(uint32_t shard, MemberId member, SlabHandle group) noexcept {

@@ -6,6 +6,7 @@
 #include "session/connection_parts.h"
 #include "session/shard_core.h"
 #include "session/stored_session.h"
+#include "stream/stored_stream.h"
 
 namespace mqttq {
 
@@ -47,6 +48,43 @@ void ShardCore::record_progress() noexcept {
   to_record_.clear();
   record_groups(false);
   record_queues(false);
+  record_streams(false);
+}
+
+void ShardCore::record_streams(bool all) noexcept {
+  streams_.record_progress(all, [this, all](Stream& stream) {
+    record_place(stream);
+    if (all) record_stream(stream);
+  });
+}
+
+void ShardCore::record_place(Stream& stream) noexcept {
+  if (!state_.on()) return;
+  scratch_state_.clear();
+  FieldWriter out(scratch_state_);
+  StoredStreamPlace{stream.first_number(), stream.index.first(), stream.last_us}.write(out);
+  if (!out.ok()) return note_unrecorded();
+  const StateKey key = state_key(stream_key(state_.key(stream.namespace_id, stream.name.view())));
+  state_.writes().put_large(StateTable::Groups, key.bytes(), scratch_state_.span());
+}
+
+void ShardCore::record_stream(const Stream& stream) noexcept {
+  if (!state_.on()) return;
+  scratch_state_.clear();
+  FieldWriter out(scratch_state_);
+  StoredStream{stream.identity(), stream.options}.write(out);
+  if (!out.ok()) return note_unrecorded();
+  const StateKey key = state_key(stream_key(state_.key(stream.namespace_id, stream.name.view())));
+  state_.writes().put_large(StateTable::Queues, key.bytes(), scratch_state_.span());
+}
+
+void ShardCore::forget_stream(const Stream& stream) noexcept {
+  world_.population.streams.fetch_sub(1, std::memory_order_relaxed);
+  if (!state_.on()) return;
+  const StateKey key = state_key(stream_key(state_.key(stream.namespace_id, stream.name.view())));
+  for (const StateTable table : {StateTable::Queues, StateTable::Groups}) {
+    state_.writes().erase_below(table, key.bytes());
+  }
 }
 
 void ShardCore::record_queues(bool all) noexcept {
@@ -138,6 +176,7 @@ void ShardCore::record_everything() noexcept {
   }
   record_groups(true);
   record_queues(true);
+  record_streams(true);
   if (state_.writes().take_failure()) unrecorded_ = true;
 }
 
@@ -280,16 +319,21 @@ void ShardCore::on_find_lowest(Mail& mail) noexcept {
   state_.note_seen(mail.number);
   lowest_wanted_ = true;
   lowest_next_ = 0;
-  lowest_ = std::min({mail.number + 1, groups_.lowest_number(mail.number), queues_.lowest_number(mail.number)});
+  if (state_.on() && !state_.failing()) record_streams(false);  // positions are counted from what is recorded
+  lowest_ = std::min({mail.number + 1, groups_.lowest_number(mail.number), queues_.lowest_number(mail.number),
+                      streams_.lowest_number()});
   needed_.reset(static_cast<NeededNumbers*>(mail.payload.release()));
   if (!needed_) return;
   constexpr uint64_t kBesideContent = 120;  // bytes of a message in the log
   const JournalTotals& journals = fan_out_.journal_totals();
-  needed_->waiting_bytes = journals.bytes + journals.messages * kBesideContent;
+  uint64_t messages = journals.messages, bytes = journals.bytes;
+  streams_.add_waiting(messages, bytes);
+  needed_->waiting_bytes = bytes + messages * kBesideContent;
   if (++needed_pass_ == 0) ++needed_pass_;
   if (!needed_->up_to) return;
   groups_.add_needed(*needed_, needed_pass_);
   queues_.add_needed(*needed_, needed_pass_);
+  streams_.add_needed(*needed_);
 }
 
 // --- messages that are not in memory
@@ -321,12 +365,16 @@ void ShardCore::run_fetched(Instant now) noexcept {
     if (Session* session = sessions_.find(fetch->session)) session->on_fetched(fetch->messages, now);
     if (fetch->group.generation) groups_.on_fetched(fetch->group, fetch->messages, now);
     if (fetch->queue.generation) queues_.on_fetched(fetch->queue, fetch->messages, now);
+    if (fetch->stream_page.generation) streams_.on_fetched(fetch->stream_page, fetch->messages, now);
   }
 }
 
 // Journals that hold newer messages too go back to those with content.
 void ShardCore::evict() noexcept {
-  if (std::exchange(queues_evict_, false)) queues_.evict(evictable_);
+  if (std::exchange(homes_evict_, false)) {
+    queues_.evict(evictable_);
+    streams_.evict(evictable_);
+  }
   constexpr uint32_t kEntriesPerStep = 1000, kJournalsPerTurn = 1000;
   for (uint32_t count = 0; Journal* journal = evicting_.front(); ++count) {
     if (count == kJournalsPerTurn) {
@@ -432,17 +480,20 @@ Queue* ShardCore::restore_queue(const QueueIdentity& identity, const QueueOption
   return queues_.restore(identity, options, dead_letter_topic);
 }
 
+Stream* ShardCore::restore_stream(const StreamIdentity& identity, const StreamOptions& options) noexcept {
+  world_.population.streams.fetch_add(1, std::memory_order_relaxed);
+  return streams_.restore(identity, options);
+}
+
 bool ShardCore::restore_delayed(uint64_t id, const MessageView& view, std::string_view client_id,
                                 Instant due) noexcept {
   MovingMessage message(view);
   return delayed_.add(message, client_id, due, id) == Status::Ok;
 }
 
-void ShardCore::restore_message(Filter& filter, uint64_t number, const MessageRef& message, uint32_t size) noexcept {
-  Filter::Rare* rare = filter.local(index_).rare;
-  if (!rare) return;
-  if (filter.of_queue() && rare->journal.cursor_count()) filter.gate().add(size);  // as the committer let it in
-  if (!fan_out_.append(filter, number, message, size, now_, wake_reader)) count_dropped_no_memory(1);
+void ShardCore::restore_message(Filter& filter, const NumberedMessage& message) noexcept {
+  if (!filter.local(index_).rare) return;
+  if (!fan_out_.append(filter, message, now_, wake_reader)) count_dropped_no_memory(1);
   if (!filter.of_queue()) fan_out_.note_length(filter);
 }
 

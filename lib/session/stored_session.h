@@ -5,6 +5,7 @@
 #include "message/topic.h"
 #include "router/shared_group.h"
 #include "router/sink.h"
+#include "router/stream_place.h"
 #include "session/inflight.h"
 #include "store/state.h"
 #include "store/stored_message.h"
@@ -37,28 +38,43 @@ struct StoredSession {
 };
 
 struct StoredSubscription {
-  // owed: retained messages are still to be sent for it. priority: of a queue's consumer.
+  Subscription options;
+  bool owed = false;              // retained messages are still to be sent for it
+  int8_t priority = 0;            // of a queue's consumer
+  StreamOffset offset;            // of a stream's reader
+  std::string_view topic_filter;  // borrowed
+
+  // offset: null: of no stream's reader.
   static void write(FieldWriter& out, const Subscription& options, bool owed, std::string_view topic_filter,
-                    int8_t priority = 0) noexcept {
-    out.number(static_cast<uint8_t>(flags_of(options) | (owed ? kOwed : 0) | (priority ? kPriority : 0)));
+                    int8_t priority = 0, const StreamOffset* offset = nullptr) noexcept {
+    out.number(static_cast<uint8_t>(flags_of(options) | (owed ? kOwed : 0) | (priority ? kPriority : 0) |
+                                    (offset ? kOffset : 0)));
     out.number(options.identifier);
     if (priority) out.number(static_cast<uint8_t>(priority));
+    if (offset) {
+      out.number(static_cast<uint8_t>(offset->kind));
+      out.number(offset->value);
+    }
     out.text(topic_filter);
   }
-  // topic_filter: borrowed.
-  static bool read(FieldReader& in, Subscription& options, bool& owed, std::string_view& topic_filter,
-                   int8_t& priority) noexcept {
+  bool read(FieldReader& in) noexcept {
     const auto flags = in.number<uint8_t>();
     set_flags(options, flags);
     owed = flags & kOwed;
     options.identifier = in.number<uint32_t>();
-    priority = flags & kPriority ? static_cast<int8_t>(in.number<uint8_t>()) : int8_t{0};
+    if (flags & kPriority) priority = static_cast<int8_t>(in.number<uint8_t>());
+    uint8_t kind = 0;
+    if (flags & kOffset) {
+      kind = in.number<uint8_t>();
+      offset = {static_cast<StreamOffset::Kind>(kind), in.number<uint64_t>()};
+    }
     topic_filter = as_text(in.rest());
-    return in.ok() && is_valid_topic_filter(topic_filter);
+    return in.ok() && kind <= static_cast<uint8_t>(StreamOffset::Kind::Position) && is_valid_topic_filter(topic_filter);
   }
 
  private:
-  static constexpr uint8_t kQos = 3, kNoLocal = 4, kRetainAsPublished = 8, kExclusive = 16, kOwed = 32, kPriority = 64;
+  static constexpr uint8_t kQos = 3, kNoLocal = 4, kRetainAsPublished = 8, kExclusive = 16, kOwed = 32, kPriority = 64,
+                           kOffset = 128;
 
   static uint8_t flags_of(const Subscription& subscription) noexcept {
     return static_cast<uint8_t>(static_cast<uint8_t>(subscription.qos) | (subscription.no_local ? kNoLocal : 0) |
@@ -132,18 +148,19 @@ struct StoredDelayed {
 
 // A message on its way to a client: by its number in the log, or, where it has none, with all that it holds.
 struct StoredInflight {
-  static constexpr uint8_t kQos = 3, kRetain = 4, kOfGroup = 8;
+  static constexpr uint8_t kQos = 3, kRetain = 4, kOfGroup = 8, kOfStream = 16;
 
-  // group: the hash of the shared filter that it came through; 0: it came by itself.
+  // group: the hash of the text that it came through, a shared filter's or a stream's; 0: it came by itself.
   static void write(FieldWriter& out, const InflightEntry& entry, uint64_t group, int64_t unix_offset_ms) noexcept {
     out.number(entry.number);
     out.number(entry.order);
     out.number(static_cast<uint8_t>(entry.state));
-    out.number(
-        static_cast<uint8_t>(static_cast<uint8_t>(entry.qos) | (entry.retain ? kRetain : 0) | (group ? kOfGroup : 0)));
+    out.number(static_cast<uint8_t>(static_cast<uint8_t>(entry.qos) | (entry.retain ? kRetain : 0) |
+                                    (group ? kOfGroup : 0) | (entry.of_stream ? kOfStream : 0)));
     out.number(static_cast<uint32_t>(entry.identifiers.span().size()));
     for (const uint32_t identifier : entry.identifiers.span()) out.number(identifier);
     if (group) out.number(group);
+    if (entry.of_stream) out.number(entry.position);
     if (entry.number == 0 && entry.message) write_message(out, entry.message->view(), unix_offset_ms);
   }
   // False: it is no such value, or there is no memory.
@@ -160,6 +177,8 @@ struct StoredInflight {
       memory = memory && identifiers.push_back(in.number<uint32_t>());
     }
     group = flags & kOfGroup ? in.number<uint64_t>() : 0;
+    entry.of_stream = flags & kOfStream;
+    entry.position = entry.of_stream ? in.number<uint64_t>() : 0;
     return in.ok() && state <= 2 && memory && entry.identifiers.set(identifiers.span());
   }
 };

@@ -219,7 +219,11 @@ bool DataDirectory::take_message(uint64_t number, Bytes body, bool older) noexce
     on_damage(fmt::format("record {} is no message; skipped", number));
     return true;
   }
-  LoadedMessage loaded{number, Message::create(view), 0, static_cast<uint32_t>(loaded_journals_.size()),
+  LoadedMessage loaded{number,
+                       Message::create(view),
+                       view.logged_us,
+                       0,
+                       static_cast<uint32_t>(loaded_journals_.size()),
                        static_cast<uint32_t>(journals.size() / sizeof(uint64_t))};
   if (!loaded.message) return false;
   loaded.size = loaded.message->content_size();

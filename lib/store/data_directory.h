@@ -36,7 +36,7 @@ class DataDirectory final : public Log, public MessageSource, private LogReplay 
     bool syncs = true;  // what is written is on stable storage then; else when the system likes
     StoreQuota::Options quota;
   };
-  // The kinds of records: a message, as a count, so many journals and what write_message() wrote; StateWrites::bytes().
+  // The kinds of records: what write_journaled() wrote; StateWrites::bytes().
   enum class Kind : uint8_t { Message = 1, State = 2 };
   // What the store says of the directory, but for its secret.
   struct Meta {
@@ -48,6 +48,7 @@ class DataDirectory final : public Log, public MessageSource, private LogReplay 
   struct LoadedMessage {
     uint64_t number = 0;
     MessageRef message;                             // empty: it is not one of the newest
+    int64_t logged_us = 0;                          // Message::logged_us()
     uint32_t size = 0;                              // of its content
     uint32_t first_journal = 0, journal_count = 0;  // of loaded_journals()
   };

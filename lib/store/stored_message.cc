@@ -3,8 +3,9 @@
 namespace mqttq {
 
 namespace {
-constexpr uint8_t kRetain = 4;  // beside the QoS
-}
+constexpr uint8_t kRetain = 4;         // beside the QoS
+constexpr uint32_t kTimed = 1u << 31;  // beside the count of journals: the time follows them
+}  // namespace
 
 void write_message(FieldWriter& out, const MessageView& message, int64_t unix_offset_ms) noexcept {
   out.number(uint32_t{message.namespace_id});
@@ -32,15 +33,17 @@ bool read_message(FieldReader& in, int64_t unix_offset_ms, MessageView& message)
 
 void write_journaled(FieldWriter& out, std::span<const uint64_t> journals, const MessageView& message,
                      int64_t unix_offset_ms) noexcept {
-  out.number(static_cast<uint32_t>(journals.size()));
+  out.number(static_cast<uint32_t>(journals.size()) | (message.logged_us ? kTimed : 0));
   for (const uint64_t journal : journals) out.number(journal);
+  if (message.logged_us) out.number(static_cast<uint64_t>(message.logged_us));
   write_message(out, message, unix_offset_ms);
 }
 
 bool read_journaled(FieldReader& in, int64_t unix_offset_ms, Bytes& journals, MessageView& message) noexcept {
   const auto count = in.number<uint32_t>();
-  journals = in.raw(size_t{count} * sizeof(uint64_t));
-  return read_message(in, unix_offset_ms, message);
+  journals = in.raw(size_t{count & ~kTimed} * sizeof(uint64_t));
+  message.logged_us = count & kTimed ? static_cast<int64_t>(in.number<uint64_t>()) : 0;
+  return read_message(in, unix_offset_ms, message) && message.logged_us >= 0;
 }
 
 }  // namespace mqttq

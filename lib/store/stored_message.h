@@ -14,7 +14,7 @@ void write_message(FieldWriter& out, const MessageView& message, int64_t unix_of
 // False: that is no message. Texts and bytes are borrowed from what `in` reads.
 bool read_message(FieldReader& in, int64_t unix_offset_ms, MessageView& message) noexcept;
 
-// One with the journals that take it: the body of its record in the log.
+// One with the journals that take it, and the time if one is a stream's: the body of its record in the log.
 void write_journaled(FieldWriter& out, std::span<const uint64_t> journals, const MessageView& message,
                      int64_t unix_offset_ms) noexcept;
 // journals: eight bytes each, for get_little(). The rest as read_message().

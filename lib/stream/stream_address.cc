@@ -2,13 +2,12 @@
 
 #include <charconv>
 
+#include "base/array.h"
 #include "message/topic.h"
 
 namespace mqttq {
 
 namespace {
-
-constexpr std::string_view kStreamPrefix = "$stream/", kOffsetPrefix = "$s/";
 
 // "{name}" or "{name}/{filter}".
 void parse_named(std::string_view rest, StreamAddress& address) noexcept {
@@ -36,8 +35,8 @@ StreamAddress parse_stream_address(std::string_view text) noexcept {
   StreamAddress address;
   if (text.starts_with(kStreamPrefix)) {
     parse_named(text.substr(kStreamPrefix.size()), address);
-  } else if (text.starts_with(kOffsetPrefix)) {
-    std::string_view rest = text.substr(kOffsetPrefix.size());
+  } else if (text.starts_with(kUnnamedStreamPrefix)) {
+    std::string_view rest = text.substr(kUnnamedStreamPrefix.size());
     address.has_offset = true;
     if (!parse_stream_offset(cut_level(rest), address.offset)) {
       address.kind = StreamAddress::Kind::BadOffset;
@@ -49,6 +48,18 @@ StreamAddress parse_stream_address(std::string_view text) noexcept {
     }
   }
   return address;
+}
+
+bool stream_name(const StreamAddress& address, OwnedText& name) noexcept {
+  if (!address.name.empty()) return name.set(address.name);
+  Array<char> text;
+  return text.append({kUnnamedStreamPrefix.data(), kUnnamedStreamPrefix.size()}) &&
+         text.append({address.topic_filter.data(), address.topic_filter.size()}) &&
+         name.set({text.begin(), text.count()});
+}
+
+bool is_valid_stream_name(std::string_view name) noexcept {
+  return is_unnamed_stream(name) ? name.size() > kUnnamedStreamPrefix.size() : is_valid_object_name(name);
 }
 
 }  // namespace mqttq

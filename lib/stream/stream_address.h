@@ -1,23 +1,12 @@
 // What clients subscribe to when they read a stream, and from where (DESIGN 7).
 #pragma once
 
-#include <cstdint>
 #include <string_view>
 
-namespace mqttq {
+#include "base/owned_text.h"
+#include "router/stream_place.h"
 
-// Where a reader begins.
-struct StreamOffset {
-  enum class Kind : uint8_t {
-    Earliest,  // at the oldest message that is kept
-    Latest,    // behind the newest
-    Time,      // at the first message that is not older than `value`, us of Unix time
-    Position,  // at the message of this position, or the first behind it
-  };
-  Kind kind = Kind::Latest;
-  uint64_t value = 0;
-  bool operator==(const StreamOffset&) const = default;
-};
+namespace mqttq {
 
 // "earliest", "latest", "1700000000000000" or "@42". False: it is none of these, or no 63 bits hold it.
 bool parse_stream_offset(std::string_view text, StreamOffset& offset) noexcept;
@@ -38,5 +27,13 @@ struct StreamAddress {
   std::string_view topic_filter;  // empty: it does not say
 };
 StreamAddress parse_stream_address(std::string_view text) noexcept;
+
+// As a stream without a name of its own is called: "$s/{filter}".
+inline constexpr std::string_view kStreamPrefix = "$stream/", kUnnamedStreamPrefix = "$s/";
+// The name of the stream that an address means. False without memory.
+bool stream_name(const StreamAddress& address, OwnedText& name) noexcept;
+inline bool is_unnamed_stream(std::string_view name) noexcept { return name.starts_with(kUnnamedStreamPrefix); }
+// is_valid_object_name(), or "$s/" and something.
+bool is_valid_stream_name(std::string_view name) noexcept;
 
 }  // namespace mqttq

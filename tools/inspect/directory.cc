@@ -14,6 +14,7 @@
 #include "session/stored_session.h"
 #include "store/lmdb_store.h"
 #include "store/system_disk.h"
+#include "stream/stored_stream.h"
 
 namespace mqttq::inspect {
 
@@ -148,6 +149,8 @@ class Tables {
   Found take_group(Bytes value);
   Found take_queue(Bytes key, Bytes value);
   Found take_place(KeptQueue& queue, Bytes value);
+  Found take_stream(Bytes key, Bytes value);
+  static Found take_place(KeptStream& stream, Bytes value);
   Found take_value(Bytes key, Bytes value);
   Found take_moved(Bytes key, Bytes value);
   KeptSession* session_of(Bytes key) {
@@ -220,14 +223,14 @@ Found Tables::take_subscription(Bytes key, Bytes value) {
   KeptSession* session = session_of(key);
   FieldReader in(value);
   KeptSubscription subscription;
-  std::string_view topic_filter;
-  int8_t priority;
-  if (!StoredSubscription::read(in, subscription.options, subscription.owed, topic_filter, priority)) {
-    return Found::Damaged;
-  }
-  subscription.topic_filter = topic_filter;
-  subscription.shared = parse_shared_filter(topic_filter).kind == SharedFilter::Kind::Shared ||
-                        parse_queue_address(topic_filter).kind == QueueAddress::Kind::Queue;
+  StoredSubscription stored;
+  if (!stored.read(in)) return Found::Damaged;
+  subscription.options = stored.options;
+  subscription.owed = stored.owed;
+  subscription.topic_filter = stored.topic_filter;
+  subscription.shared = parse_shared_filter(stored.topic_filter).kind == SharedFilter::Kind::Shared ||
+                        parse_queue_address(stored.topic_filter).kind == QueueAddress::Kind::Queue ||
+                        parse_stream_address(stored.topic_filter).kind == StreamAddress::Kind::Stream;
   subscription.journal = get_big<uint64_t>(key.data() + kSessionKey);
   if (!session) return Found::Orphan;
   session->subscriptions.push_back(std::move(subscription));
@@ -236,7 +239,7 @@ Found Tables::take_subscription(Bytes key, Bytes value) {
 
 Found Tables::take_position(Bytes key, Bytes value) {
   KeptSession* session = session_of(key);
-  if (value.size() != sizeof(uint64_t)) return Found::Damaged;
+  if (value.size() != sizeof(uint64_t) && value.size() != 2 * sizeof(uint64_t)) return Found::Damaged;
   if (!session) return Found::Orphan;
   const auto journal = get_big<uint64_t>(key.data() + kSessionKey);
   auto& all = session->subscriptions;  // in the order of their keys
@@ -303,8 +306,31 @@ Found Tables::take_group(Bytes value) {
   return Found::Whole;
 }
 
+Found Tables::take_stream(Bytes key, Bytes value) {
+  FieldReader in(value);
+  StoredStream stored;
+  if (!stored.read(in)) return Found::Damaged;
+  KeptStream stream;
+  stream.namespace_id = stored.identity.namespace_id;
+  stream.name = stored.identity.name;
+  stream.topic_filter = stored.identity.topic_filter;
+  stream.id = stored.identity.id;
+  contents_.streams.emplace(bytes_of(key), std::move(stream));
+  return Found::Whole;
+}
+
+Found Tables::take_place(KeptStream& stream, Bytes value) {
+  FieldReader in(value);
+  StoredStreamPlace stored;
+  if (!stored.read(in)) return Found::Damaged;
+  stream.number = stored.number;
+  stream.position = stored.position;
+  return Found::Whole;
+}
+
 Found Tables::take_queue(Bytes key, Bytes value) {
   FieldReader in(value);
+  if (is_stored_stream(in)) return take_stream(key, value);
   StoredQueue stored;
   if (!stored.read(in)) return Found::Damaged;
   KeptQueue queue;
@@ -378,6 +404,9 @@ void Tables::take() {
   load(StateTable::Log, sizeof(uint64_t), true, [&](Bytes key, Bytes value) { return take_moved(key, value); });
   load(StateTable::Queues, TextKey::kSize, true, [&](Bytes key, Bytes value) { return take_queue(key, value); });
   load(StateTable::Groups, TextKey::kSize, true, [&](Bytes key, Bytes value) {
+    if (const auto stream = contents_.streams.find(bytes_of(key)); stream != contents_.streams.end()) {
+      return take_place(stream->second, value);
+    }
     const auto queue = contents_.queues.find(bytes_of(key));
     return queue == contents_.queues.end() ? take_group(value) : take_place(queue->second, value);
   });
@@ -409,6 +438,14 @@ void count_waiting(uint64_t seed, Contents& contents) {
         }
         continue;
       }
+      if (parse_stream_address(subscription.topic_filter).kind == StreamAddress::Kind::Stream) {
+        OwnedText name;
+        if (!stream_name(parse_stream_address(subscription.topic_filter), name)) throw std::bad_alloc();
+        for (auto& [key_of, one] : contents.streams) {
+          one.readers += one.namespace_id == session.namespace_id && one.name == name.view();
+        }
+        continue;
+      }
       if (subscription.options.qos == Qos::AtMostOnce && !subscription.position) continue;  // it has no reader
       // Without a position it begins behind all that is known.
       const uint64_t position = subscription.position.value_or(UINT64_MAX);
@@ -422,6 +459,11 @@ void count_waiting(uint64_t seed, Contents& contents) {
       subscription.waiting = count_from(contents.journals[subscription.journal], session.namespace_id,
                                         subscription.topic_filter, position);
     }
+  }
+  for (auto& [key, stream] : contents.streams) {
+    const StreamIdentity identity{stream.namespace_id, stream.name, {}, stream.id, {}};
+    KeptJournal& journal = contents.journals[stream_journal(identity, seed)];
+    stream.messages = count_from(journal, stream.namespace_id, stream.topic_filter, stream.number);
   }
   for (auto& [key, queue] : contents.queues) {
     QueueIdentity identity;

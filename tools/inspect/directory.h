@@ -72,6 +72,17 @@ struct KeptQueue {
   uint64_t messages() const { return waiting + values + open.size(); }
 };
 
+// A stream.
+struct KeptStream {
+  NamespaceId namespace_id = 0;
+  std::string name, topic_filter;
+  uint64_t id = 0;
+  uint64_t readers = 0;   // subscriptions of sessions that are kept
+  uint64_t number = 0;    // no message with a lower one is its own any more
+  uint64_t position = 0;  // of the first that is
+  uint64_t messages = 0;
+};
+
 struct KeptInflight {
   uint16_t packet_id = 0;
   uint64_t number = 0;
@@ -127,7 +138,8 @@ struct Contents {
   std::map<std::string, KeptSession> sessions;  // by the bytes of their keys
   std::map<uint64_t, KeptJournal> journals;
   std::map<std::pair<NamespaceId, std::string>, KeptGroup> groups;
-  std::map<std::string, KeptQueue> queues;  // by the bytes of their keys
+  std::map<std::string, KeptQueue> queues;    // by the bytes of their keys
+  std::map<std::string, KeptStream> streams;  // the same
   std::vector<Outline> retained;
   std::vector<KeptDelayed> delayed;
   std::vector<std::string> damage;  // for people

@@ -272,6 +272,25 @@ void put_queues(const Contents& contents, bool as_json, std::string& out) {
   }
 }
 
+// --- streams
+
+void put_streams(const Contents& contents, bool as_json, std::string& out) {
+  for (const auto& [key, stream] : contents.streams) {
+    Json json;
+    json.open('{').add("kind", "stream");
+    add_namespace(json, contents, stream.namespace_id);
+    json.add("name", stream.name).add("topic_filter", stream.topic_filter).add("readers", stream.readers);
+    json.add("first_position", stream.position).add("first_number", stream.number);
+    json.add("messages", stream.messages).close('}');
+    out += as_json ? json.text()
+                   : fmt::format("{}{}: keeps {}, {} kept readers, {} messages from position {} on, number {}",
+                                 quoted(stream.name), in_namespace(contents, stream.namespace_id),
+                                 quoted(stream.topic_filter), stream.readers, stream.messages, stream.position,
+                                 stream.number);
+    out += '\n';
+  }
+}
+
 // --- shared groups
 
 void put_groups(const Contents& contents, bool as_json, std::string& out) {
@@ -410,7 +429,7 @@ class RecordPrinter final : public LogReplay {
 struct Totals {
   uint64_t connected = 0, gone = 0, never = 0, due = 0;  // sessions
   uint64_t subscriptions[3] = {};                        // by QoS
-  uint64_t inflight = 0, receipts = 0, wills = 0, queued = 0, waiting = 0, retained_bytes = 0;
+  uint64_t inflight = 0, receipts = 0, wills = 0, queued = 0, streamed = 0, waiting = 0, retained_bytes = 0;
   int64_t gone_since_ms = INT64_MAX;
 };
 
@@ -434,6 +453,7 @@ Totals total(const Contents& contents) {
     totals.wills += session.will.has_value();
   }
   for (const auto& [key, queue] : contents.queues) totals.queued += queue.messages();
+  for (const auto& [key, stream] : contents.streams) totals.streamed += stream.messages;
   for (const auto& [hash, journal] : contents.journals) totals.waiting += journal.waiting;
   for (const Outline& message : contents.retained) totals.retained_bytes += message.payload_bytes;
   return totals;
@@ -481,6 +501,7 @@ void put_summary_json(const Contents& contents, std::string& out) {
   json.add("retained", uint64_t{contents.retained.size()}).add("retained_bytes", totals.retained_bytes);
   json.add("delayed", uint64_t{contents.delayed.size()}).add("namespaces", uint64_t{contents.namespaces.size()});
   json.add("queues", uint64_t{contents.queues.size()}).add("queued", totals.queued);
+  json.add("streams", uint64_t{contents.streams.size()}).add("streamed", totals.streamed);
   json.add("waiting", totals.waiting).key("journals").open('[');
   for (const JournalEntry& entry : top_journals(contents)) put_journal(contents, entry, json);
   json.close(']').key("damage").open('[');
@@ -534,6 +555,7 @@ void put_summary_text(const Contents& contents, std::string& out) {
   put_line(out, "delayed", std::to_string(contents.delayed.size()));
   put_line(out, "namespaces", std::to_string(contents.namespaces.size()));
   put_line(out, "queues", fmt::format("{}, with {} messages", contents.queues.size(), totals.queued));
+  put_line(out, "streams", fmt::format("{}, with {} messages", contents.streams.size(), totals.streamed));
   put_line(out, "waiting", fmt::format("{} messages", totals.waiting));
   for (const JournalEntry& entry : top_journals(contents)) out += "  " + journal_text(contents, entry) + '\n';
   put_line(out, "damage", contents.damage.empty() ? "none" : std::to_string(contents.damage.size()));
@@ -552,6 +574,7 @@ const List kLists[] = {
     {"--journals", "topic filters that are read, with the messages that wait, most of them first", put_journals},
     {"--groups", "shared groups of kept sessions: members, position, what is handed out and what waits", put_groups},
     {"--queues", "message queues: kept consumers, messages, position", put_queues},
+    {"--streams", "streams: kept readers, messages, first position", put_streams},
     {"--retained", "retained messages", put_retained},
     {"--delayed", "delayed messages", put_delayed},
     {"--namespaces", "namespaces", put_namespaces},

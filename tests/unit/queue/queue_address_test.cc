@@ -1,6 +1,8 @@
 // What clients subscribe to when they consume a queue.
 #include "queue/queue_address.h"
 
+#include "message/topic.h"
+
 #include <catch2/catch_test_macros.hpp>
 #include <string>
 
@@ -68,11 +70,11 @@ TEST_CASE("a queue has no filter of the broker's own topics or of another kind o
   for (const char* filter : {"$SYS/#", "$SYS", "$share/g/a", "$queue/a", "$q/a", "$stream/a", "$s/a", "$exclusive/a",
                              "$delayed/1/a", "$share", "$s"}) {
     INFO(filter);
-    CHECK_FALSE(may_be_queued(filter));
+    CHECK_FALSE(may_be_kept(filter));
   }
   for (const char* filter : {"a", "#", "+/a", "a/$SYS", "$SYSTEM/a", "$x/#", "$sy/a", "/$share", "$sys/a", "$Q/a"}) {
     INFO(filter);
-    CHECK(may_be_queued(filter));
+    CHECK(may_be_kept(filter));
   }
 }
 

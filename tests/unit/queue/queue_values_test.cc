@@ -54,8 +54,8 @@ struct KeysTest : QueueTest {
     }
   }
   TextKey key(char of) const {
-    QueueKey by;
-    REQUIRE(QueueKey::parse(kKey, by) == Status::Ok);
+    MessageKey by;
+    REQUIRE(MessageKey::parse(kKey, by) == Status::Ok);
     const std::string topic = std::string("t/") + of;
     TextKey found;
     REQUIRE(by.of(message("", Qos::AtLeastOnce, topic), 1, found));

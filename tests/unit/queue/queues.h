@@ -131,7 +131,7 @@ struct QueueTest {
       REQUIRE(fan_out.append(number, kept, route, without, now, ignore));
     } else {
       for (Filter* filter : route.journals(kept->qos())) {
-        REQUIRE(fan_out.append(*filter, number, {}, kept->content_size(), now, ignore));
+        REQUIRE(fan_out.append(*filter, {number, {}, kept->content_size()}, now, ignore));
       }
     }
     queues.run(now);

@@ -38,7 +38,7 @@ TEST_CASE("who wants to become a member says of what, or is nothing without memo
     CHECK(join->namespace_id == 3);
     CHECK(join->name.view() == "orders");
     CHECK(join->topic_filter.view() == "o/#");
-    CHECK_FALSE(join->of_queue);
+    CHECK(join->kind == GroupJoin::Kind::Group);
   }
   for (int64_t after = 0; after < 3; ++after) {
     FailingHeap some(after);

@@ -107,7 +107,7 @@ struct GroupTest {
     MessageRef kept = Message::create(view);
     const uint32_t size = kept->content_size();
     for (Filter* filter : route->filters()) {
-      REQUIRE(fan_out.append(*filter, ++number, in_memory ? kept : MessageRef(), size, {}, wake));
+      REQUIRE(fan_out.append(*filter, {++number, in_memory ? kept : MessageRef(), size}, {}, wake));
     }
     groups.run({});
     return number;

@@ -1,5 +1,5 @@
 // Keys: what is an expression, and what it finds in a message.
-#include "queue/queue_key.h"
+#include "router/message_key.h"
 
 #include <algorithm>
 #include <catch2/catch_test_macros.hpp>
@@ -16,7 +16,7 @@ namespace mqttq {
 
 namespace {
 
-using Kind = QueueKey::Kind;
+using Kind = MessageKey::Kind;
 using namespace std::string_view_literals;
 
 #ifdef MQTTQ_WITH_JSON
@@ -25,14 +25,14 @@ constexpr bool kWithJson = true;
 constexpr bool kWithJson = false;
 #endif
 
-QueueKey parsed(std::string_view expression) {
-  QueueKey key;
-  REQUIRE(QueueKey::parse(expression, key) == Status::Ok);
+MessageKey parsed(std::string_view expression) {
+  MessageKey key;
+  REQUIRE(MessageKey::parse(expression, key) == Status::Ok);
   return key;
 }
 
 // What a message's key is, as one text; "-": it has none.
-std::string key_of(const QueueKey& key, const MessageView& message, uint64_t seed = 5) {
+std::string key_of(const MessageKey& key, const MessageView& message, uint64_t seed = 5) {
   TextKey found;
   return key.of(message, seed, found) ? std::to_string(found.first) + "/" + std::to_string(found.second) : "-";
 }
@@ -86,8 +86,8 @@ TEST_CASE("an expression of a key names a part of the message, and is kept as it
                Case{"topic_level:1", Kind::TopicLevel}, Case{"topic_level:4294967295", Kind::TopicLevel},
                Case{"user_property:a", Kind::UserProperty}, Case{"user_property: :\xC3\xA4", Kind::UserProperty});
   CAPTURE(expression);
-  QueueKey key = parsed("topic");
-  REQUIRE(QueueKey::parse(expression, key) == Status::Ok);
+  MessageKey key = parsed("topic");
+  REQUIRE(MessageKey::parse(expression, key) == Status::Ok);
   CHECK(key.kind() == kind);
   CHECK(key.on() == (kind != Kind::None));
   CHECK(key.expression() == expression);
@@ -97,8 +97,8 @@ TEST_CASE("a JSON pointer may have any names, with their tildes and slashes esca
   const std::string_view expression =
       GENERATE("json:/", "json:/a", "json:/a/0/b", "json://", "json:/a~0b~1c", "json:/~01", "json:/\xC3\xA4 \"\\");
   CAPTURE(expression);
-  QueueKey key;
-  CHECK(QueueKey::parse(expression, key) == (kWithJson ? Status::Ok : Status::Unsupported));
+  MessageKey key;
+  CHECK(MessageKey::parse(expression, key) == (kWithJson ? Status::Ok : Status::Unsupported));
   CHECK(key.kind() == (kWithJson ? Kind::Json : Kind::None));
   CHECK(key.expression() == (kWithJson ? expression : ""));
 }
@@ -111,8 +111,8 @@ TEST_CASE("what is no expression of a key is invalid, and changes nothing", "[qu
       "user_property", "user_property:", "user_property:\xFF", "json", "json:", "json:a", "json:a/b", "json:#/a",
       "json: /a", "json:/~", "json:/a~", "json:/a~2", "json:/~/a", "json:/~~0", "json:/\xC0\x80", "Json:/a");
   CAPTURE(expression);
-  QueueKey key = parsed("topic");
-  CHECK(QueueKey::parse(expression, key) == Status::Invalid);
+  MessageKey key = parsed("topic");
+  CHECK(MessageKey::parse(expression, key) == Status::Invalid);
   CHECK(key.kind() == Kind::Topic);
   CHECK(key.expression() == "topic");
 }
@@ -120,16 +120,16 @@ TEST_CASE("what is no expression of a key is invalid, and changes nothing", "[qu
 TEST_CASE("an expression of a key is no longer than a text of MQTT", "[queue]") {
   const std::string longest = "user_property:" + std::string(65'535 - 14, 'n');
   CHECK(parsed(longest).expression() == longest);
-  QueueKey key;
-  CHECK(QueueKey::parse(longest + "n", key) == Status::Invalid);
+  MessageKey key;
+  CHECK(MessageKey::parse(longest + "n", key) == Status::Invalid);
 }
 
 TEST_CASE("an expression of a key that there is no memory for is not taken", "[queue]") {
   const int64_t before = heap_blocks();
   {
-    QueueKey key = parsed("topic");
+    MessageKey key = parsed("topic");
     FailingHeap none(0);
-    CHECK(QueueKey::parse("client_id", key) == Status::NoMemory);
+    CHECK(MessageKey::parse("client_id", key) == Status::NoMemory);
     CHECK(key.expression() == "topic");
   }
   CHECK(heap_blocks() == before);
@@ -140,7 +140,7 @@ TEST_CASE("an expression of a key that there is no memory for is not taken", "[q
 TEST_CASE("without an expression no message has a key", "[queue]") { CHECK(of_topic("", "a") == "-"); }
 
 TEST_CASE("the key by client is who published, whatever the seed, and a host has none", "[queue]") {
-  const QueueKey key = parsed("client_id");
+  const MessageKey key = parsed("client_id");
   MessageView message;
   CHECK(key_of(key, message) == "-");
   message.publisher = 7;
@@ -162,7 +162,7 @@ TEST_CASE("the key by topic is the whole topic name", "[queue]") {
 TEST_CASE("keys under another seed are others", "[queue]") {
   MessageView message;
   message.topic_name = "a";
-  const QueueKey key = parsed("topic");
+  const MessageKey key = parsed("topic");
   CHECK(key_of(key, message, 5) != key_of(key, message, 6));
 }
 

@@ -1,4 +1,4 @@
-#include "queue/queue_key.h"
+#include "router/message_key.h"
 
 #include <charconv>
 
@@ -14,15 +14,15 @@ namespace {
 
 struct Word {
   std::string_view word;
-  QueueKey::Kind kind;
+  MessageKey::Kind kind;
   bool operand;
 };
 constexpr Word kWords[] = {
-    {"client_id", QueueKey::Kind::ClientId, false},
-    {"topic", QueueKey::Kind::Topic, false},
-    {"topic_level", QueueKey::Kind::TopicLevel, true},
-    {"user_property", QueueKey::Kind::UserProperty, true},
-    {"json", QueueKey::Kind::Json, true},
+    {"client_id", MessageKey::Kind::ClientId, false},
+    {"topic", MessageKey::Kind::Topic, false},
+    {"topic_level", MessageKey::Kind::TopicLevel, true},
+    {"user_property", MessageKey::Kind::UserProperty, true},
+    {"json", MessageKey::Kind::Json, true},
 };
 
 // "/a/b~1c", with ~0 and ~1 alone behind a tilde.
@@ -69,8 +69,8 @@ bool json_value(Bytes payload, std::string_view pointer, uint64_t seed, TextKey&
 
 }  // namespace
 
-Status QueueKey::parse(std::string_view expression, QueueKey& out) noexcept {
-  QueueKey parsed;
+Status MessageKey::parse(std::string_view expression, MessageKey& out) noexcept {
+  MessageKey parsed;
   const size_t colon = expression.find(':');
   if (!expression.empty()) {
     for (const Word& word : kWords) {
@@ -103,7 +103,7 @@ Status QueueKey::parse(std::string_view expression, QueueKey& out) noexcept {
   return Status::Ok;
 }
 
-bool QueueKey::of(const MessageView& message, uint64_t seed, TextKey& key) const noexcept {
+bool MessageKey::of(const MessageView& message, uint64_t seed, TextKey& key) const noexcept {
   switch (kind_) {
     case Kind::None: return false;
     case Kind::ClientId: key = {message.publisher, 0}; return message.publisher != 0;

@@ -1,4 +1,4 @@
-// What a queue goes by to tell which of its messages belong together: a part of each message, named by an expression.
+// What a queue or stream goes by to tell which of its messages belong together: a part of each, named by an expression.
 //
 //   client_id               who published it
 //   topic                   its topic name
@@ -13,12 +13,12 @@
 
 namespace mqttq {
 
-class QueueKey {
+class MessageKey {
  public:
   enum class Kind : uint8_t { None, ClientId, Topic, TopicLevel, UserProperty, Json };
 
   // Of an expression; empty: Kind::None. Errors: Invalid (it is none), Unsupported (built without JSON), NoMemory.
-  static Status parse(std::string_view expression, QueueKey& out) noexcept;
+  static Status parse(std::string_view expression, MessageKey& out) noexcept;
 
   Kind kind() const noexcept { return kind_; }
   bool on() const noexcept { return kind_ != Kind::None; }

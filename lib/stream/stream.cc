@@ -1,0 +1,569 @@
+#include "stream/stream.h"
+
+#include <algorithm>
+
+#include "base/assert.h"
+#include "base/hash.h"
+#include "message/topic.h"
+
+namespace mqttq {
+
+namespace {
+
+constexpr uint32_t kSlice = 256;           // messages that one reader gets before others are looked at
+constexpr uint32_t kRemoteOpenMax = 1024;  // of what needs no acknowledgement, on its way to another shard
+constexpr uint32_t kPageMessagesMax = 128;
+constexpr uint32_t kIdlePagesMax = 32;
+
+}  // namespace
+
+// --- one stream
+
+Stream::Stream(Streams& of, NamespaceId in) noexcept : home(of), namespace_id(in), index(of.chunks_) {}
+
+void Stream::changed() noexcept {
+  if (ListLink<ChangedTag>::linked()) return;
+  home.changed_.push_back(*this);
+  home.members_.note_groups_changed();
+}
+
+bool Stream::take(const NumberedMessage& message, Instant now) noexcept {
+  if (!reads) return true;
+  if (message.restored) filter->gate().add(message.size);
+  const int64_t us = std::max(message.logged_us, last_us);
+  const bool in_memory = static_cast<bool>(message.message);
+  if (in_memory && !tail.make_room()) return false;
+  if (!index.append(message.number, us, message.size)) return false;
+  if (in_memory) {
+    static_cast<void>(tail.push_back(MessageRef(message.message)));  // there is room
+  } else {
+    tail.reset();  // it begins behind what is not in memory
+  }
+  last_number = message.number;
+  last_us = us;
+  figures.entered += home.running_;
+  if (first_within() > index.first() && !ListLink<OverTag>::linked()) home.over_.push_back(*this);
+  if (!Timer::armed()) arm_age(now);
+  while (StreamReader* reader = live.pop_front()) home.ready_.push_back(*reader);
+  return true;
+}
+
+void Stream::trim_to(uint64_t position) noexcept {
+  const uint64_t count = position - index.first(), before = index.bytes();
+  if (position <= index.first()) return;
+  index.trim_to(position);
+  while (tail.count() > index.count()) tail.pop_front();
+  if (tail.empty()) tail.reset();
+  filter->gate().leave(count, before - index.bytes());
+  figures.trimmed += count;
+  changed();
+}
+
+uint64_t Stream::first_within() noexcept {
+  uint64_t first = index.first();
+  if (options.messages_max && index.count() > options.messages_max) first = index.end() - options.messages_max;
+  if (options.bytes_max && index.bytes() > options.bytes_max) {
+    first = std::max(first, index.find_bytes(options.bytes_max));
+  }
+  return first;
+}
+
+void Stream::drop_old(Instant now) noexcept {
+  if (!options.age_max_s || !index.count()) return;
+  const int64_t oldest_us = home.courier_.unix_us(now) - int64_t{options.age_max_s} * 1'000'000;
+  if (index.at(index.first()).us < oldest_us) trim_to(index.find_time(oldest_us));
+}
+
+// For the oldest; some together.
+void Stream::arm_age(Instant now) noexcept {
+  constexpr int64_t kTogether = 100 * kMillisecond;
+  if (!options.age_max_s || !index.count()) return;
+  const int64_t old_at_us = index.at(index.first()).us + int64_t{options.age_max_s} * 1'000'000;
+  const int64_t left_us = std::max<int64_t>(old_at_us - home.courier_.unix_us(now), 0);
+  home.timers_.arm(*this, now + left_us * kMicrosecond + kTogether, [](Timer& timer, Instant at) noexcept {
+    auto& stream = static_cast<Stream&>(timer);
+    stream.drop_old(at);
+    stream.arm_age(at);
+  });
+}
+
+// --- which there are
+
+Streams::~Streams() { abandon(); }
+
+void Streams::abandon() noexcept {
+  streams_.for_each([](Stream& stream) {
+    for (StreamReader* reader : stream.readers) {
+      if (reader->here) reader->here->on_stream_deleted({});
+    }
+  });
+  streams_.for_each([this](Stream& stream) { end(stream); });
+  while (StreamPage* page = idle_.front()) end_page(*page);
+  retry_.cancel();
+}
+
+uint64_t Streams::key(NamespaceId namespace_id, std::string_view name) const noexcept {
+  return hash_text(name, hash_mix(seed_, namespace_id));
+}
+
+Stream* Streams::find(NamespaceId namespace_id, std::string_view name) noexcept {
+  return streams_.find(key(namespace_id, name),
+                       [&](const Stream& one) { return one.namespace_id == namespace_id && one.name.view() == name; });
+}
+
+// What is appended is not its own yet. nullptr without memory.
+Stream* Streams::make(const StreamIdentity& identity, const StreamOptions& options) noexcept {
+  Stream* made = slab_.take(*this, identity.namespace_id);
+  if (!made) return nullptr;
+  made->id = identity.id;
+  made->options = options;
+  if (made->name.set(identity.name) && MessageKey::parse(identity.key, made->key) == Status::Ok) {
+    made->filter =
+        fan_out_.add_queue(*made, identity.namespace_id, stream_journal(identity, seed_), identity.topic_filter);
+  }
+  if (!made->filter) {
+    slab_.give_back(*made);
+    return nullptr;
+  }
+  made->filter->gate().set_timed();
+  streams_.insert(*made, key(identity.namespace_id, identity.name));
+  fan_out_.open_queue(*made->filter);
+  return made;
+}
+
+Status Streams::declare(const StreamIdentity& identity, const StreamOptions& options, Stream*& stream) noexcept {
+  stream = find(identity.namespace_id, identity.name);
+  if (stream) return Status::Exists;
+  MessageKey key;
+  if (const Status status = MessageKey::parse(identity.key, key); status != Status::Ok) return status;
+  stream = make(identity, options);
+  if (!stream) return Status::NoMemory;
+  stream->reads = true;
+  courier_.record_stream(*stream);
+  return Status::Ok;
+}
+
+void Streams::set_options(Stream& stream, const StreamOptions& options, Instant now) noexcept {
+  stream.options = options;
+  stream.cancel();
+  stream.drop_old(now);
+  stream.trim_to(stream.first_within());
+  stream.arm_age(now);
+  courier_.record_stream(stream);
+}
+
+uint64_t Streams::truncate(Stream& stream, uint64_t position) noexcept {
+  const uint64_t before = stream.index.count();
+  stream.trim_to(std::min(position, stream.index.end()));
+  return before - stream.index.count();
+}
+
+void Streams::remove(Stream& stream, Instant now) noexcept {
+  courier_.forget_stream(stream);
+  struct Told {
+    StreamTaker* here;
+    uint32_t shard;
+    SlabHandle membership;
+  };
+  Array<Told> told;  // by which nothing of the stream is reached any more
+  for (const StreamReader* reader : stream.readers) {
+    static_cast<void>(told.push_back({reader->here, reader->shard, reader->membership}));  // without memory: fewer
+  }
+  end(stream);
+  for (const Told& one : told) {
+    if (one.here) {
+      one.here->on_stream_deleted(now);
+    } else {
+      courier_.tell_stream_deleted(one.shard, one.membership, now);
+    }
+  }
+}
+
+void Streams::end(Stream& stream) noexcept {
+  streams_.remove(stream);
+  stream.ListLink<ChangedTag>::unlink();
+  stream.ListLink<OverTag>::unlink();
+  stream.cancel();
+  while (!stream.readers.empty()) end_reader(*stream.readers.back());
+  for (StreamPage* page = idle_.front(); page;) {
+    StreamPage* next = idle_.next(*page);
+    if (page->stream == &stream) end_page(*page);
+    page = next;
+  }
+  fan_out_.remove_queue(*stream.filter);
+  slab_.give_back(stream);
+}
+
+// --- readers
+
+bool StreamReader::takes() const noexcept {
+  if (!state.connected || full) return false;
+  if (state.acknowledges) return open < state.window;
+  return here || open < kRemoteOpenMax;
+}
+
+StreamPlace Streams::resolve(Stream& stream, const StreamOffset& offset) noexcept {
+  StreamIndex& index = stream.index;
+  StreamPlace place;
+  switch (offset.kind) {
+    case StreamOffset::Kind::Earliest: place.position = index.first(); break;
+    case StreamOffset::Kind::Latest: place.position = index.end(); break;
+    case StreamOffset::Kind::Time:
+      place.not_before_us = static_cast<int64_t>(offset.value);
+      place.position = index.find_time(place.not_before_us);
+      break;
+    case StreamOffset::Kind::Position: place.position = offset.value; break;
+  }
+  const bool there = place.position < index.end();
+  place.number = there ? index.at(std::max(place.position, index.first())).number : stream.last_number + 1;
+  return place;
+}
+
+MemberId Streams::join(Stream& stream, uint32_t shard, SlabHandle membership, std::string_view client_id,
+                       std::string_view topic_filter) noexcept {
+  StreamReader* reader = stream.readers.make_room() ? readers_.take() : nullptr;
+  if (!reader) return 0;
+  const bool all = topic_filter.empty() || topic_filter == stream.topic_filter();
+  if ((!all && !reader->topic_filter.set(topic_filter)) || !reader->client_id.set(client_id)) {
+    readers_.give_back(*reader);
+    return 0;
+  }
+  reader->stream = &stream;
+  reader->membership = membership;
+  reader->shard = static_cast<uint8_t>(shard);
+  reader->index = stream.readers.count();
+  static_cast<void>(stream.readers.push_back(reader));  // there is room
+  return id_of(*reader);
+}
+
+void Streams::end_reader(StreamReader& reader) noexcept {
+  Stream& stream = *reader.stream;
+  reader.ListLink<StandTag>::unlink();
+  release_pages(reader);
+  stream.readers.back()->index = reader.index;
+  stream.readers.remove_unordered(reader.index);
+  readers_.give_back(reader);
+}
+
+void Streams::leave(MemberId id) noexcept {
+  if (StreamReader* reader = find_reader(id)) end_reader(*reader);
+}
+
+void Streams::set_state(MemberId id, MemberState state, const StreamPlace& place) noexcept {
+  StreamReader* reader = find_reader(id);
+  if (!reader) return;
+  reader->state = state;
+  reader->full = false;
+  reader->epoch = place.epoch;
+  reader->open = place.open;
+  reader->not_before_us = place.not_before_us;
+  reader->skipped = 0;
+  StreamIndex& index = reader->stream->index;
+  uint64_t position = place.position;
+  const auto number_at = [&index](uint64_t at) { return index.at(at).number; };
+  const bool inside = position >= index.first() && position < index.end();
+  if (inside &&
+      (number_at(position) < place.number || (position > index.first() && number_at(position - 1) >= place.number))) {
+    position = index.find_number(place.number);  // they are counted in another way than they were
+  }
+  if (reader->next != position) {
+    reader->next = position;
+    if (reader->page && !reader->page->covers(reader->next)) release_pages(*reader);
+  }
+  if (!state.connected) release_pages(*reader);
+  make_ready(*reader);
+}
+
+void Streams::done(MemberId id, uint32_t count) noexcept {
+  StreamReader* reader = find_reader(id);
+  if (!reader) return;
+  reader->open -= std::min(count, reader->open);
+  if (!reader->ListLink<StandTag>::linked()) make_ready(*reader);
+}
+
+void Streams::make_ready(StreamReader& reader) noexcept {
+  reader.ListLink<StandTag>::unlink();
+  if (reader.takes()) ready_.push_back(reader);
+}
+
+// --- handing out
+
+bool Streams::run(Instant now) noexcept {
+  running_ = true;
+  IntrusiveList<StreamReader, StandTag> ready;
+  ready.splice_back(ready_);
+  while (StreamReader* reader = ready.pop_front()) {
+    if (feed(*reader, now)) ready_.push_back(*reader);
+  }
+  while (Stream* stream = over_.pop_front()) enforce(*stream, now);
+  return !ready_.empty();
+}
+
+// Whoever has room for a message gets it before it is gone.
+void Streams::enforce(Stream& stream, Instant now) noexcept {
+  const uint64_t first = stream.first_within();
+  for (StreamReader* reader : stream.readers) {
+    uint64_t before = UINT64_MAX;
+    while (reader->next < first && reader->next != before && reader->ListLink<StandTag>::linked()) {
+      before = reader->next;
+      reader->ListLink<StandTag>::unlink();
+      if (feed(*reader, now)) ready_.push_back(*reader);
+    }
+  }
+  stream.trim_to(first);
+}
+
+// True: it is to be looked at again in the next turn.
+bool Streams::feed(StreamReader& reader, Instant now) noexcept {
+  Stream& stream = *reader.stream;
+  StreamIndex& index = stream.index;
+  stream.drop_old(now);
+  for (uint32_t count = 0; reader.takes(); ++count) {
+    if (count == kSlice) return flush_batch(reader, now);
+    if (reader.next < index.first()) {
+      reader.skipped += index.first() - reader.next;
+      reader.next = index.first();
+    }
+    if (reader.next >= index.end()) {
+      release_pages(reader);
+      if (flush_batch(reader, now) && reader.takes()) stream.live.push_back(reader);
+      return false;
+    }
+    MessageRef message;
+    const Content found = content(reader, message);
+    if (found != Content::Here) {  // the page comes, or it is tried again
+      if (flush_batch(reader, now) && found == Content::Later) retry_later(reader, now);
+      return false;
+    }
+    const StreamEntry entry = index.at(reader.next);
+    const bool wanted =
+        message && entry.us >= reader.not_before_us && !message->expired(now) &&
+        (reader.topic_filter.empty() || topic_matches(reader.topic_filter.view(), message->topic_name()));
+    if (!message) members_.count_lost();
+    if (!wanted) {
+      ++reader.next;
+    } else if (!hand(reader, std::move(message), entry.number, now)) {
+      break;
+    }
+  }
+  static_cast<void>(flush_batch(reader, now));
+  return false;
+}
+
+// False: it takes no more, or there was no memory: it is at its place still.
+bool Streams::hand(StreamReader& reader, MessageRef&& message, uint64_t number, Instant now) noexcept {
+  const StreamAt at{reader.next, number, reader.skipped};
+  if (!reader.here && reader.shard != fan_out_.shard()) {
+    if (!reader.batch) reader.batch.reset(create<StreamBatch>());
+    if (!reader.batch || !reader.batch->items.push_back({std::move(message), at})) {
+      retry_later(reader, now);
+      return false;
+    }
+    ++reader.open;
+  } else {
+    MovingMessage moving(std::move(message));
+    const Handed handed =
+        reader.here ? reader.here->take(moving, at, now) : courier_.hand_to_reader(reader.membership, moving, at, now);
+    if (handed == Handed::Full || handed == Handed::Away) {
+      reader.full = handed == Handed::Full;
+      if (handed == Handed::Away) reader.state.connected = false;
+      return false;
+    }
+    reader.open += handed == Handed::Open;
+  }
+  reader.skipped = 0;
+  ++reader.next;
+  ++reader.delivered;
+  ++reader.stream->figures.delivered;
+  return true;
+}
+
+// False without memory: it is tried again, from where the batch began.
+bool Streams::flush_batch(StreamReader& reader, Instant now) noexcept {
+  if (!reader.batch || reader.batch->items.empty()) return true;
+  reader.batch->epoch = reader.epoch;
+  if (courier_.send_batch(reader.shard, reader.membership, reader.batch)) return true;
+  Ring<StreamBatch::Item>& items = reader.batch->items;
+  reader.next = items[0].at.position;
+  reader.skipped = items[0].at.skipped;
+  reader.open -= std::min(reader.open, items.count());
+  reader.batch.reset();
+  retry_later(reader, now);
+  return false;
+}
+
+void Streams::retry_later(StreamReader& reader, Instant now) noexcept {
+  constexpr int64_t kLater = 50 * kMillisecond;
+  reader.ListLink<StandTag>::unlink();
+  later_.push_back(reader);
+  if (retry_.armed()) return;
+  timers_.arm(retry_, now + kLater, [](Timer& timer, Instant) noexcept {
+    Streams& home = *static_cast<Retry&>(timer).home;
+    while (StreamReader* waiting = home.later_.pop_front()) home.make_ready(*waiting);
+  });
+}
+
+// --- messages that are not in memory
+
+// The message at its place. Asked: it stands in the list of the page.
+Streams::Content Streams::content(StreamReader& reader, MessageRef& message) noexcept {
+  Stream& stream = *reader.stream;
+  const uint64_t tail_first = stream.tail_first();
+  if (reader.next >= tail_first) {
+    if (reader.page) release_pages(reader);
+    message = stream.tail[static_cast<uint32_t>(reader.next - tail_first)];
+    return Content::Here;
+  }
+  if (reader.page && !reader.page->covers(reader.next)) {
+    release_page(reader.page);
+    reader.page = std::exchange(reader.ahead, nullptr);
+    if (reader.page && !reader.page->covers(reader.next)) release_page(reader.page);
+  }
+  if (!reader.page && !(reader.page = page_at(stream, reader.next))) return Content::Later;
+  if (!reader.ahead && reader.page->end() < tail_first) reader.ahead = page_at(stream, reader.page->end());
+  if (reader.page->asked) {
+    reader.page->waiting.push_back(reader);
+    return Content::Asked;
+  }
+  message = reader.page->messages[static_cast<uint32_t>(reader.next - reader.page->first)];
+  return Content::Here;
+}
+
+uint64_t Streams::page_key(const Stream& stream, uint64_t position) noexcept {
+  return hash_mix(reinterpret_cast<uintptr_t>(&stream), position / kPageMessagesMax);
+}
+
+// One more user's: one that is there, or it is asked for. nullptr without memory.
+StreamPage* Streams::page_at(Stream& stream, uint64_t position) noexcept {
+  StreamPage* page = by_position_.find(
+      page_key(stream, position), [&](const StreamPage& one) { return one.stream == &stream && one.covers(position); });
+  if (page) {
+    if (page->users++ == 0) {
+      page->ListLink<IdleTag>::unlink();
+      --idle_count_;
+    }
+    return page;
+  }
+  uint64_t numbers[kPageMessagesMax];
+  uint32_t count = 0;
+  const uint64_t end = std::min((position / kPageMessagesMax + 1) * kPageMessagesMax, stream.tail_first());
+  const uint64_t bytes_first = stream.index.at(position).bytes_before;
+  for (uint64_t at = position; at < end; ++at) {
+    const StreamEntry& entry = stream.index.at(at);
+    if (count && entry.bytes_before - bytes_first + entry.size > kFetchBytesMax) break;
+    numbers[count++] = entry.number;
+  }
+  page = pages_.take();
+  if (!page) return nullptr;
+  page->stream = &stream;
+  page->first = position;
+  bool complete = true;
+  for (uint32_t i = 0; complete && i < count; ++i) complete = page->messages.push_back({});
+  complete = complete && courier_.fetch_for_stream(Slab<StreamPage>::handle(*page), {numbers, count});
+  if (!complete) {
+    pages_.give_back(*page);
+    return nullptr;
+  }
+  page->users = 1;
+  by_position_.insert(*page, page_key(stream, position));
+  return page;
+}
+
+// Some that nobody uses stay, for readers that come behind.
+void Streams::release_page(StreamPage*& page) noexcept {
+  StreamPage* released = std::exchange(page, nullptr);
+  if (!released || --released->users) return;
+  if (released->asked) return end_page(*released);
+  idle_.push_back(*released);
+  if (++idle_count_ > kIdlePagesMax) end_page(*idle_.front());
+}
+
+void Streams::release_pages(StreamReader& reader) noexcept {
+  release_page(reader.page);
+  release_page(reader.ahead);
+}
+
+void Streams::end_page(StreamPage& page) noexcept {
+  if (page.ListLink<IdleTag>::linked()) {
+    page.ListLink<IdleTag>::unlink();
+    --idle_count_;
+  }
+  by_position_.remove(page);
+  pages_.give_back(page);
+}
+
+void Streams::on_fetched(SlabHandle of, Ring<FetchedMessage>& messages, Instant now) noexcept {
+  StreamPage* page = pages_.find(of);
+  if (!page) return messages.reset();
+  bool complete = true;
+  for (uint32_t i = 0; complete && i < messages.count(); ++i) {
+    complete = messages[i].message || messages[i].lost(read_failures_);
+    page->messages[i] = std::move(messages[i].message);
+  }
+  messages.reset();
+  page->asked = false;
+  IntrusiveList<StreamReader, StandTag> waiting;
+  waiting.splice_back(page->waiting);
+  if (complete) {
+    while (StreamReader* reader = waiting.pop_front()) make_ready(*reader);
+    return;
+  }
+  // It is read again, by each of its users when they come to it.
+  Stream& stream = *page->stream;
+  for (StreamReader* reader : stream.readers) {
+    if (reader->page == page || reader->ahead == page) release_pages(*reader);
+  }
+  while (StreamReader* reader = waiting.pop_front()) retry_later(*reader, now);
+  if (StreamPage* left = pages_.find(of)) end_page(*left);
+}
+
+void Streams::evict(uint64_t number) noexcept {
+  streams_.for_each([number](Stream& stream) {
+    if (stream.tail.empty()) return;
+    const uint64_t kept = stream.index.find_number(number + 1);
+    while (stream.tail_first() < kept) stream.tail.pop_front();
+    if (stream.tail.empty()) stream.tail.reset();
+  });
+}
+
+// --- what is needed of the log
+
+uint64_t Streams::lowest_number() noexcept {
+  uint64_t lowest = UINT64_MAX;
+  streams_.for_each([&](Stream& stream) {
+    if (stream.index.count()) lowest = std::min(lowest, stream.first_number());
+  });
+  return lowest;
+}
+
+void Streams::add_needed(NeededNumbers& needed) noexcept {
+  streams_.for_each([&](Stream& stream) {
+    for (uint64_t at = stream.index.first(); at < stream.index.end(); ++at) {
+      const uint64_t number = stream.index.at(at).number;
+      if (number > needed.up_to || !needed.complete) return;
+      needed.add(number);
+    }
+  });
+}
+
+void Streams::add_waiting(uint64_t& messages, uint64_t& bytes) noexcept {
+  streams_.for_each([&](Stream& stream) {
+    messages += stream.index.count();
+    bytes += stream.index.bytes();
+  });
+}
+
+// --- how they come back
+
+Stream* Streams::restore(const StreamIdentity& identity, const StreamOptions& options) noexcept {
+  running_ = false;
+  return make(identity, options);
+}
+
+void Streams::restore_place(Stream& stream, uint64_t position, Instant now) noexcept {
+  stream.index.begin_at(position);
+  stream.reads = true;
+  stream.arm_age(now);
+}
+
+}  // namespace mqttq

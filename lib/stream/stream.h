@@ -1,0 +1,256 @@
+// Replayable streams at their home: every message that matches is kept for a time, and each reader gets all of them,
+// from where it likes and at its own pace (DESIGN 2, 7).
+//
+// A stream lives on its home shard, by its name, from its declaration to its deletion, whoever reads it. It is an index
+// of what it has in the log, and the newest messages themselves; older ones are read in pages, which readers that are
+// near one another share. Readers are sessions of any shard, or the host's: the home pushes to each of them from its
+// place on, as far as it has room, and whoever reads says where it stands.
+//
+// All that is recorded of a stream is how it was declared, and the first message that it keeps: a crash may bring back
+// what was trimmed within the last moments, and loses nothing.
+#pragma once
+
+#include <memory>
+
+#include "base/hash_table.h"
+#include "base/timer_wheel.h"
+#include "router/fan_out.h"
+#include "router/membership.h"
+#include "router/message_key.h"
+#include "store/log.h"
+#include "stream/stream_address.h"
+#include "stream/stream_index.h"
+#include "stream/stream_options.h"
+
+namespace mqttq {
+
+struct Stream;
+class Streams;
+
+// A reader that lives where the stream does.
+class StreamTaker {
+ public:
+  // Open: it says done() later. Full: it says set_state() when it has room. What it cannot take at all is Finished.
+  virtual Handed take(MovingMessage& message, const StreamAt& at, Instant now) noexcept = 0;
+  // It is none any more.
+  virtual void on_stream_deleted(Instant now) noexcept = 0;
+
+ protected:
+  ~StreamTaker() = default;
+};
+
+// Messages that are not in memory, read together.
+struct StreamPage : HashLink<StreamPage>, ListLink<struct IdleTag> {
+  Stream* stream = nullptr;
+  uint64_t first = 0;         // position
+  uint32_t users = 0;         // readers that have it, or will
+  bool asked = true;          // and not here yet
+  Ring<MessageRef> messages;  // empty ones are lost
+  IntrusiveList<struct StreamReader, struct StandTag> waiting;
+  bool covers(uint64_t position) const noexcept { return position >= first && position - first < messages.count(); }
+  uint64_t end() const noexcept { return first + messages.count(); }
+};
+
+// Whoever reads, as the stream knows it. Stands in one list: of those that may get something, of those at the end, of
+// a page that it waits for, or in none while it takes nothing.
+struct StreamReader : ListLink<struct StandTag> {
+  Stream* stream = nullptr;
+  StreamTaker* here = nullptr;  // null: a session, named by the next
+  SlabHandle membership;
+  uint32_t index = 0;  // in the stream's list
+  uint32_t open = 0;   // what it was handed and is not done with
+  uint32_t epoch = 0;  // of what it is handed: what an earlier one brings is not wanted any more
+  uint8_t shard = 0;
+  bool full = false;  // said so, and has not said otherwise
+  MemberState state;
+  uint64_t next = 0;  // position; may lie beyond the end
+  uint64_t skipped = 0;
+  int64_t not_before_us = 0;
+  OwnedText client_id;     // empty: the host's
+  OwnedText topic_filter;  // empty: all of it
+  StreamPage *page = nullptr, *ahead = nullptr;
+  std::unique_ptr<StreamBatch, Destroy> batch;  // that is being filled
+  uint64_t delivered = 0;
+
+  bool takes() const noexcept;
+};
+
+struct StreamFigures {
+  uint64_t entered = 0;  // since the broker started
+  uint64_t trimmed = 0;
+  uint64_t delivered = 0;  // to readers
+};
+
+struct Stream final : QueueHome, HashLink<Stream>, ListLink<struct ChangedTag>, ListLink<struct OverTag>, Timer {
+  Stream(Streams& of, NamespaceId in) noexcept;
+
+  Streams& home;
+  const NamespaceId namespace_id;
+  uint64_t id = 0;
+  OwnedText name;
+  MessageKey key;
+  StreamOptions options;
+  Filter* filter = nullptr;
+  bool reads = false;  // what is appended is its own
+  StreamIndex index;
+  Ring<MessageRef> tail;  // the newest messages, in memory
+  Array<StreamReader*> readers;
+  IntrusiveList<StreamReader, StandTag> live;  // at the end, and with room
+  StreamFigures figures;
+
+  std::string_view topic_filter() const noexcept { return filter->text(); }
+  StreamIdentity identity() const noexcept { return {namespace_id, name.view(), topic_filter(), id, key.expression()}; }
+  SlabHandle handle() const noexcept { return Slab<Stream>::handle(*this); }
+  uint64_t tail_first() const noexcept { return index.end() - tail.count(); }
+  // What is recorded: the number of the first message that it keeps, or behind all that it ever had.
+  uint64_t first_number() noexcept { return index.count() ? index.at(index.first()).number : last_number + 1; }
+  uint64_t last_number = 0;  // that was appended
+  int64_t last_us = 0;
+
+  bool take(const NumberedMessage& message, Instant now) noexcept override;
+  void trim_to(uint64_t position) noexcept;
+  // The first position that its limits in messages and bytes leave.
+  uint64_t first_within() noexcept;
+  void drop_old(Instant now) noexcept;
+  void arm_age(Instant now) noexcept;
+  void changed() noexcept;
+};
+
+// How streams reach what is around them. Implemented by the shard.
+class StreamCourier {
+ public:
+  virtual Handed hand_to_reader(SlabHandle membership, MovingMessage& message, const StreamAt& at,
+                                Instant now) noexcept = 0;
+  // False without memory: the batch is untouched.
+  virtual bool send_batch(uint32_t shard, SlabHandle membership,
+                          std::unique_ptr<StreamBatch, Destroy>& batch) noexcept = 0;
+  virtual bool fetch_for_stream(SlabHandle page, std::span<const uint64_t> numbers) noexcept = 0;
+  virtual int64_t unix_us(Instant now) const noexcept = 0;
+  virtual void record_stream(const Stream& stream) noexcept = 0;
+  virtual void forget_stream(const Stream& stream) noexcept = 0;
+  virtual void tell_stream_deleted(uint32_t shard, SlabHandle membership, Instant now) noexcept = 0;
+
+ protected:
+  ~StreamCourier() = default;
+};
+
+// All streams whose home is one shard. Touched only there.
+class Streams {
+ public:
+  // seed: secret, and the same in all lives of what is kept.
+  Streams(FanOut& fan_out, MemberCourier& members, StreamCourier& courier, TimerWheel& timers, uint64_t seed) noexcept
+      : fan_out_(fan_out), members_(members), courier_(courier), timers_(timers), seed_(seed) {
+    retry_.home = this;
+  }
+  ~Streams();
+
+  // Errors: NoMemory, Exists, Invalid, Unsupported (its key). stream: set where it is there.
+  Status declare(const StreamIdentity& identity, const StreamOptions& options, Stream*& stream) noexcept;
+  // It is recorded.
+  void set_options(Stream& stream, const StreamOptions& options, Instant now) noexcept;
+  void remove(Stream& stream, Instant now) noexcept;
+  // Messages before `position` are gone. Returns how many those were.
+  uint64_t truncate(Stream& stream, uint64_t position) noexcept;
+  Stream* find(NamespaceId namespace_id, std::string_view name) noexcept;
+  uint32_t count() const noexcept { return streams_.count(); }
+  Slab<Stream>& slab() noexcept { return slab_; }
+
+  // --- readers
+  static bool is_reader(MemberId id) noexcept { return (id & kOfStream) && !(id >> 63); }
+  // Where a reader that wants to begin there does.
+  static StreamPlace resolve(Stream& stream, const StreamOffset& offset) noexcept;
+  // 0 without memory. topic_filter: of the messages that it wants; empty: all. It gets nothing before set_state().
+  MemberId join(Stream& stream, uint32_t shard, SlabHandle membership, std::string_view client_id,
+                std::string_view topic_filter) noexcept;
+  // taker: borrowed until it leaves, or the stream is deleted.
+  MemberId join(Stream& stream, StreamTaker& taker, std::string_view topic_filter) noexcept {
+    const MemberId joined = join(stream, 0, {}, {}, topic_filter);
+    if (joined) find_reader(joined)->here = &taker;
+    return joined;
+  }
+  void leave(MemberId reader) noexcept;
+  // place: where it goes on, with what is open of it by now; nothing of an earlier epoch is wanted.
+  // Where the place is no longer that of its number, that counts.
+  void set_state(MemberId reader, MemberState state, const StreamPlace& place) noexcept;
+  // So many that it was handed.
+  void done(MemberId reader, uint32_t count) noexcept;
+  StreamReader* find_reader(MemberId id) noexcept { return readers_.find(handle_of(id & ~kOfStream)); }
+
+  // Hands out what there is, to each some at a time. True: there is more.
+  bool run(Instant now) noexcept;
+  void on_fetched(SlabHandle page, Ring<FetchedMessage>& messages, Instant now) noexcept;
+  // Calls record(Stream&) for each that is changed, or for all.
+  template <class Record>
+  void record_progress(bool all, Record&& record) noexcept;
+  uint64_t lowest_number() noexcept;
+  void add_needed(NeededNumbers& needed) noexcept;
+  // What all of them have in the log: messages, and their content bytes.
+  void add_waiting(uint64_t& messages, uint64_t& bytes) noexcept;
+  // Messages up to this number need not be in memory.
+  void evict(uint64_t number) noexcept;
+  // Nothing is recorded or handed out any more.
+  void abandon() noexcept;
+
+  // --- before it runs
+  // It has nothing until restore_place().
+  Stream* restore(const StreamIdentity& identity, const StreamOptions& options) noexcept;
+  // What is appended from now on is its own, from this position on.
+  void restore_place(Stream& stream, uint64_t position, Instant now) noexcept;
+
+ private:
+  friend struct Stream;
+  static constexpr MemberId kOfStream = MemberId{1} << 62;
+
+  Stream* make(const StreamIdentity& identity, const StreamOptions& options) noexcept;
+  void end(Stream& stream) noexcept;
+  void end_reader(StreamReader& reader) noexcept;
+  static MemberId id_of(const StreamReader& reader) noexcept {
+    return member_id(Slab<StreamReader>::handle(reader)) | kOfStream;
+  }
+  uint64_t key(NamespaceId namespace_id, std::string_view name) const noexcept;
+  void make_ready(StreamReader& reader) noexcept;
+  bool feed(StreamReader& reader, Instant now) noexcept;
+  void enforce(Stream& stream, Instant now) noexcept;
+  bool hand(StreamReader& reader, MessageRef&& message, uint64_t number, Instant now) noexcept;
+  bool flush_batch(StreamReader& reader, Instant now) noexcept;
+  enum class Content : uint8_t { Here, Asked, Later };
+  Content content(StreamReader& reader, MessageRef& message) noexcept;
+  StreamPage* page_at(Stream& stream, uint64_t position) noexcept;
+  void release_page(StreamPage*& page) noexcept;
+  void release_pages(StreamReader& reader) noexcept;
+  void end_page(StreamPage& page) noexcept;
+  void retry_later(StreamReader& reader, Instant now) noexcept;
+  static uint64_t page_key(const Stream& stream, uint64_t position) noexcept;
+
+  FanOut& fan_out_;
+  MemberCourier& members_;
+  StreamCourier& courier_;
+  TimerWheel& timers_;
+  const uint64_t seed_;
+  bool running_ = true;
+  HashTable<Stream> streams_;
+  StreamChunkCache chunks_;
+  IntrusiveList<Stream, ChangedTag> changed_;
+  IntrusiveList<Stream, OverTag> over_;  // their limits in messages or bytes
+  IntrusiveList<StreamReader, StandTag> ready_;
+  IntrusiveList<StreamReader, StandTag> later_;  // what they need cannot be asked for now
+  struct Retry : Timer {
+    Streams* home = nullptr;
+  };
+  Retry retry_;
+  HashTable<StreamPage> by_position_;
+  IntrusiveList<StreamPage, IdleTag> idle_;  // that nobody uses; the last used come last
+  uint32_t idle_count_ = 0;
+  uint32_t read_failures_ = 0;  // one after the other
+  Slab<Stream> slab_{UINT32_MAX};
+  Slab<StreamReader> readers_{UINT32_MAX};
+  Slab<StreamPage> pages_{UINT32_MAX};
+};
+
+template <class Record>
+void Streams::record_progress(bool all, Record&& record) noexcept {
+  if (all) streams_.for_each([](Stream& stream) { stream.changed(); });
+  while (Stream* stream = changed_.pop_front()) record(*stream);
+}
+
+}  // namespace mqttq

@@ -1,0 +1,39 @@
+#include "stream/stream_message.h"
+
+#include <charconv>
+
+#include "codec/codec.h"
+
+namespace mqttq {
+
+namespace {
+
+constexpr uint32_t kDigitsMax = 20;
+constexpr uint32_t size_max(std::string_view name) noexcept {
+  return static_cast<uint32_t>(1 + 2 + name.size() + 2) + kDigitsMax;
+}
+
+void add_number(codec::Writer& out, std::string_view name, uint64_t value) noexcept {
+  char digits[kDigitsMax];
+  const char* end = std::to_chars(digits, std::end(digits), value).ptr;
+  out.u8(static_cast<uint8_t>(PropertyId::UserProperty));
+  out.prefixed(name);
+  out.prefixed(std::string_view(digits, static_cast<size_t>(end - digits)));
+}
+
+}  // namespace
+
+bool write_stream_properties(const StreamAt& at, int64_t logged_us, Array<std::byte>& out) noexcept {
+  constexpr uint32_t kSizeMax =
+      size_max(kStreamOffsetProperty) + size_max(kStreamTimeProperty) + size_max(kStreamSkippedProperty);
+  out.clear();
+  if (!out.reserve(kSizeMax)) return false;
+  std::byte bytes[kSizeMax];
+  codec::Writer writer(bytes);
+  add_number(writer, kStreamOffsetProperty, at.position);
+  add_number(writer, kStreamTimeProperty, static_cast<uint64_t>(logged_us));
+  if (at.skipped) add_number(writer, kStreamSkippedProperty, at.skipped);
+  return out.append({bytes, writer.size()});
+}
+
+}  // namespace mqttq

@@ -1,0 +1,19 @@
+// What a stream adds to its messages on their way out: user properties that say where each stands.
+#pragma once
+
+#include <string_view>
+
+#include "base/array.h"
+#include "stream/stream.h"
+
+namespace mqttq {
+
+// User properties.
+inline constexpr std::string_view kStreamOffsetProperty = "stream-offset";  // of SUBSCRIBE too
+inline constexpr std::string_view kStreamTimeProperty = "stream-ts";
+inline constexpr std::string_view kStreamSkippedProperty = "stream-skipped";
+
+// As on the wire of version 5, in place of what `out` held. logged_us: Message::logged_us(). False without memory.
+bool write_stream_properties(const StreamAt& at, int64_t logged_us, Array<std::byte>& out) noexcept;
+
+}  // namespace mqttq
