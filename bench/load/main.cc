@@ -16,6 +16,7 @@ std::span<const Scenario> scenarios() {
     {"fanin",     "n publishers, one wildcard subscriber (100)",                      run_fan_in},
     {"shared",    "n publishers, n members of one shared subscription (10)",          run_shared},
     {"queue",     "n publishers, n consumers of one message queue (10)",              run_queue},
+    {"stream",    "a stream of 1 million messages, filled, and read by n at once (1)",  run_stream},
     {"wildcards", "--filters wildcard filters over 100 clients; one match, or --miss", run_wildcards},
     {"retained",  "--messages retained messages stored, then delivered (100000)",     run_retained},
     {"offline",   "--messages for an absent client, then its return (60000)",         run_offline},

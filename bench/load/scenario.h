@@ -22,6 +22,7 @@ void run_fan_out(const Options& options);
 void run_fan_in(const Options& options);
 void run_shared(const Options& options);
 void run_queue(const Options& options);
+void run_stream(const Options& options);
 void run_latency(const Options& options);
 void run_wildcards(const Options& options);
 void run_retained(const Options& options);

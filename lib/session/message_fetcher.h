@@ -16,7 +16,9 @@ struct Fetch : ListLink<struct FetchTag> {
   uint32_t shard = 0;
   SlabHandle session;
   SlabHandle group, queue, stream_page;  // names one: it is for that
-  Ring<FetchedMessage> messages;         // in the order of their numbers
+  Ring<FetchedMessage> messages;  // in the order of their numbers
+  bool as_bodies = false;         // they are wanted as bytes
+  Array<std::byte> bodies;        // these
 };
 
 // One for all shards of a broker. Each session, group, queue and page has one Fetch under way at most.
@@ -46,7 +48,8 @@ class MessageFetcher {
     if (!fetch) return false;
     {
       const std::lock_guard lock(source_mutex_);
-      for (uint32_t i = 0; i < fetch->messages.count(); ++i) {
+      if (fetch->as_bodies) source_.fetch_bodies(fetch->messages, fetch->bodies);
+      for (uint32_t i = 0; !fetch->as_bodies && i < fetch->messages.count(); ++i) {
         FetchedMessage& one = fetch->messages[i];
         one.status = source_.fetch(one.number, one.message);
       }

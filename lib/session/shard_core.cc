@@ -828,9 +828,9 @@ bool ShardCore::turn(Instant now) noexcept {
   timers_.advance(now);
   groups_.run(now);
   queues_.run(now);
-  more |= streams_.run(now);
   postman_.flush();
   memberships_.tell(now);
+  streams_.run(now);
   send_late_answers();
   run_inside_publishes(now);
   more |= delayed_.run(now);
@@ -855,7 +855,7 @@ bool ShardCore::turn(Instant now) noexcept {
   flush_outputs(now);
   world_.router.tidy();
   more |= !queries_.empty() || !closing_.empty() || !dirty_.empty() || !to_pump_.empty();
-  more |= memberships_.has_news() || look_for_answers_;
+  more |= memberships_.has_news() || streams_.has_ready() || look_for_answers_;
   show_figures();
   return more || try_again_ || look_for_closing_ || look_for_dirty_ || look_for_pumps_ || look_for_stalled_;
 }

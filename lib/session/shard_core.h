@@ -380,7 +380,8 @@ class ShardCore final : private GroupCourier,
                         Instant now) noexcept override;
   bool send_batch(uint32_t shard, SlabHandle membership,
                   std::unique_ptr<StreamBatch, Destroy>& batch) noexcept override;
-  bool fetch_for_stream(SlabHandle page, std::span<const uint64_t> numbers) noexcept override;
+  bool fetch_for_stream(SlabHandle page, std::span<const uint64_t> numbers, uint64_t bytes) noexcept override;
+  bool read_body(Bytes body, MessageView& message) noexcept override;
   int64_t unix_us(Instant now) const noexcept override { return policy().unix_us(now); }
   void record_stream(const Stream& stream) noexcept override;
   void forget_stream(const Stream& stream) noexcept override;

@@ -1,6 +1,7 @@
 // ShardCore: what it asks of the homes of retained messages and shared groups, and does as one.
 #include "message/topic.h"
 #include "session/shard_core.h"
+#include "store/stored_message.h"
 #include "stream/stream_message.h"
 
 namespace mqttq {
@@ -368,10 +369,20 @@ bool ShardCore::fetch_for_queue(SlabHandle queue, std::span<const uint64_t> numb
   return ask_fetcher(std::move(fetch), numbers);
 }
 
-bool ShardCore::fetch_for_stream(SlabHandle page, std::span<const uint64_t> numbers) noexcept {
+bool ShardCore::fetch_for_stream(SlabHandle page, std::span<const uint64_t> numbers, uint64_t bytes) noexcept {
   std::unique_ptr<Fetch, Destroy> fetch(create<Fetch>());
-  if (fetch) fetch->stream_page = page;
+  if (fetch) {
+    fetch->stream_page = page;
+    fetch->as_bodies = true;
+    if (bytes > UINT32_MAX || !fetch->bodies.reserve(static_cast<uint32_t>(bytes))) return false;
+  }
   return ask_fetcher(std::move(fetch), numbers);
+}
+
+bool ShardCore::read_body(Bytes body, MessageView& message) noexcept {
+  FieldReader in(body);
+  Bytes journals;
+  return read_journaled(in, policy().unix_offset_ms, journals, message);
 }
 
 void ShardCore::tell_deleted(uint32_t shard, SlabHandle membership, Instant now) noexcept {

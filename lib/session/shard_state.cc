@@ -365,7 +365,9 @@ void ShardCore::run_fetched(Instant now) noexcept {
     if (Session* session = sessions_.find(fetch->session)) session->on_fetched(fetch->messages, now);
     if (fetch->group.generation) groups_.on_fetched(fetch->group, fetch->messages, now);
     if (fetch->queue.generation) queues_.on_fetched(fetch->queue, fetch->messages, now);
-    if (fetch->stream_page.generation) streams_.on_fetched(fetch->stream_page, fetch->messages, now);
+    if (fetch->stream_page.generation) {
+      streams_.on_fetched(fetch->stream_page, fetch->messages, std::move(fetch->bodies), now);
+    }
   }
 }
 

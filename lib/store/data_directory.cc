@@ -432,6 +432,7 @@ Status DataDirectory::move_step() {
   const size_t size_before = keys_.bytes().size();
   size_t at = moving_at_;
   for (; at < moving_.size() && keys_.bytes().size() < kBytes; ++at) {
+    moved_body_.clear();
     const Status status = read_log(moving_[at], moved_body_);
     if (status == Status::NotFound) continue;  // damaged: who needs it will find that out
     if (status != Status::Ok) return status;
@@ -529,7 +530,22 @@ void DataDirectory::note_messages(std::span<const LogRecord> batch) noexcept {
   note_appended(batch.back().number, bytes);
 }
 
+void DataDirectory::fetch_bodies(Ring<FetchedMessage>& messages, Array<std::byte>& bodies) noexcept {
+  constexpr uint32_t kAtOnce = 64;  // others want to read too
+  for (uint32_t i = 0; i < messages.count();) {
+    const std::lock_guard one(read_mutex_);
+    for (const uint32_t end = std::min(i + kAtOnce, messages.count()); i < end; ++i) {
+      FetchedMessage& message = messages[i];
+      message.body_at = bodies.count();
+      message.status = log_ ? log_->read(message.number, bodies) : Status::NotFound;
+      if (message.status == Status::NotFound) message.status = fetch_from_store(message.number, bodies);
+      message.body_size = bodies.count() - message.body_at;
+    }
+  }
+}
+
 Status DataDirectory::fetch(uint64_t number, MessageRef& message) noexcept {
+  fetched_.clear();
   Status status = log_ ? read_log(number, fetched_) : Status::NotFound;
   if (status == Status::NotFound) status = fetch_from_store(number, fetched_);
   if (status != Status::Ok) return status;
@@ -544,22 +560,21 @@ Status DataDirectory::fetch(uint64_t number, MessageRef& message) noexcept {
 }
 
 // By the worker that fetches, and by the committer that moves.
-Status DataDirectory::read_log(uint64_t number, Array<std::byte>& body) noexcept {
+Status DataDirectory::read_log(uint64_t number, Array<std::byte>& bodies) noexcept {
   const std::lock_guard one(read_mutex_);
-  return log_->read(number, body);
+  return log_->read(number, bodies);
 }
 
-Status DataDirectory::fetch_from_store(uint64_t number, Array<std::byte>& body) noexcept {
+Status DataDirectory::fetch_from_store(uint64_t number, Array<std::byte>& bodies) noexcept {
   struct Loader final : StateLoader {
-    explicit Loader(Array<std::byte>& to) noexcept : StateLoader(sizeof(uint64_t), true), body(to) {}
+    explicit Loader(Array<std::byte>& to) noexcept : StateLoader(sizeof(uint64_t), true), bodies(to) {}
     bool on_state(Bytes, Bytes value) noexcept override {
-      body.clear();
-      found = body.append(value);
+      found = bodies.append(value);
       return false;
     }
-    Array<std::byte>& body;
+    Array<std::byte>& bodies;
     bool found = false;
-  } loader(body);
+  } loader(bodies);
   const StateKey first = StateKey().add(number), end = StateKey().add(number + 1);
   const Status status = store_.scan(static_cast<uint8_t>(StateTable::Log), first.bytes(), end.bytes(), loader);
   return status == Status::Ok && !loader.found ? Status::NotFound : status;

@@ -103,6 +103,7 @@ class DataDirectory final : public Log, public MessageSource, private LogReplay 
   void set_lowest(uint64_t number) noexcept override { wanted_ = std::max(wanted_, number); }
   uint64_t evictable() const noexcept override { return evictable_; }
   Status fetch(uint64_t number, MessageRef& message) noexcept override;
+  void fetch_bodies(Ring<FetchedMessage>& messages, Array<std::byte>& bodies) noexcept override;
   StoreQuota* quota() noexcept override { return &quota_; }
   // The store follows to the end. Errors: those of the store, as `problem` of its last try.
   Status follow() noexcept;
@@ -126,8 +127,8 @@ class DataDirectory final : public Log, public MessageSource, private LogReplay 
   bool make_room(size_t bytes) noexcept;
   void note_appended(uint64_t number, uint64_t bytes) noexcept;
   void note_messages(std::span<const LogRecord> batch) noexcept;
-  Status read_log(uint64_t number, Array<std::byte>& body) noexcept;
-  Status fetch_from_store(uint64_t number, Array<std::byte>& body) noexcept;
+  Status read_log(uint64_t number, Array<std::byte>& bodies) noexcept;
+  Status fetch_from_store(uint64_t number, Array<std::byte>& bodies) noexcept;
   void say(LogLevel level, std::string_view text) noexcept;
   void say_failing(std::string_view what, Status status, std::string_view so) noexcept;
   Status append_batch(std::span<const LogRecord> batch);

@@ -559,12 +559,12 @@ uint64_t FileLog::last_of_oldest(uint64_t bytes_max) const noexcept {
 
 // --- read
 
-Status FileLog::read(uint64_t number, Array<std::byte>& body) noexcept {
+Status FileLog::read(uint64_t number, Array<std::byte>& bodies) noexcept {
   constexpr uint64_t kNear = 256;  // which is sooner found by going on
   if (const Place next = reading_.next;
       next.number && next.number <= number && number - next.number < kNear && number <= reading_.last_number) {
     reading_.next = {};
-    if (find(number, reading_.salt, next, body, false) == Status::Ok) return Status::Ok;
+    if (find(number, reading_.salt, next, bodies, false) == Status::Ok) return Status::Ok;
   }
   uint64_t id = 0, last_number = 0;
   uint32_t salt = 0;
@@ -600,10 +600,10 @@ Status FileLog::read(uint64_t number, Array<std::byte>& body) noexcept {
   const Place next = std::exchange(reading_.next, {});
   const bool looked_before = !reading_.window.empty();
   const bool follows = next.number > from.number && next.number <= number;
-  const Status status = find(number, salt, follows ? next : from, body, true);
+  const Status status = find(number, salt, follows ? next : from, bodies, true);
   if (status != Status::NotFound || !looked_before) return status;
   reading_.window.clear();  // of the segment that is written: it may be as it was before this record came
-  return find(number, salt, from, body, true);
+  return find(number, salt, from, bodies, true);
 }
 
 // As many bytes from `at` on, or fewer at the file's end; borrowed until the next call.
@@ -627,7 +627,7 @@ Status FileLog::look(uint64_t at, size_t size, Bytes& bytes) noexcept {
 }
 
 // From the record at `from` on. gaps: where none is, another one may begin at every eighth byte; else it is not found.
-Status FileLog::find(uint64_t number, uint32_t salt, Place from, Array<std::byte>& body, bool gaps) noexcept {
+Status FileLog::find(uint64_t number, uint32_t salt, Place from, Array<std::byte>& bodies, bool gaps) noexcept {
   for (uint64_t at = from.offset;;) {
     Bytes bytes;
     Status status = look(at, kRecordHead, bytes);
@@ -644,8 +644,7 @@ Status FileLog::find(uint64_t number, uint32_t salt, Place from, Array<std::byte
       status = look(at + kRecordHead, head.body_size, bytes);
       if (status != Status::Ok) return status;
       if (bytes.size() != head.body_size || crc32c(bytes, salt) != head.body_sum) return Status::NotFound;
-      body.clear();
-      if (!body.append(bytes)) return Status::NoMemory;
+      if (!bodies.append(bytes)) return Status::NoMemory;
       reading_.next = {number + 1, at + record_size(head.body_size)};
       return Status::Ok;
     }

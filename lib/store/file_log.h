@@ -83,9 +83,9 @@ class FileLog {
   Status append(std::span<const LogEntry> batch) noexcept;
   // Of the last batch that is durable; 0: none ever was.
   uint64_t last_number() const noexcept { return last_number_; }
-  // The body of a record that is durable, in the place of what `body` held. Errors: NotFound (dropped, or damaged), Io,
+  // The body of a record that is durable, behind what `bodies` holds. Errors: NotFound (dropped, or damaged), Io,
   // Permission, NoMemory. One thread at a time, any, beside the other calls. Numbers that grow are found fastest.
-  Status read(uint64_t number, Array<std::byte>& body) noexcept;
+  Status read(uint64_t number, Array<std::byte>& bodies) noexcept;
   // Gives up the segments that hold nothing from `number` on. After a crash they may be there again. spares: so many of
   // their files at most are kept to become segments once more, since writing over something costs less than writing
   // where nothing was; and no more than were begun since some were given up, or one. Errors: as append().
@@ -137,7 +137,7 @@ class FileLog {
   void drop_spares(uint32_t left) noexcept;
   Status write_ahead(size_t size) noexcept;
   Status look(uint64_t at, size_t size, Bytes& bytes) noexcept;
-  Status find(uint64_t number, uint32_t salt, Place from, Array<std::byte>& body, bool gaps) noexcept;
+  Status find(uint64_t number, uint32_t salt, Place from, Array<std::byte>& bodies, bool gaps) noexcept;
   bool encode(std::span<const LogEntry> batch, size_t size) noexcept;
 
   Disk& disk_;

@@ -5,6 +5,8 @@
 #include <span>
 #include <string_view>
 
+#include "base/array.h"
+#include "base/ring.h"
 #include "base/status.h"
 #include "message/message.h"
 #include "store/store_quota.h"
@@ -50,7 +52,8 @@ struct StoreHealth {
 struct FetchedMessage {
   uint64_t number = 0;
   MessageRef message;
-  Status status = Status::Ok;  // of MessageSource::fetch()
+  uint32_t body_at = 0, body_size = 0;  // in its place, where bodies were asked for
+  Status status = Status::Ok;           // of MessageSource::fetch()
 
   // A disk that fails may work again; one that does not for seconds has lost it. failures: reads of one reader that
   // failed, one after the other.
@@ -73,6 +76,8 @@ class MessageSource {
  public:
   // Errors: NotFound (it is not there any more, or damaged), Io, Permission, NoMemory. One thread at a time, any.
   virtual Status fetch(uint64_t number, MessageRef& message) noexcept = 0;
+  // Many as bytes, behind what `bodies` holds: what write_journaled() wrote. Each says where, or its error.
+  virtual void fetch_bodies(Ring<FetchedMessage>& messages, Array<std::byte>& bodies) noexcept = 0;
 
  protected:
   ~MessageSource() = default;

@@ -12,7 +12,7 @@ namespace {
 
 constexpr uint32_t kSlice = 256;           // messages that one reader gets before others are looked at
 constexpr uint32_t kRemoteOpenMax = 1024;  // of what needs no acknowledgement, on its way to another shard
-constexpr uint32_t kPageMessagesMax = 128;
+constexpr uint32_t kPageMessagesMax = 1024;
 constexpr uint32_t kIdlePagesMax = 32;
 
 }  // namespace
@@ -288,7 +288,7 @@ void Streams::make_ready(StreamReader& reader) noexcept {
 
 // --- handing out
 
-bool Streams::run(Instant now) noexcept {
+void Streams::run(Instant now) noexcept {
   running_ = true;
   IntrusiveList<StreamReader, StandTag> ready;
   ready.splice_back(ready_);
@@ -296,7 +296,6 @@ bool Streams::run(Instant now) noexcept {
     if (feed(*reader, now)) ready_.push_back(*reader);
   }
   while (Stream* stream = over_.pop_front()) enforce(*stream, now);
-  return !ready_.empty();
 }
 
 // Whoever has room for a message gets it before it is gone.
@@ -329,41 +328,65 @@ bool Streams::feed(StreamReader& reader, Instant now) noexcept {
       if (flush_batch(reader, now) && reader.takes()) stream.live.push_back(reader);
       return false;
     }
-    MessageRef message;
-    const Content found = content(reader, message);
-    if (found != Content::Here) {  // the page comes, or it is tried again
-      if (flush_batch(reader, now) && found == Content::Later) retry_later(reader, now);
-      return false;
+    const Content found = find_content(reader);
+    bool goes_on = false;
+    switch (found) {
+      case Content::InMemory: {
+        const MessageRef& message = stream.tail[static_cast<uint32_t>(reader.next - stream.tail_first())];
+        goes_on = take_next(reader, message->view(), message, index.at(reader.next).number, now);
+        break;
+      }
+      case Content::InPage: {
+        const StreamPage::Body& body = reader.page->messages[static_cast<uint32_t>(reader.next - reader.page->first)];
+        MessageView view;
+        if (body.size && courier_.read_body(reader.page->bodies.span().subspan(body.at, body.size), view)) {
+          goes_on = take_next(reader, view, view, body.number, now);
+        } else {
+          members_.count_lost();
+          ++reader.next;
+          goes_on = true;
+        }
+        break;
+      }
+      case Content::Asked:  // the page comes, or it is tried again
+      case Content::Later:
+        if (flush_batch(reader, now) && found == Content::Later) retry_later(reader, now);
+        return false;
     }
-    const StreamEntry entry = index.at(reader.next);
-    const bool wanted =
-        message && entry.us >= reader.not_before_us && !message->expired(now) &&
-        (reader.topic_filter.empty() || topic_matches(reader.topic_filter.view(), message->topic_name()));
-    if (!message) members_.count_lost();
-    if (!wanted) {
-      ++reader.next;
-    } else if (!hand(reader, std::move(message), entry.number, now)) {
-      break;
-    }
+    if (!goes_on) break;
   }
   static_cast<void>(flush_batch(reader, now));
   return false;
 }
 
+// Hands it to the reader, or passes over it. message: what it is moved as. False: it takes no more.
+template <class Found>
+bool Streams::take_next(StreamReader& reader, const MessageView& view, Found&& message, uint64_t number,
+                        Instant now) noexcept {
+  const bool wanted = view.logged_us >= reader.not_before_us && !view.expired(now) &&
+                      (reader.topic_filter.empty() || topic_matches(reader.topic_filter.view(), view.topic_name));
+  if (!wanted) {
+    ++reader.next;
+    return true;
+  }
+  MovingMessage moving(message);
+  return hand(reader, moving, number, now);
+}
+
 // False: it takes no more, or there was no memory: it is at its place still.
-bool Streams::hand(StreamReader& reader, MessageRef&& message, uint64_t number, Instant now) noexcept {
+bool Streams::hand(StreamReader& reader, MovingMessage& message, uint64_t number, Instant now) noexcept {
   const StreamAt at{reader.next, number, reader.skipped};
   if (!reader.here && reader.shard != fan_out_.shard()) {
     if (!reader.batch) reader.batch.reset(create<StreamBatch>());
-    if (!reader.batch || !reader.batch->items.push_back({std::move(message), at})) {
+    MessageRef shared = reader.batch ? message.share() : MessageRef();
+    if (!shared || !reader.batch->items.push_back({std::move(shared), at})) {
       retry_later(reader, now);
       return false;
     }
     ++reader.open;
   } else {
-    MovingMessage moving(std::move(message));
-    const Handed handed =
-        reader.here ? reader.here->take(moving, at, now) : courier_.hand_to_reader(reader.membership, moving, at, now);
+    const Handed handed = reader.here ? reader.here->take(message, at, now)
+                                      : courier_.hand_to_reader(reader.membership, message, at, now);
     if (handed == Handed::Full || handed == Handed::Away) {
       reader.full = handed == Handed::Full;
       if (handed == Handed::Away) reader.state.connected = false;
@@ -405,14 +428,13 @@ void Streams::retry_later(StreamReader& reader, Instant now) noexcept {
 
 // --- messages that are not in memory
 
-// The message at its place. Asked: it stands in the list of the page.
-Streams::Content Streams::content(StreamReader& reader, MessageRef& message) noexcept {
+// Where the message at its place is. Asked: it stands in the list of the page.
+Streams::Content Streams::find_content(StreamReader& reader) noexcept {
   Stream& stream = *reader.stream;
   const uint64_t tail_first = stream.tail_first();
   if (reader.next >= tail_first) {
     if (reader.page) release_pages(reader);
-    message = stream.tail[static_cast<uint32_t>(reader.next - tail_first)];
-    return Content::Here;
+    return Content::InMemory;
   }
   if (reader.page && !reader.page->covers(reader.next)) {
     release_page(reader.page);
@@ -425,8 +447,7 @@ Streams::Content Streams::content(StreamReader& reader, MessageRef& message) noe
     reader.page->waiting.push_back(reader);
     return Content::Asked;
   }
-  message = reader.page->messages[static_cast<uint32_t>(reader.next - reader.page->first)];
-  return Content::Here;
+  return Content::InPage;
 }
 
 uint64_t Streams::page_key(const Stream& stream, uint64_t position) noexcept {
@@ -457,9 +478,12 @@ StreamPage* Streams::page_at(Stream& stream, uint64_t position) noexcept {
   if (!page) return nullptr;
   page->stream = &stream;
   page->first = position;
-  bool complete = true;
-  for (uint32_t i = 0; complete && i < count; ++i) complete = page->messages.push_back({});
-  complete = complete && courier_.fetch_for_stream(Slab<StreamPage>::handle(*page), {numbers, count});
+  constexpr uint64_t kBesideContent = 64;  // in a body
+  bool complete = page->messages.reserve(count);
+  for (uint32_t i = 0; complete && i < count; ++i) static_cast<void>(page->messages.push_back({}));  // there is room
+  const StreamEntry last = stream.index.at(position + count - 1);
+  const uint64_t bytes = last.bytes_before + last.size - bytes_first + count * kBesideContent;
+  complete = complete && courier_.fetch_for_stream(Slab<StreamPage>::handle(*page), {numbers, count}, bytes);
   if (!complete) {
     pages_.give_back(*page);
     return nullptr;
@@ -492,15 +516,18 @@ void Streams::end_page(StreamPage& page) noexcept {
   pages_.give_back(page);
 }
 
-void Streams::on_fetched(SlabHandle of, Ring<FetchedMessage>& messages, Instant now) noexcept {
+void Streams::on_fetched(SlabHandle of, Ring<FetchedMessage>& messages, Array<std::byte>&& bodies,
+                         Instant now) noexcept {
   StreamPage* page = pages_.find(of);
-  if (!page) return messages.reset();
+  if (!page) return;
   bool complete = true;
   for (uint32_t i = 0; complete && i < messages.count(); ++i) {
-    complete = messages[i].message || messages[i].lost(read_failures_);
-    page->messages[i] = std::move(messages[i].message);
+    const FetchedMessage& one = messages[i];
+    const bool lost = one.lost(read_failures_);
+    complete = one.status == Status::Ok || lost;
+    page->messages[i] = {one.number, one.body_at, lost ? 0 : one.body_size};
   }
-  messages.reset();
+  page->bodies = std::move(bodies);
   page->asked = false;
   IntrusiveList<StreamReader, StandTag> waiting;
   waiting.splice_back(page->waiting);

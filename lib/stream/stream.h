@@ -45,7 +45,13 @@ struct StreamPage : HashLink<StreamPage>, ListLink<struct IdleTag> {
   uint64_t first = 0;         // position
   uint32_t users = 0;         // readers that have it, or will
   bool asked = true;          // and not here yet
-  Ring<MessageRef> messages;  // empty ones are lost
+  Array<std::byte> bodies;    // the messages, as they were read
+  struct Body {
+    uint64_t number = 0;
+    uint32_t at = 0;
+    uint32_t size = 0;  // 0: it is lost
+  };
+  Array<Body> messages;
   IntrusiveList<struct StreamReader, struct StandTag> waiting;
   bool covers(uint64_t position) const noexcept { return position >= first && position - first < messages.count(); }
   uint64_t end() const noexcept { return first + messages.count(); }
@@ -124,7 +130,10 @@ class StreamCourier {
   // False without memory: the batch is untouched.
   virtual bool send_batch(uint32_t shard, SlabHandle membership,
                           std::unique_ptr<StreamBatch, Destroy>& batch) noexcept = 0;
-  virtual bool fetch_for_stream(SlabHandle page, std::span<const uint64_t> numbers) noexcept = 0;
+  // bytes: so many the bodies will take, about.
+  virtual bool fetch_for_stream(SlabHandle page, std::span<const uint64_t> numbers, uint64_t bytes) noexcept = 0;
+  // False: that is no message. Borrows `body`.
+  virtual bool read_body(Bytes body, MessageView& message) noexcept = 0;
   virtual int64_t unix_us(Instant now) const noexcept = 0;
   virtual void record_stream(const Stream& stream) noexcept = 0;
   virtual void forget_stream(const Stream& stream) noexcept = 0;
@@ -176,9 +185,12 @@ class Streams {
   void done(MemberId reader, uint32_t count) noexcept;
   StreamReader* find_reader(MemberId id) noexcept { return readers_.find(handle_of(id & ~kOfStream)); }
 
-  // Hands out what there is, to each some at a time. True: there is more.
-  bool run(Instant now) noexcept;
-  void on_fetched(SlabHandle page, Ring<FetchedMessage>& messages, Instant now) noexcept;
+  // Hands out what there is, to each some at a time.
+  void run(Instant now) noexcept;
+  // There is more to hand out.
+  bool has_ready() const noexcept { return !ready_.empty(); }
+  // bodies: those of the messages.
+  void on_fetched(SlabHandle page, Ring<FetchedMessage>& messages, Array<std::byte>&& bodies, Instant now) noexcept;
   // Calls record(Stream&) for each that is changed, or for all.
   template <class Record>
   void record_progress(bool all, Record&& record) noexcept;
@@ -211,10 +223,12 @@ class Streams {
   void make_ready(StreamReader& reader) noexcept;
   bool feed(StreamReader& reader, Instant now) noexcept;
   void enforce(Stream& stream, Instant now) noexcept;
-  bool hand(StreamReader& reader, MessageRef&& message, uint64_t number, Instant now) noexcept;
+  bool hand(StreamReader& reader, MovingMessage& message, uint64_t number, Instant now) noexcept;
+  template <class Found>
+  bool take_next(StreamReader& reader, const MessageView& view, Found&& message, uint64_t number, Instant now) noexcept;
   bool flush_batch(StreamReader& reader, Instant now) noexcept;
-  enum class Content : uint8_t { Here, Asked, Later };
-  Content content(StreamReader& reader, MessageRef& message) noexcept;
+  enum class Content : uint8_t { InMemory, InPage, Asked, Later };
+  Content find_content(StreamReader& reader) noexcept;
   StreamPage* page_at(Stream& stream, uint64_t position) noexcept;
   void release_page(StreamPage*& page) noexcept;
   void release_pages(StreamReader& reader) noexcept;
