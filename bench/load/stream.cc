@@ -37,8 +37,8 @@ class Replay final : public Handler {
     Meter meter(options_);
     Client& client = loop_.open({options_.version, "bench-pub", true, 0}, *this, 0);
     loop_.require([&] { return client.connected; }, kTimeoutS, "a CONNACK");
-    Publisher publisher(loop_, client, 1,
-                        {make_publish(options_.version, kTopic, 1, false, options_.payload_size)}, options_.window, 0);
+    Publisher publisher(loop_, client, 1, {make_publish(options_.version, kTopic, 1, false, options_.payload_size)},
+                        options_.window, 0);
     publisher_ = &publisher;
     const Reading from = meter.read();
     refill();

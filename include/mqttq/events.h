@@ -31,11 +31,13 @@ typedef uint32_t mqttq_event_type;
 #define MQTTQ_OBSERVE_MESSAGES 2u /* DELIVERED, DROPPED: one event a message, which costs */
 
 /* What an AUTHORIZE event asks about, and its topic. Of who consumes a queue it asks twice: with `$queue/<name>` or
- * `$q/<filter>`, and with the queue's filter. */
+ * `$q/<filter>`, and with the queue's filter; of who reads a stream with `$stream/<name>` or `$s/<filter>`, wherever he
+ * begins, and with the filter that he names, or the stream's. */
 #define MQTTQ_ACTION_PUBLISH 0u       /* a topic name */
 #define MQTTQ_ACTION_SUBSCRIBE 1u     /* a topic filter */
-#define MQTTQ_ACTION_DECLARE_QUEUE 2u /* `$queue/<name>/<filter>` or `$q/<filter>`, where clients may declare queues: a
-                                         denial still lets the client consume one that is there */
+#define MQTTQ_ACTION_DECLARE_QUEUE 2u /* `$queue/<name>/<filter>` or `$q/<filter>`, where clients may declare queues;
+                                         `$stream/<name>/<filter>` or `$s/<filter>`, where they may declare streams: a
+                                         denial still lets the client have one that is there */
 
 /* Names one request. Copied freely; an answer that comes late, twice or never is safe. */
 typedef struct mqttq_reply {

@@ -124,6 +124,11 @@ bool Committer::take(Mail& mail, uint64_t& bytes) noexcept {
     if (!enter_queues(*mail.message, *mail.route, open)) return false;
     open.shards_open = mail.route->journal_shards(mail.message->qos());
     open.message = std::move(mail.message);
+    if (!made_alone(open)) {
+      leave_queues(mail.route->queues(), open.without.get(), open.message->content_size());
+      mail.message = std::move(open.message);
+      return false;
+    }
     open.route = std::move(mail.route);
     // It is sent again as a new one, or as a repeat if this end is not heard of: then nobody may take it for known.
     open.receipt = open.full_reason.ok() ? mail.number : 0;
@@ -165,6 +170,15 @@ bool Committer::enter_queues(const Message& message, const Route& route, Open& o
                           gate.too_large(size) ? Detail::QueueMessageTooLarge : Detail::QueueFull};
     }
   }
+  return true;
+}
+
+// One that has its time was published before: whoever has it looks at that. False without memory.
+bool Committer::made_alone(Open& open) noexcept {
+  if (!open.timed || !open.message->logged_us()) return true;
+  MessageRef alone = Message::create(open.message->view());
+  if (!alone) return false;
+  open.message = std::move(alone);
   return true;
 }
 

@@ -56,6 +56,7 @@ class Committer {
   bool gather() noexcept;  // false without memory: some mails stay where they are
   bool take(Mail& mail, uint64_t& bytes) noexcept;
   bool enter_queues(const Message& message, const Route& route, Open& open) noexcept;
+  static bool made_alone(Open& open) noexcept;
   void stamp(const Message& message) noexcept;
   bool name_journals(Open& open) noexcept;
   Status append() noexcept;

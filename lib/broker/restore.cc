@@ -112,6 +112,7 @@ class Restore {
   bool take_queue(Bytes key, Bytes value);
   bool take_stream(Bytes key, Bytes value);
   bool take_stream_place(Bytes key, Bytes value);
+  bool take_cursor(const ReaderEntry& of, Bytes value);
   bool take_queue_place(Bytes key, Bytes value);
   bool take_queue_value(Bytes key, Bytes value);
   bool take_taken(Bytes key);
@@ -257,13 +258,15 @@ bool Restore::take_membership(Session& session, const StoredSubscription& stored
   GroupMembership* membership = session.restore_membership(text, stored.options, stored.priority, home_index);
   if (!membership) return false;
   if (membership->reading) {
-    membership->reading->offset = join->offset = stored.offset;
+    membership->reading->offset = join->offset = stored.terms.offset;
+    membership->reading->shared = join->shared = stored.terms.shared;
+    if (!membership->reading->cursor.set(stored.terms.cursor) || !join->cursor.set(stored.terms.cursor)) return false;
     static_cast<void>(join->client_id.set(session.client_id()));  // for lists alone
     join->resumes = position != nullptr;
     join->place.number = number;
     if (position) join->place.position = position->stream_position;
-    if (stored.offset.kind == StreamOffset::Kind::Time) {
-      join->place.not_before_us = static_cast<int64_t>(stored.offset.value);
+    if (stored.terms.offset.kind == StreamOffset::Kind::Time) {
+      join->place.not_before_us = static_cast<int64_t>(stored.terms.offset.value);
     }
   }
   const GroupJoined joined =
@@ -347,6 +350,16 @@ bool Restore::take_stream_place(Bytes key, Bytes value) {
   return true;
 }
 
+bool Restore::take_cursor(const ReaderEntry& of, Bytes value) {
+  FieldReader in(value);
+  StoredCursor stored;
+  if (!stored.read(in)) {
+    ++restored_.lost;
+    return true;
+  }
+  return of.shard->cursors().restore(*of.stream, stored.name, stored.shared, {stored.position, stored.number});
+}
+
 bool Restore::take_queue(Bytes key, Bytes value) {
   FieldReader in(value);
   if (is_stored_stream(in)) return take_stream(key, value);
@@ -383,6 +396,9 @@ bool Restore::take_queue_place(Bytes key, Bytes value) {
 }
 
 bool Restore::take_queue_value(Bytes key, Bytes value) {
+  if (const auto stream = streams_.find(group_key(key)); stream != streams_.end()) {
+    return take_cursor(stream->second, value);
+  }
   const auto at = queues_.find(group_key(key));
   if (at == queues_.end()) return true;
   FieldReader in(value);
@@ -618,7 +634,7 @@ Status Restore::run(std::string& problem) {
       {"shared groups",
        [&] { return load(StateTable::GroupTaken, kTakenKey, false, [&](Bytes k, Bytes) { return take_taken(k); }); }},
       {"shared groups", [&] { return settle_groups() ? Status::Ok : Status::NoMemory; }},
-      {"queues",
+      {"last values and cursors",
        [&] {
          return load(StateTable::QueueValues, 2 * TextKey::kSize, false,
                      [&](Bytes k, Bytes v) { return take_queue_value(k, v); });

@@ -3,14 +3,14 @@
 namespace mqttq::capi {
 
 Status HostReader::open(ShardCore& core, NamespaceId namespace_id, std::string_view name, std::string_view topic_filter,
-                        const StreamOffset& offset) {
+                        const StreamOffset& offset, Instant now) {
   core_ = &core;
   stream_ = core.streams().find(namespace_id, name);
   if (!stream_) return Status::NotFound;
   if (!topic_filter.empty() && !filter_covers(stream_->topic_filter(), topic_filter)) return Status::Invalid;
   reader_ = core.streams().join(*stream_, *this, topic_filter);
   if (!reader_) return Status::NoMemory;
-  go_on(Streams::resolve(*stream_, offset));
+  go_on(Streams::resolve(*stream_, offset, now));
   return Status::Ok;
 }
 
@@ -25,14 +25,14 @@ void HostReader::close() noexcept {
   if (const MemberId reader = std::exchange(reader_, 0)) core_->streams().leave(reader);
 }
 
-bool HostReader::seek(const StreamOffset& offset) {
+bool HostReader::seek(const StreamOffset& offset, Instant now) {
   if (!reader_) return false;
   {
     const std::lock_guard lock(mutex_);
     items_.clear();
     full_ = false;
   }
-  go_on(Streams::resolve(*stream_, offset));
+  go_on(Streams::resolve(*stream_, offset, now));
   return true;
 }
 

@@ -20,10 +20,10 @@ class HostReader final : public StreamTaker {
 
   // Errors: NotFound, Invalid (the stream's filter does not cover this one), NoMemory.
   Status open(ShardCore& core, NamespaceId namespace_id, std::string_view name, std::string_view topic_filter,
-              const StreamOffset& offset);
+              const StreamOffset& offset, Instant now);
   void close() noexcept;
   // False: the stream has ended.
-  bool seek(const StreamOffset& offset);
+  bool seek(const StreamOffset& offset, Instant now);
   // There is room again.
   void resume();
 

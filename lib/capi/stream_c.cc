@@ -201,9 +201,10 @@ mqttq_status mqttq_stream_truncate(mqttq_broker* broker, mqttq_namespace* ns, mq
     StreamOffset from;
     if (!parse_stream_offset(text_of(offset), from)) return fail(error, MQTTQ_EINVAL, kOffset);
     uint64_t count = 0;
-    const mqttq_status status = change_stream(*broker, ns, name, error, [&](Streams& streams, Stream& stream, Instant) {
-      count = streams.truncate(stream, Streams::resolve(stream, from).position);
-    });
+    const mqttq_status status =
+        change_stream(*broker, ns, name, error, [&](Streams& streams, Stream& stream, Instant now) {
+          count = streams.truncate(stream, Streams::resolve(stream, from, now).position);
+        });
     if (dropped && status == MQTTQ_OK) *dropped = count;
     return status;
   });
@@ -215,6 +216,9 @@ mqttq_status mqttq_streams_list(mqttq_broker* broker, mqttq_namespace* ns, mqttq
                                 size_t count, mqttq_streams** out, mqttq_error* error) {
   return guard(error, [&]() -> mqttq_status {
     if (!cursor || !out) return fail(error, MQTTQ_EINVAL, "cursor or out: NULL");
+    if (name.size) {
+      if (const mqttq_status status = judge_call(*broker, name, error); status != MQTTQ_OK) return status;
+    }
     if (const mqttq_status status = broker->may_wait(error); status != MQTTQ_OK) return status;
     if (!count) count = 1000;
     auto list = std::make_unique<mqttq_streams>();
@@ -310,8 +314,9 @@ mqttq_status mqttq_stream_reader_open(mqttq_broker* broker, const mqttq_stream_r
     const uint32_t shard = home_of(*broker, id, name);
     auto reader = std::make_unique<mqttq_stream_reader>(*broker, shard, known.ahead ? known.ahead : kAhead);
     Status status = Status::Shutdown;
-    broker->on_shard(
-        shard, [&](ShardCore& core, Instant) { status = reader->inside.open(core, id, name, topic_filter, offset); });
+    broker->on_shard(shard, [&](ShardCore& core, Instant now) {
+      status = reader->inside.open(core, id, name, topic_filter, offset, now);
+    });
     if (status == Status::Shutdown) return fail(error, MQTTQ_ESHUTDOWN, kStopping);
     if (status == Status::NotFound) return fail(error, kUnknown.status, kUnknown.text);
     if (status == Status::Invalid) return fail(error, MQTTQ_EINVAL, "topic_filter: the stream's does not cover it");
@@ -337,7 +342,7 @@ mqttq_status mqttq_stream_seek(mqttq_stream_reader* reader, mqttq_bytes offset, 
     if (const mqttq_status status = reader->broker.may_wait(error); status != MQTTQ_OK) return status;
     bool there = false;
     const bool ran =
-        reader->broker.on_shard(reader->shard, [&](ShardCore&, Instant) { there = reader->inside.seek(to); });
+        reader->broker.on_shard(reader->shard, [&](ShardCore&, Instant now) { there = reader->inside.seek(to, now); });
     if (!ran) return fail(error, MQTTQ_ESHUTDOWN, kStopping);
     return there ? MQTTQ_OK : fail(error, kUnknown.status, kUnknown.text);
   });
@@ -353,6 +358,7 @@ mqttq_status mqttq_stream_read(mqttq_stream_reader* reader, size_t count, uint32
     bool resumes = false;
     const std::chrono::milliseconds timeout(broker.host_loop ? 0 : timeout_ms);
     if (!reader->inside.take(count ? count : 100, timeout, list->items, resumes)) {
+      if (broker.stopped) return fail(error, MQTTQ_ESHUTDOWN, kStopping);
       return fail(error, kUnknown.status, kUnknown.text);
     }
     if (resumes) broker.on_shard(reader->shard, [&](ShardCore&, Instant) { reader->inside.resume(); });

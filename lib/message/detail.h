@@ -55,6 +55,10 @@ namespace mqttq {
   X(StreamFilter, "the stream's topic filter does not cover this one")                                          \
   X(StreamFilterOfServer, "what begins with $SYS, $share, $queue, $stream and the like is not kept in streams") \
   X(StreamsFull, "streams.count_max is reached")                                                                \
+  X(StreamCursor, "a cursor's name is 0-9 A-Z a-z . _ -, beginning with a letter or digit")                     \
+  X(StreamCursorFilter, "a named cursor reads the whole stream")                                                \
+  X(StreamCursorTaken, "another client reads with this cursor")                                                 \
+  X(StreamCursorsFull, "there are as many cursors as there may be")                                             \
   X(StreamNoLocal, "No Local is not for streams")                                                               \
   X(StreamDeleted, "the stream was deleted")                                                                    \
   X(StreamOffset, "an offset is earliest, latest, a Unix time in microseconds, or @ and a position")            \

@@ -237,7 +237,7 @@ bool Queue::offer(QueueOpen& one, Instant now) noexcept {
   while (QueueMember* member = choose(&one, now)) {
     const Handed handed = member->here ? member->here->take(moving, one.number, now)
                                        : home.member_courier_.hand_to_member(member->shard, member->membership, {},
-                                                                             moving, one.number, now);
+                                                                             moving, one.number, now, 0);
     if (handed == Handed::Full || handed == Handed::Away) {
       note_declined(*member, handed);
       continue;

@@ -326,7 +326,7 @@ class Queues {
   Slab<Queue>& slab() noexcept { return slab_; }
 
   // --- consumers: as SharedGroups has members
-  static bool is_member(MemberId id) noexcept { return id & kOfQueue; }
+  static bool is_member(MemberId id) noexcept { return id >> 62 == 2; }
   // 0 without memory.
   MemberId join(Queue& queue, uint32_t shard, SlabHandle membership, MemberState state) noexcept;
   // consumer: borrowed until it leaves, or the queue is deleted.

@@ -93,7 +93,8 @@ struct Mail {
     // And from there, to a membership:
     GroupJoined,    // session (membership), number: the MemberId, or 0, token (Detail): why not; payload, of a queue
                     // or stream: GroupJoin with its topic filter and what else it answers
-    GroupDeliver,   // session (membership), message, number (of the log; 0: none), origin.session (group)
+    GroupDeliver,   // session (membership), message, number (by which its home knows it; 0: none), origin.session
+                    // (group), token: StreamAt::skipped
     GroupSynced,    // session (membership)
     GroupRecall,    // session (membership): others are there
     StreamDeliver,  // session (membership), payload StreamBatch

@@ -19,11 +19,12 @@ struct GroupJoin final : MailPayload {
   OwnedText name;          // "$share/group/filter", or a queue's or stream's name
   OwnedText topic_filter;  // that the queue is to have, or of which messages of the stream are wanted; empty: any
   // Of a stream:
-  OwnedText client_id;
+  OwnedText client_id, cursor;
   StreamOffset offset;
-  bool resumes = false;  // from `place` on, which has a number, and a position as it was then
-  StreamPlace place;     // in an answer: where it begins
-  OwnedText key;         // in an answer: what its messages go by
+  bool shared = false, seeks = false;  // StreamTerms
+  bool resumes = false;                // from `place` on, which has a number, and a position as it was then
+  StreamPlace place;                   // in an answer: where it begins
+  OwnedText key;                       // in an answer: what its messages go by
   // nullptr without memory.
   static GroupJoin* create_for(NamespaceId namespace_id, std::string_view name,
                                std::string_view topic_filter = {}) noexcept;
@@ -106,9 +107,9 @@ class MemberCourier {
  public:
   // `membership` is the member's own name for it, on `shard`; `home` is for what comes back when it has gone, and names
   // nothing where nothing has to.
-  // number: of the log, 0 if it has none.
+  // number: by which its home knows it, 0 if it has none. skipped: StreamAt.
   virtual Handed hand_to_member(uint32_t shard, SlabHandle membership, SlabHandle home, MovingMessage& message,
-                                uint64_t number, Instant now) noexcept = 0;
+                                uint64_t number, Instant now, uint64_t skipped) noexcept = 0;
   // A message that was kept cannot be read any more.
   virtual void count_lost() noexcept = 0;
   // What is to be recorded of some home is another.

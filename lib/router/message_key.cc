@@ -34,19 +34,18 @@ bool is_json_pointer(std::string_view text) noexcept {
   return true;
 }
 
-TextKey hashed(std::string_view text, uint64_t seed) noexcept { return text_key(kGlobalNamespace, text, seed); }
+// A text and a value of JSON that read the same are two keys.
+constexpr uint64_t kOfText = 0, kOfValue = 1;
 
 #ifdef MQTTQ_WITH_JSON
 // Texts without their escapes; numbers by what they are, so that 1 and 1.0 are one key, and "1" another.
-bool json_value(Bytes payload, std::string_view pointer, uint64_t seed, TextKey& key) noexcept try {
+template <class Take>
+bool json_value(Bytes payload, std::string_view pointer, Take&& take) noexcept try {
   const simdjson::padded_string padded(reinterpret_cast<const char*>(payload.data()), payload.size());
   simdjson::dom::parser parser;
   simdjson::dom::element document, value;
   if (parser.parse(padded).get(document) || document.at_pointer(pointer).get(value)) return false;
-  if (std::string_view text; !value.get_string().get(text)) {
-    key = hashed(text, seed);
-    return true;
-  }
+  if (std::string_view text; !value.get_string().get(text)) return take(text, kOfText);
   char digits[32];
   char* end = digits;
   if (bool truth; !value.get_bool().get(truth)) {
@@ -60,8 +59,7 @@ bool json_value(Bytes payload, std::string_view pointer, uint64_t seed, TextKey&
   } else {
     return false;
   }
-  key = hashed({digits, static_cast<size_t>(end - digits)}, seed + 1);
-  return true;
+  return take({digits, static_cast<size_t>(end - digits)}, kOfValue);
 } catch (const std::exception&) {
   return false;
 }
@@ -103,38 +101,59 @@ Status MessageKey::parse(std::string_view expression, MessageKey& out) noexcept 
   return Status::Ok;
 }
 
-bool MessageKey::of(const MessageView& message, uint64_t seed, TextKey& key) const noexcept {
+template <class Take>
+bool MessageKey::find(const MessageView& message, Take&& take) const noexcept {
   switch (kind_) {
-    case Kind::None: return false;
-    case Kind::ClientId: key = {message.publisher, 0}; return message.publisher != 0;
-    case Kind::Topic: key = hashed(message.topic_name, seed); return true;
+    case Kind::None:
+    case Kind::ClientId: return false;
+    case Kind::Topic: return take(message.topic_name, kOfText);
     case Kind::TopicLevel: {
       std::string_view rest = message.topic_name;
       for (uint32_t level = 1; rest.data(); ++level) {
         const std::string_view text = cut_level(rest);
-        if (level < level_) continue;
-        key = hashed(text, seed);
-        return true;
+        if (level == level_) return take(text, kOfText);
       }
       return false;
     }
     case Kind::UserProperty: {
       codec::PropertyReader reader(message.properties);
       for (std::string_view name, value; reader.next_user(name, value);) {
-        if (name != operand()) continue;
-        key = hashed(value, seed);
-        return true;
+        if (name == operand()) return take(value, kOfText);
       }
       return false;
     }
     case Kind::Json:
 #ifdef MQTTQ_WITH_JSON
-      return json_value(message.payload, operand(), seed, key);
+      return json_value(message.payload, operand(), take);
 #else
       return false;
 #endif
   }
   return false;
+}
+
+bool MessageKey::of(const MessageView& message, uint64_t seed, TextKey& key) const noexcept {
+  if (kind_ == Kind::ClientId) {
+    key = {message.publisher, 0};
+    return message.publisher != 0;
+  }
+  return find(message, [&](std::string_view text, uint64_t kind) noexcept {
+    key = text_key(kGlobalNamespace, text, seed + kind);
+    return true;
+  });
+}
+
+bool MessageKey::text_of(const MessageView& message, Array<char>& text) const noexcept {
+  text.clear();
+  if (kind_ == Kind::ClientId) {
+    if (!message.publisher || !text.reserve(16)) return false;
+    for (int shift = 60; shift >= 0; shift -= 4) {
+      static_cast<void>(text.push_back("0123456789abcdef"[message.publisher >> shift & 15]));  // there is room
+    }
+    return true;
+  }
+  return find(message,
+              [&](std::string_view found, uint64_t) noexcept { return text.append({found.data(), found.size()}); });
 }
 
 }  // namespace mqttq

@@ -7,6 +7,7 @@
 //   json:POINTER            what stands at a JSON pointer (RFC 6901) in its payload; a text, a number, true or false
 #pragma once
 
+#include "base/array.h"
 #include "base/owned_text.h"
 #include "message/message.h"
 #include "store/state.h"
@@ -27,8 +28,14 @@ class MessageKey {
 
   // The key of a message, as two hashes under a secret seed. False: it has none, or there is no memory to find it.
   bool of(const MessageView& message, uint64_t seed, TextKey& key) const noexcept;
+  // The same as a text, in place of what `text` held: of client_id a number of 16 digits that stands for it, of JSON its
+  // value. False: it has none, or there is no memory.
+  bool text_of(const MessageView& message, Array<char>& text) const noexcept;
 
  private:
+  // Calls take(text, kind of value) -> bool for the key, if the message has one.
+  template <class Take>
+  bool find(const MessageView& message, Take&& take) const noexcept;
   std::string_view operand() const noexcept { return expression().substr(operand_at_); }
 
   OwnedText expression_;

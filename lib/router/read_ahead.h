@@ -60,10 +60,9 @@ class ReadAhead {
   bool asked_ = false;
 };
 
-// The item of this number in a ring that is in the order of its items' numbers; nullptr: there is none.
+// The index of the first item in a ring that is in the order of its items' numbers whose number is not less.
 template <class T>
-T* find_number(Ring<T>& ring, uint64_t number) noexcept {
-  if (ring.empty() || ring.back().number < number) return nullptr;
+uint32_t lower_bound_number(Ring<T>& ring, uint64_t number) noexcept {
   uint32_t first = 0;
   for (uint32_t count = ring.count(); count;) {
     const uint32_t half = count / 2;
@@ -74,7 +73,15 @@ T* find_number(Ring<T>& ring, uint64_t number) noexcept {
       count = half;
     }
   }
-  return ring[first].number == number ? &ring[first] : nullptr;
+  return first;
+}
+
+// The item of this number; nullptr: there is none.
+template <class T>
+T* find_number(Ring<T>& ring, uint64_t number) noexcept {
+  if (ring.empty() || ring.back().number < number) return nullptr;
+  T& found = ring[lower_bound_number(ring, number)];
+  return found.number == number ? &found : nullptr;
 }
 
 // Puts it where its number belongs; there is room.

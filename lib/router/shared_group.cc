@@ -242,7 +242,7 @@ bool SharedGroup::offer(MovingMessage& message, uint64_t number, Instant now) no
   const bool counted = message.view().qos != Qos::AtMostOnce;
   while (GroupMember* member = choose(message.view(), counted)) {
     const Handed handed =
-        home->courier_.hand_to_member(member->shard, member->membership, handle(), message, number, now);
+        home->courier_.hand_to_member(member->shard, member->membership, handle(), message, number, now, 0);
     if (handed == Handed::Open) ++member->open_count;
     if (handed == Handed::Open || handed == Handed::Finished) {
       if (number) note_handed(number, handed == Handed::Open ? SharedGroups::id_of(*member) : 0);

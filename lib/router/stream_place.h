@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string_view>
 
 namespace mqttq {
 
@@ -18,10 +19,18 @@ struct StreamOffset {
   bool operator==(const StreamOffset&) const = default;
 };
 
+// What is said when a stream is read. The texts are borrowed.
+struct StreamTerms {
+  StreamOffset offset;
+  std::string_view cursor;  // its name; empty: none
+  bool shared = false;      // with others
+  bool seeks = false;       // a cursor that is there goes to the offset
+};
+
 // Where it stands. The reader keeps it; the stream goes on from there when it is told.
 struct StreamPlace {
   uint64_t position = 0;  // of the next message
-  uint64_t number = 0;    // of the log: no message with a lower one is wanted any more
+  uint64_t number = 0;    // of the log: no message with a lower one is wanted any more; 0: it is not known yet
   int64_t not_before_us = 0;
   uint32_t epoch = 0;  // what it was handed under another one is not wanted
   uint32_t open = 0;   // messages that it has, and is not done with

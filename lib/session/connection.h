@@ -170,14 +170,16 @@ class Connection final : private Timer {
   struct SubscribeTerms {
     uint32_t identifier = 0;
     int8_t priority = 0;  // of a queue's consumer
-    StreamOffset offset;  // of a stream's reader
+    StreamTerms stream;   // of its reader
     bool has_offset = false;
-    bool priority_understood = true, offset_understood = true;
+    bool priority_understood = true, offset_understood = true, cursor_understood = true;
   };
   static SubscribeTerms read_terms(const codec::SubscribeView& subscribe) noexcept;
   static Reason understood(std::string_view topic_filter, const SubscribeTerms& terms) noexcept;
   static bool says_offset(std::string_view topic_filter, const SubscribeTerms& terms) noexcept;
-  static StreamOffset offset_of(std::string_view topic_filter, const SubscribeTerms& terms) noexcept;
+  static StreamTerms stream_terms(std::string_view topic_filter, const SubscribeTerms& terms) noexcept;
+  // What has to be read in another way begins again. seeks: set if its cursor is to go elsewhere.
+  void end_other_reading(std::string_view topic_filter, const SubscribeTerms& terms, bool& seeks) noexcept;
   bool may_declare(std::string_view topic_filter) const noexcept;
   // The QoS that is granted, or why none is.
   Reason subscribe_one(codec::SubscribeEntry entry, const SubscribeTerms& terms) noexcept;
@@ -188,7 +190,8 @@ class Connection final : private Timer {
   Reason rewrite_filter(std::string_view& topic_filter) noexcept;
   Reason judge_filter(const codec::SubscribeEntry& entry) noexcept;
   // Its membership, which may have to be waited for; nullptr: over the limits, or without memory.
-  GroupMembership* join(const codec::SubscribeEntry& entry, const SubscribeTerms& terms, bool declare) noexcept;
+  GroupMembership* join(const codec::SubscribeEntry& entry, const SubscribeTerms& terms, bool declare,
+                        bool seeks = false) noexcept;
   void auto_subscribe(Instant now) noexcept;
   bool end_subscription(std::string_view topic_filter) noexcept;
   void hold(MovingMessage& message, const PublishOperation& operation, Instant now) noexcept;

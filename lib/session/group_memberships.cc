@@ -67,7 +67,7 @@ GroupMembership* GroupMemberships::restore(Session& session, std::string_view te
 }
 
 GroupMembership* GroupMemberships::join(Session& session, std::string_view text, const Subscription& options,
-                                        bool declare, const StreamOffset& offset) noexcept {
+                                        bool declare, const StreamTerms& terms) noexcept {
   GroupMembership* made = make(session, text);
   if (!made) return nullptr;
   made->set_options(options);
@@ -78,8 +78,14 @@ GroupMembership* GroupMemberships::join(Session& session, std::string_view text,
   }
   join->declare = declare;
   if (made->reading) {
-    join->offset = made->reading->offset = offset;
+    join->offset = made->reading->offset = terms.offset;
+    join->shared = made->reading->shared = terms.shared;
+    join->seeks = terms.seeks;
     static_cast<void>(join->client_id.set(session.client_id()));  // for lists alone
+    if (!join->cursor.set(terms.cursor) || !made->reading->cursor.set(terms.cursor)) {
+      slab_.give_back(*made);
+      return nullptr;
+    }
   }
   const std::string_view name = join->name.view();
   made->home_ = static_cast<uint8_t>(shard_.group_home_of(session.namespace_id(), name));
@@ -122,7 +128,7 @@ void GroupMemberships::note_state(GroupMembership& membership) noexcept {
 void GroupMemberships::note_done(SlabHandle of, uint64_t number, uint64_t marks) noexcept {
   GroupMembership* membership = slab_.find(of);
   if (!membership) return;
-  if (membership->reading) {
+  if (membership->has_place()) {
     --membership->numbered_count_;
     ++membership->done_count_;
   } else if (number) {
@@ -153,6 +159,8 @@ void GroupMemberships::on_joined(SlabHandle of, GroupJoined joined) noexcept {
   if (membership->reading) {
     joined.place.epoch = membership->reading->place.epoch;
     membership->reading->place = joined.place;
+    // It was judged when the stream was declared; without memory messages come without theirs.
+    static_cast<void>(MessageKey::parse(joined.key, membership->reading->key));
   }
   if (membership->session) {
     membership->session->on_group_answer();
@@ -172,7 +180,7 @@ void GroupMemberships::note_read(GroupMembership& membership) noexcept {
 void GroupMemberships::give_back(GroupMembership& membership, const MessageRef& message, uint64_t number, bool open,
                                  Handed why, Instant now) noexcept {
   if (open && number) --membership.numbered_count_;
-  if (membership.of_queue) {
+  if (membership.gives_back()) {
     membership.note_returned();
     list(membership);
   }
@@ -259,7 +267,7 @@ bool GroupMemberships::tell_state(GroupMembership& membership, Instant now) noex
   mail.kind = Mail::Kind::GroupState;
   mail.number = membership.member_;
   mail.token = state;
-  if (membership.reading) {  // what is on its way to it comes again
+  if (membership.has_place()) {  // what is on its way to it comes again
     StreamPlace& place = membership.reading->place;
     ++place.epoch;
     place.open = membership.numbered_count_;

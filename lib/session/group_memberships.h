@@ -8,6 +8,7 @@
 #include "base/hash_table.h"
 #include "base/owned_text.h"
 #include "base/slab.h"
+#include "router/message_key.h"
 #include "router/shared_group.h"
 
 namespace mqttq {
@@ -47,11 +48,17 @@ struct GroupMembership : HashLink<GroupMembership> {
   struct Reading {
     StreamOffset offset;    // where it began
     StreamPlace place;      // behind what it was handed
+    MessageKey key;         // the stream's
+    OwnedText cursor;       // through which it reads; empty: it has a place of its own
+    bool shared = false;    // with others
     uint64_t recorded = 0;  // the number of the place that was recorded last
   };
   Reading* reading = nullptr;  // owned; null: of none
   // Neither a shared group's.
   bool of_object() const noexcept { return of_queue || reading; }
+  // What it has not acknowledged is another's as soon as it is gone; else its own.
+  bool gives_back() const noexcept { return of_queue || (reading && !reading->cursor.empty()); }
+  bool has_place() const noexcept { return reading && reading->cursor.empty(); }
 
   void set_options(const Subscription& options) noexcept {
     qos = options.qos;
@@ -64,7 +71,7 @@ struct GroupMembership : HashLink<GroupMembership> {
   [[nodiscard]] bool make_room() noexcept { return done_.reserve(done_.count() + numbered_count_ + 1); }
   // Such a message is open: note_done(), or give_back(), follows.
   void note_taken() noexcept { ++numbered_count_; }
-  // Of a queue: it gave messages back, and the queue may not know yet. What it hands over meanwhile is behind those,
+  // Of a queue or cursor: it gave messages back, and that may not know yet. What it hands over meanwhile is behind those,
   // and is not to be taken before them.
   bool returns() const noexcept { return returning_ != Returning::No; }
 
@@ -75,7 +82,7 @@ struct GroupMembership : HashLink<GroupMembership> {
     return done_count_ || !done_.empty() || state_changed_ || returning_ == Returning::Untold;
   }
   void note_returned() noexcept {
-    if (of_queue && returning_ == Returning::No) returning_ = Returning::Untold;
+    if (gives_back() && returning_ == Returning::No) returning_ = Returning::Untold;
   }
 
   MemberId member_ = 0;
@@ -101,10 +108,9 @@ class GroupMemberships {
   ~GroupMemberships();
 
   // Asks the home of the group, queue or stream; the answer comes to Session::on_group_answer. nullptr without memory.
-  // declare: a queue that is not there, where the text says of which filter.
-  // offset: of a stream.
+  // declare: a queue or stream that is not there, where the text says of which filter.
   GroupMembership* join(Session& session, std::string_view text, const Subscription& options, bool declare,
-                        const StreamOffset& offset) noexcept;
+                        const StreamTerms& terms) noexcept;
   // The session lets go of it.
   void leave(GroupMembership& membership) noexcept;
   GroupMembership* find(SlabHandle membership) noexcept { return slab_.find(membership); }

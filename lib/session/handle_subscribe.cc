@@ -48,16 +48,39 @@ bool read_priority(std::string_view text, int8_t& priority) noexcept {
 
 }  // namespace
 
+// A queue's or stream's address without where one begins to read it: "$queue/{name}", or "$queue/{name}/{filter}"; what
+// has no name is called by its filter. False without memory.
+static bool object_address(std::string_view topic_filter, bool with_filter, Array<char>& out) noexcept {
+  const NamedFilter named(topic_filter);
+  const auto add = [&out](std::string_view text) { return out.append({text.data(), text.size()}); };
+  const bool unnamed = named.of_queue() ? is_unnamed_queue(named.plain) : named.stream.name.empty();
+  if (unnamed) return add(named.of_queue() ? kUnnamedQueuePrefix : kUnnamedStreamPrefix) && add(named.inner());
+  const std::string_view name = named.of_queue() ? named.queue.name : named.stream.name;
+  if (!add(named.of_queue() ? kQueuePrefix : kStreamPrefix) || !add(name)) return false;
+  return !with_filter || named.inner().empty() || (add("/") && add(named.inner()));
+}
+
 // What a SUBSCRIBE says for all of its entries.
 Connection::SubscribeTerms Connection::read_terms(const codec::SubscribeView& subscribe) noexcept {
   SubscribeTerms terms{subscribe.subscription_identifier};
+  std::string_view cursor, group;
   codec::PropertyReader reader(subscribe.properties);
   for (std::string_view name, text; reader.next_user(name, text);) {
     if (name == kConsumerPriorityProperty) terms.priority_understood = read_priority(text, terms.priority);
-    if (name != kStreamOffsetProperty) continue;
-    terms.has_offset = true;
-    terms.offset_understood = parse_stream_offset(text, terms.offset);
+    if (name == kStreamOffsetProperty) {
+      terms.has_offset = true;
+      terms.offset_understood = parse_stream_offset(text, terms.stream.offset);
+    } else if (name == kStreamCursorProperty) {
+      cursor = text;
+    } else if (name == kStreamGroupProperty) {
+      group = text;
+      terms.stream.shared = true;
+    }
   }
+  // A group has a cursor of its name, unless the cursor is named beside it.
+  const std::string_view named = cursor.data() ? cursor : group;
+  if (named.data()) terms.stream.cursor = named;
+  terms.cursor_understood = !named.data() || is_valid_object_name(named);
   return terms;
 }
 
@@ -179,21 +202,9 @@ Verdict Connection::authorize_filter(std::string_view topic_filter, Qos qos) noe
     return authorize(Action::Subscribe, session_->client_id(), text, qos, false);
   };
   if (!named.of_object()) return may(named.inner());
-  Verdict of_object = Verdict::Allow;
-  if (named.of_queue()) {
-    const char* end = named.queue.name.data() + named.queue.name.size();
-    of_object = may(topic_filter.substr(0, static_cast<size_t>(end - topic_filter.data())));
-  } else {  // by its name alone, wherever one begins to read
-    Array<char> address;
-    OwnedText name;
-    const bool unnamed = named.stream.name.empty();
-    const std::string_view prefix = unnamed ? std::string_view() : kStreamPrefix;
-    if (!stream_name(named.stream, name) || !address.append({prefix.data(), prefix.size()}) ||
-        !address.append({name.view().data(), name.view().size()})) {
-      return Verdict::Deny;
-    }
-    of_object = may({address.begin(), address.count()});
-  }
+  Array<char> address;
+  if (!object_address(topic_filter, false, address)) return Verdict::Deny;
+  const Verdict of_object = may({address.begin(), address.count()});
   if (of_object == Verdict::Deny) return of_object;
   std::string_view inner = named.inner();
   const GroupMembership* member = session_->find_membership(topic_filter);
@@ -207,9 +218,10 @@ Connection::Stall Connection::prepare_subscribe(codec::SubscribeEntry entry, con
   const NamedFilter named(entry.topic_filter);
   const Verdict verdict = authorize_filter(entry.topic_filter, entry.options.qos);
   bool declare = may_declare(entry.topic_filter);
-  if (declare && verdict != Verdict::Deny) {
-    const Verdict declares =
-        authorize(Action::DeclareQueue, session_->client_id(), entry.topic_filter, entry.options.qos, false);
+  Array<char> address;
+  if (declare && verdict != Verdict::Deny && object_address(entry.topic_filter, true, address)) {
+    const Verdict declares = authorize(Action::DeclareQueue, session_->client_id(), {address.begin(), address.count()},
+                                       entry.options.qos, false);
     if (declares == Verdict::Pending) return Stall::AccessAnswer;
     declare = declares == Verdict::Allow;
   }
@@ -217,14 +229,10 @@ Connection::Stall Connection::prepare_subscribe(codec::SubscribeEntry entry, con
   if (verdict == Verdict::Deny || !named.of_membership() || !understood(entry.topic_filter, terms).ok()) {
     return Stall::None;
   }
-  const GroupMembership* there = session_->find_membership(entry.topic_filter);
-  if (there && there->reading && says_offset(entry.topic_filter, terms) &&
-      there->reading->offset != offset_of(entry.topic_filter, terms)) {
-    session_->leave_group(entry.topic_filter);  // it begins again
-    there = nullptr;
-  }
-  const bool known = there != nullptr;
-  const GroupMembership* member = join(entry, terms, declare);
+  bool seeks = false;
+  end_other_reading(entry.topic_filter, terms, seeks);
+  const bool known = session_->find_membership(entry.topic_filter) != nullptr;
+  const GroupMembership* member = join(entry, terms, declare, seeks);
   if (member && !member->joined() && !member->refused()) return Stall::GroupAnswer;
   // Its home was here: what its answer brings is judged as if it had come from afar.
   if (known || !member || !named.inner().empty()) return Stall::None;
@@ -249,6 +257,9 @@ Reason Connection::understood(std::string_view topic_filter, const SubscribeTerm
   if (named.of_stream() && !named.stream.has_offset && !terms.offset_understood) {
     return {ReasonCode::ImplementationSpecificError, Detail::StreamOffset};
   }
+  if (named.of_stream() && !terms.cursor_understood) {
+    return {ReasonCode::ImplementationSpecificError, Detail::StreamCursor};
+  }
   return {};
 }
 
@@ -256,19 +267,35 @@ bool Connection::says_offset(std::string_view topic_filter, const SubscribeTerms
   return terms.has_offset || NamedFilter(topic_filter).stream.has_offset;
 }
 
-StreamOffset Connection::offset_of(std::string_view topic_filter, const SubscribeTerms& terms) noexcept {
+StreamTerms Connection::stream_terms(std::string_view topic_filter, const SubscribeTerms& terms) noexcept {
+  StreamTerms of_stream = terms.stream;
   const StreamAddress stream = NamedFilter(topic_filter).stream;
-  return stream.has_offset ? stream.offset : terms.offset;
+  if (stream.has_offset) of_stream.offset = stream.offset;
+  return of_stream;
 }
 
-GroupMembership* Connection::join(const codec::SubscribeEntry& entry, const SubscribeTerms& terms,
-                                  bool declare) noexcept {
+void Connection::end_other_reading(std::string_view topic_filter, const SubscribeTerms& terms, bool& seeks) noexcept {
+  const GroupMembership* there = session_->find_membership(topic_filter);
+  if (!there || !there->reading) return;
+  const GroupMembership::Reading& reading = *there->reading;
+  const StreamTerms wanted = stream_terms(topic_filter, terms);
+  const bool same_cursor = reading.cursor.view() == wanted.cursor && reading.shared == wanted.shared;
+  const bool moves = says_offset(topic_filter, terms) && reading.offset != wanted.offset;
+  if (same_cursor && !moves) return;
+  seeks = same_cursor;
+  session_->leave_group(topic_filter);
+  static_cast<void>(shard_.memberships().tell(shard_.now()));  // before it joins: one cursor has one reader
+}
+
+GroupMembership* Connection::join(const codec::SubscribeEntry& entry, const SubscribeTerms& terms, bool declare,
+                                  bool seeks) noexcept {
   if (GroupMembership* member = session_->find_membership(entry.topic_filter)) return member;
   if (session_->subscription_count() + session_->membership_count() >= shard_.limits().subscriptions_max) {
     return nullptr;
   }
-  GroupMembership* joined =
-      session_->join_group(entry.topic_filter, options_of(entry, terms), declare, offset_of(entry.topic_filter, terms));
+  StreamTerms of_stream = stream_terms(entry.topic_filter, terms);
+  of_stream.seeks = seeks;
+  GroupMembership* joined = session_->join_group(entry.topic_filter, options_of(entry, terms), declare, of_stream);
   if (joined) joined->priority = terms.priority;
   return joined;
 }
@@ -279,7 +306,9 @@ Subscription Connection::options_of(const codec::SubscribeEntry& entry, const Su
   options.no_local = entry.options.no_local;
   options.retain_as_published = entry.options.retain_as_published;
   options.identifier = terms.identifier;
-  if (NamedFilter(entry.topic_filter).of_queue()) options.qos = std::min(options.qos, Qos::AtLeastOnce);
+  const NamedFilter named(entry.topic_filter);
+  const bool given_back = named.of_queue() || (named.of_stream() && !terms.stream.cursor.empty());
+  if (given_back) options.qos = std::min(options.qos, Qos::AtLeastOnce);
   return options;
 }
 
@@ -313,7 +342,7 @@ Reason Connection::enter_membership(const codec::SubscribeEntry& entry, const Su
   session_->leave_group(entry.topic_filter);
   if (joined) return refusal;
   const bool wrong = why == Detail::QueueUnknown || why == Detail::QueueFilter || why == Detail::StreamUnknown ||
-                     why == Detail::StreamFilter;
+                     why == Detail::StreamFilter || why == Detail::StreamCursorFilter;
   return {wrong ? ReasonCode::TopicFilterInvalid : ReasonCode::QuotaExceeded, why};
 }
 

@@ -16,9 +16,9 @@ struct Fetch : ListLink<struct FetchTag> {
   uint32_t shard = 0;
   SlabHandle session;
   SlabHandle group, queue, stream_page;  // names one: it is for that
-  Ring<FetchedMessage> messages;  // in the order of their numbers
-  bool as_bodies = false;         // they are wanted as bytes
-  Array<std::byte> bodies;        // these
+  Ring<FetchedMessage> messages;         // in the order of their numbers
+  bool as_bodies = false;                // they are wanted as bytes
+  Array<std::byte> bodies;               // these
 };
 
 // One for all shards of a broker. Each session, group, queue and page has one Fetch under way at most.

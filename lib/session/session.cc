@@ -342,7 +342,7 @@ WaitingMessage Session::take_waiting() noexcept {
 // Only with room in the window and the outbox.
 Session::Sent Session::send(MovingMessage& message, Qos qos, bool retain, Identifiers&& identifiers, Instant now,
                             const GroupMembership* through, uint64_t number, const StreamAt* at) noexcept {
-  const bool of_queue = through && through->of_queue;
+  const bool of_queue = through && through->gives_back();
   if (message.view().expired(now)) {
     shard_.dropped(&Counters::dropped_expired, this, message.view());
     return Sent::Dropped;
@@ -351,7 +351,7 @@ Session::Sent Session::send(MovingMessage& message, Qos qos, bool retain, Identi
   fields.retain = retain;
   fields.qos = qos;
   fields.subscription_identifiers = identifiers.span();
-  if (at) fields.added_properties = shard_.stream_properties(*connection_, *at, message.view());
+  if (at) fields.added_properties = shard_.stream_properties(*connection_, *at, message.view(), through);
   if (qos == Qos::AtMostOnce) {
     // That it was taken is durable before it goes out: it never comes twice.
     if (stored_ && number && !of_queue && !at) {
@@ -467,7 +467,8 @@ void Session::send_again(uint16_t packet_id, InflightEntry& entry, Instant now) 
   fields.packet_id = packet_id;
   fields.subscription_identifiers = entry.identifiers.span();
   if (entry.of_stream) {
-    fields.added_properties = shard_.stream_properties(*connection_, {entry.position, entry.number, 0}, message.view());
+    fields.added_properties = shard_.stream_properties(*connection_, {entry.position, entry.number, 0}, message.view(),
+                                                       shard_.memberships().find(entry.membership));
   }
   if (connection_->send_publish(message, fields, now) || connection_->closing()) return;
   if (entry.qos == Qos::ExactlyOnce) connection_->send_ack(codec::PacketType::Pubrel, packet_id, ReasonCode::Success);
@@ -640,8 +641,8 @@ uint64_t Session::membership_hash(std::string_view shared_filter) const noexcept
 }
 
 GroupMembership* Session::join_group(std::string_view text, const Subscription& options, bool declare,
-                                     const StreamOffset& offset) noexcept {
-  GroupMembership* joined = shard_.memberships().join(*this, text, options, declare, offset);
+                                     const StreamTerms& terms) noexcept {
+  GroupMembership* joined = shard_.memberships().join(*this, text, options, declare, terms);
   if (joined) memberships_.insert(*joined, membership_hash(text));
   return joined;
 }
@@ -657,7 +658,7 @@ void Session::set_membership(GroupMembership& membership, const Subscription& op
 bool Session::leave_group(std::string_view shared_filter) noexcept {
   GroupMembership* left = find_membership(shared_filter);
   if (!left) return false;
-  if (left->of_queue) return_to_queues(left);
+  if (left->gives_back()) return_to_queues(left);
   if (stored_) record_progress();  // it is on its own with what it has
   end_membership(*left);
   return true;
@@ -693,14 +694,14 @@ bool Session::may_take_shared(Qos qos) const noexcept {
   return out_->waiting.empty() && out_->unsent_count == 0 && !window_full();
 }
 
-Handed Session::take_shared(GroupMembership& membership, MovingMessage& message, uint64_t number,
+Handed Session::take_shared(GroupMembership& membership, MovingMessage& message, uint64_t number, uint64_t skipped,
                             Instant now) noexcept {
   if (!connection_ || connection_->closing()) return Handed::Away;
   if (membership.returns()) return Handed::Full;
   const MessageView& view = message.view();
   const Qos qos = membership.of_queue ? membership.qos : std::min(view.qos, membership.qos);
   // What has to be written before it goes out waits for a store that fails.
-  const bool written = stored_ && number && qos != Qos::AtLeastOnce && !membership.of_queue;
+  const bool written = stored_ && number && qos != Qos::AtLeastOnce && !membership.gives_back();
   const bool unwritable = written && shard_.state().failing();
   if (unwritable) shard_.mark_progress(*this);
   if (unwritable || !may_take_shared(qos) || (number && !membership.make_room())) {
@@ -710,7 +711,9 @@ Handed Session::take_shared(GroupMembership& membership, MovingMessage& message,
   Identifiers identifiers;
   static_cast<void>(identifiers.set({&membership.identifier, membership.identifier ? 1u : 0u}));  // one needs no memory
   const bool retain = view.retain && membership.retain_as_published;
-  const Sent sent = send(message, qos, retain, std::move(identifiers), now, &membership, number);
+  const StreamAt at{number - 1, 0, skipped};
+  const Sent sent =
+      send(message, qos, retain, std::move(identifiers), now, &membership, number, membership.reading ? &at : nullptr);
   if (sent == Sent::Dropped && membership.of_queue) return Handed::Refused;
   if (sent == Sent::Dropped || qos == Qos::AtMostOnce) return Handed::Finished;
   if (number) membership.note_taken();

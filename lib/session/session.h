@@ -154,7 +154,9 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   void deliver(const Delivery& delivery, Instant now) noexcept override;
   // A shared group chose this member. Nothing is kept here that cannot be sent: another may have room. number: of the
   // log, 0 if it has none.
-  Handed take_shared(GroupMembership& membership, MovingMessage& message, uint64_t number, Instant now) noexcept;
+  // skipped: StreamAt.
+  Handed take_shared(GroupMembership& membership, MovingMessage& message, uint64_t number, uint64_t skipped,
+                     Instant now) noexcept;
   // A stream's message for this reader, which stands behind it then. Nothing is kept here that cannot be sent.
   Handed take_read(GroupMembership& membership, MovingMessage& message, const StreamAt& at, Instant now) noexcept;
   // What came together from another shard. Behind the first that does not fit nothing is taken; it comes again.
@@ -279,9 +281,9 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   // --- shared groups, queues and streams
   GroupMembership* find_membership(std::string_view shared_filter) noexcept;
   // Becomes a member, once the group's home has said so. nullptr without memory.
-  // declare, offset: see GroupMemberships::join().
+  // declare: see GroupMemberships::join().
   GroupMembership* join_group(std::string_view text, const Subscription& options, bool declare = false,
-                              const StreamOffset& offset = {}) noexcept;
+                              const StreamTerms& terms = {}) noexcept;
   bool leave_group(std::string_view shared_filter) noexcept;
   // A member subscribes, perhaps once more: it has these options from now on, and is recorded so.
   void set_membership(GroupMembership& membership, const Subscription& options) noexcept;

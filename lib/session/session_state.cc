@@ -67,15 +67,19 @@ void Session::record_membership(GroupMembership& membership) noexcept {
   options.retain_as_published = membership.retain_as_published;
   Array<std::byte> value;
   FieldWriter out(value);
-  const StreamOffset* offset = membership.reading ? &membership.reading->offset : nullptr;
-  StoredSubscription::write(out, options, false, membership.text(), membership.priority, offset);
+  StreamTerms terms;
+  if (membership.reading) {
+    terms = {membership.reading->offset, membership.reading->cursor.view(), membership.reading->shared};
+  }
+  StoredSubscription::write(out, options, false, membership.text(), membership.priority,
+                            membership.reading ? &terms : nullptr);
   if (!out.ok()) return shard_.note_unrecorded();
   const StateKey key = membership_key(membership);
   shard_.state().writes().put_large(StateTable::Subscriptions, key.bytes(), value.span());
   const bool first = !std::exchange(membership.stored, true);
-  if (membership.reading) {
+  if (membership.has_place()) {
     record_place(membership);
-  } else if (first && !membership.of_queue) {
+  } else if (first && !membership.of_object()) {
     shard_.state().writes().put_number(StateTable::Positions, key.bytes());
   }
 }
@@ -133,7 +137,7 @@ void Session::record_progress() noexcept {
   }
   if (!connection_) drop_inflight_content();
   memberships_.for_each([this](GroupMembership& one) {
-    if (one.reading) record_place(one);
+    if (one.has_place()) record_place(one);
   });
   if (!reads_) return;
   const StateKey key = state_key(state_key_text());
@@ -326,7 +330,7 @@ bool Session::restore_inflight(uint16_t packet_id, InflightEntry&& entry, uint64
   if (!make_outgoing() || packet_id == 0 || out_->inflight.find(packet_id)) return false;
   GroupMembership* through = group ? memberships_.find(group, [](const GroupMembership&) { return true; }) : nullptr;
   if (through) {
-    if (!through->reading && !through->make_room()) return false;
+    if (!through->has_place() && !through->make_room()) return false;
     through->note_taken();
     entry.membership = GroupMemberships::handle(*through);
   }

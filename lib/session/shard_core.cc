@@ -29,6 +29,7 @@ ShardCore::ShardCore(const ShardWorld& world, uint32_t index, uint64_t seed, Ins
               world.router.seed()),
       queues_(fan_out_, *this, *this, timers_, world.router.seed()),
       streams_(fan_out_, *this, *this, timers_, world.router.seed()),
+      cursors_(streams_, *this, *this, world.router.seed()),
       memberships_(*this),
       delayed_(world.limits, world.population.delayed, timers_, *this),
       state_(world.state, index),
@@ -121,6 +122,7 @@ void ShardCore::abandon() noexcept {
     end_session(*session, now_);
   }
   queues_.abandon();
+  cursors_.abandon();
   streams_.abandon();
   for (uint32_t i = 0; i < letters_.index_end(); ++i) {
     Letter* letter = letters_.at(i);
@@ -761,6 +763,7 @@ bool ShardCore::handle_mail(Mail& mail, Instant now) noexcept {
       if (join) {
         joined.topic_filter = join->topic_filter.view();
         joined.place = join->place;
+        joined.key = join->key.view();
       }
       memberships_.on_joined(mail.session, joined);
       return true;

@@ -27,7 +27,7 @@
 #include "session/session_observer.h"
 #include "session/state_recorder.h"
 #include "session/sys_publisher.h"
-#include "stream/stream.h"
+#include "stream/stream_cursor.h"
 
 namespace mqttq {
 
@@ -102,6 +102,7 @@ struct PublishOperation {
 class ShardCore final : private GroupCourier,
                         private QueueCourier,
                         private StreamCourier,
+                        private CursorCourier,
                         private DelayedMessages::Taker {
  public:
   // Throws std::bad_alloc. index: 0 .. shard_count-1. seed: a secret, from which assigned client ids are made.
@@ -186,6 +187,8 @@ class ShardCore final : private GroupCourier,
   const Limits& limits() const noexcept { return world_.limits; }
   bool has_rates() const noexcept { return (world_.limits.message_rate | world_.limits.byte_rate) != 0; }
   uint32_t index() const noexcept { return index_; }
+  // Of the turn.
+  Instant now() const noexcept { return now_; }
   ShardFigures& figures() noexcept { return figures_; }
   Counters& counters() noexcept { return counters_; }
   Population& population() noexcept { return world_.population; }
@@ -207,6 +210,7 @@ class ShardCore final : private GroupCourier,
   SharedGroups& groups() noexcept { return groups_; }
   Queues& queues() noexcept { return queues_; }
   Streams& streams() noexcept { return streams_; }
+  StreamCursors& cursors() noexcept { return cursors_; }
   GroupMemberships& memberships() noexcept { return memberships_; }
   Slab<Connection>& connections() noexcept { return connections_; }
   Slab<Session>& sessions() noexcept { return sessions_; }
@@ -214,7 +218,9 @@ class ShardCore final : private GroupCourier,
   std::byte* scratch(size_t size) noexcept;
 
   // What goes with a stream's message to this client, valid until the next call. Without memory nothing does.
-  Bytes stream_properties(const Connection& connection, const StreamAt& at, const MessageView& message) noexcept;
+  // through: nullable.
+  Bytes stream_properties(const Connection& connection, const StreamAt& at, const MessageView& message,
+                          const GroupMembership* through) noexcept;
   // Text for one rewritten topic, valid until it is used again.
   Array<char>& rewritten() noexcept { return rewritten_; }
 
@@ -353,7 +359,7 @@ class ShardCore final : private GroupCourier,
   bool answer_retained_queries(Instant now) noexcept;
   bool answer_retained_query(const WaitingQuery& waiting, Instant now) noexcept;
   Handed hand_to_member(uint32_t shard, SlabHandle membership, SlabHandle group, MovingMessage& message,
-                        uint64_t number, Instant now) noexcept override;
+                        uint64_t number, Instant now, uint64_t skipped) noexcept override;
   void recall(uint32_t shard, SlabHandle membership, Instant now) noexcept override;
   void count_dropped(const MessageView& message) noexcept override {
     dropped(&Counters::dropped_outbox_full, nullptr, message);
@@ -375,7 +381,16 @@ class ShardCore final : private GroupCourier,
   void on_object_deleted(SlabHandle membership, Instant now) noexcept;
   GroupJoined join_queue(const GroupJoin& join, uint32_t shard, SlabHandle membership, MemberState state) noexcept;
   GroupJoined join_stream(const GroupJoin& join, uint32_t shard, SlabHandle membership) noexcept;
+  GroupJoined join_cursor(Stream& stream, const GroupJoin& join, uint32_t shard, SlabHandle membership,
+                          bool declares) noexcept;
   void handle_reader_mail(Mail& mail) noexcept;
+  void handle_cursor_mail(Mail& mail) noexcept;
+  void record_cursor(StreamCursor& cursor) noexcept override;
+  void forget_cursor(const StreamCursor& cursor) noexcept override;
+  void tell_cursor_deleted(uint32_t shard, SlabHandle membership, Instant now) noexcept override {
+    tell_deleted(shard, membership, now);
+  }
+  StateKey cursor_key(const StreamCursor& cursor) const noexcept;
   Handed hand_to_reader(SlabHandle membership, MovingMessage& message, const StreamAt& at,
                         Instant now) noexcept override;
   bool send_batch(uint32_t shard, SlabHandle membership,
@@ -479,6 +494,7 @@ class ShardCore final : private GroupCourier,
   SharedGroups groups_;
   Queues queues_;
   Streams streams_;
+  StreamCursors cursors_;
   GroupMemberships memberships_;
   DelayedMessages delayed_;
   StateRecorder state_;
@@ -551,6 +567,7 @@ class ShardCore final : private GroupCourier,
   Array<std::byte> scratch_;
   Array<char> rewritten_;
   Array<std::byte> stream_properties_;
+  Array<char> stream_key_;
   int64_t connect_tokens_;  // thousandths
   Instant connect_tokens_at_{};
   int64_t log_tokens_;

@@ -101,9 +101,28 @@ GroupJoined ShardCore::join_stream(const GroupJoin& join, uint32_t shard, SlabHa
   }
   const std::string_view wanted = join.topic_filter.view();
   if (!wanted.empty() && !filter_covers(stream->topic_filter(), wanted)) return {0, Detail::StreamFilter, {}};
+  if (!join.cursor.empty()) return join_cursor(*stream, join, shard, membership, declares);
   const MemberId member = streams_.join(*stream, shard, membership, join.client_id.view(), wanted);
   GroupJoined joined{member, member ? Detail::None : Detail::NoMemory, stream->topic_filter(), declares};
-  joined.place = join.resumes ? join.place : Streams::resolve(*stream, join.offset);
+  joined.key = stream->key.expression();
+  joined.place = join.resumes ? join.place : Streams::resolve(*stream, join.offset, now_);
+  return joined;
+}
+
+GroupJoined ShardCore::join_cursor(Stream& stream, const GroupJoin& join, uint32_t shard, SlabHandle membership,
+                                   bool declares) noexcept {
+  const std::string_view wanted = join.topic_filter.view();
+  if (!wanted.empty() && wanted != stream.topic_filter()) return {0, Detail::StreamCursorFilter, {}};
+  StreamCursor* cursor = nullptr;
+  switch (cursors_.open(stream, join.cursor.view(), join.shared, join.offset, join.seeks, now_, cursor)) {
+    case Status::Ok: break;
+    case Status::Exists: return {0, Detail::StreamCursorTaken, {}};
+    case Status::Full: return {0, Detail::StreamCursorsFull, {}};
+    default: return {0, Detail::NoMemory, {}};
+  }
+  const MemberId member = cursors_.join(*cursor, shard, membership);
+  GroupJoined joined{member, member ? Detail::None : Detail::NoMemory, stream.topic_filter(), declares};
+  joined.key = stream.key.expression();
   return joined;
 }
 
@@ -149,7 +168,8 @@ bool ShardCore::answer_group_join(Mail& mail, Instant now) noexcept {
   answer.session = mail.session;
   answer.number = joined.member;
   answer.token = static_cast<uint32_t>(joined.why);
-  const bool complete = joined.topic_filter.empty() || join.topic_filter.set(joined.topic_filter);
+  const bool complete = (joined.topic_filter.empty() || join.topic_filter.set(joined.topic_filter)) &&
+                        (joined.key.empty() || join.key.set(joined.key));
   const bool of_group = join.kind == GroupJoin::Kind::Group;
   join.place = joined.place;
   if (complete && !of_group) answer.payload = std::move(mail.payload);
@@ -228,6 +248,8 @@ void ShardCore::on_letter_answered(SlabHandle of, bool taken) noexcept {
 void ShardCore::leave_here(MemberId member, Instant now) noexcept {
   if (Streams::is_reader(member)) {
     streams_.leave(member);
+  } else if (StreamCursors::is_member(member)) {
+    cursors_.leave(member);
   } else if (Queues::is_member(member)) {
     queues_.leave(member, now, QueueReturn::NotSent);  // what was sent its session has given back
   } else {
@@ -239,6 +261,7 @@ void ShardCore::handle_member_mail(Mail& mail, Instant now) noexcept {
   const MemberId member = mail.kind == Mail::Kind::GroupReturn ? member_id(mail.session) : mail.number;
   const bool of_queue = Queues::is_member(member);
   if (Streams::is_reader(member) && mail.kind != Mail::Kind::GroupLeave) return handle_reader_mail(mail);
+  if (StreamCursors::is_member(member) && mail.kind != Mail::Kind::GroupLeave) return handle_cursor_mail(mail);
   switch (mail.kind) {
     case Mail::Kind::GroupLeave: leave_here(member, now); break;
     case Mail::Kind::GroupState: {
@@ -278,6 +301,18 @@ void ShardCore::handle_reader_mail(Mail& mail) noexcept {
   streams_.set_state(mail.number, MemberState::unpack(mail.token), told.place);
 }
 
+void ShardCore::handle_cursor_mail(Mail& mail) noexcept {
+  switch (mail.kind) {
+    case Mail::Kind::GroupState: return cursors_.set_state(mail.number, MemberState::unpack(mail.token));
+    case Mail::Kind::GroupDone: {
+      const auto* payload = static_cast<const GroupNumbers*>(mail.payload.get());
+      if (payload) cursors_.done(mail.number, payload->numbers.span());
+      return;
+    }
+    default: return cursors_.give_back(member_id(mail.session), mail.number, static_cast<Handed>(mail.token));
+  }
+}
+
 Handed ShardCore::hand_to_reader(SlabHandle to, MovingMessage& message, const StreamAt& at, Instant now) noexcept {
   GroupMembership* membership = memberships_.find(to);
   if (!membership || !membership->session) return Handed::Away;
@@ -295,25 +330,31 @@ bool ShardCore::send_batch(uint32_t shard, SlabHandle membership,
   return false;
 }
 
-Bytes ShardCore::stream_properties(const Connection& connection, const StreamAt& at,
-                                   const MessageView& message) noexcept {
+Bytes ShardCore::stream_properties(const Connection& connection, const StreamAt& at, const MessageView& message,
+                                   const GroupMembership* through) noexcept {
   if (connection.version() != ProtocolVersion::V5) return {};
-  if (!write_stream_properties(at, message.logged_us, stream_properties_)) return {};
+  const MessageKey* key = through && through->reading && through->reading->key.on() ? &through->reading->key : nullptr;
+  std::string_view text;
+  if (key && key->text_of(message, stream_key_) && stream_key_.count() <= UINT16_MAX) {
+    text = {stream_key_.begin(), stream_key_.count()};
+  }
+  if (!write_stream_properties(at, message.logged_us, text, stream_properties_)) return {};
   return stream_properties_.span();
 }
 
 Handed ShardCore::hand_to_member(uint32_t shard, SlabHandle to, SlabHandle group, MovingMessage& message,
-                                 uint64_t number, Instant now) noexcept {
+                                 uint64_t number, Instant now, uint64_t skipped) noexcept {
   if (shard == index_) {
     GroupMembership* membership = memberships_.find(to);
     if (!membership || !membership->session) return Handed::Away;
-    return membership->session->take_shared(*membership, message, number, now);
+    return membership->session->take_shared(*membership, message, number, skipped, now);
   }
   Mail mail;
   mail.kind = Mail::Kind::GroupDeliver;
   mail.session = to;
   mail.number = number;
   mail.origin.session = group;
+  mail.token = static_cast<uint32_t>(std::min<uint64_t>(skipped, UINT32_MAX));
   mail.message = message.share();
   if (!mail.message || !postman_.post_surely(shard, std::move(mail))) {
     if (number) return Handed::Full;  // it stays where it is
@@ -328,7 +369,7 @@ void ShardCore::take_group_message(Mail& mail, Instant now) noexcept {
   Handed handed = Handed::Away;
   MovingMessage message(mail.message);
   if (membership && membership->session) {
-    handed = membership->session->take_shared(*membership, message, mail.number, now);
+    handed = membership->session->take_shared(*membership, message, mail.number, mail.token, now);
   }
   switch (handed) {
     case Handed::Open: return;

@@ -56,6 +56,31 @@ void ShardCore::record_streams(bool all) noexcept {
     record_place(stream);
     if (all) record_stream(stream);
   });
+  cursors_.record_progress(all, [this](StreamCursor& cursor) { record_cursor(cursor); });
+}
+
+StateKey ShardCore::cursor_key(const StreamCursor& cursor) const noexcept {
+  const Stream& stream = cursor.stream;
+  const TextKey of_name = state_.key(stream.namespace_id, cursor.name.view());
+  return state_key(stream_key(state_.key(stream.namespace_id, stream.name.view())))
+      .add(of_name.first)
+      .add(of_name.second);
+}
+
+void ShardCore::record_cursor(StreamCursor& cursor) noexcept {
+  if (!state_.on()) return;
+  scratch_state_.clear();
+  FieldWriter out(scratch_state_);
+  StreamIndex& index = cursor.stream.index;
+  const uint64_t position = cursor.committed();
+  const bool there = position >= index.first() && position < index.end();
+  StoredCursor{there ? index.at(position).number : 0, position, cursor.shared, cursor.name.view()}.write(out);
+  if (!out.ok()) return note_unrecorded();
+  state_.writes().put(StateTable::QueueValues, cursor_key(cursor).bytes(), scratch_state_.span());
+}
+
+void ShardCore::forget_cursor(const StreamCursor& cursor) noexcept {
+  if (state_.on()) state_.writes().erase(StateTable::QueueValues, cursor_key(cursor).bytes());
 }
 
 void ShardCore::record_place(Stream& stream) noexcept {
@@ -82,7 +107,7 @@ void ShardCore::forget_stream(const Stream& stream) noexcept {
   world_.population.streams.fetch_sub(1, std::memory_order_relaxed);
   if (!state_.on()) return;
   const StateKey key = state_key(stream_key(state_.key(stream.namespace_id, stream.name.view())));
-  for (const StateTable table : {StateTable::Queues, StateTable::Groups}) {
+  for (const StateTable table : {StateTable::Queues, StateTable::Groups, StateTable::QueueValues}) {
     state_.writes().erase_below(table, key.bytes());
   }
 }
@@ -225,7 +250,10 @@ void ShardCore::on_recorded(const Mail& mail) noexcept {
 }
 
 void ShardCore::await_durable(void* user, void (*done)(void* user, bool written) noexcept) {
-  if (state_.on() && !state_.failing()) record_queues(false);  // what is settled, purged or moved by now
+  if (state_.on() && !state_.failing()) {  // what is settled, purged, moved or truncated by now
+    record_queues(false);
+    record_streams(false);
+  }
   if (!state_.on() || state_.all_durable()) return done(user, true);
   if (!durable_waiters_.push_back({state_.serial(), user, done})) throw std::bad_alloc();
 }

@@ -41,19 +41,22 @@ struct StoredSubscription {
   Subscription options;
   bool owed = false;              // retained messages are still to be sent for it
   int8_t priority = 0;            // of a queue's consumer
-  StreamOffset offset;            // of a stream's reader
+  StreamTerms terms;              // of a stream's reader
   std::string_view topic_filter;  // borrowed
 
-  // offset: null: of no stream's reader.
+  // terms: null: of no stream's reader.
   static void write(FieldWriter& out, const Subscription& options, bool owed, std::string_view topic_filter,
-                    int8_t priority = 0, const StreamOffset* offset = nullptr) noexcept {
+                    int8_t priority = 0, const StreamTerms* terms = nullptr) noexcept {
     out.number(static_cast<uint8_t>(flags_of(options) | (owed ? kOwed : 0) | (priority ? kPriority : 0) |
-                                    (offset ? kOffset : 0)));
+                                    (terms ? kOfStream : 0)));
     out.number(options.identifier);
     if (priority) out.number(static_cast<uint8_t>(priority));
-    if (offset) {
-      out.number(static_cast<uint8_t>(offset->kind));
-      out.number(offset->value);
+    if (terms) {
+      const bool cursor = !terms->cursor.empty();
+      out.number(static_cast<uint8_t>(static_cast<uint8_t>(terms->offset.kind) | (cursor ? kCursor : 0) |
+                                      (terms->shared ? kShared : 0)));
+      out.number(terms->offset.value);
+      if (cursor) out.sized(as_bytes(terms->cursor));
     }
     out.text(topic_filter);
   }
@@ -64,9 +67,12 @@ struct StoredSubscription {
     options.identifier = in.number<uint32_t>();
     if (flags & kPriority) priority = static_cast<int8_t>(in.number<uint8_t>());
     uint8_t kind = 0;
-    if (flags & kOffset) {
-      kind = in.number<uint8_t>();
-      offset = {static_cast<StreamOffset::Kind>(kind), in.number<uint64_t>()};
+    if (flags & kOfStream) {
+      const auto stream_flags = in.number<uint8_t>();
+      kind = stream_flags & kOffsetKind;
+      terms.offset = {static_cast<StreamOffset::Kind>(kind), in.number<uint64_t>()};
+      terms.shared = stream_flags & kShared;
+      if (stream_flags & kCursor) terms.cursor = as_text(in.sized());
     }
     topic_filter = as_text(in.rest());
     return in.ok() && kind <= static_cast<uint8_t>(StreamOffset::Kind::Position) && is_valid_topic_filter(topic_filter);
@@ -74,7 +80,8 @@ struct StoredSubscription {
 
  private:
   static constexpr uint8_t kQos = 3, kNoLocal = 4, kRetainAsPublished = 8, kExclusive = 16, kOwed = 32, kPriority = 64,
-                           kOffset = 128;
+                           kOfStream = 128;
+  static constexpr uint8_t kOffsetKind = 15, kCursor = 64, kShared = 128;  // behind it
 
   static uint8_t flags_of(const Subscription& subscription) noexcept {
     return static_cast<uint8_t>(static_cast<uint8_t>(subscription.qos) | (subscription.no_local ? kNoLocal : 0) |

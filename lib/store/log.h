@@ -52,8 +52,8 @@ struct StoreHealth {
 struct FetchedMessage {
   uint64_t number = 0;
   MessageRef message;
-  uint32_t body_at = 0, body_size = 0;  // in its place, where bodies were asked for
   Status status = Status::Ok;           // of MessageSource::fetch()
+  uint32_t body_at = 0, body_size = 0;  // in place of the message, where bodies were asked for
 
   // A disk that fails may work again; one that does not for seconds has lost it. failures: reads of one reader that
   // failed, one after the other.

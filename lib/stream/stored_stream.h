@@ -68,4 +68,27 @@ struct StoredStreamPlace {
   }
 };
 
+// Where a named cursor stands.
+struct StoredCursor {
+  uint64_t number = 0;  // StreamPlace
+  uint64_t position = 0;
+  bool shared = false;
+  std::string_view name;  // borrowed
+
+  void write(FieldWriter& out) const noexcept {
+    out.number(number);
+    out.number(position);
+    out.number(uint8_t{shared});
+    out.text(name);
+  }
+  // False: it is no such value.
+  bool read(FieldReader& in) noexcept {
+    number = in.number<uint64_t>();
+    position = in.number<uint64_t>();
+    shared = in.number<uint8_t>() != 0;
+    name = as_text(in.rest());
+    return in.ok() && is_valid_object_name(name);
+  }
+};
+
 }  // namespace mqttq

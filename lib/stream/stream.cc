@@ -126,9 +126,16 @@ Stream* Streams::make(const StreamIdentity& identity, const StreamOptions& optio
     return nullptr;
   }
   made->filter->gate().set_timed();
+  set_gate(*made);
   streams_.insert(*made, key(identity.namespace_id, identity.name));
   fan_out_.open_queue(*made->filter);
   return made;
+}
+
+// A message that is larger than all that it may hold is not for it; for others room is made.
+void Streams::set_gate(Stream& stream) noexcept {
+  const uint64_t bytes_max = stream.options.bytes_max;
+  stream.filter->gate().set_limits(UINT64_MAX, bytes_max ? bytes_max : UINT64_MAX, QueueOverflow::DropOldest);
 }
 
 Status Streams::declare(const StreamIdentity& identity, const StreamOptions& options, Stream*& stream) noexcept {
@@ -145,6 +152,7 @@ Status Streams::declare(const StreamIdentity& identity, const StreamOptions& opt
 
 void Streams::set_options(Stream& stream, const StreamOptions& options, Instant now) noexcept {
   stream.options = options;
+  set_gate(stream);
   stream.cancel();
   stream.drop_old(now);
   stream.trim_to(stream.first_within());
@@ -202,7 +210,8 @@ bool StreamReader::takes() const noexcept {
   return here || open < kRemoteOpenMax;
 }
 
-StreamPlace Streams::resolve(Stream& stream, const StreamOffset& offset) noexcept {
+StreamPlace Streams::resolve(Stream& stream, const StreamOffset& offset, Instant now) noexcept {
+  stream.drop_old(now);
   StreamIndex& index = stream.index;
   StreamPlace place;
   switch (offset.kind) {
@@ -214,8 +223,11 @@ StreamPlace Streams::resolve(Stream& stream, const StreamOffset& offset) noexcep
       break;
     case StreamOffset::Kind::Position: place.position = offset.value; break;
   }
-  const bool there = place.position < index.end();
-  place.number = there ? index.at(std::max(place.position, index.first())).number : stream.last_number + 1;
+  if (place.position < index.end()) {
+    place.number = index.at(std::max(place.position, index.first())).number;
+  } else if (place.position == index.end()) {
+    place.number = stream.last_number + 1;
+  }
   return place;
 }
 
@@ -261,7 +273,7 @@ void Streams::set_state(MemberId id, MemberState state, const StreamPlace& place
   StreamIndex& index = reader->stream->index;
   uint64_t position = place.position;
   const auto number_at = [&index](uint64_t at) { return index.at(at).number; };
-  const bool inside = position >= index.first() && position < index.end();
+  const bool inside = place.number && position >= index.first() && position < index.end();
   if (inside &&
       (number_at(position) < place.number || (position > index.first() && number_at(position - 1) >= place.number))) {
     position = index.find_number(place.number);  // they are counted in another way than they were

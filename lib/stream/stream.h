@@ -25,6 +25,7 @@
 namespace mqttq {
 
 struct Stream;
+struct StreamCursor;
 class Streams;
 
 // A reader that lives where the stream does.
@@ -42,10 +43,10 @@ class StreamTaker {
 // Messages that are not in memory, read together.
 struct StreamPage : HashLink<StreamPage>, ListLink<struct IdleTag> {
   Stream* stream = nullptr;
-  uint64_t first = 0;         // position
-  uint32_t users = 0;         // readers that have it, or will
-  bool asked = true;          // and not here yet
-  Array<std::byte> bodies;    // the messages, as they were read
+  uint64_t first = 0;       // position
+  uint32_t users = 0;       // readers that have it, or will
+  bool asked = true;        // and not here yet
+  Array<std::byte> bodies;  // the messages, as they were read
   struct Body {
     uint64_t number = 0;
     uint32_t at = 0;
@@ -72,8 +73,9 @@ struct StreamReader : ListLink<struct StandTag> {
   uint64_t next = 0;  // position; may lie beyond the end
   uint64_t skipped = 0;
   int64_t not_before_us = 0;
-  OwnedText client_id;     // empty: the host's
-  OwnedText topic_filter;  // empty: all of it
+  StreamCursor* cursor = nullptr;  // whose it is
+  OwnedText client_id;             // empty: the host's, or a cursor's
+  OwnedText topic_filter;          // empty: all of it
   StreamPage *page = nullptr, *ahead = nullptr;
   std::unique_ptr<StreamBatch, Destroy> batch;  // that is being filled
   uint64_t delivered = 0;
@@ -165,9 +167,10 @@ class Streams {
   Slab<Stream>& slab() noexcept { return slab_; }
 
   // --- readers
-  static bool is_reader(MemberId id) noexcept { return (id & kOfStream) && !(id >> 63); }
+  static constexpr MemberId kOfStream = MemberId{1} << 62;
+  static bool is_reader(MemberId id) noexcept { return id >> 62 == 1; }
   // Where a reader that wants to begin there does.
-  static StreamPlace resolve(Stream& stream, const StreamOffset& offset) noexcept;
+  static StreamPlace resolve(Stream& stream, const StreamOffset& offset, Instant now) noexcept;
   // 0 without memory. topic_filter: of the messages that it wants; empty: all. It gets nothing before set_state().
   MemberId join(Stream& stream, uint32_t shard, SlabHandle membership, std::string_view client_id,
                 std::string_view topic_filter) noexcept;
@@ -183,6 +186,9 @@ class Streams {
   void set_state(MemberId reader, MemberState state, const StreamPlace& place) noexcept;
   // So many that it was handed.
   void done(MemberId reader, uint32_t count) noexcept;
+  static MemberId id_of(const StreamReader& reader) noexcept {
+    return member_id(Slab<StreamReader>::handle(reader)) | kOfStream;
+  }
   StreamReader* find_reader(MemberId id) noexcept { return readers_.find(handle_of(id & ~kOfStream)); }
 
   // Hands out what there is, to each some at a time.
@@ -211,14 +217,11 @@ class Streams {
 
  private:
   friend struct Stream;
-  static constexpr MemberId kOfStream = MemberId{1} << 62;
 
   Stream* make(const StreamIdentity& identity, const StreamOptions& options) noexcept;
+  static void set_gate(Stream& stream) noexcept;
   void end(Stream& stream) noexcept;
   void end_reader(StreamReader& reader) noexcept;
-  static MemberId id_of(const StreamReader& reader) noexcept {
-    return member_id(Slab<StreamReader>::handle(reader)) | kOfStream;
-  }
   uint64_t key(NamespaceId namespace_id, std::string_view name) const noexcept;
   void make_ready(StreamReader& reader) noexcept;
   bool feed(StreamReader& reader, Instant now) noexcept;

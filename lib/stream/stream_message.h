@@ -10,10 +10,15 @@ namespace mqttq {
 
 // User properties.
 inline constexpr std::string_view kStreamOffsetProperty = "stream-offset";  // of SUBSCRIBE too
+inline constexpr std::string_view kStreamCursorProperty = "stream-cursor",
+                                  kStreamGroupProperty = "stream-group";  // its
 inline constexpr std::string_view kStreamTimeProperty = "stream-ts";
+inline constexpr std::string_view kStreamKeyProperty = "stream-key";
 inline constexpr std::string_view kStreamSkippedProperty = "stream-skipped";
 
-// As on the wire of version 5, in place of what `out` held. logged_us: Message::logged_us(). False without memory.
-bool write_stream_properties(const StreamAt& at, int64_t logged_us, Array<std::byte>& out) noexcept;
+// As on the wire of version 5, in place of what `out` held. logged_us: Message::logged_us(). key: at most 65 535 bytes;
+// null: it has none. False without memory.
+bool write_stream_properties(const StreamAt& at, int64_t logged_us, std::string_view key,
+                             Array<std::byte>& out) noexcept;
 
 }  // namespace mqttq

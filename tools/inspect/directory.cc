@@ -353,6 +353,13 @@ Found Tables::take_place(KeptQueue& queue, Bytes value) {
 
 Found Tables::take_value(Bytes key, Bytes value) {
   FieldReader in(value);
+  if (const auto stream = contents_.streams.find(bytes_of(key.first(TextKey::kSize)));
+      stream != contents_.streams.end()) {
+    StoredCursor cursor;
+    if (!cursor.read(in)) return Found::Damaged;
+    stream->second.cursors.emplace_back(cursor.name, cursor.position);
+    return Found::Whole;
+  }
   if (!StoredValue().read(in)) return Found::Damaged;
   const auto at = contents_.queues.find(bytes_of(key.first(TextKey::kSize)));
   if (at == contents_.queues.end()) return Found::Orphan;

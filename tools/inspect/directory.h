@@ -81,6 +81,7 @@ struct KeptStream {
   uint64_t number = 0;    // no message with a lower one is its own any more
   uint64_t position = 0;  // of the first that is
   uint64_t messages = 0;
+  std::vector<std::pair<std::string, uint64_t>> cursors;  // with their positions
 };
 
 struct KeptInflight {

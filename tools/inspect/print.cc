@@ -281,12 +281,14 @@ void put_streams(const Contents& contents, bool as_json, std::string& out) {
     add_namespace(json, contents, stream.namespace_id);
     json.add("name", stream.name).add("topic_filter", stream.topic_filter).add("readers", stream.readers);
     json.add("first_position", stream.position).add("first_number", stream.number);
-    json.add("messages", stream.messages).close('}');
+    json.add("messages", stream.messages).key("cursors").open('{');
+    for (const auto& [name, position] : stream.cursors) json.add(name, position);
+    json.close('}').close('}');
     out += as_json ? json.text()
-                   : fmt::format("{}{}: keeps {}, {} kept readers, {} messages from position {} on, number {}",
-                                 quoted(stream.name), in_namespace(contents, stream.namespace_id),
-                                 quoted(stream.topic_filter), stream.readers, stream.messages, stream.position,
-                                 stream.number);
+                   : fmt::format(
+                         "{}{}: keeps {}, {} kept readers, {} cursors, {} messages from position {} on, number {}",
+                         quoted(stream.name), in_namespace(contents, stream.namespace_id), quoted(stream.topic_filter),
+                         stream.readers, stream.cursors.size(), stream.messages, stream.position, stream.number);
     out += '\n';
   }
 }

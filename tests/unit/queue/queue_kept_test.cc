@@ -11,7 +11,7 @@ namespace {
 
 // Found by its number, or not.
 void found(Ring<FetchedMessage>& messages, uint64_t number, Status status = Status::Ok) {
-  FetchedMessage one{number, {}, status};
+  FetchedMessage one{.number = number, .status = status};
   if (status == Status::Ok) one.message = Message::create(QueueTest::message(std::to_string(number)));
   REQUIRE(messages.push_back(std::move(one)));
 }

@@ -26,8 +26,8 @@ inline std::vector<std::pair<std::string, std::string>> user_properties(const Me
 
 class QueueTestCourier final : public MemberCourier, public QueueCourier {
  public:
-  Handed hand_to_member(uint32_t, SlabHandle membership, SlabHandle home, MovingMessage& message, uint64_t,
-                        Instant) noexcept override {
+  Handed hand_to_member(uint32_t, SlabHandle membership, SlabHandle home, MovingMessage& message, uint64_t, Instant,
+                        uint64_t) noexcept override {
     CHECK(home.generation == 0);  // what comes back comes back by its member
     const auto at = answers.find(membership.index);
     const Handed answer = at == answers.end() ? Handed::Open : at->second;

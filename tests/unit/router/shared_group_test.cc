@@ -23,7 +23,7 @@ using Texts = std::vector<std::string>;
 class TestCourier final : public GroupCourier {
  public:
   Handed hand_to_member(uint32_t shard, SlabHandle membership, SlabHandle group, MovingMessage& message,
-                        uint64_t number, Instant) noexcept override {
+                        uint64_t number, Instant, uint64_t) noexcept override {
     last_group = group;
     last_number = number;
     if (const auto at = answers.find(membership.index); at != answers.end() && at->second != Handed::Open) {
