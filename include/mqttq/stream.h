@@ -106,16 +106,17 @@ MQTTQ_API void mqttq_streams_free(mqttq_streams *streams);
 
 typedef struct mqttq_stream_lags mqttq_stream_lags;
 
-/* One reader of a stream, as it was when it was listed. Borrowed from the list. */
+/* One reader of a stream, or one of its named cursors, as it was when it was listed. Borrowed from the list. */
 typedef struct mqttq_stream_lag {
   size_t size;              /* sizeof this struct as the library compiled it */
-  mqttq_bytes client_id;    /* empty: the host's */
+  mqttq_bytes client_id;    /* empty: the host's, or a cursor's */
+  mqttq_bytes cursor;       /* its name; empty: it is a reader with a place of its own */
   mqttq_bytes topic_filter; /* of the messages that it reads; empty: all */
-  uint64_t position;        /* of the next message that it is handed */
+  uint64_t position;        /* of the next message that it is handed; of a cursor the first that is not acknowledged */
   uint64_t messages;        /* between that and the end */
   uint64_t time_us;         /* between the time of that and the newest's; 0 at the end */
   uint64_t delivered;
-  uint32_t connected;
+  uint32_t connected;       /* 1; of a cursor: how many of those that read with it are */
 } mqttq_stream_lag;
 
 /* Lists the readers of a stream, and how far each is behind.
@@ -140,6 +141,8 @@ typedef struct mqttq_stream_reader_config {
   mqttq_bytes stream;       /* its name */
   mqttq_bytes topic_filter; /* of the messages to be read, which the stream's covers; empty = all */
   mqttq_bytes offset;       /* as in mqttq_stream_seek(); empty = latest */
+  mqttq_bytes cursor;       /* one that is there says where it begins, and else has its place from `offset` on;
+                               mqttq_stream_commit() moves it. Empty = none; not with topic_filter */
   uint32_t ahead;           /* messages that are held ready; 0 = 1000 */
 } mqttq_stream_reader_config;
 
@@ -148,7 +151,8 @@ MQTTQ_API void mqttq_stream_reader_config_init(mqttq_stream_reader_config *confi
 
 /* Reads a stream beside its clients: from an offset on every message, and those that come.
  *   out  on success the reader, owned by caller, ended by mqttq_stream_reader_close(); untouched on failure.
- * Returns MQTTQ_OK, MQTTQ_EINVAL, MQTTQ_ENOTFOUND (no such stream), MQTTQ_ENOMEM, MQTTQ_ESTATE, MQTTQ_ESHUTDOWN.
+ * Returns MQTTQ_OK, MQTTQ_EINVAL, MQTTQ_ENOTFOUND (no such stream), MQTTQ_EEXIST (a client reads with this cursor),
+ *   MQTTQ_EFULL (as many cursors as there may be), MQTTQ_ENOMEM, MQTTQ_ESTATE, MQTTQ_ESHUTDOWN.
  * Thread: as mqttq_stream_declare(). Since 0.1. */
 MQTTQ_API mqttq_status mqttq_stream_reader_open(mqttq_broker *broker, const mqttq_stream_reader_config *config,
                                                 mqttq_stream_reader **out, mqttq_error *error);
@@ -162,6 +166,19 @@ MQTTQ_API void mqttq_stream_reader_close(mqttq_stream_reader *reader);
  * Returns MQTTQ_OK, MQTTQ_EINVAL, MQTTQ_ENOTFOUND (the stream was deleted), MQTTQ_ESTATE, MQTTQ_ESHUTDOWN.
  * Thread: as mqttq_stream_declare(), one call of a reader at a time. Since 0.1. */
 MQTTQ_API mqttq_status mqttq_stream_seek(mqttq_stream_reader *reader, mqttq_bytes offset, mqttq_error *error);
+
+/* Done with all messages up to this position: the reader's cursor stands behind it, and never goes back so.
+ * It is durable when this returns; with host_loop a moment later.
+ * Returns MQTTQ_OK, MQTTQ_EINVAL (the reader has no cursor), MQTTQ_ENOTFOUND (the stream or the cursor was deleted),
+ *   MQTTQ_ESYSTEM, MQTTQ_ESTATE, MQTTQ_ESHUTDOWN.
+ * Thread: as mqttq_stream_seek(). Since 0.1. */
+MQTTQ_API mqttq_status mqttq_stream_commit(mqttq_stream_reader *reader, uint64_t position, mqttq_error *error);
+
+/* Ends a named cursor. Clients that read with it are not subscribed any more.
+ * Returns MQTTQ_OK, MQTTQ_ENOTFOUND (no such stream or cursor), MQTTQ_ESYSTEM, MQTTQ_ESTATE, MQTTQ_ESHUTDOWN.
+ * Thread: as mqttq_stream_declare(). Since 0.1. */
+MQTTQ_API mqttq_status mqttq_stream_cursor_delete(mqttq_broker *broker, mqttq_namespace *ns, mqttq_bytes stream,
+                                                  mqttq_bytes cursor, mqttq_error *error);
 
 /* Takes the next messages.
  *   count       at most so many; 0 = 100.

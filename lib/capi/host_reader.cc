@@ -3,14 +3,30 @@
 namespace mqttq::capi {
 
 Status HostReader::open(ShardCore& core, NamespaceId namespace_id, std::string_view name, std::string_view topic_filter,
-                        const StreamOffset& offset, Instant now) {
+                        const StreamTerms& terms, Instant now) {
   core_ = &core;
   stream_ = core.streams().find(namespace_id, name);
   if (!stream_) return Status::NotFound;
   if (!topic_filter.empty() && !filter_covers(stream_->topic_filter(), topic_filter)) return Status::Invalid;
+  StreamPlace place = Streams::resolve(*stream_, terms.offset, now);
+  if (!terms.cursor.empty()) {
+    cursor_ = terms.cursor;
+    StreamCursor* cursor = nullptr;
+    const Status status = core.cursors().open(*stream_, cursor_, false, terms.offset, false, now, cursor);
+    if (status != Status::Ok) return status;
+    place = {};
+    place.position = cursor->committed();
+  }
   reader_ = core.streams().join(*stream_, *this, topic_filter);
   if (!reader_) return Status::NoMemory;
-  go_on(Streams::resolve(*stream_, offset, now));
+  go_on(place);
+  return Status::Ok;
+}
+
+Status HostReader::commit(uint64_t position) {
+  StreamCursor* cursor = reader_ ? core_->cursors().find(*stream_, cursor_) : nullptr;
+  if (!cursor) return Status::NotFound;
+  core_->cursors().commit(*cursor, position);
   return Status::Ok;
 }
 

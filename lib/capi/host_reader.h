@@ -18,12 +18,15 @@ class HostReader final : public StreamTaker {
   // ahead: messages that stand ready.
   explicit HostReader(size_t ahead) noexcept : ahead_(ahead) {}
 
-  // Errors: NotFound, Invalid (the stream's filter does not cover this one), NoMemory.
+  // Errors: NotFound, Invalid (the stream's filter does not cover this one), NoMemory; of its cursor Exists, Full.
   Status open(ShardCore& core, NamespaceId namespace_id, std::string_view name, std::string_view topic_filter,
-              const StreamOffset& offset, Instant now);
+              const StreamTerms& terms, Instant now);
   void close() noexcept;
   // False: the stream has ended.
   bool seek(const StreamOffset& offset, Instant now);
+  // All before this position is done with. Errors: NotFound.
+  Status commit(uint64_t position);
+  bool has_cursor() const noexcept { return !cursor_.empty(); }  // any thread
   // There is room again.
   void resume();
 
@@ -42,6 +45,7 @@ class HostReader final : public StreamTaker {
   Stream* stream_ = nullptr;
   MemberId reader_ = 0;  // 0: the stream has ended, or it is closed
   StreamPlace place_;    // behind what it was handed
+  std::string cursor_;   // its name
   std::mutex mutex_;     // of what follows
   std::condition_variable changed_;
   std::deque<Item> items_;

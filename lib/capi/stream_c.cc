@@ -18,7 +18,7 @@ struct mqttq_streams {
 
 struct mqttq_stream_lags {
   struct One {
-    std::string client_id, topic_filter;
+    std::string client_id, cursor, topic_filter;
     mqttq_stream_lag figures;
   };
   std::vector<One> lags;
@@ -40,6 +40,7 @@ namespace {
 constexpr StreamOptions kDefaults;
 constexpr Outcome kUnknown{MQTTQ_ENOTFOUND, "there is no such stream"};
 constexpr const char* kStopping = "the broker is stopping";
+constexpr const char* kCursorName = "cursor: at most 255 of 0-9 A-Z a-z . _ -, beginning with a letter or digit";
 constexpr const char* kOffset = "offset: earliest, latest, a Unix time in microseconds, or @ and a position";
 
 StreamOptions read_options(const mqttq_stream_config& config) noexcept {
@@ -108,17 +109,23 @@ mqttq_streams::One describe(Stream& stream, int64_t now_us) {
 
 mqttq_stream_lags::One describe(const StreamReader& reader) {
   Stream& stream = *reader.stream;
-  mqttq_stream_lags::One one{std::string(reader.client_id.view()), std::string(reader.topic_filter.view()), {}};
+  mqttq_stream_lags::One one{std::string(reader.client_id.view()), {}, std::string(reader.topic_filter.view()), {}};
   mqttq_stream_lag& out = one.figures;
   out.size = sizeof out;
   out.position = reader.next;
-  const uint64_t first = std::max(reader.next, stream.index.first());
+  out.connected = reader.state.connected;
+  if (StreamCursor* cursor = reader.cursor) {
+    one.cursor = cursor->name.view();
+    out.position = cursor->committed();
+    out.connected = 0;
+    for (const CursorMember* member : cursor->members) out.connected += member->state.connected;
+  }
+  const uint64_t first = std::max(out.position, stream.index.first());
   if (first < stream.index.end()) {
     out.messages = stream.index.end() - first;
     out.time_us = static_cast<uint64_t>(stream.last_us - stream.index.at(first).us);
   }
   out.delivered = reader.delivered;
-  out.connected = reader.state.connected;
   return one;
 }
 
@@ -284,6 +291,7 @@ mqttq_stream_lag mqttq_stream_lags_get(const mqttq_stream_lags* lags, size_t ind
   const auto& one = lags->lags[index];
   mqttq_stream_lag lag = one.figures;
   lag.client_id = bytes_of(one.client_id);
+  lag.cursor = bytes_of(one.cursor);
   lag.topic_filter = bytes_of(one.topic_filter);
   return lag;
 }
@@ -301,13 +309,18 @@ mqttq_status mqttq_stream_reader_open(mqttq_broker* broker, const mqttq_stream_r
     mqttq_stream_reader_config known;
     if (!config || !out) return fail(error, MQTTQ_EINVAL, "config or out: NULL");
     if (!read_struct(config, known)) return fail(error, MQTTQ_EINVAL, "config: asks for more than this library has");
-    StreamOffset offset;
-    if (known.offset.size && !parse_stream_offset(text_of(known.offset), offset)) {
+    StreamTerms terms;
+    if (known.offset.size && !parse_stream_offset(text_of(known.offset), terms.offset)) {
       return fail(error, MQTTQ_EINVAL, kOffset);
     }
     const std::string_view name = text_of(known.stream), topic_filter = text_of(known.topic_filter);
     if (!topic_filter.empty() && !is_valid_topic_filter(topic_filter)) {
       return fail(error, MQTTQ_EINVAL, "topic_filter: not a topic filter");
+    }
+    terms.cursor = text_of(known.cursor);
+    if (!terms.cursor.empty() && !is_valid_object_name(terms.cursor)) return fail(error, MQTTQ_EINVAL, kCursorName);
+    if (!terms.cursor.empty() && !topic_filter.empty()) {
+      return fail(error, MQTTQ_EINVAL, "topic_filter: a named cursor reads the whole stream");
     }
     if (const mqttq_status status = judge_call(*broker, known.stream, error); status != MQTTQ_OK) return status;
     const NamespaceId id = id_of(known.ns);
@@ -315,11 +328,13 @@ mqttq_status mqttq_stream_reader_open(mqttq_broker* broker, const mqttq_stream_r
     auto reader = std::make_unique<mqttq_stream_reader>(*broker, shard, known.ahead ? known.ahead : kAhead);
     Status status = Status::Shutdown;
     broker->on_shard(shard, [&](ShardCore& core, Instant now) {
-      status = reader->inside.open(core, id, name, topic_filter, offset, now);
+      status = reader->inside.open(core, id, name, topic_filter, terms, now);
     });
     if (status == Status::Shutdown) return fail(error, MQTTQ_ESHUTDOWN, kStopping);
     if (status == Status::NotFound) return fail(error, kUnknown.status, kUnknown.text);
     if (status == Status::Invalid) return fail(error, MQTTQ_EINVAL, "topic_filter: the stream's does not cover it");
+    if (status == Status::Exists) return fail(error, MQTTQ_EEXIST, "cursor: a client reads with it");
+    if (status == Status::Full) return fail(error, MQTTQ_EFULL, "cursor: there are as many as there may be");
     if (status != Status::Ok) return fail(error, MQTTQ_ENOMEM, "out of memory");
     *out = reader.release();
     return MQTTQ_OK;
@@ -345,6 +360,39 @@ mqttq_status mqttq_stream_seek(mqttq_stream_reader* reader, mqttq_bytes offset, 
         reader->broker.on_shard(reader->shard, [&](ShardCore&, Instant now) { there = reader->inside.seek(to, now); });
     if (!ran) return fail(error, MQTTQ_ESHUTDOWN, kStopping);
     return there ? MQTTQ_OK : fail(error, kUnknown.status, kUnknown.text);
+  });
+}
+
+mqttq_status mqttq_stream_commit(mqttq_stream_reader* reader, uint64_t position, mqttq_error* error) {
+  return guard(error, [&]() -> mqttq_status {
+    mqttq_broker& broker = reader->broker;
+    if (!reader->inside.has_cursor()) return fail(error, MQTTQ_EINVAL, "reader: it has no cursor");
+    if (position == UINT64_MAX) return fail(error, MQTTQ_EINVAL, "position: too large");
+    if (const mqttq_status status = broker.may_wait(error); status != MQTTQ_OK) return status;
+    Status status = Status::Shutdown;
+    DurableWait wait;
+    broker.on_shard(reader->shard, [&](ShardCore& core, Instant) {
+      status = reader->inside.commit(position + 1);
+      if (status == Status::Ok && !broker.host_loop) wait.begin(core);
+    });
+    if (status == Status::Shutdown) return fail(error, MQTTQ_ESHUTDOWN, kStopping);
+    if (status != Status::Ok) return fail(error, MQTTQ_ENOTFOUND, "there is no such stream or cursor any more");
+    return wait.end() ? MQTTQ_OK : fail(error, MQTTQ_ESYSTEM, "it could not be written yet; it is true all the same");
+  });
+}
+
+mqttq_status mqttq_stream_cursor_delete(mqttq_broker* broker, mqttq_namespace* ns, mqttq_bytes stream,
+                                        mqttq_bytes cursor, mqttq_error* error) {
+  return guard(error, [&]() -> mqttq_status {
+    if (const mqttq_status status = judge_call(*broker, stream, error); status != MQTTQ_OK) return status;
+    return change_at_home(*broker, ns, text_of(stream), error,
+                          [&](ShardCore& core, NamespaceId id, Instant now) -> Outcome {
+                            Stream* of = core.streams().find(id, text_of(stream));
+                            StreamCursor* found = of ? core.cursors().find(*of, text_of(cursor)) : nullptr;
+                            if (!found) return {MQTTQ_ENOTFOUND, "there is no such stream or cursor"};
+                            core.cursors().remove(*found, now);
+                            return {};
+                          });
   });
 }
 

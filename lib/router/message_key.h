@@ -28,8 +28,8 @@ class MessageKey {
 
   // The key of a message, as two hashes under a secret seed. False: it has none, or there is no memory to find it.
   bool of(const MessageView& message, uint64_t seed, TextKey& key) const noexcept;
-  // The same as a text, in place of what `text` held: of client_id a number of 16 digits that stands for it, of JSON its
-  // value. False: it has none, or there is no memory.
+  // The same as a text, in place of what `text` held: of client_id a number of 16 digits that stands for it, of JSON
+  // its value. False: it has none, or there is no memory.
   bool text_of(const MessageView& message, Array<char>& text) const noexcept;
 
  private:

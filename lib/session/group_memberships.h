@@ -71,8 +71,8 @@ struct GroupMembership : HashLink<GroupMembership> {
   [[nodiscard]] bool make_room() noexcept { return done_.reserve(done_.count() + numbered_count_ + 1); }
   // Such a message is open: note_done(), or give_back(), follows.
   void note_taken() noexcept { ++numbered_count_; }
-  // Of a queue or cursor: it gave messages back, and that may not know yet. What it hands over meanwhile is behind those,
-  // and is not to be taken before them.
+  // Of a queue or cursor: it gave messages back, and that may not know yet. What it hands over meanwhile is behind
+  // those, and is not to be taken before them.
   bool returns() const noexcept { return returning_ != Returning::No; }
 
  private:

@@ -252,7 +252,7 @@ Status StreamCursors::open(Stream& stream, std::string_view name, bool shared, c
     for (uint32_t i = 0; i < cursor->taken.count(); ++i) cursor->finish(cursor->taken[i]);
     cursor->forget_done();
     cursor->place = Streams::resolve(stream, offset, now);
-    cursor->full = true;  // it goes on when a member has room
+    cursor->go_on(cursor->place.position);
     cursor->changed();
   }
   return Status::Ok;

@@ -1,10 +1,10 @@
-// Named cursors: places in a stream that are kept there, committed by acknowledgement, for one reader or for a group that
-// divides the stream's messages by their keys (DESIGN 2, 7).
+// Named cursors: places in a stream that are kept there, committed by acknowledgement, for one reader or for a group
+// that divides the stream's messages by their keys (DESIGN 2, 7).
 //
-// A cursor is a reader of its stream, and hands what it is given to its members, which are sessions of any shard. What it
-// has taken and nobody has acknowledged stands in `taken`; what comes back is read again, from the lowest such position
-// on. While messages of a key are with a member, he has the others too, so that each key is in order. All that is
-// recorded is the lowest position that is not acknowledged.
+// A cursor is a reader of its stream, and hands what it is given to its members, which are sessions of any shard. What
+// it has taken and nobody has acknowledged stands in `taken`; what comes back is read again, from the lowest such
+// position on. While messages of a key are with a member, he has the others too, so that each key is in order. All that
+// is recorded is the lowest position that is not acknowledged.
 #pragma once
 
 #include "stream/stream.h"
