@@ -246,7 +246,8 @@ int main(int argc, char** argv) {
     } else if (command == "walk" && (argc == 3 || argc == 4)) {
       walk(argv[2], number_of(argv[3], 10'000));
     } else {
-      std::fprintf(stderr, "bench_core memory [COUNT] | sessions [COUNT] | stream [COUNT] | walk CASE [COUNT]; cases: %s\n",
+      std::fprintf(stderr,
+                   "bench_core memory [COUNT] | sessions [COUNT] | stream [COUNT] | walk CASE [COUNT]; cases: %s\n",
                    walk_names());
       return 2;
     }

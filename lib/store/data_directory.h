@@ -171,8 +171,8 @@ class DataDirectory final : public Log, public MessageSource, private LogReplay 
   std::vector<uint64_t> loaded_journals_;
   std::unordered_map<std::string, uint32_t> topic_numbers_;  // of those with a time
   std::vector<const std::string*> loaded_topics_;            // in there
-  uint32_t loaded_first_ = 0;  // with its content
-  uint64_t loaded_bytes_ = 0;  // of those
+  uint32_t loaded_first_ = 0;                                // with its content
+  uint64_t loaded_bytes_ = 0;                                // of those
   std::vector<std::string> namespaces_;
   struct Mark {
     uint64_t number = 0;

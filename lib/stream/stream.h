@@ -46,9 +46,9 @@ class StreamTaker {
 struct StreamPage : HashLink<StreamPage>, ListLink<struct IdleTag> {
   Stream* stream = nullptr;
   uint64_t first = 0, end = 0;  // positions: it has all in between that its readers want
-  uint32_t users = 0;       // readers that have it, or will
-  bool asked = true;        // and not here yet
-  Array<std::byte> bodies;  // the messages, as they were read
+  uint32_t users = 0;           // readers that have it, or will
+  bool asked = true;            // and not here yet
+  Array<std::byte> bodies;      // the messages, as they were read
   struct Body {
     uint64_t number = 0;
     uint32_t at = 0;
@@ -91,7 +91,7 @@ struct StreamReader : ListLink<struct StandTag> {
   uint64_t judged_reuses = 0, judged_changes = UINT64_MAX;  // StreamTopics: when that was
   uint64_t wanted_bits = 0;                                 // StreamIndex::topic_bit() of all that it matches
   StreamPage *page = nullptr, *ahead = nullptr;
-  bool looked_ahead = false;  // behind that page
+  bool looked_ahead = false;                    // behind that page
   std::unique_ptr<StreamBatch, Destroy> batch;  // that is being filled
   uint64_t delivered = 0;
 

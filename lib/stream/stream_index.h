@@ -1,5 +1,5 @@
 // Which messages a stream has: for each, in the order of their positions, its number in the log, when it was numbered,
-// how large it is and which topic it has. Six or seven bytes each, so that a hundred million take some hundred megabytes.
+// how large it is and which topic it has. Six or seven bytes each: a hundred million take some hundred megabytes.
 //
 // Found by position at once, by number or time in steps of halving.
 #pragma once

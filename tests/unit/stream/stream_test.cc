@@ -29,7 +29,8 @@ struct Taken {
 
 class TestCourier final : public MemberCourier, public StreamCourier {
  public:
-  Handed hand_to_member(uint32_t, SlabHandle, SlabHandle, MovingMessage&, uint64_t, Instant, uint64_t) noexcept override {
+  Handed hand_to_member(uint32_t, SlabHandle, SlabHandle, MovingMessage&, uint64_t, Instant,
+                        uint64_t) noexcept override {
     return Handed::Away;
   }
   void count_lost() noexcept override { ++lost; }
@@ -124,9 +125,10 @@ struct StreamTest {
     for (Filter* filter : route->queues()) {
       REQUIRE(filter->gate().enter(message->content_size()));
       const MessageRef none;
-      REQUIRE(fan_out.append(*filter, {number, in_memory ? message : none, message->content_size(),
-                                       message->logged_us(), message->topic_name()},
-                             now, ignore));
+      REQUIRE(fan_out.append(
+          *filter,
+          {number, in_memory ? message : none, message->content_size(), message->logged_us(), message->topic_name()},
+          now, ignore));
     }
   }
   // Until nothing more is to be done, or read.
