@@ -229,9 +229,10 @@ StreamPlace Streams::resolve(Stream& stream, const StreamOffset& offset, Instant
       break;
     case StreamOffset::Kind::Position: place.position = offset.value; break;
   }
-  if (place.position < index.end()) {
-    place.number = index.at(std::max(place.position, index.first())).number;
-  } else if (place.position == index.end()) {
+  const uint64_t first = std::max(place.position, index.first());
+  if (first < index.end()) {
+    place.number = index.at(first).number;
+  } else if (first == index.end()) {
     place.number = stream.last_number + 1;
   }
   return place;
