@@ -107,6 +107,7 @@ class Broker:
             if self.queues:
                 content["queues"] = {"auto_create": True,
                                      "auto": {"messages_max": 0, "bytes_max": 0, "age_max_s": 0}}
+                content["streams"] = {"auto_create": True, "auto": {"age_max_s": 0}}
             arguments += ["--config", write(folder, "mqttq.json", json.dumps(content))]
         if "--shards" not in self.command:
             arguments += ["--shards", str(len(cores))]

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """What durability costs: the broker on its disk beside itself in memory and the least that the disk asks for, its
-acknowledgements beside commits of that least, a backlog's replay beside live delivery, and other brokers' queues.
+acknowledgements beside commits of that least, a backlog's replay beside live delivery, other brokers' queues, and
+streams beside all of that.
 
     bench/durable.py [--folder DIR] [--repeats N] [--seconds S] [PART]...
 
-Parts, all of them without any: throughput, latency, replay, others, and of message queues queue, queue-others,
-queue-depth. See README.md.
+Parts, all of them without any: throughput, latency, replay, others, of message queues queue, queue-others, queue-depth,
+and stream. See README.md.
 
 Exit codes: 0 all measured · 1 a broker, the load generator or the floor failed · 2 wrong arguments · 3 the machine was
 too busy for at least one figure that is judged. What is not met does not change them.
@@ -28,7 +29,7 @@ from cases import Case
 from run import (Run, add_run_options, attempt, check_run_options, find_program, parse_line, print_rows,
                  raise_file_limit, run_once, short, table_rows, write_json)
 
-PARTS = ("throughput", "latency", "replay", "others", "queue", "queue-others", "queue-depth")
+PARTS = ("throughput", "latency", "replay", "others", "queue", "queue-others", "queue-depth", "stream")
 LOAD = "--qos 1 --durable --clients 200"
 THROUGHPUT = Case("always", "200 pairs, window 32, QoS 1, 64 bytes, subscribers with kept sessions",
                   f"--scenario pairs {LOAD} --window 32")
@@ -42,6 +43,15 @@ QUEUE = Case("queue", "one message queue, 10 publishers, 10 consumers, window 10
 # What others have instead: a durable queue for each subscriber, as MQTT gives them no shared one.
 QUEUES = Case("queues", "10 publishers, 10 subscribers with kept sessions, window 100, QoS 1, 64 bytes",
               "--scenario pairs --qos 1 --durable --clients 10 --window 100")
+STREAM_MESSAGES = 1_000_000
+PLAIN = Case("plain", "1 million QoS 1 messages of 200 bytes, window 1000, for one absent client with a kept session",
+             f"--scenario offline --qos 1 --messages {STREAM_MESSAGES} --payload 200 --window 1000", saturated=False)
+STREAM = Case("stream", "the same into a stream, and one reader at QoS 0 from its beginning",
+              f"--scenario stream --messages {STREAM_MESSAGES} --payload 200", saturated=False)
+STREAM_OF_10 = Case("stream-10", "the same with 10 readers at once",
+                    f"--scenario stream --messages {STREAM_MESSAGES} --payload 200 --clients 10", saturated=False)
+LIVE_0 = Case("live-0", "the same messages live at QoS 0, one publisher flat out and one subscriber",
+              "--scenario pairs --qos 0 --payload 200 --clients 1")
 QUEUE_DEPTHS = (1_000, 10_000, 100_000, 1_000_000, 10_000_000)
 SHAPE_SEGMENT_BYTES = 1 << 30  # a file of the log that a whole run fits into
 FLOOR_TIMEOUT_S = 120
@@ -49,6 +59,9 @@ FLOOR_TIMEOUT_S = 120
 EXPECTED_MIN = 0.75         # of 1/(1/in-memory + 1/floor)
 COMMITS_MAX = 2.5           # p99 acknowledge over the floor's median commit
 REPLAY_MIN = 0.8            # of live
+APPEND_MIN = 0.7            # of plain QoS 1 messages, to a stream
+STREAM_REPLAY_MIN = 0.9     # of live QoS 0 messages
+STREAM_OF_10_MAX = 1.1      # of the cost of one reader, for each message to one of 10
 
 
 class Floor:
@@ -307,6 +320,34 @@ def queue_others(bench, disk, brokers):
                     f"{wanted[broker.name]} or more", lambda ratio, least=wanted[broker.name]: ratio >= least)
 
 
+def stream(bench, disk):
+    """A stream is filled and read; beside it plain messages on the same disk, and live ones."""
+    runs = {case.name: [] for case in (PLAIN, STREAM, LIVE_0, STREAM_OF_10)}
+    for case in (PLAIN, STREAM, LIVE_0, STREAM_OF_10):
+        print(f"{case.name}: {case.help}", flush=True)
+    for repeat in range(bench.options.repeats):
+        for case in (PLAIN, STREAM, LIVE_0, STREAM_OF_10):
+            run = bench.measure(run_once, case, disk, repeat)
+            if run:
+                runs[case.name].append(run)
+    plain = values_of(runs["plain"], "offline-fill", "msgs_per_s")
+    append = values_of(runs["stream"], "stream-append", "msgs_per_s")
+    live = values_of(runs["live-0"], "pairs", "msgs_per_s")
+    replay_rate = values_of(runs["stream"], "stream-replay", "msgs_per_s")
+    one = values_of(runs["stream"], "stream-replay", "cpu_ns_per_msg")
+    ten = values_of(runs["stream-10"], "stream-replay", "cpu_ns_per_msg")
+    for name, values in (("plain QoS 1, msg/s", plain), ("append to a stream, msg/s", append),
+                         ("live QoS 0, msg/s", live), ("replay to one reader, msg/s", replay_rate),
+                         ("one reader, ns of broker CPU for each message", one), ("10 readers, the same", ten)):
+        bench.figure(name, values)
+    ratio = functools.partial(combine, lambda first, second: first / second)
+    bench.judge("append / plain", ratio(append, plain), f"{APPEND_MIN} or more", lambda found: found >= APPEND_MIN)
+    bench.judge("replay / live", ratio(replay_rate, live), f"{STREAM_REPLAY_MIN} or more",
+                lambda found: found >= STREAM_REPLAY_MIN)
+    bench.judge("10 readers / one", ratio(ten, one), f"{STREAM_OF_10_MAX} or less",
+                lambda found: found <= STREAM_OF_10_MAX)
+
+
 def queue_depth(bench, disk, brokers):
     """A queue that is filled to some depth and drained; beside it mosquitto's kept session in memory, at a million."""
     options = bench.options
@@ -412,6 +453,8 @@ def measure(options):
         queue_others(bench, disk, brokers)
     if "queue-depth" in options.parts:
         queue_depth(bench, disk, brokers)
+    if "stream" in options.parts:
+        stream(bench, disk)
     return bench, brokers
 
 

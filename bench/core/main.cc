@@ -3,15 +3,21 @@
 //   bench_core memory [COUNT]      bytes of each kind of object, from COUNT of them (10 000)
 //   bench_core sessions [COUNT]    COUNT sessions (1 000 000): memory, and the time to connect, match and disconnect
 //   bench_core walk CASE [COUNT]   COUNT messages (10 000) of one case, for a profiler that counts instructions
+//   bench_core stream [COUNT]      the index of a stream of COUNT messages (10 000 000; up to 100 000 000): bytes of
+//                                  each, and the time to find one by its time, its number and its position
 //   bench_core compiler            what it was built with
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <stdexcept>
+#include <vector>
 
+#include "base/random.h"
 #include "heap.h"
+#include "stream/stream_index.h"
 #include "transport/tcp.h"
 #include "walks.h"
 #include "world.h"
@@ -182,10 +188,45 @@ void print_sessions(uint32_t count) {
   }
 }
 
-uint32_t number_of(const char* text, uint32_t otherwise) {
+// One that a log shared with others would give: numbers with gaps, a few thousand messages a second in batches.
+void print_stream(uint32_t count) {
+  StreamChunkCache cache;
+  StreamIndex index(cache);
+  Random random(1);
+  const int64_t before = heap_bytes();
+  uint64_t number = 0;
+  int64_t us = 1'700'000'000'000'000;
+  for (uint32_t i = 0; i < count; ++i) {
+    number += 1 + (random.below(8) == 0 ? random.below(20) : 0);
+    if (random.below(10) == 0) us += static_cast<int64_t>(random.below(5'000));
+    if (!index.append(number, us, 200, static_cast<uint32_t>(random.below(1'000)))) throw std::bad_alloc();
+  }
+  std::printf("messages=%u bytes_each=%.2f\n", count, static_cast<double>(heap_bytes() - before) / count);
+  const int64_t first_us = index.at(0).us;
+  const auto worst_of = [&](const char* what, const std::function<uint64_t()>& find) {
+    std::vector<int64_t> spent;
+    uint64_t found = 0;
+    for (uint32_t i = 0; i < 100'000; ++i) {
+      const auto begin = std::chrono::steady_clock::now();
+      found += find();
+      spent.push_back(std::chrono::nanoseconds(std::chrono::steady_clock::now() - begin).count());
+    }
+    std::sort(spent.begin(), spent.end());
+    std::printf("find=%s median_ns=%lld p99_ns=%lld p9999_ns=%lld sum=%llu\n", what,
+                static_cast<long long>(spent[spent.size() / 2]), static_cast<long long>(spent[spent.size() / 100 * 99]),
+                static_cast<long long>(spent[spent.size() / 10'000 * 9'999]), static_cast<unsigned long long>(found));
+  };
+  worst_of("time", [&] {
+    return index.find_time(first_us + static_cast<int64_t>(random.below(static_cast<uint64_t>(us - first_us))));
+  });
+  worst_of("number", [&] { return index.find_number(1 + random.below(number)); });
+  worst_of("position", [&] { return index.at(random.below(index.end())).number; });
+}
+
+uint32_t number_of(const char* text, uint32_t otherwise, uint32_t most = 10'000'000) {
   if (!text) return otherwise;
   const unsigned long value = std::strtoul(text, nullptr, 10);
-  if (value < 10 || value > 10'000'000) throw std::runtime_error("COUNT is a number from 10 to 10 000 000");
+  if (value < 10 || value > most) throw std::runtime_error("COUNT is a number from 10 to " + std::to_string(most));
   return static_cast<uint32_t>(value);
 }
 
@@ -200,10 +241,13 @@ int main(int argc, char** argv) {
       print_memory(number_of(argv[2], 10'000));
     } else if (command == "sessions" && argc <= 3) {
       print_sessions(number_of(argv[2], 1'000'000));
+    } else if (command == "stream" && argc <= 3) {
+      print_stream(number_of(argv[2], 10'000'000, 100'000'000));
     } else if (command == "walk" && (argc == 3 || argc == 4)) {
       walk(argv[2], number_of(argv[3], 10'000));
     } else {
-      std::fprintf(stderr, "bench_core memory [COUNT] | sessions [COUNT] | walk CASE [COUNT]; cases: %s\n",
+      std::fprintf(stderr,
+                   "bench_core memory [COUNT] | sessions [COUNT] | stream [COUNT] | walk CASE [COUNT]; cases: %s\n",
                    walk_names());
       return 2;
     }

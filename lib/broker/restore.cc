@@ -588,7 +588,8 @@ bool Restore::take_messages() {
         static_cast<void>(directory_.fetch(loaded.number, message));  // without it the message is of no key
       }
       for (uint32_t i = 0; i < router_.shard_count(); ++i)
-        shard_(i).restore_message(*at->second, {loaded.number, message, loaded.size, loaded.logged_us, true});
+        shard_(i).restore_message(
+            *at->second, {loaded.number, message, loaded.size, loaded.logged_us, directory_.topic_of(loaded), true});
     }
     ++restored_.messages;
   }

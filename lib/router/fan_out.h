@@ -54,7 +54,7 @@ class FanOut {
     for (Filter* filter : route.journals(qos)) {
       Filter::Rare* rare = filter->local(shard_).rare;
       if (!rare || std::find(without.begin(), without.end(), filter) != without.end()) continue;
-      complete &= append(*filter, {number, message, size, message->logged_us()}, now, woken);
+      complete &= append(*filter, {number, message, size, message->logged_us(), message->topic_name()}, now, woken);
     }
     return complete;
   }

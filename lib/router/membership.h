@@ -25,6 +25,7 @@ struct GroupJoin final : MailPayload {
   bool resumes = false;                // from `place` on, which has a number, and a position as it was then
   StreamPlace place;                   // in an answer: where it begins
   OwnedText key;                       // in an answer: what its messages go by
+  uint64_t behind = 0;  // so many of the committer's mails are to be read before, and one less; 0: not known yet
   // nullptr without memory.
   static GroupJoin* create_for(NamespaceId namespace_id, std::string_view name,
                                std::string_view topic_filter = {}) noexcept;

@@ -89,7 +89,7 @@ GroupMembership* GroupMemberships::join(Session& session, std::string_view text,
   }
   const std::string_view name = join->name.view();
   made->home_ = static_cast<uint8_t>(shard_.group_home_of(session.namespace_id(), name));
-  if (made->home_ == shard_.index()) {
+  if (made->home_ == shard_.index() && !(made->reading && shard_.awaits_committer())) {
     on_joined(handle(*made), shard_.join_here(*join, shard_.index(), handle(*made), made->state()));
     if (made->joined()) note_state(*made);  // which brings what waits, after SUBACK
     return made;

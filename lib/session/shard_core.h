@@ -228,6 +228,8 @@ class ShardCore final : private GroupCourier,
   uint32_t retained_home_of(NamespaceId namespace_id, std::string_view topic_name) const noexcept;
   // Of a shared filter, or a queue's or stream's name.
   uint32_t group_home_of(NamespaceId namespace_id, std::string_view name) const noexcept;
+  // Some numbered message may be on its way here.
+  bool awaits_committer() noexcept { return !world_.office.box(world_.office.committer(), index_).empty(); }
   // Of a group, queue or stream whose home is here.
   GroupJoined join_here(const GroupJoin& join, uint32_t shard, SlabHandle membership, MemberState state) noexcept;
   // A queue whose home is here; its identity gets an id. Errors: NoMemory, Full (QueuePolicy::count_max), Exists.
@@ -352,6 +354,7 @@ class ShardCore final : private GroupCourier,
   static void wake_reader(Cursor& cursor) noexcept;
   void count_dropped_no_memory(uint32_t count) noexcept;
   bool answer_group_join(Mail& mail, Instant now) noexcept;
+  bool waits_for_committer(GroupJoin& join) noexcept;
   void leave_here(MemberId member, Instant now) noexcept;
   void handle_member_mail(Mail& mail, Instant now) noexcept;
   struct WaitingQuery;

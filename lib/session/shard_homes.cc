@@ -159,9 +159,18 @@ Status ShardCore::declare_queue(QueueIdentity identity, const QueueOptions& opti
   return status;
 }
 
+// Who begins at the end of a stream begins behind all that was acknowledged when he asked.
+bool ShardCore::waits_for_committer(GroupJoin& join) noexcept {
+  if (join.kind != GroupJoin::Kind::Stream) return false;
+  const Mailbox<Mail>& box = world_.office.box(world_.office.committer(), index_);
+  if (!join.behind) join.behind = box.pushed() + 1;
+  return box.popped() + 1 < join.behind;
+}
+
 bool ShardCore::answer_group_join(Mail& mail, Instant now) noexcept {
   const MemberState state = MemberState::unpack(mail.token);
   auto& join = static_cast<GroupJoin&>(*mail.payload);
+  if (waits_for_committer(join)) return false;
   const GroupJoined joined = join_here(join, mail.from, mail.session, state);
   Mail answer;
   answer.kind = Mail::Kind::GroupJoined;

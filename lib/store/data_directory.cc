@@ -209,6 +209,12 @@ Status DataDirectory::add_namespace(std::string_view name) noexcept try {
 
 // --- what the log tells at the start
 
+uint32_t DataDirectory::topic_number(std::string_view name) {
+  const auto [at, added] = topic_numbers_.try_emplace(std::string(name), static_cast<uint32_t>(loaded_topics_.size()));
+  if (added) loaded_topics_.push_back(&at->first);
+  return at->second;
+}
+
 // False without memory.
 bool DataDirectory::take_message(uint64_t number, Bytes body, bool older) noexcept try {
   if ((number < wanted_) != older) return true;
@@ -223,6 +229,7 @@ bool DataDirectory::take_message(uint64_t number, Bytes body, bool older) noexce
                        Message::create(view),
                        view.logged_us,
                        0,
+                       view.logged_us ? topic_number(view.topic_name) : 0,
                        static_cast<uint32_t>(loaded_journals_.size()),
                        static_cast<uint32_t>(journals.size() / sizeof(uint64_t))};
   if (!loaded.message) return false;
@@ -275,6 +282,8 @@ void DataDirectory::say_failing(std::string_view what, Status status, std::strin
 void DataDirectory::forget_loaded() noexcept {
   loaded_ = {};
   loaded_journals_ = {};
+  topic_numbers_ = {};
+  loaded_topics_ = {};
 }
 
 Status DataDirectory::load(StateTable table, StateLoader& loader) noexcept {

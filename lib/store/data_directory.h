@@ -8,6 +8,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "base/log.h"
@@ -50,6 +51,7 @@ class DataDirectory final : public Log, public MessageSource, private LogReplay 
     MessageRef message;                             // empty: it is not one of the newest
     int64_t logged_us = 0;                          // Message::logged_us()
     uint32_t size = 0;                              // of its content
+    uint32_t topic = 0;                             // of topic_of(), where it has a time
     uint32_t first_journal = 0, journal_count = 0;  // of loaded_journals()
   };
 
@@ -77,6 +79,9 @@ class DataDirectory final : public Log, public MessageSource, private LogReplay 
   const std::vector<LoadedMessage>& loaded_messages() const noexcept { return loaded_; }
   std::span<const uint64_t> journals_of(const LoadedMessage& message) const noexcept {
     return std::span(loaded_journals_).subspan(message.first_journal, message.journal_count);
+  }
+  std::string_view topic_of(const LoadedMessage& message) const noexcept {
+    return message.logged_us ? std::string_view(*loaded_topics_[message.topic]) : std::string_view();
   }
   void forget_loaded() noexcept;
 
@@ -119,6 +124,7 @@ class DataDirectory final : public Log, public MessageSource, private LogReplay 
   void set_writes(const StateWrites& changes);
   Status commit(std::span<const StoreWrite> writes) noexcept;
   Status append_to_store(std::span<const LogRecord> batch);
+  uint32_t topic_number(std::string_view name);  // throws std::bad_alloc
   // older: than what the log is wanted for.
   bool take_message(uint64_t number, Bytes body, bool older) noexcept;
   bool on_entry(const LogEntry& entry) noexcept override;
@@ -163,8 +169,10 @@ class DataDirectory final : public Log, public MessageSource, private LogReplay 
   StateWrites keys_;  // of a batch without files
   std::vector<LoadedMessage> loaded_;
   std::vector<uint64_t> loaded_journals_;
-  uint32_t loaded_first_ = 0;  // with its content
-  uint64_t loaded_bytes_ = 0;  // of those
+  std::unordered_map<std::string, uint32_t> topic_numbers_;  // of those with a time
+  std::vector<const std::string*> loaded_topics_;            // in there
+  uint32_t loaded_first_ = 0;                                // with its content
+  uint64_t loaded_bytes_ = 0;                                // of those
   std::vector<std::string> namespaces_;
   struct Mark {
     uint64_t number = 0;

@@ -14,6 +14,7 @@ constexpr uint32_t kSlice = 256;           // messages that one reader gets befo
 constexpr uint32_t kRemoteOpenMax = 1024;  // of what needs no acknowledgement, on its way to another shard
 constexpr uint32_t kPageMessagesMax = 1024;
 constexpr uint32_t kIdlePagesMax = 32;
+constexpr uint32_t kEntriesPassedMax = 50'000;  // of other topics, before others are looked at
 
 }  // namespace
 
@@ -33,7 +34,11 @@ bool Stream::take(const NumberedMessage& message, Instant now) noexcept {
   const int64_t us = std::max(message.logged_us, last_us);
   const bool in_memory = static_cast<bool>(message.message);
   if (in_memory && !tail.make_room()) return false;
-  if (!index.append(message.number, us, message.size)) return false;
+  const uint32_t topic = topics.enter(message.topic_name);
+  if (!index.append(message.number, us, message.size, topic)) {
+    topics.leave(topic);
+    return false;
+  }
   if (in_memory) {
     static_cast<void>(tail.push_back(MessageRef(message.message)));  // there is room
   } else {
@@ -51,6 +56,7 @@ bool Stream::take(const NumberedMessage& message, Instant now) noexcept {
 void Stream::trim_to(uint64_t position) noexcept {
   const uint64_t count = position - index.first(), before = index.bytes();
   if (position <= index.first()) return;
+  for (uint64_t at = index.first(); at < position; ++at) topics.leave(index.at(at).topic);
   index.trim_to(position);
   while (tail.count() > index.count()) tail.pop_front();
   if (tail.empty()) tail.reset();
@@ -223,9 +229,10 @@ StreamPlace Streams::resolve(Stream& stream, const StreamOffset& offset, Instant
       break;
     case StreamOffset::Kind::Position: place.position = offset.value; break;
   }
-  if (place.position < index.end()) {
-    place.number = index.at(std::max(place.position, index.first())).number;
-  } else if (place.position == index.end()) {
+  const uint64_t first = std::max(place.position, index.first());
+  if (first < index.end()) {
+    place.number = index.at(first).number;
+  } else if (first == index.end()) {
     place.number = stream.last_number + 1;
   }
   return place;
@@ -340,6 +347,13 @@ bool Streams::feed(StreamReader& reader, Instant now) noexcept {
       if (flush_batch(reader, now) && reader.takes()) stream.live.push_back(reader);
       return false;
     }
+    if (!reader.topic_filter.empty()) {
+      judge_topics(reader);
+      uint32_t budget = kEntriesPassedMax;
+      reader.next = next_wanted(reader, reader.next, index.end(), budget);
+      if (!budget) return flush_batch(reader, now);
+      if (reader.next == index.end()) continue;
+    }
     const Content found = find_content(reader);
     bool goes_on = false;
     switch (found) {
@@ -349,7 +363,7 @@ bool Streams::feed(StreamReader& reader, Instant now) noexcept {
         break;
       }
       case Content::InPage: {
-        const StreamPage::Body& body = reader.page->messages[static_cast<uint32_t>(reader.next - reader.page->first)];
+        const StreamPage::Body& body = reader.page->body(reader.next);
         MessageView view;
         if (body.size && courier_.read_body(reader.page->bodies.span().subspan(body.at, body.size), view)) {
           goes_on = take_next(reader, view, view, body.number, now);
@@ -452,9 +466,16 @@ Streams::Content Streams::find_content(StreamReader& reader) noexcept {
     release_page(reader.page);
     reader.page = std::exchange(reader.ahead, nullptr);
     if (reader.page && !reader.page->covers(reader.next)) release_page(reader.page);
+    reader.looked_ahead = false;
   }
-  if (!reader.page && !(reader.page = page_at(stream, reader.next))) return Content::Later;
-  if (!reader.ahead && reader.page->end() < tail_first) reader.ahead = page_at(stream, reader.page->end());
+  if (!reader.page) {
+    reader.page = page_at(reader, reader.next);
+    reader.looked_ahead = false;
+  }
+  if (!reader.page) return Content::Later;
+  if (!std::exchange(reader.looked_ahead, true) && reader.page->end < tail_first) {
+    reader.ahead = page_at(reader, reader.page->end);
+  }
   if (reader.page->asked) {
     reader.page->waiting.push_back(reader);
     return Content::Asked;
@@ -466,8 +487,71 @@ uint64_t Streams::page_key(const Stream& stream, uint64_t position) noexcept {
   return hash_mix(reinterpret_cast<uintptr_t>(&stream), position / kPageMessagesMax);
 }
 
-// One more user's: one that is there, or it is asked for. nullptr without memory.
-StreamPage* Streams::page_at(Stream& stream, uint64_t position) noexcept {
+// Does the reader's filter match this topic, or might it?
+bool Streams::wants(StreamReader& reader, uint32_t topic) noexcept {
+  if (topic == StreamTopics::kUnknown) return true;
+  const StreamTopics& topics = reader.stream->topics;
+  const auto judge = [&] { return topic_matches(reader.topic_filter.view(), topics.name(topic)); };
+  while (reader.wanted.count() <= topic) {
+    if (!reader.wanted.push_back(StreamReader::Wanted::NotJudged)) return judge();
+  }
+  StreamReader::Wanted& wanted = reader.wanted[topic];
+  if (wanted == StreamReader::Wanted::NotJudged) {
+    wanted = judge() ? StreamReader::Wanted::Yes : StreamReader::Wanted::No;
+  }
+  return wanted == StreamReader::Wanted::Yes;
+}
+
+// Where topics are many, whole runs of entries are not passed over: most would have some that is wanted.
+void Streams::judge_topics(StreamReader& reader) noexcept {
+  constexpr uint32_t kTopicsMax = 4096;
+  const StreamTopics& topics = reader.stream->topics;
+  if (reader.judged_changes == topics.changes()) return;
+  reader.judged_changes = topics.changes();
+  if (std::exchange(reader.judged_reuses, topics.reuses()) != topics.reuses()) reader.wanted.clear();
+  reader.wanted_bits = StreamIndex::topic_bit(StreamTopics::kUnknown);
+  if (topics.end() > kTopicsMax) reader.wanted_bits = UINT64_MAX;
+  for (uint32_t topic = 0; reader.wanted_bits != UINT64_MAX && topic < topics.end(); ++topic) {
+    if (topics.is_used(topic) && wants(reader, topic)) reader.wanted_bits |= StreamIndex::topic_bit(topic);
+  }
+}
+
+// The first position from `from` on whose topic is wanted, or `end`. budget: entries that are looked at, at most; where
+// it is used up it is not known further.
+uint64_t Streams::next_wanted(StreamReader& reader, uint64_t from, uint64_t end, uint32_t& budget) noexcept {
+  StreamIndex& index = reader.stream->index;
+  for (uint64_t at = from, run_end = from; at < end;) {
+    if (!budget) return at;
+    --budget;
+    if (at == run_end && !(index.topic_bits(at, run_end) & reader.wanted_bits)) {
+      at = std::min(run_end, end);
+      continue;
+    }
+    if (wants(reader, index.at(at).topic)) return at;
+    ++at;
+  }
+  return end;
+}
+
+// One more user's. nullptr without memory.
+StreamPage* Streams::page_at(StreamReader& reader, uint64_t position) noexcept {
+  Stream& stream = *reader.stream;
+  if (reader.topic_filter.empty()) return shared_page_at(stream, position);
+  uint64_t positions[kPageMessagesMax];
+  uint32_t count = 0, budget = kEntriesPassedMax;
+  uint64_t at = position, bytes = 0;
+  const uint64_t end = stream.tail_first();
+  while (count < kPageMessagesMax && (at = next_wanted(reader, at, end, budget)) < end && budget) {
+    bytes += stream.index.at(at).size;
+    if (count && bytes > kFetchBytesMax) break;
+    positions[count++] = at++;
+  }
+  if (!count) return nullptr;  // none is wanted as far as was looked
+  return make_page(stream, position, at, {positions, count});
+}
+
+// One that is there, or it is asked for.
+StreamPage* Streams::shared_page_at(Stream& stream, uint64_t position) noexcept {
   StreamPage* page = by_position_.find(
       page_key(stream, position), [&](const StreamPage& one) { return one.stream == &stream && one.covers(position); });
   if (page) {
@@ -477,39 +561,47 @@ StreamPage* Streams::page_at(Stream& stream, uint64_t position) noexcept {
     }
     return page;
   }
-  uint64_t numbers[kPageMessagesMax];
-  uint32_t count = 0;
-  const uint64_t end = std::min((position / kPageMessagesMax + 1) * kPageMessagesMax, stream.tail_first());
+  uint64_t end = std::min((position / kPageMessagesMax + 1) * kPageMessagesMax, stream.tail_first());
   const uint64_t bytes_first = stream.index.at(position).bytes_before;
-  for (uint64_t at = position; at < end; ++at) {
+  for (uint64_t at = position + 1; at < end; ++at) {
     const StreamEntry& entry = stream.index.at(at);
-    if (count && entry.bytes_before - bytes_first + entry.size > kFetchBytesMax) break;
-    numbers[count++] = entry.number;
+    if (entry.bytes_before - bytes_first + entry.size > kFetchBytesMax) end = at;
   }
-  page = pages_.take();
+  page = make_page(stream, position, end, {});
+  if (page) by_position_.insert(*page, page_key(stream, position));
+  return page;
+}
+
+// positions: those in between that it is to have; empty: all.
+StreamPage* Streams::make_page(Stream& stream, uint64_t first, uint64_t end,
+                               std::span<const uint64_t> positions) noexcept {
+  constexpr uint64_t kBesideContent = 64;  // in a body
+  StreamPage* page = pages_.take();
   if (!page) return nullptr;
   page->stream = &stream;
-  page->first = position;
-  constexpr uint64_t kBesideContent = 64;  // in a body
-  bool complete = page->messages.reserve(count);
-  for (uint32_t i = 0; complete && i < count; ++i) static_cast<void>(page->messages.push_back({}));  // there is room
-  const StreamEntry last = stream.index.at(position + count - 1);
-  const uint64_t bytes = last.bytes_before + last.size - bytes_first + count * kBesideContent;
-  complete = complete && courier_.fetch_for_stream(Slab<StreamPage>::handle(*page), {numbers, count}, bytes);
-  if (!complete) {
-    pages_.give_back(*page);
-    return nullptr;
-  }
+  page->first = first;
+  page->end = end;
   page->users = 1;
-  by_position_.insert(*page, page_key(stream, position));
-  return page;
+  const auto count = static_cast<uint32_t>(positions.empty() ? end - first : positions.size());
+  uint64_t numbers[kPageMessagesMax], bytes = 0;
+  bool complete = page->messages.reserve(count) && page->positions.append(positions);
+  for (uint32_t i = 0; complete && i < count; ++i) {
+    const StreamEntry& entry = stream.index.at(positions.empty() ? first + i : positions[i]);
+    numbers[i] = entry.number;
+    bytes += entry.size + kBesideContent;
+    static_cast<void>(page->messages.push_back({}));  // there is room
+  }
+  complete = complete && courier_.fetch_for_stream(Slab<StreamPage>::handle(*page), {numbers, count}, bytes);
+  if (complete) return page;
+  pages_.give_back(*page);
+  return nullptr;
 }
 
 // Some that nobody uses stay, for readers that come behind.
 void Streams::release_page(StreamPage*& page) noexcept {
   StreamPage* released = std::exchange(page, nullptr);
   if (!released || --released->users) return;
-  if (released->asked) return end_page(*released);
+  if (released->asked || !released->shared()) return end_page(*released);
   idle_.push_back(*released);
   if (++idle_count_ > kIdlePagesMax) end_page(*idle_.front());
 }
@@ -524,7 +616,7 @@ void Streams::end_page(StreamPage& page) noexcept {
     page.ListLink<IdleTag>::unlink();
     --idle_count_;
   }
-  by_position_.remove(page);
+  if (page.shared()) by_position_.remove(page);
   pages_.give_back(page);
 }
 

@@ -10,6 +10,7 @@
 // what was trimmed within the last moments, and loses nothing.
 #pragma once
 
+#include <algorithm>
 #include <memory>
 
 #include "base/hash_table.h"
@@ -21,6 +22,7 @@
 #include "stream/stream_address.h"
 #include "stream/stream_index.h"
 #include "stream/stream_options.h"
+#include "stream/stream_topics.h"
 
 namespace mqttq {
 
@@ -43,19 +45,26 @@ class StreamTaker {
 // Messages that are not in memory, read together.
 struct StreamPage : HashLink<StreamPage>, ListLink<struct IdleTag> {
   Stream* stream = nullptr;
-  uint64_t first = 0;       // position
-  uint32_t users = 0;       // readers that have it, or will
-  bool asked = true;        // and not here yet
-  Array<std::byte> bodies;  // the messages, as they were read
+  uint64_t first = 0, end = 0;  // positions: it has all in between that its readers want
+  uint32_t users = 0;           // readers that have it, or will
+  bool asked = true;            // and not here yet
+  Array<std::byte> bodies;      // the messages, as they were read
   struct Body {
     uint64_t number = 0;
     uint32_t at = 0;
     uint32_t size = 0;  // 0: it is lost
   };
   Array<Body> messages;
+  Array<uint64_t> positions;  // of these, for one reader of a narrower filter; else empty: they are without a gap
   IntrusiveList<struct StreamReader, struct StandTag> waiting;
-  bool covers(uint64_t position) const noexcept { return position >= first && position - first < messages.count(); }
-  uint64_t end() const noexcept { return first + messages.count(); }
+  bool shared() const noexcept { return positions.empty(); }
+  bool covers(uint64_t position) const noexcept { return position >= first && position < end; }
+  // Of one that it has.
+  const Body& body(uint64_t position) const noexcept {
+    if (shared()) return messages[static_cast<uint32_t>(position - first)];
+    return messages[static_cast<uint32_t>(std::lower_bound(positions.begin(), positions.end(), position) -
+                                          positions.begin())];
+  }
 };
 
 // Whoever reads, as the stream knows it. Stands in one list: of those that may get something, of those at the end, of
@@ -76,7 +85,13 @@ struct StreamReader : ListLink<struct StandTag> {
   StreamCursor* cursor = nullptr;  // whose it is
   OwnedText client_id;             // empty: the host's, or a cursor's
   OwnedText topic_filter;          // empty: all of it
+  // Of a narrower filter: which topics it matches, by their numbers, as far as they were judged.
+  enum class Wanted : uint8_t { NotJudged, Yes, No };
+  Array<Wanted> wanted;
+  uint64_t judged_reuses = 0, judged_changes = UINT64_MAX;  // StreamTopics: when that was
+  uint64_t wanted_bits = 0;                                 // StreamIndex::topic_bit() of all that it matches
   StreamPage *page = nullptr, *ahead = nullptr;
+  bool looked_ahead = false;                    // behind that page
   std::unique_ptr<StreamBatch, Destroy> batch;  // that is being filled
   uint64_t delivered = 0;
 
@@ -101,6 +116,7 @@ struct Stream final : QueueHome, HashLink<Stream>, ListLink<struct ChangedTag>, 
   Filter* filter = nullptr;
   bool reads = false;  // what is appended is its own
   StreamIndex index;
+  StreamTopics topics;    // of its entries
   Ring<MessageRef> tail;  // the newest messages, in memory
   Array<StreamReader*> readers;
   IntrusiveList<StreamReader, StandTag> live;  // at the end, and with room
@@ -232,7 +248,12 @@ class Streams {
   bool flush_batch(StreamReader& reader, Instant now) noexcept;
   enum class Content : uint8_t { InMemory, InPage, Asked, Later };
   Content find_content(StreamReader& reader) noexcept;
-  StreamPage* page_at(Stream& stream, uint64_t position) noexcept;
+  StreamPage* page_at(StreamReader& reader, uint64_t position) noexcept;
+  StreamPage* shared_page_at(Stream& stream, uint64_t position) noexcept;
+  StreamPage* make_page(Stream& stream, uint64_t first, uint64_t end, std::span<const uint64_t> positions) noexcept;
+  static bool wants(StreamReader& reader, uint32_t topic) noexcept;
+  static void judge_topics(StreamReader& reader) noexcept;
+  static uint64_t next_wanted(StreamReader& reader, uint64_t from, uint64_t end, uint32_t& budget) noexcept;
   void release_page(StreamPage*& page) noexcept;
   void release_pages(StreamReader& reader) noexcept;
   void end_page(StreamPage& page) noexcept;

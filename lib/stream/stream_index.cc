@@ -10,7 +10,7 @@ namespace mqttq {
 
 namespace {
 
-constexpr uint32_t kEntryMax = 2 * kShortNumberMax + 5;  // packed
+constexpr uint32_t kEntryMax = 2 * kShortNumberMax + 2 * 5;  // packed
 
 }  // namespace
 
@@ -37,7 +37,7 @@ std::byte* StreamIndex::resize(std::byte* packed, uint32_t size) noexcept {
   return static_cast<std::byte*>(reallocate(packed, size));
 }
 
-bool StreamIndex::append(uint64_t number, int64_t us, uint32_t size) noexcept {
+bool StreamIndex::append(uint64_t number, int64_t us, uint32_t size, uint32_t topic) noexcept {
   const bool begins = end_ == chunk_position(chunks_.count());
   if (begins && !chunks_.make_room()) return false;
   const uint32_t used = begins ? 0 : last_size_;
@@ -53,11 +53,13 @@ bool StreamIndex::append(uint64_t number, int64_t us, uint32_t size) noexcept {
   end = put_short_number(end, begins ? 0 : number - last_number_);
   end = put_short_number(end, begins ? 0 : static_cast<uint64_t>(us - last_us_));
   end = put_short_number(end, size);
+  end = put_short_number(end, topic);
   if (begins) {
-    static_cast<void>(chunks_.push_back({number, us, bytes_end_, packed}));  // there is room
+    static_cast<void>(chunks_.push_back({number, us, bytes_end_, 0, packed}));  // there is room
   } else {
     chunks_.back().packed = packed;
   }
+  chunks_.back().topic_bits |= topic_bit(topic);
   last_size_ = static_cast<uint32_t>(end - packed);
   last_capacity_ = capacity;
   last_number_ = number;
@@ -80,17 +82,19 @@ const StreamChunkCache::Unpacked& StreamIndex::unpack(uint32_t index) noexcept {
   }
   if (place.count == count) return place;
   const std::byte* at = chunk.packed + place.bytes;
-  StreamEntry entry{chunk.first_number, chunk.first_us, chunk.bytes_before, 0};
+  StreamEntry entry{chunk.first_number, chunk.first_us, chunk.bytes_before};
   if (place.count) entry = place.entries[place.count - 1];
   for (uint32_t i = place.count; i < count; ++i) {
-    uint64_t number = 0, us = 0, size = 0;
+    uint64_t number = 0, us = 0, size = 0, topic = 0;
     at = get_short_number(at, number);
     at = get_short_number(at, us);
     at = get_short_number(at, size);
+    at = get_short_number(at, topic);
     entry.number += number;
     entry.us += static_cast<int64_t>(us);
     entry.bytes_before += entry.size;
     entry.size = static_cast<uint32_t>(size);
+    entry.topic = static_cast<uint32_t>(topic);
     place.entries[i] = entry;
   }
   place.count = count;
@@ -102,6 +106,14 @@ const StreamEntry& StreamIndex::at(uint64_t position) noexcept {
   MQTTQ_ASSERT(position >= first_ && position < end_);
   const uint64_t offset = position - base_;
   return unpack(static_cast<uint32_t>(offset / kStreamChunkEntries)).entries[offset % kStreamChunkEntries];
+}
+
+uint64_t StreamIndex::topic_bit(uint32_t topic) noexcept { return uint64_t{1} << (hash_mix(0, topic) >> 58); }
+
+uint64_t StreamIndex::topic_bits(uint64_t position, uint64_t& end) noexcept {
+  const auto chunk = static_cast<uint32_t>((position - base_) / kStreamChunkEntries);
+  end = std::min(chunk_position(chunk + 1), end_);
+  return chunks_[chunk].topic_bits;
 }
 
 void StreamIndex::trim_to(uint64_t position) noexcept {
@@ -124,7 +136,7 @@ uint64_t StreamIndex::find(Less&& less) noexcept {
   while (high - low > 1) {
     const uint32_t middle = low + (high - low) / 2;
     const Chunk& chunk = chunks_[middle];
-    (less({chunk.first_number, chunk.first_us, chunk.bytes_before, 0}) ? low : high) = middle;
+    (less({chunk.first_number, chunk.first_us, chunk.bytes_before}) ? low : high) = middle;
   }
   const auto& unpacked = unpack(low);
   const StreamEntry* found = std::partition_point(unpacked.entries, unpacked.entries + unpacked.count, less);

@@ -1,5 +1,5 @@
-// Which messages a stream has: for each, in the order of their positions, its number in the log, when it was numbered
-// and how large it is. Five or six bytes each, so that a hundred million take some hundred megabytes.
+// Which messages a stream has: for each, in the order of their positions, its number in the log, when it was numbered,
+// how large it is and which topic it has. Six or seven bytes each: a hundred million take some hundred megabytes.
 //
 // Found by position at once, by number or time in steps of halving.
 #pragma once
@@ -13,6 +13,7 @@ struct StreamEntry {
   int64_t us = 0;             // of Unix time; never less than that of the entry before
   uint64_t bytes_before = 0;  // content bytes of all entries before this one
   uint32_t size = 0;          // of its content
+  uint32_t topic = 0;         // StreamTopics
 };
 
 inline constexpr uint32_t kStreamChunkEntries = 128;
@@ -49,9 +50,13 @@ class StreamIndex {
   // Positions are counted from here on. While it has never had an entry.
   void begin_at(uint64_t position) noexcept { first_ = end_ = base_ = position; }
   // number, us: not less than those of the entry before, and another number. False without memory: nothing changed.
-  [[nodiscard]] bool append(uint64_t number, int64_t us, uint32_t size) noexcept;
+  [[nodiscard]] bool append(uint64_t number, int64_t us, uint32_t size, uint32_t topic) noexcept;
   // From first() up to end(). Borrowed until some index that shares the cache is called again.
   const StreamEntry& at(uint64_t position) noexcept;
+  // A bit for each topic, which some others have too, and of a run of entries those that they have. The run is all from
+  // `position` up to `end`, which is set.
+  static uint64_t topic_bit(uint32_t topic) noexcept;
+  uint64_t topic_bits(uint64_t position, uint64_t& end) noexcept;
   // Entries before `position`, which is not beyond end(), are gone.
   void trim_to(uint64_t position) noexcept;
 
@@ -66,6 +71,7 @@ class StreamIndex {
     uint64_t first_number = 0;
     int64_t first_us = 0;
     uint64_t bytes_before = 0;
+    uint64_t topic_bits = 0;
     std::byte* packed = nullptr;  // owned
   };
 

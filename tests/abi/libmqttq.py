@@ -6,7 +6,8 @@ MQTTQ_LIBRARY. Callbacks that were handed over must be kept by the caller for as
 
 import ctypes
 import os
-from ctypes import POINTER, c_char, c_char_p, c_int, c_int32, c_size_t, c_uint8, c_uint16, c_uint32, c_uint64, c_void_p
+from ctypes import (POINTER, c_char, c_char_p, c_int, c_int32, c_int64, c_size_t, c_uint8, c_uint16, c_uint32, c_uint64,
+                    c_void_p)
 
 OK, EINVAL, EADDRINUSE, ESHUTDOWN, ENOTFOUND, ESTATE = 0, -1, -3, -6, -7, -11
 LOG_NOTICE = 3
@@ -190,6 +191,39 @@ class Queued(ctypes.Structure):
                 ("message", c_void_p)]
 
 
+class StreamConfig(ctypes.Structure):
+    _fields_ = [("size", c_size_t), ("topic_filter", Bytes), ("key", Bytes), ("messages_max", c_uint64),
+                ("bytes_max", c_uint64), ("age_max_s", c_uint32), ("no_wait", c_uint32)]
+
+
+class Stream(ctypes.Structure):
+    _fields_ = [("size", c_size_t), ("name", Bytes), ("config", StreamConfig), ("messages", c_uint64),
+                ("bytes", c_uint64), ("first_position", c_uint64), ("next_position", c_uint64), ("first_us", c_int64),
+                ("last_us", c_int64), ("last_minute", c_uint64), ("readers", c_uint32),
+                ("readers_connected", c_uint32), ("entered", c_uint64), ("trimmed", c_uint64), ("delivered", c_uint64)]
+
+
+class StreamLag(ctypes.Structure):
+    _fields_ = [("size", c_size_t), ("client_id", Bytes), ("cursor", Bytes), ("topic_filter", Bytes),
+                ("position", c_uint64), ("messages", c_uint64), ("time_us", c_uint64), ("delivered", c_uint64),
+                ("connected", c_uint32)]
+
+
+class StreamReaderConfig(ctypes.Structure):
+    _fields_ = [("size", c_size_t), ("ns", c_void_p), ("stream", Bytes), ("topic_filter", Bytes), ("offset", Bytes),
+                ("cursor", Bytes), ("ahead", c_uint32)]
+
+
+class Streamed(ctypes.Structure):
+    _fields_ = [("size", c_size_t), ("position", c_uint64), ("time_us", c_int64), ("skipped", c_uint64),
+                ("message", c_void_p)]
+
+
+class StreamPolicy(ctypes.Structure):
+    _fields_ = [("size", c_size_t), ("auto_create", c_uint32), ("count_max", c_uint32),
+                ("disconnect_on_delete", c_uint32), ("auto_config", POINTER(StreamConfig))]
+
+
 class QueuePolicy(ctypes.Structure):
     _fields_ = [("size", c_size_t), ("auto_create", c_uint32), ("count_max", c_uint32),
                 ("disconnect_on_delete", c_uint32), ("auto_config", POINTER(QueueConfig))]
@@ -205,7 +239,9 @@ STRUCTURES = {
     "mqttq_auto_subscription": AutoSubscription, "mqttq_delayed": Delayed, "mqttq_store_write": StoreWrite,
     "mqttq_store": Store, "mqttq_store_figures": StoreFigures, "mqttq_queue_config": QueueConfig,
     "mqttq_queue": Queue, "mqttq_consumer_config": ConsumerConfig, "mqttq_queued": Queued,
-    "mqttq_queue_policy": QueuePolicy,
+    "mqttq_queue_policy": QueuePolicy, "mqttq_stream_config": StreamConfig, "mqttq_stream": Stream,
+    "mqttq_stream_lag": StreamLag, "mqttq_stream_reader_config": StreamReaderConfig, "mqttq_streamed": Streamed,
+    "mqttq_stream_policy": StreamPolicy,
 }
 
 # Name without "mqttq_": result, arguments. A handle is a c_void_p.
@@ -307,6 +343,31 @@ PROTOTYPES = {
     "queue_move_back": (c_int32, [_H, _H, Bytes, c_uint64, POINTER(c_uint64), _E]),
     "queue_policy_init": (None, [POINTER(QueuePolicy), c_size_t]),
     "broker_set_queue_policy": (c_int32, [_H, POINTER(QueuePolicy), _E]),
+    "stream_config_init": (None, [POINTER(StreamConfig), c_size_t]),
+    "stream_declare": (c_int32, [_H, _H, Bytes, POINTER(StreamConfig), _E]),
+    "stream_change": (c_int32, [_H, _H, Bytes, POINTER(StreamConfig), _E]),
+    "stream_delete": (c_int32, [_H, _H, Bytes, _E]),
+    "stream_truncate": (c_int32, [_H, _H, Bytes, Bytes, POINTER(c_uint64), _E]),
+    "streams_list": (c_int32, [_H, _H, Bytes, POINTER(c_uint64), c_size_t, POINTER(_H), _E]),
+    "streams_count": (c_size_t, [_H]),
+    "streams_get": (Stream, [_H, c_size_t]),
+    "streams_free": (None, [_H]),
+    "stream_lags_list": (c_int32, [_H, _H, Bytes, POINTER(_H), _E]),
+    "stream_lags_count": (c_size_t, [_H]),
+    "stream_lags_get": (StreamLag, [_H, c_size_t]),
+    "stream_lags_free": (None, [_H]),
+    "stream_reader_config_init": (None, [POINTER(StreamReaderConfig), c_size_t]),
+    "stream_reader_open": (c_int32, [_H, POINTER(StreamReaderConfig), POINTER(_H), _E]),
+    "stream_reader_close": (None, [_H]),
+    "stream_seek": (c_int32, [_H, Bytes, _E]),
+    "stream_commit": (c_int32, [_H, c_uint64, _E]),
+    "stream_cursor_delete": (c_int32, [_H, _H, Bytes, Bytes, _E]),
+    "stream_read": (c_int32, [_H, c_size_t, c_uint32, POINTER(_H), _E]),
+    "stream_messages_count": (c_size_t, [_H]),
+    "stream_messages_get": (Streamed, [_H, c_size_t]),
+    "stream_messages_free": (None, [_H]),
+    "stream_policy_init": (None, [POINTER(StreamPolicy), c_size_t]),
+    "broker_set_stream_policy": (c_int32, [_H, POINTER(StreamPolicy), _E]),
 }
 
 

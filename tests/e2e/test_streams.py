@@ -829,10 +829,8 @@ def test_every_time_finds_its_message(serve, join, on_disk):
         reader.unsubscribe(f"$s/{at}/$stream/s")
 
 
-def test_the_end_is_behind_what_is_acknowledged(serve, join, shards, request):
+def test_the_end_is_behind_what_is_acknowledged(serve, join):
     """Whoever begins at the end when a publisher has been answered does not get what he had published."""
-    if shards > 1:
-        request.applymarker(pytest.mark.xfail(strict=True, reason="an answer waits for no stream on another shard"))
     broker = serve(stream("s", "s/#"))
     for number in range(60):
         publisher, reader = join(broker), join(broker)
@@ -1178,7 +1176,6 @@ def test_what_is_skipped_is_counted(serve, join, stopping, on_disk, qos):
         assert qos == 0 or len(messages) < count  # else nothing was proved
 
 
-@pytest.mark.xfail(strict=True, reason="Streams::resolve() looks at a message where there is none: the broker ends")
 def test_a_stream_that_is_empty_again(serve, join):
     """Is read from its end on, wherever in what is gone one begins."""
     broker = serve(stream("s", "s/#", age_max_s=1))

@@ -37,6 +37,10 @@ void check_entry(StreamIndex& index, const Model& model, uint64_t position) {
   REQUIRE(entry.number == model.entries[position].number);
   REQUIRE(entry.us == model.entries[position].us);
   REQUIRE(entry.size == model.entries[position].size);
+  REQUIRE(entry.topic == entry.size % 1000);
+  uint64_t end = 0;
+  REQUIRE(index.topic_bits(position, end) & StreamIndex::topic_bit(entry.topic));
+  REQUIRE(end > position);
 }
 
 }  // namespace
@@ -54,8 +58,8 @@ TEST_CASE("a stream's index finds by position, number and time what was appended
       number += 1 + (random.below(20) ? 0 : random.below(1ull << 40));
       us += static_cast<int64_t>(random.below(3) ? 0 : random.below(1ull << 36));
       const auto size = static_cast<uint32_t>(random.below(50) ? random.below(300) : random.below(UINT32_MAX));
-      REQUIRE(index.append(number, us, size));
-      REQUIRE(beside.append(number, us, 1));
+      REQUIRE(index.append(number, us, size, size % 1000));
+      REQUIRE(beside.append(number, us, 1, 0));
       model.entries.push_back({number, us, size});
     } else if (what < 92 && !random.below(4)) {
       const uint64_t to = model.first + random.below(model.entries.size() - model.first + 1);
@@ -91,7 +95,7 @@ TEST_CASE("a stream's index says from where on there are no more than so many by
   StreamChunkCache cache;
   StreamIndex index(cache);
   CHECK(index.find_bytes(0) == 0);
-  for (uint64_t i = 1; i <= 1000; ++i) REQUIRE(index.append(i, 0, 10));
+  for (uint64_t i = 1; i <= 1000; ++i) REQUIRE(index.append(i, 0, 10, 0));
   CHECK(index.find_bytes(10'000) == 0);
   CHECK(index.find_bytes(9'999) == 1);
   CHECK(index.find_bytes(5'000) == 500);
@@ -108,11 +112,11 @@ TEST_CASE("positions of a stream go on where they were", "[stream]") {
   index.begin_at(1'000'000);
   CHECK(index.count() == 0);
   CHECK(index.find_number(1) == 1'000'000);
-  REQUIRE(index.append(9, 1, 5));
+  REQUIRE(index.append(9, 1, 5, 0));
   CHECK(index.at(1'000'000).number == 9);
   index.trim_to(1'000'001);
   CHECK(index.bytes() == 0);
-  REQUIRE(index.append(10, 1, 5));
+  REQUIRE(index.append(10, 1, 5, 0));
   CHECK(index.at(1'000'001).number == 10);
 }
 
@@ -123,7 +127,7 @@ TEST_CASE("without memory a stream's index stays as it was", "[stream]") {
     const FailingHeap heap(blocks);
     for (uint64_t i = 0; i < 200; ++i) {
       const uint64_t end = index.end();
-      if (index.append(end + 1, static_cast<int64_t>(end), 7)) continue;
+      if (index.append(end + 1, static_cast<int64_t>(end), 7, 0)) continue;
       CHECK(index.end() == end);
       break;
     }
