@@ -219,19 +219,25 @@ def test_the_age_limit_of_the_next_start(broker):
     assert payloads(broker.consumer().take(1)) == [b"young"]
 
 
+def start_refused(broker) -> Process:
+    """A server that does not start on a directory with the configuration that there is now."""
+    process = Process([server_path(), "--allow-anonymous", "--listen", "tcp://127.0.0.1:0", "--data-dir",
+                       str(broker.durable.data), "--config", str(broker.durable.directory / "queues.json")])
+    try:
+        assert process.wait_end() != 0 and process.stdout == []
+    finally:
+        process.kill()
+    return process
+
+
 def start_with_another_filter(broker) -> tuple[Process, str]:
     """A server with a configuration that has another filter of a queue than its directory; the place of that."""
     broker.serve(queue("first", "f"), queue("q", "q/#"))
     broker.publish("q/a", b"x")
     broker.configure(queue("first", "f"), queue("q", "q/+"))
     broker.durable.finish()
+    process = start_refused(broker)
     file = broker.durable.directory / "queues.json"
-    process = Process([server_path(), "--allow-anonymous", "--listen", "tcp://127.0.0.1:0", "--data-dir",
-                       str(broker.durable.data), "--config", str(file)])
-    try:
-        assert process.wait_end() != 0 and process.stdout == []
-    finally:
-        process.kill()
     line = [number for number, text in enumerate(file.read_text().splitlines(), 1) if '"q/+"' in text][0]
     return process, f"{file}:{line}: queues.declared[1].topic_filter"
 
@@ -800,12 +806,7 @@ def test_a_key_never_changes(broker):
     broker.durable.finish()
     for key, other in (("key", "client_id"), ("last_value", False), ("keyless", "drop")):
         broker.configure({**last_values(), key: other})
-        process = Process([server_path(), "--allow-anonymous", "--listen", "tcp://127.0.0.1:0", "--data-dir",
-                           str(broker.durable.data), "--config", str(broker.durable.directory / "queues.json")])
-        try:
-            assert process.wait_end() != 0 and process.stdout == []
-        finally:
-            process.kill()
+        process = start_refused(broker)
         assert any(f"{key}: the queue has another" in line for line in process.stderr), process.output()
     broker.configure(last_values())
     broker.durable.start()

@@ -22,6 +22,7 @@ pytestmark = pytest.mark.ours_only("streams are no matter of the specification")
 EVERY_VERSION = pytest.mark.parametrize("version", [5, 4, 3], ids=["v5", "v3_1_1", "v3_1"])
 BOTH_VERSIONS = pytest.mark.parametrize("version", [5, 4], ids=["v5", "v3_1_1"])
 BOTH_PLACES = pytest.mark.parametrize("on_disk", [False, True], ids=["in_memory", "on_disk"])
+EITHER_PLACE = pytest.mark.parametrize("shards, on_disk", [(3, False), (1, True)])  # where time has to pass
 EVERY_QOS = pytest.mark.parametrize("qos", [0, 1, 2])
 
 
@@ -234,8 +235,8 @@ def test_retention_and_who_is_too_slow(serve, join):
 # --- restarts
 
 
-def test_restart(serve, join, tmp_path, shards):
-    flags = ("--data-dir", str(tmp_path / "data"))
+def test_restart(serve, join, directory):
+    flags = ("--data-dir", str(directory / "data"))
     broker = serve(stream("s", "s/#", messages_max=50), flags=flags)
     publisher = join(broker)
     reader = read(join(broker, "kept", expiry_s=600), "$stream/s", "@20", qos=1)
@@ -302,6 +303,24 @@ def test_what_a_publisher_is_told(serve, join):
     for qos in (1, 2):
         assert publisher.publish("s/a", b"x", b"y", qos=qos) == [0, 0]
         assert publisher.publish("other", b"x", qos=qos) == [0x10]
+
+
+def test_a_message_that_is_published_twice(serve, join):
+    """Because its publisher did not hear that it had come: at QoS 2 the stream has it once."""
+    broker = serve(stream("s", "s/#"), on_disk=True)
+    publisher = join(broker, "publisher", expiry_s=60)
+    for flags in (0, 8, 8):
+        publisher.send(wire.publish("s/a", b"0", 2, 1, flags=flags))
+        assert publisher.answer(wire.PUBREC).packet_id == 1
+    publisher.close()
+    publisher = join(broker, "publisher", clean=False, expiry_s=60)
+    publisher.send(wire.publish("s/a", b"0", 2, 1, flags=8))
+    publisher.answer(wire.PUBREC)
+    publisher.send(wire.acknowledge(wire.PUBREL, 1))
+    publisher.answer(wire.PUBCOMP)
+    publisher.publish("s/a", b"1", qos=2)
+    received = read(join(broker), "$stream/s", "earliest").consume(2)
+    assert payloads(received) == numbered(2) and positions(received) == [0, 1]
 
 
 def test_several_streams_of_one_message(serve, join):
@@ -597,7 +616,7 @@ def test_a_message_comes_as_it_was_published(serve, join, on_disk):
         assert (large.topic, large.payload) == ("s/large", b"z" * 10_000)
 
 
-@BOTH_PLACES
+@EITHER_PLACE
 def test_what_has_expired(serve, join, on_disk):
     """Is passed over, and is nothing that was skipped; the others come with what is left of their time."""
     broker = serve(stream("s", "s/#"), on_disk=on_disk)
@@ -715,16 +734,16 @@ def test_a_thousand_readers_at_a_thousand_offsets(serve, join, on_disk):
     """Each has all that its filter matches, from its own place on, in order."""
     broker = serve(stream("s", "s/+"), on_disk=on_disk)
     publisher = join(broker)
-    for first in range(0, 10_000, 500):
+    for first in range(0, 5000, 500):
         publisher.send(b"".join(wire.publish(f"s/{number % 100}", b"%d" % number, 1, number % 500 + 1)
                                 for number in range(first, first + 500)))
         for _ in range(500):
             publisher.answer(wire.PUBACK)
     clients = [join(broker) for _ in range(20)]
     for number, client in zip(range(1000), itertools.cycle(clients)):
-        assert client.ask((f"$s/@{10 * number}/$stream/s/s/{number % 100}", number % 2),
+        assert client.ask((f"$s/@{5 * number}/$stream/s/s/{number % 100}", number % 2),
                           subscription_identifier=number + 1) == [number % 2]
-    expected = [[at for at in range(10 * number, 10_000) if at % 100 == number % 100] for number in range(1000)]
+    expected = [[at for at in range(5 * number, 5000) if at % 100 == number % 100] for number in range(1000)]
     for index, client in enumerate(clients):
         received: dict[int, list] = {number: [] for number in range(index, 1000, 20)}
         for message in client.consume(sum(len(expected[number]) for number in received)):
@@ -921,11 +940,11 @@ def test_to_subscribe_again_at_another_qos(serve, join):
 def test_from_the_backlog_to_what_comes(serve, join, stopping, on_disk, qos, receive_maximum):
     """Without a gap or a repetition, while a publisher goes on."""
     broker = serve(stream("s", "s"), on_disk=on_disk)
-    publishing = Publishing(broker, qos=2, count_max=5000)
+    publishing = Publishing(broker, qos=2, count_max=3000)
     stopping.callback(publishing.stop)
-    publishing.wait_for(500)
+    publishing.wait_for(300)
     readers = [read(join(broker, receive_maximum=receive_maximum), "$stream/s", "earliest", qos=qos) for _ in range(3)]
-    received = [receive(reader, qos, 1000) for reader in readers]
+    received = [receive(reader, qos, 600) for reader in readers]
     count = publishing.stop()
     publisher = join(broker)
     publisher.publish("s", b"%d" % count, qos=2)
@@ -934,6 +953,19 @@ def test_from_the_backlog_to_what_comes(serve, join, stopping, on_disk, qos, rec
         assert positions(messages) == list(range(count + 1)) and payloads(messages) == numbered(count + 1)
         if qos < 2:
             quiet(reader)
+
+
+@pytest.mark.xfail(strict=True, reason="who of several has a place in the window is always the first that was full")
+@pytest.mark.parametrize("shards", [1])
+@pytest.mark.parametrize("receive_maximum", [1, 5])
+def test_two_streams_share_a_window(serve, join, receive_maximum):
+    """Neither waits until the other has nothing more."""
+    broker = serve(stream("a", "a"), stream("b", "b"))
+    publisher, reader = join(broker), join(broker, receive_maximum=receive_maximum)
+    for topic in "ab":
+        publisher.publish(topic, *numbered(1000))
+    assert reader.ask(("$stream/a", 1), ("$stream/b", 1), **offset_of("earliest")) == [1, 1]
+    assert {message.topic for message in reader.consume(800)} == {"a", "b"}
 
 
 @BOTH_PLACES
@@ -998,6 +1030,72 @@ def test_a_live_reader_gets_a_burst_whole(serve, join):
     quiet(*readers)
 
 
+class Wanderer:
+    """A client that begins anew in one stream again and again, and looks at each message that it is sent."""
+
+    def __init__(self, connect, chance: random.Random, kept: bool):
+        self._connect, self._chance, self._kept = connect, chance, kept
+        self._identifiers = itertools.count(1)
+        self._last: dict[int, tuple[int, int]] = {}  # position and QoS, by the identifier of the SUBSCRIBE
+        self.looked_at = 0
+        self.peer = connect(clean=True)
+
+    def step(self, count: int) -> None:
+        """count: messages of the stream, about."""
+        self._chance.choice([self._subscribe, self._subscribe, self._unsubscribe, self._reconnect, self._look,
+                             self._look, self._look, self._look])(count)
+
+    def _subscribe(self, count: int) -> None:
+        offset = self._chance.choice(["earliest", "latest", "0", f"@{self._chance.randrange(count + 10)}"])
+        address = self._chance.choice(["$stream/s", "$stream/s/s/+", f"$s/{offset}/$stream/s"])
+        read(self.peer, address, offset, self._chance.randrange(2), subscription_identifier=next(self._identifiers))
+
+    def _unsubscribe(self, _: int) -> None:
+        self.peer.unsubscribe(self._chance.choice(["$stream/s", "$stream/s/s/+", "$s/earliest/$stream/s"]))
+
+    def _reconnect(self, _: int) -> None:
+        self.peer.close()
+        self.peer = self._connect(clean=not self._kept)
+        # What was on its way at QoS 0 is lost.
+        self._last = {identifier: (at, qos) for identifier, (at, qos) in self._last.items() if qos and self._kept}
+
+    def _look(self, _: int) -> None:
+        received = self.peer.take_what_came()
+        self.looked_at += len(received)
+        for message in received:
+            at, (identifier,) = position(message), message.properties["subscription_identifier"]
+            assert int(message.payload) == at
+            last = self._last.get(identifier, (at - 1 - skipped(message), 0))[0]
+            assert message.dup or at == last + 1 + skipped(message)
+            self._last[identifier] = max(at, last), message.qos
+            if message.qos and self._chance.random() < 0.95:
+                self.peer.settle(message)
+
+
+@BOTH_PLACES
+def test_readers_in_disorder(serve, join, on_disk):
+    """They seek, leave and are cut off while messages come and are dropped: what each is sent follows what it was sent
+    before, or is told to be behind what is missing."""
+    broker = serve(stream("s", "s/#", messages_max=300), on_disk=on_disk)
+    publisher, count = join(broker), 0
+    chance = random.Random(11)
+
+    def connect(number: int):
+        options = {"expiry_s": 60, "receive_maximum": 3} if number == 0 else {"expiry_s": 60 * (number % 2)}
+        return lambda clean: join(broker, f"wanderer {number}", clean=clean, **options)
+
+    wanderers = [Wanderer(connect(number), chance, number % 2 == 0) for number in range(5)]
+    for _ in range(250):
+        publisher.send(b"".join(wire.publish("s/a", b"%d" % (count + number), 1, number + 1) for number in range(20)))
+        chance.choice(wanderers).step(count)
+        for _ in range(20):
+            publisher.answer(wire.PUBACK)
+        count += 20
+    received = read(join(broker), "$stream/s", "earliest").consume(300)
+    assert positions(received) == list(range(count - 300, count))
+    assert sum(one.looked_at for one in wanderers) > 1000
+
+
 # --- retention
 
 
@@ -1029,7 +1127,7 @@ def test_a_message_that_never_fits(serve, join):
     assert (payloads(received), positions(received)) == ([b"end"], [2])
 
 
-@BOTH_PLACES
+@EITHER_PLACE
 def test_age_max(serve, join, on_disk):
     """Though nothing is published, and nobody reads; positions go on."""
     broker = serve(stream("s", "s/#", age_max_s=1), on_disk=on_disk)

@@ -1,5 +1,6 @@
 """What tests of streams need: to subscribe from an offset, and what a message says of its place."""
 
+import functools
 import threading
 
 from harness import wire
@@ -76,6 +77,14 @@ class ExactlyOnce:
         if answer:
             peer.send(wire.acknowledge(*answers))
 
+    def take_from(self, peer: Peer) -> None:
+        """What came while it waited for another answer."""
+        while peer.inbox:
+            message = peer.inbox.popleft()
+            self._open.add(message.packet_id)
+            self.received.append(message)
+            peer.send(wire.acknowledge(wire.PUBREC, message.packet_id))
+
     def run(self, peer: Peer, count: int) -> list[Published]:
         """Until so many have come in all, and are released."""
         while len(self.received) < count or self._open:
@@ -86,22 +95,25 @@ class ExactlyOnce:
 class Publishing:
     """A client that publishes numbers from 0 on in a thread of its own, until it is told to stop."""
 
-    def __init__(self, broker, topic: str = "s", qos: int = 1, batch: int = 50, count_max: int = 100_000):
-        """batch: that are sent together, and waited for. count_max: after so many it stops by itself."""
+    BATCH = 50  # that are sent together, and waited for
+
+    def __init__(self, broker, topic: str = "s", qos: int = 1, count_max: int = 100_000):
+        """count_max: after so many it stops by itself."""
         self._peer = Peer(broker)
-        self._topic, self._qos, self._batch, self._count_max = topic, qos, batch, count_max
+        self._count_max = count_max
+        self._publish = functools.partial(self._peer.publish, topic, qos=qos)
         self._changed = threading.Condition()
-        self._stopping = False
+        self._stop = False
         self._count = 0
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
-        while not self._stopping and self._count < self._count_max:
-            contents = [b"%d" % number for number in range(self._count, self._count + self._batch)]
-            self._peer.publish(self._topic, *contents, qos=self._qos)
+        while not self._stop and self._count < self._count_max:
+            contents = [b"%d" % number for number in range(self._count, self._count + self.BATCH)]
+            self._publish(*contents)
             with self._changed:
-                self._count += self._batch
+                self._count += self.BATCH
                 self._changed.notify_all()
 
     def wait_for(self, count: int) -> None:
@@ -111,8 +123,8 @@ class Publishing:
 
     def stop(self) -> int:
         """How many there are."""
-        self._stopping = True
+        self._stop = True
         self._thread.join(TIMEOUT_S)
-        assert not self._thread.is_alive()
+        assert not self._thread.is_alive(), "it waits for an answer"
         self._peer.close()
         return self._count
