@@ -207,8 +207,8 @@ WRONG_FILES = {
         '3: limits.packet_max: unknown key; did you mean "packet_size_max"?',
     '{\n  "limits.packet_size_max": 1\n}':
         "2: limits.packet_size_max: unknown key; known are listeners, allow_anonymous, data_dir, shards, durability, "
-        "durability_interval_ms, log, protocol, shared_subscriptions, rewrites, auto_subscriptions, queues, limits, "
-        "sys",
+        "durability_interval_ms, log, protocol, shared_subscriptions, rewrites, auto_subscriptions, queues, streams, "
+        "limits, sys",
     '{\n  "shards": 1,\n  // again\n  "shards": 1\n}': "4: shards: given twice, first in line 2",
     '{\n  "limits": 3\n}': "2: limits: expected an object in braces, found 3",
     '{\n\n\n\n\n\n  "limits": {"packet_size_max": "big"}\n}': f'7: {PACKET_SIZE} "big"',
@@ -696,7 +696,7 @@ def test_the_page_has_the_table():
 
 def test_the_examples_of_the_page_are_good(config):
     examples = re.findall(r"```json\n(.*?)```", (SOURCE_DIR / "docs" / "SERVER.md").read_text(), re.DOTALL)
-    assert len(examples) == 5
+    assert len(examples) == 6
     for example in examples:
         result = check("--config", config(example), "--check-config")
         assert result.returncode == 0, result.stderr
@@ -739,7 +739,8 @@ def test_the_extremes_of_every_number_are_good(keys, config):
         for value, good in ((part["minimum"], True), (part["maximum"], True), (part["minimum"] - 1, False),
                             (part["maximum"] + 1, False)):
             content: dict = {"listeners": [{"url": ANY_PORT}], "auto_subscriptions": [{"topic_filter": "a"}],
-                             "queues": {"declared": [{"name": "q", "topic_filter": "a"}]}}
+                             "queues": {"declared": [{"name": "q", "topic_filter": "a"}]},
+                             "streams": {"declared": [{"name": "s", "topic_filter": "a"}]}}
             *path, last = key.split(".")
             place = content
             for step in path:
