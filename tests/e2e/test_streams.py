@@ -773,6 +773,45 @@ def test_many_readers_of_all(serve, join):
     quiet(*clients)
 
 
+NARROWER = {
+    "s/1/#": lambda number, _: number == 1, "s/+/7": lambda _, other: other == 7, "s/1/7": lambda *both: both == (1, 7),
+    "s/none/+": lambda *_: False, "s/+/+": lambda *_: True, "s/+/12/#": lambda _, other: other == 12,
+}
+
+
+@BOTH_PLACES
+@pytest.mark.parametrize("topics", [20, 40_000], ids=["few_topics", "many_topics"])
+def test_narrower_filters(serve, join, on_disk, topics):
+    """Of readers that are there from the beginning, while topics come and go, and of those that begin anywhere."""
+    broker = serve(stream("s", "s/#", messages_max=5000), on_disk=on_disk)
+    publisher = join(broker)
+    live = {(topic_filter, qos): read(join(broker), f"$stream/s/{topic_filter}", qos=qos)
+            for topic_filter in NARROWER for qos in (0, 1)}
+    chance = random.Random(topics)
+    sent: list[tuple[int, int]] = []
+    for first in range(0, 6000, 500):
+        # First among few topics, then among others, of which some are there again.
+        sent += [(chance.randrange(4), (0 if first < 3000 else 6) + chance.randrange(topics // 4)) for _ in range(500)]
+        names = [f"s/{one}/{other}" for one, other in sent]
+        publisher.send(b"".join(wire.publish(names[at], b"%d" % at, 1, at - first + 1)
+                                for at in range(first, first + 500)))
+        for _ in range(500):
+            publisher.answer(wire.PUBACK)
+        for (topic_filter, _), reader in live.items():
+            expected = [at for at in range(first, first + 500) if NARROWER[topic_filter](*sent[at])]
+            received = reader.consume(len(expected))
+            assert positions(received) == expected and payloads(received) == [b"%d" % at for at in expected]
+            assert [message.topic for message in received] == [names[at] for at in expected]
+    quiet(*live.values())
+    late = []
+    for topic_filter, wanted in NARROWER.items():
+        for offset in (0, 1000, 2999, chance.randrange(1000, 6000)):
+            late.append(read(join(broker), f"$s/@{offset}/$stream/s/{topic_filter}", qos=offset % 2))
+            expected = [at for at in range(max(offset, 1000), 6000) if wanted(*sent[at])]
+            assert positions(late[-1].consume(len(expected))) == expected
+    quiet(*late)
+
+
 @pytest.mark.parametrize("kept", [False, True], ids=["connected", "away"])
 def test_a_position_in_the_future(serve, join, kept):
     """Nothing before it comes, whoever was away meanwhile."""

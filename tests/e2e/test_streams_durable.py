@@ -356,6 +356,35 @@ def test_a_session_in_the_middle_of_its_backlog(broker, other_shards, version):
 
 
 @EVERY_END
+def test_narrower_filters(broker, other_shards):
+    """Each kept reader goes on with what it wants, and new ones find it, though topics have gone meanwhile."""
+    broker.serve(stream("s", "s/#", messages_max=600), limits=LITTLE_MEMORY)
+    filters = {"s/+/1": lambda at: at % 7 == 1, "s/3/#": lambda at: at % 5 == 3, "s/3/1": lambda at: at % 35 == 8}
+    for name in filters:
+        read(broker.kept(name), f"$stream/s/{name}", "earliest")
+    count = 0
+    for life in range(3):
+        publisher = broker.join()
+        publisher.send(b"".join(wire.publish(f"s/{at % 5}/{at % 7}", b"%d" % at, 1, at - count + 1)
+                                for at in range(count, count + 500)))
+        for _ in range(500):
+            publisher.answer(wire.PUBACK)
+        publisher.publish("s/4/6", b"%d" % (count + 500))
+        for name, wanted in filters.items():
+            reader = broker.kept(name)
+            expected = [at for at in range(count, count + 501) if wanted(at) and at != count + 500]
+            assert positions(reader.consume(len(expected))) == expected
+            quiet(reader)
+            first = max(0, count + 501 - 600)
+            expected = [at for at in range(first, count + 500) if wanted(at) and at % 501 != 500]
+            reader = broker.reader(f"$stream/s/{name}")
+            assert positions(reader.consume(len(expected))) == expected
+        count += 501
+        broker.remember()
+        broker.restart(other_shards if life % 2 else None)
+
+
+@EVERY_END
 def test_exactly_once(broker, other_shards):
     """Wherever in the exchange of QoS 2 the broker ends."""
     broker.serve(stream("s", "s/#"), limits=LITTLE_MEMORY)
