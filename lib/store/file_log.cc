@@ -583,8 +583,10 @@ Status FileLog::read(uint64_t number, Array<std::byte>& bodies) noexcept {
     from = *(behind - 1);
   }
   if (reading_.id != id) {
-    reading_.file.reset();
+    reading_.file.reset();  // and nothing of it is gone on from, should the other not open
     reading_.id = 0;
+    reading_.next = {};
+    reading_.window.clear();
     try {
       const Status status = disk_.open(segment_name(id), false, reading_.file);
       if (status != Status::Ok) return status;
@@ -592,8 +594,6 @@ Status FileLog::read(uint64_t number, Array<std::byte>& bodies) noexcept {
       return Status::NoMemory;
     }
     reading_.id = id;
-    reading_.window.clear();
-    reading_.next = {};
   }
   reading_.salt = salt;
   reading_.last_number = last_number;
