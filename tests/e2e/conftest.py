@@ -3,6 +3,7 @@
 import itertools
 import os
 import pathlib
+import tempfile
 
 import pytest
 
@@ -12,6 +13,7 @@ from harness.client import Client, Version
 from harness.mosquitto_client import MosquittoClient
 from harness.mqttjs_client import Driver, MqttJsClient
 from harness.paho_client import PahoClient
+from harness.queues import Peer
 
 _topic_numbers = itertools.count(1)
 
@@ -68,6 +70,39 @@ def start_broker(tmp_path_factory):
     finally:
         for one in running:
             one.child.kill()
+
+
+@pytest.fixture
+def join(start_broker):  # pylint: disable=unused-argument
+    """A function that connects a client, which is closed before the broker is stopped: join(broker, version=4)."""
+    made: list[Peer] = []
+
+    def connect(broker, client_id: str | None = None, **options) -> Peer:
+        made.append(Peer(broker, client_id, **options))
+        return made[-1]
+
+    yield connect
+    for one in made:
+        one.close()
+
+
+@pytest.fixture(params=[1, 3], ids=["1_shard", "3_shards"])
+def shards(request):
+    return request.param
+
+
+@pytest.fixture
+def other_shards(shards):
+    """The number after a restart."""
+    return 4 - shards
+
+
+@pytest.fixture
+def directory():
+    """In memory where there is a place for files."""
+    memory = pathlib.Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as made:
+        yield pathlib.Path(made)
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ import pytest
 from harness.broker import HOST, server_path
 from harness.client import TIMEOUT_S
 from harness.queues import Peer, deliveries, numbered, payloads, queue, quiet
-from test_queues import join, serve, shards  # noqa: F401  pylint: disable=unused-import
+from test_queues import serve  # noqa: F401  pylint: disable=unused-import
 
 pytestmark = pytest.mark.ours_only("queues are no matter of the specification")
 

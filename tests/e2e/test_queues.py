@@ -29,11 +29,6 @@ BOTH_VERSIONS = pytest.mark.parametrize("version, shards", [(5, 1), (5, 3), (4, 
 EVERY_VERSION = pytest.mark.parametrize("version", [5, 4, 3], ids=["v5", "v3_1_1", "v3_1"])
 
 
-@pytest.fixture(params=[1, 3], ids=["1_shard", "3_shards"])
-def shards(request):
-    return request.param
-
-
 def repeated(test):
     """Runs a test several times where it depends on who is on which shard, and on which of two mails is faster."""
 
@@ -69,20 +64,6 @@ def serve(start_broker, tmp_path, shards):
         return start_broker(flags=("--shards", f"{shards}", "--config", str(file)))
 
     return start
-
-
-@pytest.fixture
-def join(start_broker):  # pylint: disable=unused-argument
-    """A function that connects a client, which is closed before the broker is stopped: join(broker, version=4)."""
-    made: list[Peer] = []
-
-    def connect(broker, client_id: str | None = None, **options) -> Peer:
-        made.append(Peer(broker, client_id, **options))
-        return made[-1]
-
-    yield connect
-    for one in made:
-        one.close()
 
 
 # --- what a queue takes

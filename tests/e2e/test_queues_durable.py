@@ -5,9 +5,7 @@ before a message was published that it acknowledged, and longer ago than the mom
 """
 
 import json
-import pathlib
 import random
-import tempfile
 import time
 
 import pytest
@@ -102,23 +100,10 @@ def end(request):
     return request.param
 
 
-@pytest.fixture(params=[1, 3], ids=["1_shard", "3_shards"])
-def shards(request):
-    return request.param
-
-
 @pytest.fixture
-def other_shards(shards):
-    """The number after a restart."""
-    return 4 - shards
-
-
-@pytest.fixture
-def broker(end, shards):
-    """In memory where there is a place for files: who is killed loses nothing of them either."""
-    memory = pathlib.Path("/dev/shm")
-    with (tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as directory,
-          durable_broker(pathlib.Path(directory), end, shards) as made):
+def broker(directory, end, shards):
+    """Who is killed loses nothing of its files either."""
+    with durable_broker(directory, end, shards) as made:
         yield QueueBroker(made)
 
 

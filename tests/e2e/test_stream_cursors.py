@@ -1,51 +1,18 @@
 """Named cursors and groups of streams, as docs/STREAMS.md promises them to clients."""
 
 import collections
-import json
 import time
 
 import pytest
 
 from harness.client import TIMEOUT_S
-from harness.queues import Peer, numbered, payloads, queue, quiet, user_values
+from harness.queues import Peer, numbered, payloads, quiet, user_values
+from harness.streams import BAD_FILTER, IMPLEMENTATION_SPECIFIC, QUOTA, stream
+from test_streams import serve  # noqa: F401  pylint: disable=unused-import
 
 pytestmark = pytest.mark.ours_only("streams are no matter of the specification")
 
-BAD_FILTER, IMPLEMENTATION_SPECIFIC, QUOTA = 0x8F, 0x83, 0x97
-
-stream = queue  # an element of streams.declared
-
-
-@pytest.fixture(params=[1, 3], ids=["1_shard", "3_shards"])
-def shards(request):
-    return request.param
-
-
-@pytest.fixture
-def serve(start_broker, tmp_path, shards):
-    """A function that starts a broker with streams: serve(stream("name", "filter"), data=True)."""
-
-    def start(*declared: dict, data: bool = False):
-        file = tmp_path / "streams.json"
-        file.write_text(json.dumps({"streams": {"declared": declared}}))
-        flags = ("--data-dir", str(tmp_path / "data")) if data else ()
-        return start_broker(flags=("--shards", f"{shards}", "--config", str(file), *flags))
-
-    return start
-
-
-@pytest.fixture
-def join(start_broker):  # pylint: disable=unused-argument
-    """A function that connects a client, which is closed before the broker is stopped."""
-    made: list[Peer] = []
-
-    def connect(broker, client_id: str | None = None, **options) -> Peer:
-        made.append(Peer(broker, client_id, **options))
-        return made[-1]
-
-    yield connect
-    for one in made:
-        one.close()
+# pylint: disable=redefined-outer-name
 
 
 def ask(peer: Peer, topic_filter: str = "$stream/s", qos: int = 1, **values: str) -> list[int]:
@@ -110,7 +77,7 @@ def test_a_cursor_seeks_when_its_reader_subscribes_again(serve, join):
 
 
 def test_a_cursor_over_restarts(serve, join):
-    broker = serve(stream("s", "s/#"), data=True)
+    broker = serve(stream("s", "s/#"), on_disk=True)
     join(broker).publish("s", *numbered(10))
     reader = read(join(broker), stream_cursor="c", stream_offset="earliest")
     assert payloads(reader.consume(7)) == numbered(7)
@@ -119,7 +86,7 @@ def test_a_cursor_over_restarts(serve, join):
     for peer in (reader, kept):
         peer.ping()
     broker.stop()
-    broker = serve(stream("s", "s/#"), data=True)
+    broker = serve(stream("s", "s/#"), on_disk=True)
     assert payloads(read(join(broker), stream_cursor="c", stream_offset="earliest").consume(3)) == numbered(3, 7)
     assert payloads(join(broker, "kept", clean=False, expiry_s=600).consume(7)) == numbered(7, 3)
 

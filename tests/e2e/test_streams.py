@@ -3,10 +3,8 @@
 import contextlib
 import itertools
 import json
-import pathlib
 import random
 import struct
-import tempfile
 import time
 
 import pytest
@@ -24,19 +22,6 @@ BOTH_VERSIONS = pytest.mark.parametrize("version", [5, 4], ids=["v5", "v3_1_1"])
 BOTH_PLACES = pytest.mark.parametrize("on_disk", [False, True], ids=["in_memory", "on_disk"])
 EITHER_PLACE = pytest.mark.parametrize("shards, on_disk", [(3, False), (1, True)])  # where time has to pass
 EVERY_QOS = pytest.mark.parametrize("qos", [0, 1, 2])
-
-
-@pytest.fixture(params=[1, 3], ids=["1_shard", "3_shards"])
-def shards(request):
-    return request.param
-
-
-@pytest.fixture
-def directory():
-    """In memory where there is a place for files."""
-    memory = pathlib.Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as made:
-        yield pathlib.Path(made)
 
 
 @pytest.fixture
@@ -64,20 +49,6 @@ def serve(start_broker, tmp_path, directory, shards):
         return start_broker(flags=("--shards", f"{shards}", "--config", str(file), *flags))
 
     return start
-
-
-@pytest.fixture
-def join(start_broker):  # pylint: disable=unused-argument
-    """A function that connects a client, which is closed before the broker is stopped: join(broker, version=4)."""
-    made: list[Peer] = []
-
-    def connect(broker, client_id: str | None = None, **options) -> Peer:
-        made.append(Peer(broker, client_id, **options))
-        return made[-1]
-
-    yield connect
-    for one in made:
-        one.close()
 
 
 def fill(join, broker, count: int, topic: str = "s/a", name: str = "s") -> None:

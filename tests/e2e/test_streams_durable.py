@@ -7,9 +7,7 @@ test_queues_durable.py, what is to be known after a crash happened before a mess
 import itertools
 import json
 import os
-import pathlib
 import random
-import tempfile
 import time
 
 import pytest
@@ -76,17 +74,9 @@ class StreamBroker(QueueBroker):
 
 
 @pytest.fixture
-def other_shards(shards):
-    """The number after a restart."""
-    return 4 - shards
-
-
-@pytest.fixture
-def broker(end, shards):
-    """In memory where there is a place for files: who is killed loses nothing of them either."""
-    memory = pathlib.Path("/dev/shm")
-    with (tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as directory,
-          durable_broker(pathlib.Path(directory), end, shards) as made):
+def broker(directory, end, shards):
+    """Who is killed loses nothing of its files either."""
+    with durable_broker(directory, end, shards) as made:
         yield StreamBroker(made)
 
 
