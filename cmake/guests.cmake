@@ -7,8 +7,13 @@ find_package(PkgConfig REQUIRED)
 pkg_check_modules(LIBUV REQUIRED IMPORTED_TARGET libuv>=1.42)
 pkg_check_modules(LMDB REQUIRED IMPORTED_TARGET lmdb>=0.9.24)
 
-# Used as headers, so that neither of our libraries makes its host link fmt.
+# Used as headers, so that neither of our libraries makes its host link fmt. Where nobody else is the host, the shared
+# library saves half of the time to compile what uses it.
 find_package(fmt 9 REQUIRED)
+set(MQTTQ_FMT fmt::fmt-header-only)
+if(MQTTQ_SHARED_FMT)
+  set(MQTTQ_FMT fmt::fmt)
+endif()
 
 # For keys of queues in the library, and for the configuration file of mqttq-server.
 set(MQTTQ_HAVE_JSON OFF)

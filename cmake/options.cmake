@@ -7,6 +7,7 @@ option(MQTTQ_BUILD_FUZZ "Build the libFuzzer targets (needs Clang); their replay
 option(MQTTQ_INSTALL "Make the install rules" ${PROJECT_IS_TOP_LEVEL})
 option(MQTTQ_LTO "Optimise across files at link time" OFF)
 option(MQTTQ_WARNINGS "Turn on the warnings that the project keeps at zero" ${PROJECT_IS_TOP_LEVEL})
+option(MQTTQ_SHARED_FMT "Link libfmt instead of compiling it into each file: for builds that stay on this machine" OFF)
 option(MQTTQ_COVERAGE "Count executed lines for gcov" OFF)
 
 set(MQTTQ_SANITIZE "" CACHE STRING "Sanitizers: empty, address+undefined, or thread")
