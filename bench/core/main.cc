@@ -199,7 +199,7 @@ void print_stream(uint32_t count) {
   for (uint32_t i = 0; i < count; ++i) {
     number += 1 + (random.below(8) == 0 ? random.below(20) : 0);
     if (random.below(10) == 0) us += static_cast<int64_t>(random.below(5'000));
-    if (!index.append(number, us, 200, static_cast<uint32_t>(random.below(1'000)))) throw std::bad_alloc();
+    if (!index.append(i, number, us, 200, static_cast<uint32_t>(random.below(1'000)))) throw std::bad_alloc();
   }
   std::printf("messages=%u bytes_each=%.2f\n", count, static_cast<double>(heap_bytes() - before) / count);
   const int64_t first_us = index.at(0).us;

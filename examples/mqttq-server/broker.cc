@@ -147,6 +147,7 @@ mqttq_stream_config stream_config(const StreamOptions& options) {
   config.messages_max = options.messages_max;
   config.bytes_max = options.bytes_max;
   config.age_max_s = options.age_max_s ? options.age_max_s : MQTTQ_STREAM_FOREVER;
+  config.last_value = options.last_value;
   return config;
 }
 

@@ -227,6 +227,8 @@ constexpr Key kKeys[] = {
      "What it takes; to be given, but where the name is `$s/FILTER`. It never changes"},
     {"streams.declared[].key", Text{0, kTextSizeMax, of_stream<&StreamOptions::key>}, "", R"("")",
      "What messages go by that belong together, as of a queue; empty: none. It never changes"},
+    {"streams.declared[].last_value", Switch{of_stream<&StreamOptions::last_value>}, "", "false",
+     "Whether of each key it keeps the newest message alone. It never changes"},
     MQTTQ_STREAM_KEYS("streams.declared[]", of_stream),
 
     MQTTQ_LIMIT(packet_size_max, 1, kPacketSizeMax, "bytes", "1048576", "The longest packet from a client"),

@@ -82,6 +82,7 @@ struct StreamOptions {
   uint64_t messages_max = 0;
   uint64_t bytes_max = 0;
   uint32_t age_max_s = 604'800;
+  bool last_value = false;
 
   bool operator==(const StreamOptions&) const = default;
 };

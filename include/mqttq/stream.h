@@ -1,7 +1,7 @@
 /* mqttq/stream.h - replayable streams: every message that matches is kept for a time, and each reader gets all of them.
  *
  * A stream has a name and a topic filter. From its declaration on it takes every message that matches, at any QoS,
- * beside whoever subscribes, and gives each a position, counted from 0 without a gap. Clients read it by subscribing to
+ * beside whoever subscribes, and gives each a position, counted from 0. Clients read it by subscribing to
  * `$stream/<name>`, `$stream/<name>/<filter>` or `$s/<offset>/…`; docs/STREAMS.md says what they see. */
 #ifndef MQTTQ_STREAM_H
 #define MQTTQ_STREAM_H
@@ -25,20 +25,22 @@ typedef struct mqttq_stream_config {
   uint64_t bytes_max;       /* of their topics, properties and payloads; 0 or MQTTQ_STREAM_UNLIMITED = no limit */
   uint32_t age_max_s;       /* that it keeps a message; 0 = 604 800 (7 days); MQTTQ_STREAM_FOREVER */
   uint32_t no_wait;         /* 1: mqttq_stream_declare() does not wait until it is durable, as with host_loop */
+  uint32_t last_value;      /* 1: of each key it keeps the newest message alone, and those without a key. It never
+                               changes */
 } mqttq_stream_config;
 
 /* Everything to its default. size: sizeof *config.
  * Thread: any. Since 0.1. */
 MQTTQ_API void mqttq_stream_config_init(mqttq_stream_config *config, size_t size);
 
-/* Declares a stream. One that is there with the same filter and key gets these limits.
+/* Declares a stream. One that is there with the same filter, key and last_value gets these limits.
  *   ns      NULL = global.
  *   name    0-9 A-Z a-z . _ -, beginning with a letter or digit, at most 255; or "$s/<filter>" for the one stream of a
  *           filter that has no other name, whose topic_filter may be empty then.
  *   config  borrowed until return; strings are copied.
  *   error   nullable; filled on failure.
  * It is durable when this returns; with host_loop and with no_wait, when the next message is acknowledged that it took.
- * Returns MQTTQ_OK, MQTTQ_EINVAL (which field and why is in the text), MQTTQ_EEXIST (with another filter or key),
+ * Returns MQTTQ_OK, MQTTQ_EINVAL (which field and why is in the text), MQTTQ_EEXIST (with another filter, key or last_value),
  *   MQTTQ_EFULL (as many as there may be), MQTTQ_EUNSUPPORTED (a key in JSON, of a library that was built without),
  *   MQTTQ_ENOMEM, MQTTQ_ESYSTEM (it could not be written; it is there all the same, and written as soon as that works),
  *   MQTTQ_ESTATE (not started, or inside a callback on a shard's thread), MQTTQ_ESHUTDOWN.
@@ -87,6 +89,7 @@ typedef struct mqttq_stream {
   uint64_t entered;
   uint64_t trimmed;           /* by a limit, or truncated */
   uint64_t delivered;         /* to readers */
+  uint64_t replaced;          /* by newer messages of their keys */
 } mqttq_stream;
 
 /* Lists the streams of a namespace, a page at a time, in no order.

@@ -154,7 +154,7 @@ bool Committer::enter_queues(const Message& message, const Route& route, Open& o
     const bool fits = !judge || judge->takes(*judge, message);
     if (!fits) gate.count_unfit();
     if (fits && gate.enter(size)) {
-      open.timed |= gate.timed();
+      open.of_stream |= gate.of_stream();
       continue;
     }
     if (!open.without) open.without.reset(create<WithoutQueues>());
@@ -175,7 +175,7 @@ bool Committer::enter_queues(const Message& message, const Route& route, Open& o
 
 // One that has its time was published before: whoever has it looks at that. False without memory.
 bool Committer::made_alone(Open& open) noexcept {
-  if (!open.timed || !open.message->logged_us()) return true;
+  if (!open.of_stream || !open.message->logged_us()) return true;
   MessageRef alone = Message::create(open.message->view());
   if (!alone) return false;
   open.message = std::move(alone);
@@ -183,31 +183,62 @@ bool Committer::made_alone(Open& open) noexcept {
 }
 
 // Its time, which is never before that of another with a lower number, whatever the clock does.
-void Committer::stamp(const Message& message) noexcept {
+void Committer::stamp(const Open& open) noexcept {
   newest_us_ = std::max(newest_us_, unix_offset_ms_ * 1000 + now_.ns / kMicrosecond);
-  message.set_logged(newest_us_);
+  open.message->set_logged(newest_us_);
 }
 
-// Those that take it, for its record, which is the last one. False without memory.
+// Calls take(Filter&) for those that take its message, in an order that is its own.
+template <class Take>
+void Committer::for_each_stream(const Open& open, Take&& take) noexcept {
+  if (!open.of_stream) return;
+  for (Filter* filter : open.route->queues()) {
+    if (filter->gate().of_stream() && !among(open.without.get(), filter)) take(*filter);
+  }
+}
+
+// Of a batch that was not written.
+void Committer::take_positions_back() noexcept {
+  for (uint32_t i = open_.count() - unwritten_; i < open_.count(); ++i) {
+    if (!std::exchange(open_[i].positioned, false)) continue;
+    for_each_stream(open_[i], [](Filter& filter) { --filter.gate().stream_end().position; });
+  }
+}
+
+// Those that take it, for its record, which is the last one: streams, their positions' next, and others. False without
+// memory.
 bool Committer::name_journals(Open& open) noexcept {
   const auto journals = open.route->journals(open.message->qos());
   if (open.without && open.without->filters.count() == journals.size()) batch_.back().message = nullptr;  // nobody
+  Size& size = sizes_.back();
+  bool memory = true;
+  for_each_stream(open, [&](const Filter& filter) {
+    memory = memory && journals_.push_back(filter.hash);
+    ++size.positions;
+  });
+  size.count = size.positions;
   for (Filter* filter : journals) {
+    if (filter->of_queue() && filter->gate().of_stream()) continue;
     bool durable = false;
     for (uint64_t shards = open.route->durable_shards(); shards && !durable; shards &= shards - 1) {
       durable = filter->interest(static_cast<uint32_t>(__builtin_ctzll(shards))) & Filter::kDurable;
     }
     if (!durable || among(open.without.get(), filter)) continue;
     if (!journals_.push_back(filter->hash)) return false;
-    ++sizes_.back();
+    ++size.count;
   }
-  return true;
+  for_each_stream(open, [&](Filter& filter) {
+    const uint64_t position = filter.gate().stream_end().position++;
+    memory = memory && journals_.push_back(uint64_t{position});
+  });
+  open.positioned = open.of_stream;
+  return memory;
 }
 
 // Of the batch; there is room. size: see sizes_.
 void Committer::add_record(const LogRecord& record, size_t size) noexcept {
   static_cast<void>(batch_.push_back(record));
-  static_cast<void>(sizes_.push_back(static_cast<uint32_t>(size)));
+  static_cast<void>(sizes_.push_back({static_cast<uint32_t>(size), 0}));
 }
 
 // Receipts since the last call, as a record of their own.
@@ -233,7 +264,7 @@ Status Committer::append() noexcept {
     if (is_error(open.reason.code)) continue;              // an answer that memory was refused to
     if (open.state) end_receipts(number, receipts_begin);  // it may take one back
     open.number = ++number;
-    if (open.timed) stamp(*open.message);
+    if (open.of_stream) stamp(open);
     add_record({number, open.message.get(), {}, {}}, 0);
     if (!keeps) continue;
     if (open.state) {
@@ -251,12 +282,15 @@ Status Committer::append() noexcept {
   size_t journals_at = 0, receipts_at = 0;
   for (uint32_t i = 0; keeps && i < batch_.count(); ++i) {  // the bytes move no more
     LogRecord& record = batch_[i];
+    const Size& size = sizes_[i];
     if (record.message) {
-      record.journals = journals_.span().subspan(journals_at, sizes_[i]);
-      journals_at += sizes_[i];
-    } else if (sizes_[i]) {
-      record.state = receipts_.bytes().subspan(receipts_at, sizes_[i]);
-      receipts_at += sizes_[i];
+      const std::span numbers = journals_.span().subspan(journals_at, size.count + size.positions);
+      record.journals = numbers.first(size.count);
+      record.positions = numbers.subspan(size.count);
+      journals_at += numbers.size();
+    } else if (size.count) {
+      record.state = receipts_.bytes().subspan(receipts_at, size.count);
+      receipts_at += size.count;
     }
   }
   if (batch_.empty()) {
@@ -275,6 +309,7 @@ Status Committer::append() noexcept {
 // stay until they can be written: who waits for them is told.
 void Committer::on_failure() noexcept {
   note_health(true);
+  take_positions_back();
   const uint32_t failed = std::exchange(unwritten_, 0);
   for (uint32_t good = open_.count() - failed; good; --good) {
     Open open = open_.pop_front();

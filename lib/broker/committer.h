@@ -47,7 +47,8 @@ class Committer {
     std::unique_ptr<WithoutQueues, Destroy> without;  // full ones; null: there are none
     std::unique_ptr<MailPayload, Destroy> state;      // changes: a StateRecord, until they are durable
     uint32_t serial = 0;                              // of them
-    bool timed = false;                               // a stream takes it
+    bool of_stream = false;                           // some stream takes it
+    bool positioned = false;                          // streams gave it positions
     bool told = false;                                // that they could not be written yet
     Reason reason;                                    // why nobody gets it
     Reason full_reason;                               // why some queue does not
@@ -57,7 +58,10 @@ class Committer {
   bool take(Mail& mail, uint64_t& bytes) noexcept;
   bool enter_queues(const Message& message, const Route& route, Open& open) noexcept;
   static bool made_alone(Open& open) noexcept;
-  void stamp(const Message& message) noexcept;
+  void stamp(const Open& open) noexcept;
+  template <class Take>
+  void for_each_stream(const Open& open, Take&& take) noexcept;
+  void take_positions_back() noexcept;
   bool name_journals(Open& open) noexcept;
   Status append() noexcept;
   void add_record(const LogRecord& record, size_t size) noexcept;
@@ -90,8 +94,12 @@ class Committer {
   Instant try_again_at_{};
   uint32_t first_box_ = 0;  // whose mails are the first of the next batch
   Array<LogRecord> batch_;
-  Array<uint32_t> sizes_;  // of each record so many journals, or, if it is of receipts, so many bytes of them
-  Array<uint64_t> journals_;
+  // Of each record so many journals and positions, or, if it is of receipts, so many bytes of them.
+  struct Size {
+    uint32_t count = 0, positions = 0;
+  };
+  Array<Size> sizes_;
+  Array<uint64_t> journals_;  // and positions, behind those of each
   StateWrites receipts_;
   std::vector<uint64_t> lowest_;  // by shard, of the question that is open; 0: not answered
   Instant lowest_asked_{};

@@ -62,7 +62,7 @@ struct ReaderEntry {
   bool attach(Instant now) const noexcept {
     if (reader) return shard->restore_reader(*reader, position);
     if (stream) {
-      shard->streams().restore_place(*stream, stream_position, now);
+      shard->streams().restore_place(*stream, stream_position);
       return true;
     }
     return group ? shard->groups().restore_reader(*group) : shard->queues().restore_reader(*queue, now);
@@ -570,6 +570,9 @@ bool Restore::take_messages() {
   for (const auto& [key, queue] : queues_) {
     if (queue.queue->last_only()) last_values_.insert(queue.queue->filter->hash);
   }
+  for (const auto& [key, stream] : streams_) {
+    if (stream.stream->last_value) last_values_.insert(stream.stream->filter->hash);
+  }
   size_t next = 0;
   const auto attach = [&](uint64_t number) {
     for (; next < readers_.size() && readers_[next].position <= number; ++next) {
@@ -580,20 +583,32 @@ bool Restore::take_messages() {
   for (const DataDirectory::LoadedMessage& loaded : directory_.loaded_messages()) {
     if (!attach(loaded.number)) return false;
     restored_.newest_us = std::max(restored_.newest_us, loaded.logged_us);
-    for (const uint64_t journal : directory_.journals_of(loaded)) {
-      const auto at = filters.find(journal);
+    const std::span<const uint64_t> journals = directory_.journals_of(loaded);
+    const std::span<const uint64_t> positions = directory_.positions_of(loaded);
+    for (size_t i = 0; i < journals.size(); ++i) {
+      const auto at = filters.find(journals[i]);
       if (at == filters.end()) continue;
-      MessageRef message = loaded.message;
-      if (!message && at->second->of_queue() && last_values_.contains(journal)) {
-        static_cast<void>(directory_.fetch(loaded.number, message));  // without it the message is of no key
+      MessageRef message = loaded.message, read;
+      if (!message && at->second->of_queue() && last_values_.contains(journals[i])) {
+        // Without it the message is of no key.
+        const bool of_stream = at->second->gate().of_stream();
+        static_cast<void>(directory_.fetch(loaded.number, of_stream ? read : message));
       }
-      for (uint32_t i = 0; i < router_.shard_count(); ++i)
-        shard_(i).restore_message(
-            *at->second, {loaded.number, message, loaded.size, loaded.logged_us, directory_.topic_of(loaded), true});
+      const NumberedMessage numbered{loaded.number,
+                                     message,
+                                     loaded.size,
+                                     loaded.logged_us,
+                                     directory_.topic_of(loaded),
+                                     true,
+                                     i < positions.size() ? positions[i] : 0,
+                                     read.get()};
+      for (uint32_t shard = 0; shard < router_.shard_count(); ++shard) shard_(shard).restore_message(*at->second, numbered);
     }
     ++restored_.messages;
   }
-  return attach(UINT64_MAX);
+  if (!attach(UINT64_MAX)) return false;
+  for (const auto& [key, stream] : streams_) Streams::finish_restore(*stream.stream, now_);
+  return true;
 }
 
 Status Restore::run(std::string& problem) {

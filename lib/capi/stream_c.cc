@@ -92,18 +92,20 @@ mqttq_streams::One describe(Stream& stream, int64_t now_us) {
   out.config.messages_max = said_of(stream.options.messages_max);
   out.config.bytes_max = said_of(stream.options.bytes_max);
   out.config.age_max_s = said_of(stream.options.age_max_s);
+  out.config.last_value = stream.last_value;
   out.messages = index.count();
   out.bytes = index.bytes();
-  out.first_position = index.first();
+  out.first_position = stream.first();
   out.next_position = index.end();
-  out.first_us = index.count() ? index.at(index.first()).us : 0;
+  out.first_us = index.count() ? index.at(stream.first()).us : 0;
   out.last_us = stream.last_us;
-  out.last_minute = index.end() - index.find_time(now_us - kMinute_us);
+  out.last_minute = index.count_from(index.find_time(now_us - kMinute_us));
   out.readers = stream.readers.count();
   for (const StreamReader* reader : stream.readers) out.readers_connected += reader->state.connected;
   out.entered = stream.figures.entered;
   out.trimmed = stream.figures.trimmed;
   out.delivered = stream.figures.delivered;
+  out.replaced = stream.figures.replaced;
   return one;
 }
 
@@ -120,9 +122,9 @@ mqttq_stream_lags::One describe(const StreamReader& reader) {
     out.connected = 0;
     for (const CursorMember* member : cursor->members) out.connected += member->state.connected;
   }
-  const uint64_t first = std::max(out.position, stream.index.first());
+  const uint64_t first = stream.index.next(std::max(out.position, stream.index.first()));
   if (first < stream.index.end()) {
-    out.messages = stream.index.end() - first;
+    out.messages = stream.index.count_from(first);
     out.time_us = static_cast<uint64_t>(stream.last_us - stream.index.at(first).us);
   }
   out.delivered = reader.delivered;
@@ -159,7 +161,9 @@ mqttq_status mqttq_stream_declare(mqttq_broker* broker, mqttq_namespace* ns, mqt
                     "topic_filter: not a topic filter, one of the server's topics, or too many levels");
       }
     }
-    const StreamIdentity identity{id_of(ns), text_of(name), topic_filter, 0, text_of(known.key)};
+    if (known.last_value > 1) return fail(error, MQTTQ_EINVAL, "last_value: neither 0 nor 1");
+    const StreamIdentity identity{id_of(ns), text_of(name), topic_filter, 0, text_of(known.key), known.last_value == 1};
+    if (identity.last_value && identity.key.empty()) return fail(error, MQTTQ_EINVAL, "key: last_value needs one");
     MessageKey key;
     if (const Outcome judged = of_status(MessageKey::parse(identity.key, key)); judged.status != MQTTQ_OK) {
       return fail(error, judged.status, judged.text);
@@ -175,6 +179,7 @@ mqttq_status mqttq_stream_declare(mqttq_broker* broker, mqttq_namespace* ns, mqt
             return {MQTTQ_EEXIST, "topic_filter: the stream has another one"};
           }
           if (stream->key.expression() != identity.key) return {MQTTQ_EEXIST, "key: the stream has another one"};
+          if (stream->last_value != identity.last_value) return {MQTTQ_EEXIST, "last_value: the stream has another"};
           core.streams().set_options(*stream, read_options(known), now);
           return {};
         },
@@ -419,7 +424,7 @@ size_t mqttq_stream_messages_count(const mqttq_stream_messages* messages) { retu
 
 mqttq_streamed mqttq_stream_messages_get(const mqttq_stream_messages* messages, size_t index) {
   const HostReader::Item& one = messages->items[index];
-  return {sizeof(mqttq_streamed), one.at.position, one.message->logged_us(), one.at.skipped, handle_of(one.message)};
+  return {sizeof(mqttq_streamed), one.at.position, one.at.us, one.at.skipped, handle_of(one.message)};
 }
 
 void mqttq_stream_messages_free(mqttq_stream_messages* messages) { delete messages; }

@@ -78,7 +78,6 @@ struct PublishView {
   Bytes payload;
   // Encoding only: written as Subscription Identifier properties. Decoders leave it empty; they stay in `properties`.
   std::span<const uint32_t> subscription_identifiers;
-  Bytes added_properties;  // encoding only, the same: further ones, as on the wire
 };
 
 // CONNECT (MQTT5 3.1).

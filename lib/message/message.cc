@@ -9,7 +9,6 @@ Message::Message(const MessageView& view, uint32_t references) noexcept
       namespace_id_(view.namespace_id),
       publisher_(view.publisher),
       expires_at_(view.expires_at),
-      logged_us_(view.logged_us),
       properties_size_(static_cast<uint32_t>(view.properties.size())),
       payload_size_(static_cast<uint32_t>(view.payload.size())),
       topic_size_(static_cast<uint16_t>(view.topic_name.size())),
@@ -37,7 +36,6 @@ MessageView Message::view() const noexcept {
   view.retain = retain_;
   view.publisher = publisher_;
   view.expires_at = expires_at_;
-  view.logged_us = logged_us_;
   view.topic_name = topic_name();
   view.properties = {bytes() + topic_size_, properties_size_};
   view.payload = payload();

@@ -29,7 +29,6 @@ struct MessageView {
   bool retain = false;
   PublisherId publisher = 0;
   Instant expires_at{INT64_MAX};  // INT64_MAX: never
-  int64_t logged_us = 0;          // of Unix time, when it was numbered for a stream; 0: it was for none
   std::string_view topic_name;
   Bytes properties;  // as on the wire of version 5, without length, alias, expiry and subscription identifiers
   Bytes payload;
@@ -61,8 +60,9 @@ class Message {
   NamespaceId namespace_id() const noexcept { return namespace_id_; }
   PublisherId publisher() const noexcept { return publisher_; }
   Instant expires_at() const noexcept { return expires_at_; }
+  // Of Unix time, when it was numbered for a stream; 0: it was for none.
   int64_t logged_us() const noexcept { return logged_us_; }
-  // By who numbers it, before those have it that look at it.
+  // By who numbers it or reads it back, before those have it that look at it.
   void set_logged(int64_t us) const noexcept { logged_us_ = us; }
   bool expired(Instant now) const noexcept { return expires_at_ <= now; }
   // Bytes of topic, properties and payload: what limits in bytes count.
@@ -77,7 +77,7 @@ class Message {
   const NamespaceId namespace_id_;
   const PublisherId publisher_;
   const Instant expires_at_;
-  mutable int64_t logged_us_;
+  mutable int64_t logged_us_ = 0;
   const uint32_t properties_size_;
   const uint32_t payload_size_;
   const uint16_t topic_size_;
@@ -137,7 +137,9 @@ class MessageRef {
 // A message on its way through one shard: a view, and the counted block once somebody asked for it.
 class MovingMessage {
  public:
-  explicit MovingMessage(const MessageView& view) noexcept : view_(view) {}
+  // logged_us: Message::logged_us() of the one that is made of it.
+  explicit MovingMessage(const MessageView& view, int64_t logged_us = 0) noexcept
+      : view_(view), logged_us_(logged_us) {}
   explicit MovingMessage(const MessageRef& kept) noexcept : view_(kept->view()), kept_(kept) {}
   explicit MovingMessage(MessageRef&& kept) noexcept : view_(kept->view()), kept_(std::move(kept)) {}
   ~MovingMessage() {
@@ -150,7 +152,10 @@ class MovingMessage {
   const MessageView& view() const noexcept { return view_; }
   // The counted block, made on the first call; empty when the allocator refuses.
   const MessageRef& keep() noexcept {
-    if (!kept_ && (kept_ = Message::create(view_, kShares))) shares_ = kShares;
+    if (!kept_ && (kept_ = Message::create(view_, kShares))) {
+      kept_->set_logged(logged_us_);
+      shares_ = kShares;
+    }
     return kept_;
   }
   // A share of it for somebody who keeps it; empty when the allocator refuses.
@@ -160,12 +165,14 @@ class MovingMessage {
     return MessageRef::counted(kept_);
   }
   bool kept() const noexcept { return static_cast<bool>(kept_); }
+  int64_t logged_us() const noexcept { return kept_ ? kept_->logged_us() : logged_us_; }
 
  private:
   // Counted in advance where the block is made, so that to hand one out touches no counter that others may touch.
   static constexpr uint32_t kShares = 1u << 20;
 
   MessageView view_;
+  int64_t logged_us_ = 0;
   MessageRef kept_;
   uint32_t shares_ = 0;  // left of those; 0: kept_ is a share as any other
 };

@@ -21,6 +21,8 @@ struct NumberedMessage {
   int64_t logged_us = 0;        // Message::logged_us()
   std::string_view topic_name;  // of one with a time
   bool restored = false;        // it comes back, and the gate has not counted it in
+  uint64_t position = 0;          // of such a one, in its stream
+  const Message* read = nullptr;  // the same where it is not in memory, for who has to look at it; nullable
 };
 
 // The home of a queue or stream, which keeps what its filter takes.

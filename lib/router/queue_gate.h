@@ -46,9 +46,16 @@ class QueueGate {
   void count_unfit() noexcept { unfit_.fetch_add(1, std::memory_order_relaxed); }
   uint64_t unfit_count() const noexcept { return unfit_.load(std::memory_order_relaxed); }
 
-  // What it takes is to say when it was numbered. Before there is a message.
-  void set_timed() noexcept { timed_ = true; }
-  bool timed() const noexcept { return timed_; }
+  // A stream's: what it takes has a time and a position. Before there is a message.
+  void set_stream() noexcept { stream_ = true; }
+  bool of_stream() const noexcept { return stream_; }
+  // Of the message that it takes next, and the newest time of those that it took. Touched by the committer alone, and
+  // before the broker runs.
+  struct StreamEnd {
+    uint64_t position = 0;
+    int64_t us = 0;
+  };
+  StreamEnd& stream_end() noexcept { return stream_end_; }
 
   // UINT64_MAX: no limit. Thread: its home's.
   void set_limits(uint64_t messages_max, uint64_t bytes_max, QueueOverflow overflow) noexcept {
@@ -95,7 +102,8 @@ class QueueGate {
   std::atomic<uint64_t> messages_max_{UINT64_MAX}, bytes_max_{UINT64_MAX};
   std::atomic<QueueOverflow> overflow_{QueueOverflow::DropOldest};
   Judge* judge_ = nullptr;
-  bool timed_ = false;
+  bool stream_ = false;
+  StreamEnd stream_end_;
 };
 
 }  // namespace mqttq

@@ -40,6 +40,7 @@ struct StreamPlace {
 struct StreamAt {
   uint64_t position = 0;
   uint64_t number = 0;   // of the log
+  int64_t us = 0;        // of Unix time, when it was numbered
   uint64_t skipped = 0;  // messages in front of it that this reader has missed, as they were trimmed before it came
 };
 

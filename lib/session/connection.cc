@@ -335,12 +335,13 @@ OutgoingAliases::Choice Connection::choose_alias(std::string_view topic_name) no
   return rare->aliases_out ? rare->aliases_out->choose(topic_name) : OutgoingAliases::Choice();
 }
 
-bool Connection::send_publish(MovingMessage& message, const codec::PublishView& fields, Instant now) noexcept {
+bool Connection::send_publish(MovingMessage& message, const codec::PublishView& fields, Instant now,
+                              Bytes added) noexcept {
   if (state_ != State::Connected) return false;
   const MessageView& view = message.view();
   OutgoingAliases::Choice alias;
   if (aliases_out_max_) alias = choose_alias(view.topic_name);
-  const PublishEncoder encoder(view, fields, version_, now, alias);
+  const PublishEncoder encoder(view, fields, version_, now, alias, added);
   if (packet_size_out_ && encoder.packet_size() > packet_size_out_) {  // [MQTT-3.1.2-24] [MQTT-3.1.2-25]
     if (alias.alias) rare_->aliases_out->forget(alias);
     shard_.dropped(&Counters::dropped_too_large, session_, view);

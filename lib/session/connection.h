@@ -54,7 +54,8 @@ class Connection final : private Timer {
   // Room in the outbox for a message that would have to wait in memory?
   bool outbox_full() const noexcept;
   // False: dropped because it is larger than the client takes, or without memory (the connection is then closed).
-  bool send_publish(MovingMessage& message, const codec::PublishView& fields, Instant now) noexcept;
+  // added: PublishEncoder.
+  bool send_publish(MovingMessage& message, const codec::PublishView& fields, Instant now, Bytes added = {}) noexcept;
   void send_ack(codec::PacketType type, uint16_t packet_id, Reason reason) noexcept;
 
   // PUBACK or PUBREC for a publish whose takers have all answered.

@@ -8,8 +8,8 @@
 namespace mqttq {
 
 // The message's topic or its alias, forwardable properties and payload; from `fields` dup, retain, qos, packet_id,
-// subscription_identifiers and added_properties. Expiry is what is left of it at `now` [MQTT-3.3.2-6]. Borrows all
-// until it is done.
+// and subscription_identifiers; `added`, further properties as on the wire. Expiry is what is left of it at `now`
+// [MQTT-3.3.2-6]. Borrows all until it is done.
 class PublishEncoder {
  public:
   // Payloads up to so many bytes are copied into the output; larger ones go by reference. A message that is kept anyway
@@ -17,13 +17,13 @@ class PublishEncoder {
   static constexpr size_t kCopyMaxKept = 256, kCopyMax = 2048;
 
   PublishEncoder(const MessageView& view, const codec::PublishView& fields, ProtocolVersion version, Instant now,
-                 OutgoingAliases::Choice alias = {}) noexcept
-      : view_(view), fields_(fields), alias_(alias.alias), topic_(alias.known ? std::string_view() : view.topic_name) {
+                 OutgoingAliases::Choice alias = {}, Bytes added = {}) noexcept
+      : view_(view), fields_(fields), added_(added), alias_(alias.alias), topic_(alias.known ? std::string_view() : view.topic_name) {
     uint32_t rest = static_cast<uint32_t>(2 + topic_.size() + view.payload.size());
     if (fields.qos != Qos::AtMostOnce) rest += 2;
     if (version == ProtocolVersion::V5) {
       v5_ = true;
-      properties_size_ = static_cast<uint32_t>(view.properties.size() + fields.added_properties.size());
+      properties_size_ = static_cast<uint32_t>(view.properties.size() + added.size());
       if (view.expires()) {
         expiry_s_ = view.expiry_left_s(now);
         properties_size_ += 5;
@@ -51,7 +51,7 @@ class PublishEncoder {
     if (v5_) {
       writer.varint(properties_size_);
       writer.raw(view_.properties);
-      writer.raw(fields_.added_properties);
+      writer.raw(added_);
       if (view_.expires()) {
         writer.u8(static_cast<uint8_t>(PropertyId::MessageExpiryInterval));
         writer.u32(expiry_s_);
@@ -71,6 +71,7 @@ class PublishEncoder {
  private:
   const MessageView& view_;
   const codec::PublishView& fields_;
+  const Bytes added_;
   const uint16_t alias_;
   const std::string_view topic_;
   bool v5_ = false;

@@ -351,7 +351,7 @@ Session::Sent Session::send(MovingMessage& message, Qos qos, bool retain, Identi
   fields.retain = retain;
   fields.qos = qos;
   fields.subscription_identifiers = identifiers.span();
-  if (at) fields.added_properties = shard_.stream_properties(*connection_, *at, message.view(), through);
+  const Bytes added = at ? shard_.stream_properties(*connection_, *at, message.view(), through) : Bytes();
   if (qos == Qos::AtMostOnce) {
     // That it was taken is durable before it goes out: it never comes twice.
     if (stored_ && number && !of_queue && !at) {
@@ -362,7 +362,7 @@ Session::Sent Session::send(MovingMessage& message, Qos qos, bool retain, Identi
       }
       connection_->gate();
     }
-    return connection_->send_publish(message, fields, now) ? Sent::Yes : Sent::Dropped;
+    return connection_->send_publish(message, fields, now, added) ? Sent::Yes : Sent::Dropped;
   }
   if (!make_outgoing()) {
     shard_.dropped(&Counters::dropped_no_memory, this, message.view());
@@ -388,7 +388,7 @@ Session::Sent Session::send(MovingMessage& message, Qos qos, bool retain, Identi
   if (stored_ && !of_queue) record_sent(packet_id, *entry);
   fields.packet_id = packet_id;
   fields.subscription_identifiers = entry->identifiers.span();
-  if (connection_->send_publish(message, fields, now) || connection_->closing()) return Sent::Yes;
+  if (connection_->send_publish(message, fields, now, added) || connection_->closing()) return Sent::Yes;
   entry->membership = {};
   finish(packet_id, *entry);  // too large for this client: as if it were delivered
   return Sent::Dropped;
@@ -466,11 +466,12 @@ void Session::send_again(uint16_t packet_id, InflightEntry& entry, Instant now) 
   fields.qos = entry.qos;
   fields.packet_id = packet_id;
   fields.subscription_identifiers = entry.identifiers.span();
+  Bytes added;
   if (entry.of_stream) {
-    fields.added_properties = shard_.stream_properties(*connection_, {entry.position, entry.number, 0}, message.view(),
-                                                       shard_.memberships().find(entry.membership));
+    const StreamAt at{entry.position, entry.number, entry.message->logged_us(), 0};
+    added = shard_.stream_properties(*connection_, at, message.view(), shard_.memberships().find(entry.membership));
   }
-  if (connection_->send_publish(message, fields, now) || connection_->closing()) return;
+  if (connection_->send_publish(message, fields, now, added) || connection_->closing()) return;
   if (entry.qos == Qos::ExactlyOnce) connection_->send_ack(codec::PacketType::Pubrel, packet_id, ReasonCode::Success);
   give_up(packet_id, entry);
 }
@@ -711,7 +712,7 @@ Handed Session::take_shared(GroupMembership& membership, MovingMessage& message,
   Identifiers identifiers;
   static_cast<void>(identifiers.set({&membership.identifier, membership.identifier ? 1u : 0u}));  // one needs no memory
   const bool retain = view.retain && membership.retain_as_published;
-  const StreamAt at{number - 1, 0, skipped};
+  const StreamAt at{number - 1, 0, message.logged_us(), skipped};
   const Sent sent =
       send(message, qos, retain, std::move(identifiers), now, &membership, number, membership.reading ? &at : nullptr);
   if (sent == Sent::Dropped && membership.of_queue) return Handed::Refused;

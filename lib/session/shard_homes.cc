@@ -347,7 +347,7 @@ Bytes ShardCore::stream_properties(const Connection& connection, const StreamAt&
   if (key && key->text_of(message, stream_key_) && stream_key_.count() <= UINT16_MAX) {
     text = {stream_key_.begin(), stream_key_.count()};
   }
-  if (!write_stream_properties(at, message.logged_us, text, stream_properties_)) return {};
+  if (!write_stream_properties(at, text, stream_properties_)) return {};
   return stream_properties_.span();
 }
 
@@ -431,8 +431,10 @@ bool ShardCore::fetch_for_stream(SlabHandle page, std::span<const uint64_t> numb
 
 bool ShardCore::read_body(Bytes body, MessageView& message) noexcept {
   FieldReader in(body);
-  Bytes journals;
-  return read_journaled(in, policy().unix_offset_ms, journals, message);
+  JournaledMessage journaled;
+  if (!read_journaled(in, policy().unix_offset_ms, journaled)) return false;
+  message = journaled.message;
+  return true;
 }
 
 void ShardCore::tell_deleted(uint32_t shard, SlabHandle membership, Instant now) noexcept {

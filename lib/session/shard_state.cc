@@ -73,8 +73,8 @@ void ShardCore::record_cursor(StreamCursor& cursor) noexcept {
   FieldWriter out(scratch_state_);
   StreamIndex& index = cursor.stream.index;
   const uint64_t position = cursor.committed();
-  const bool there = position >= index.first() && position < index.end();
-  StoredCursor{there ? index.at(position).number : 0, position, cursor.shared, cursor.name.view()}.write(out);
+  const uint64_t next = position >= index.first() ? index.next(position) : index.end();
+  StoredCursor{next < index.end() ? index.at(next).number : 0, position, cursor.shared, cursor.name.view()}.write(out);
   if (!out.ok()) return note_unrecorded();
   state_.writes().put(StateTable::QueueValues, cursor_key(cursor).bytes(), scratch_state_.span());
 }

@@ -219,23 +219,26 @@ uint32_t DataDirectory::topic_number(std::string_view name) {
 bool DataDirectory::take_message(uint64_t number, Bytes body, bool older) noexcept try {
   if ((number < wanted_) != older) return true;
   FieldReader in(body);
-  Bytes journals;
-  MessageView view;
-  if (!read_journaled(in, options_.unix_offset_ms, journals, view)) {
+  JournaledMessage read;
+  if (!read_journaled(in, options_.unix_offset_ms, read)) {
     on_damage(fmt::format("record {} is no message; skipped", number));
     return true;
   }
   LoadedMessage loaded{number,
-                       Message::create(view),
-                       view.logged_us,
+                       Message::create(read.message),
+                       read.logged_us,
                        0,
-                       view.logged_us ? topic_number(view.topic_name) : 0,
+                       read.logged_us ? topic_number(read.message.topic_name) : 0,
                        static_cast<uint32_t>(loaded_journals_.size()),
-                       static_cast<uint32_t>(journals.size() / sizeof(uint64_t))};
+                       static_cast<uint32_t>(read.journals.size() / sizeof(uint64_t)),
+                       static_cast<uint32_t>(read.positions.size() / sizeof(uint64_t))};
   if (!loaded.message) return false;
+  loaded.message->set_logged(read.logged_us);
   loaded.size = loaded.message->content_size();
-  for (; !journals.empty(); journals = journals.subspan(sizeof(uint64_t))) {
-    loaded_journals_.push_back(get_little<uint64_t>(journals.data()));
+  for (Bytes numbers : {read.journals, read.positions}) {
+    for (; !numbers.empty(); numbers = numbers.subspan(sizeof(uint64_t))) {
+      loaded_journals_.push_back(get_little<uint64_t>(numbers.data()));
+    }
   }
   loaded_bytes_ += loaded.size;
   note_appended(number, loaded.size);
@@ -559,10 +562,9 @@ Status DataDirectory::fetch(uint64_t number, MessageRef& message) noexcept {
   if (status == Status::NotFound) status = fetch_from_store(number, fetched_);
   if (status != Status::Ok) return status;
   FieldReader in(fetched_.span());
-  Bytes journals;
-  MessageView view;
-  const bool whole = read_journaled(in, options_.unix_offset_ms, journals, view);
-  if (whole) message = Message::create(view);
+  JournaledMessage read;
+  const bool whole = read_journaled(in, options_.unix_offset_ms, read);
+  if (whole && (message = Message::create(read.message))) message->set_logged(read.logged_us);
   constexpr uint32_t kKept = 1u << 20;
   if (fetched_.capacity() > kKept) fetched_.reset();
   return !whole ? Status::NotFound : message ? Status::Ok : Status::NoMemory;
@@ -601,7 +603,7 @@ Status DataDirectory::append_to_store(std::span<const LogRecord> batch) {
     }
     bodies_.clear();
     FieldWriter out(bodies_);
-    write_journaled(out, record.journals, record.message->view(), options_.unix_offset_ms);
+    write_journaled(out, record, options_.unix_offset_ms);
     if (!out.ok()) return Status::NoMemory;
     keys_.put_large(StateTable::Log, StateKey().add(record.number).bytes(), bodies_.span());
   }
@@ -672,12 +674,12 @@ Status DataDirectory::append_batch(std::span<const LogRecord> batch) {
     entry.number = record.number;
     if (record.message) {
       const uint32_t start = bodies_.count();
-      const size_t size = bodies_.count() + record.message->content_size() + record.journals.size() * 8 + 64;
+      const size_t size = bodies_.count() + journaled_size(record);
       if (size > bodies_.capacity() &&
           !bodies_.reserve(static_cast<uint32_t>(std::max(size, size_t{bodies_.capacity()} * 2)))) {
         return Status::NoMemory;
       }
-      write_journaled(out, record.journals, record.message->view(), options_.unix_offset_ms);
+      write_journaled(out, record, options_.unix_offset_ms);
       entry.kind = static_cast<uint8_t>(Kind::Message);
       entry.body = bodies_.span().subspan(start);  // its size counts: bodies_ may move yet
     } else {

@@ -52,7 +52,8 @@ class DataDirectory final : public Log, public MessageSource, private LogReplay 
     int64_t logged_us = 0;                          // Message::logged_us()
     uint32_t size = 0;                              // of its content
     uint32_t topic = 0;                             // of topic_of(), where it has a time
-    uint32_t first_journal = 0, journal_count = 0;  // of loaded_journals()
+    uint32_t first_journal = 0, journal_count = 0;  // of journals_of()
+    uint32_t position_count = 0;                    // of positions_of()
   };
 
   // nullptr: `status` and `problem`, for people, say why (Io, Permission, NoMemory, Full; Unsupported: of a newer
@@ -79,6 +80,10 @@ class DataDirectory final : public Log, public MessageSource, private LogReplay 
   const std::vector<LoadedMessage>& loaded_messages() const noexcept { return loaded_; }
   std::span<const uint64_t> journals_of(const LoadedMessage& message) const noexcept {
     return std::span(loaded_journals_).subspan(message.first_journal, message.journal_count);
+  }
+  // In the first of these, which are streams'.
+  std::span<const uint64_t> positions_of(const LoadedMessage& message) const noexcept {
+    return std::span(loaded_journals_).subspan(message.first_journal + message.journal_count, message.position_count);
   }
   std::string_view topic_of(const LoadedMessage& message) const noexcept {
     return message.logged_us ? std::string_view(*loaded_topics_[message.topic]) : std::string_view();
@@ -168,7 +173,7 @@ class DataDirectory final : public Log, public MessageSource, private LogReplay 
   std::vector<StoreWrite> writes_;
   StateWrites keys_;  // of a batch without files
   std::vector<LoadedMessage> loaded_;
-  std::vector<uint64_t> loaded_journals_;
+  std::vector<uint64_t> loaded_journals_;  // and positions, behind those of each
   std::unordered_map<std::string, uint32_t> topic_numbers_;  // of those with a time
   std::vector<const std::string*> loaded_topics_;            // in there
   uint32_t loaded_first_ = 0;                                // with its content

@@ -16,8 +16,10 @@ Status HeldRecords::take(std::span<const LogRecord> batch) noexcept {
     for (const LogRecord& record : batch) {
       if (!record.message) continue;
       messages_.push_back({record.number, MessageRef::share(*record.message), static_cast<uint32_t>(journals_.size()),
-                           static_cast<uint32_t>(record.journals.size())});
+                           static_cast<uint32_t>(record.journals.size()),
+                           static_cast<uint32_t>(record.positions.size())});
       journals_.insert(journals_.end(), record.journals.begin(), record.journals.end());
+      journals_.insert(journals_.end(), record.positions.begin(), record.positions.end());
       bytes += record.message->content_size();
     }
     bytes_ += bytes;
@@ -64,13 +66,17 @@ std::span<const LogRecord> HeldRecords::put_together() {
   batch_.clear();
   for (const Held& held : messages_) {
     if (held.message.only()) continue;  // settled: nobody can ask for it any more
-    batch_.push_back(
-        {held.number, held.message.get(), std::span(journals_).subspan(held.first_journal, held.journal_count), {}});
+    const std::span numbers = std::span(journals_).subspan(held.first_journal);
+    batch_.push_back({held.number,
+                      held.message.get(),
+                      numbers.first(held.journal_count),
+                      {},
+                      numbers.subspan(held.journal_count, held.position_count)});
   }
   if (!changes_.empty()) {
     const auto at = std::lower_bound(batch_.begin(), batch_.end(), changes_number_,
                                      [](const LogRecord& one, uint64_t number) { return one.number < number; });
-    batch_.insert(at, {changes_number_, nullptr, {}, together_.bytes()});
+    batch_.insert(at, {changes_number_, nullptr, {}, together_.bytes(), {}});
   }
   return batch_;
 }

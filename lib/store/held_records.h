@@ -25,7 +25,7 @@ class HeldRecords {
   struct Held {
     uint64_t number = 0;
     MessageRef message;
-    uint32_t first_journal = 0, journal_count = 0;  // of journals_
+    uint32_t first_journal = 0, journal_count = 0, position_count = 0;  // of journals_, one after the other
   };
   bool put_changes_together();
 

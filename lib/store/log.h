@@ -17,8 +17,10 @@ namespace mqttq {
 struct LogRecord {
   uint64_t number = 0;                 // consecutive within a batch
   const Message* message = nullptr;    // null: changes of state
-  std::span<const uint64_t> journals;  // that take the message
+  std::span<const uint64_t> journals;  // that take the message, those of streams first
   Bytes state;                         // StateWrites::bytes()
+  // In those streams. If there are any, the message has a time.
+  std::span<const uint64_t> positions;
 };
 
 // How a store is: the worst of what holds.

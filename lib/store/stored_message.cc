@@ -4,7 +4,7 @@ namespace mqttq {
 
 namespace {
 constexpr uint8_t kRetain = 4;         // beside the QoS
-constexpr uint32_t kTimed = 1u << 31;  // beside the count of journals: the time follows them
+constexpr uint32_t kTimed = 1u << 31;  // beside the count of journals: time and positions follow them
 }  // namespace
 
 void write_message(FieldWriter& out, const MessageView& message, int64_t unix_offset_ms) noexcept {
@@ -31,19 +31,29 @@ bool read_message(FieldReader& in, int64_t unix_offset_ms, MessageView& message)
          message.topic_name.size() <= UINT16_MAX;
 }
 
-void write_journaled(FieldWriter& out, std::span<const uint64_t> journals, const MessageView& message,
-                     int64_t unix_offset_ms) noexcept {
-  out.number(static_cast<uint32_t>(journals.size()) | (message.logged_us ? kTimed : 0));
-  for (const uint64_t journal : journals) out.number(journal);
-  if (message.logged_us) out.number(static_cast<uint64_t>(message.logged_us));
-  write_message(out, message, unix_offset_ms);
+void write_journaled(FieldWriter& out, const LogRecord& record, int64_t unix_offset_ms) noexcept {
+  const int64_t logged_us = record.message->logged_us();
+  out.number(static_cast<uint32_t>(record.journals.size()) | (logged_us ? kTimed : 0));
+  for (const uint64_t journal : record.journals) out.number(journal);
+  if (logged_us) {
+    out.number(static_cast<uint64_t>(logged_us));
+    out.number(static_cast<uint32_t>(record.positions.size()));
+    for (const uint64_t position : record.positions) out.number(position);
+  }
+  write_message(out, record.message->view(), unix_offset_ms);
 }
 
-bool read_journaled(FieldReader& in, int64_t unix_offset_ms, Bytes& journals, MessageView& message) noexcept {
+bool read_journaled(FieldReader& in, int64_t unix_offset_ms, JournaledMessage& out) noexcept {
   const auto count = in.number<uint32_t>();
-  journals = in.raw(size_t{count & ~kTimed} * sizeof(uint64_t));
-  message.logged_us = count & kTimed ? static_cast<int64_t>(in.number<uint64_t>()) : 0;
-  return read_message(in, unix_offset_ms, message) && message.logged_us >= 0;
+  out.journals = in.raw(size_t{count & ~kTimed} * sizeof(uint64_t));
+  out.logged_us = 0;
+  out.positions = {};
+  if (count & kTimed) {
+    out.logged_us = static_cast<int64_t>(in.number<uint64_t>());
+    out.positions = in.raw(size_t{in.number<uint32_t>()} * sizeof(uint64_t));
+  }
+  return read_message(in, unix_offset_ms, out.message) && out.logged_us >= 0 &&
+         out.positions.size() <= out.journals.size();
 }
 
 }  // namespace mqttq

@@ -5,6 +5,7 @@
 
 #include "message/message.h"
 #include "store/fields.h"
+#include "store/log.h"
 
 namespace mqttq {
 
@@ -14,11 +15,21 @@ void write_message(FieldWriter& out, const MessageView& message, int64_t unix_of
 // False: that is no message. Texts and bytes are borrowed from what `in` reads.
 bool read_message(FieldReader& in, int64_t unix_offset_ms, MessageView& message) noexcept;
 
-// One with the journals that take it, and the time if one is a stream's: the body of its record in the log.
-void write_journaled(FieldWriter& out, std::span<const uint64_t> journals, const MessageView& message,
-                     int64_t unix_offset_ms) noexcept;
-// journals: eight bytes each, for get_little(). The rest as read_message().
-bool read_journaled(FieldReader& in, int64_t unix_offset_ms, Bytes& journals, MessageView& message) noexcept;
+// One with the journals that take it, and its time and positions if some are streams': the body of its record in the
+// log.
+struct JournaledMessage {
+  Bytes journals;   // eight bytes each, for get_little()
+  Bytes positions;  // the same: in the first of these, which are streams'
+  int64_t logged_us = 0;
+  MessageView message;
+};
+void write_journaled(FieldWriter& out, const LogRecord& record, int64_t unix_offset_ms) noexcept;
+// As read_message().
+bool read_journaled(FieldReader& in, int64_t unix_offset_ms, JournaledMessage& out) noexcept;
+// At most so many bytes: beside the content of a message those of its record.
+constexpr uint64_t journaled_size(const LogRecord& record) noexcept {
+  return record.message->content_size() + (record.journals.size() + record.positions.size()) * sizeof(uint64_t) + 64;
+}
 
 inline int64_t to_unix_ms(Instant at, int64_t unix_offset_ms) noexcept {
   return at.ns == INT64_MAX ? INT64_MAX : at.ns / kMillisecond + unix_offset_ms;

@@ -29,6 +29,7 @@ struct StoredStream {
     out.number(options.messages_max);
     out.number(options.bytes_max);
     out.number(options.age_max_s);
+    out.number(uint8_t{identity.last_value});
     out.sized(as_bytes(identity.name));
     out.sized(as_bytes(identity.topic_filter));
     out.sized(as_bytes(identity.key));
@@ -41,17 +42,19 @@ struct StoredStream {
     options.messages_max = in.number<uint64_t>();
     options.bytes_max = in.number<uint64_t>();
     options.age_max_s = in.number<uint32_t>();
+    const auto last_value = in.number<uint8_t>();
+    identity.last_value = last_value == 1;
     identity.name = as_text(in.sized());
     identity.topic_filter = as_text(in.sized());
     identity.key = as_text(in.sized());
-    return in.ok() && marked && is_valid_stream_name(identity.name) && is_valid_topic_filter(identity.topic_filter);
+    return in.ok() && marked && last_value <= 1 && is_valid_stream_name(identity.name) && is_valid_topic_filter(identity.topic_filter);
   }
 };
 
-// The first message that it keeps: all before it are gone, and positions are counted from it on.
+// The first message that it keeps: all before it are gone.
 struct StoredStreamPlace {
   uint64_t number = 0;    // of the log; there may be none with it
-  uint64_t position = 0;  // of the first with that number, or a higher one
+  uint64_t position = 0;  // none with that number or a higher one has a lower one
   int64_t newest_us = 0;  // of all that it ever had
 
   void write(FieldWriter& out) const noexcept {

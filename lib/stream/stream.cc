@@ -28,46 +28,102 @@ void Stream::changed() noexcept {
   home.members_.note_groups_changed();
 }
 
+// nullptr: it has no key, or the stream does not keep last values. memory: is cleared where it was refused.
+StreamValue* Stream::value_of(const NumberedMessage& message, bool& memory) noexcept {
+  const Message* read = message.message ? message.message.get() : message.read;
+  TextKey text;
+  if (!last_value || !read || !key.of(read->view(), home.seed_, text)) return nullptr;
+  StreamValue* value = values.find(text.first, [&](const StreamValue& one) { return one.key.second == text.second; });
+  if (!value && (value = home.values_.take())) {
+    value->key = text;
+    value->position = UINT64_MAX;
+    values.insert(*value, text.first);
+  }
+  memory = value && replaced.make_room();
+  return value;
+}
+
 bool Stream::take(const NumberedMessage& message, Instant now) noexcept {
   if (!reads) return true;
   if (message.restored) filter->gate().add(message.size);
+  const uint64_t position = message.restored ? std::max(message.position, index.end()) : index.end() + missed;
   const int64_t us = std::max(message.logged_us, last_us);
   const bool in_memory = static_cast<bool>(message.message);
-  if (in_memory && !tail.make_room()) return false;
-  const uint32_t topic = topics.enter(message.topic_name);
-  if (!index.append(message.number, us, message.size, topic)) {
+  bool memory = true;
+  StreamValue* value = value_of(message, memory);
+  memory = memory && (!in_memory || tail.make_room());
+  const uint32_t topic = memory ? topics.enter(message.topic_name) : StreamTopics::kUnknown;
+  if (!memory || !index.append(position, message.number, us, message.size, topic)) {
     topics.leave(topic);
+    missed += !message.restored;
     return false;
   }
+  missed = 0;
   if (in_memory) {
-    static_cast<void>(tail.push_back(MessageRef(message.message)));  // there is room
+    tail.push_back(position, message.message);
   } else {
-    tail.reset();  // it begins behind what is not in memory
+    tail.clear();  // it begins behind what is not in memory
   }
   last_number = message.number;
   last_us = us;
   figures.entered += home.running_;
-  if (first_within() > index.first() && !ListLink<OverTag>::linked()) home.over_.push_back(*this);
+  if (value) {
+    const uint64_t before = std::exchange(value->position, position);
+    if (replaced.empty()) turn_first = position;
+    if (before != UINT64_MAX) static_cast<void>(replaced.push_back(uint64_t{before}));  // there is room
+    if (message.restored) remove_replaced();
+  }
+  if (!replaced.empty() || first_within() > index.first()) note_over();
   if (!Timer::armed()) arm_age(now);
   while (StreamReader* reader = live.pop_front()) home.ready_.push_back(*reader);
   return true;
 }
 
+void Stream::note_over() noexcept {
+  if (!ListLink<OverTag>::linked()) home.over_.push_back(*this);
+}
+
+// Without memory some stay, until the next message comes.
+void Stream::remove_replaced() noexcept {
+  for (; !replaced.empty(); replaced.pop_front()) {
+    const uint64_t position = replaced.front();
+    if (!index.has(position)) continue;
+    const StreamEntry entry = index.at(position);
+    const bool was_first = position == first();
+    if (!index.remove(position)) return;
+    topics.leave(entry.topic);
+    tail.remove(position);
+    filter->gate().leave(1, entry.size);
+    ++figures.replaced;
+    if (was_first) changed();
+  }
+}
+
+// Of keys whose messages were trimmed, when they are many.
+void Stream::sweep_values() noexcept {
+  constexpr uint64_t kKept = 64;
+  if (values.count() <= 2 * index.count() + kKept) return;
+  values.for_each([this](StreamValue& value) {
+    if (value.position >= index.first()) return;
+    values.remove(value);
+    home.values_.give_back(value);
+  });
+}
+
 void Stream::trim_to(uint64_t position) noexcept {
-  const uint64_t count = position - index.first(), before = index.bytes();
   if (position <= index.first()) return;
-  for (uint64_t at = index.first(); at < position; ++at) topics.leave(index.at(at).topic);
-  index.trim_to(position);
-  while (tail.count() > index.count()) tail.pop_front();
-  if (tail.empty()) tail.reset();
-  filter->gate().leave(count, before - index.bytes());
-  figures.trimmed += count;
+  const uint64_t count = index.count(), bytes = index.bytes();
+  index.trim_to(position, [this](const StreamEntry& entry) { topics.leave(entry.topic); });
+  tail.trim_to(position);
+  filter->gate().leave(count - index.count(), bytes - index.bytes());
+  figures.trimmed += count - index.count();
+  sweep_values();
   changed();
 }
 
 uint64_t Stream::first_within() noexcept {
   uint64_t first = index.first();
-  if (options.messages_max && index.count() > options.messages_max) first = index.end() - options.messages_max;
+  if (options.messages_max && index.count() > options.messages_max) first = index.find_count(options.messages_max);
   if (options.bytes_max && index.bytes() > options.bytes_max) {
     first = std::max(first, index.find_bytes(options.bytes_max));
   }
@@ -77,14 +133,14 @@ uint64_t Stream::first_within() noexcept {
 void Stream::drop_old(Instant now) noexcept {
   if (!options.age_max_s || !index.count()) return;
   const int64_t oldest_us = home.courier_.unix_us(now) - int64_t{options.age_max_s} * 1'000'000;
-  if (index.at(index.first()).us < oldest_us) trim_to(index.find_time(oldest_us));
+  if (index.at(first()).us < oldest_us) trim_to(index.find_time(oldest_us));
 }
 
 // For the oldest; some together.
 void Stream::arm_age(Instant now) noexcept {
   constexpr int64_t kTogether = 100 * kMillisecond;
   if (!options.age_max_s || !index.count()) return;
-  const int64_t old_at_us = index.at(index.first()).us + int64_t{options.age_max_s} * 1'000'000;
+  const int64_t old_at_us = index.at(first()).us + int64_t{options.age_max_s} * 1'000'000;
   const int64_t left_us = std::max<int64_t>(old_at_us - home.courier_.unix_us(now), 0);
   home.timers_.arm(*this, now + left_us * kMicrosecond + kTogether, [](Timer& timer, Instant at) noexcept {
     auto& stream = static_cast<Stream&>(timer);
@@ -122,6 +178,7 @@ Stream* Streams::make(const StreamIdentity& identity, const StreamOptions& optio
   Stream* made = slab_.take(*this, identity.namespace_id);
   if (!made) return nullptr;
   made->id = identity.id;
+  made->last_value = identity.last_value;
   made->options = options;
   if (made->name.set(identity.name) && MessageKey::parse(identity.key, made->key) == Status::Ok) {
     made->filter =
@@ -131,7 +188,7 @@ Stream* Streams::make(const StreamIdentity& identity, const StreamOptions& optio
     slab_.give_back(*made);
     return nullptr;
   }
-  made->filter->gate().set_timed();
+  made->filter->gate().set_stream();
   set_gate(*made);
   streams_.insert(*made, key(identity.namespace_id, identity.name));
   fan_out_.open_queue(*made->filter);
@@ -149,6 +206,7 @@ Status Streams::declare(const StreamIdentity& identity, const StreamOptions& opt
   if (stream) return Status::Exists;
   MessageKey key;
   if (const Status status = MessageKey::parse(identity.key, key); status != Status::Ok) return status;
+  if (identity.last_value && identity.key.empty()) return Status::Invalid;
   stream = make(identity, options);
   if (!stream) return Status::NoMemory;
   stream->reads = true;
@@ -204,6 +262,10 @@ void Streams::end(Stream& stream) noexcept {
     if (page->stream == &stream) end_page(*page);
     page = next;
   }
+  stream.values.for_each([&](StreamValue& value) {
+    stream.values.remove(value);
+    values_.give_back(value);
+  });
   fan_out_.remove_queue(*stream.filter);
   slab_.give_back(stream);
 }
@@ -221,7 +283,7 @@ StreamPlace Streams::resolve(Stream& stream, const StreamOffset& offset, Instant
   StreamIndex& index = stream.index;
   StreamPlace place;
   switch (offset.kind) {
-    case StreamOffset::Kind::Earliest: place.position = index.first(); break;
+    case StreamOffset::Kind::Earliest: place.position = stream.first(); break;
     case StreamOffset::Kind::Latest: place.position = index.end(); break;
     case StreamOffset::Kind::Time:
       place.not_before_us = static_cast<int64_t>(offset.value);
@@ -229,10 +291,10 @@ StreamPlace Streams::resolve(Stream& stream, const StreamOffset& offset, Instant
       break;
     case StreamOffset::Kind::Position: place.position = offset.value; break;
   }
-  const uint64_t first = std::max(place.position, index.first());
+  const uint64_t first = index.next(std::max(place.position, index.first()));
   if (first < index.end()) {
     place.number = index.at(first).number;
-  } else if (first == index.end()) {
+  } else if (place.position <= index.end()) {
     place.number = stream.last_number + 1;
   }
   return place;
@@ -279,11 +341,9 @@ void Streams::set_state(MemberId id, MemberState state, const StreamPlace& place
   reader->skipped = 0;
   StreamIndex& index = reader->stream->index;
   uint64_t position = place.position;
-  const auto number_at = [&index](uint64_t at) { return index.at(at).number; };
-  const bool inside = place.number && position >= index.first() && position < index.end();
-  if (inside &&
-      (number_at(position) < place.number || (position > index.first() && number_at(position - 1) >= place.number))) {
-    position = index.find_number(place.number);  // they are counted in another way than they were
+  if (place.number && position >= index.first()) {
+    const uint64_t by_number = index.find_number(place.number);
+    if (by_number != index.next(position)) position = by_number;  // of another life of the stream
   }
   if (reader->next != position) {
     reader->next = position;
@@ -317,18 +377,25 @@ void Streams::run(Instant now) noexcept {
   while (Stream* stream = over_.pop_front()) enforce(*stream, now);
 }
 
-// Whoever has room for a message gets it before it is gone.
+// Whoever has room for a message gets it before it is gone: of what was replaced, whoever has had all before it.
 void Streams::enforce(Stream& stream, Instant now) noexcept {
   const uint64_t first = stream.first_within();
   for (StreamReader* reader : stream.readers) {
-    uint64_t before = UINT64_MAX;
-    while (reader->next < first && reader->next != before && reader->ListLink<StandTag>::linked()) {
-      before = reader->next;
-      reader->ListLink<StandTag>::unlink();
-      if (feed(*reader, now)) ready_.push_back(*reader);
-    }
+    const bool keeps_up = !stream.replaced.empty() && reader->next >= stream.turn_first;
+    feed_up_to(*reader, keeps_up ? stream.index.end() : first, now);
   }
   stream.trim_to(first);
+  stream.remove_replaced();
+}
+
+// As far as it takes what is in memory.
+void Streams::feed_up_to(StreamReader& reader, uint64_t position, Instant now) noexcept {
+  uint64_t before = UINT64_MAX;
+  while (reader.next < position && reader.next != before && reader.ListLink<StandTag>::linked()) {
+    before = reader.next;
+    reader.ListLink<StandTag>::unlink();
+    if (feed(reader, now)) ready_.push_back(reader);
+  }
 }
 
 // True: it is to be looked at again in the next turn.
@@ -336,11 +403,17 @@ bool Streams::feed(StreamReader& reader, Instant now) noexcept {
   Stream& stream = *reader.stream;
   StreamIndex& index = stream.index;
   stream.drop_old(now);
+  uint32_t budget = kEntriesPassedMax;
   for (uint32_t count = 0; reader.takes(); ++count) {
     if (count == kSlice) return flush_batch(reader, now);
     if (reader.next < index.first()) {
       reader.skipped += index.first() - reader.next;
       reader.next = index.first();
+    }
+    if (!index.gapless() && reader.next < index.end()) {
+      const uint64_t next = index.next(reader.next);
+      if (!stream.last_value) reader.skipped += next - reader.next;  // the log has lost them
+      reader.next = next;
     }
     if (reader.next >= index.end()) {
       release_pages(reader);
@@ -349,7 +422,6 @@ bool Streams::feed(StreamReader& reader, Instant now) noexcept {
     }
     if (!reader.topic_filter.empty()) {
       judge_topics(reader);
-      uint32_t budget = kEntriesPassedMax;
       reader.next = next_wanted(reader, reader.next, index.end(), budget);
       if (!budget) return flush_batch(reader, now);
       if (reader.next == index.end()) continue;
@@ -358,18 +430,20 @@ bool Streams::feed(StreamReader& reader, Instant now) noexcept {
     bool goes_on = false;
     switch (found) {
       case Content::InMemory: {
-        const MessageRef& message = stream.tail[static_cast<uint32_t>(reader.next - stream.tail_first())];
-        goes_on = take_next(reader, message->view(), message, index.at(reader.next).number, now);
+        MovingMessage moving(stream.tail.at(reader.next));
+        goes_on = take_next(reader, moving, now);
         break;
       }
       case Content::InPage: {
         const StreamPage::Body& body = reader.page->body(reader.next);
         MessageView view;
         if (body.size && courier_.read_body(reader.page->bodies.span().subspan(body.at, body.size), view)) {
-          goes_on = take_next(reader, view, view, body.number, now);
+          MovingMessage moving(view, index.at(reader.next).us);
+          goes_on = take_next(reader, moving, now);
         } else {
           members_.count_lost();
           ++reader.next;
+          ++reader.skipped;
           goes_on = true;
         }
         break;
@@ -385,23 +459,20 @@ bool Streams::feed(StreamReader& reader, Instant now) noexcept {
   return false;
 }
 
-// Hands it to the reader, or passes over it. message: what it is moved as. False: it takes no more.
-template <class Found>
-bool Streams::take_next(StreamReader& reader, const MessageView& view, Found&& message, uint64_t number,
-                        Instant now) noexcept {
-  const bool wanted = view.logged_us >= reader.not_before_us && !view.expired(now) &&
+// Hands it to the reader, or passes over it. False: it takes no more.
+bool Streams::take_next(StreamReader& reader, MovingMessage& message, Instant now) noexcept {
+  const StreamEntry& entry = reader.stream->index.at(reader.next);
+  const MessageView& view = message.view();
+  const bool wanted = entry.us >= reader.not_before_us && !view.expired(now) &&
                       (reader.topic_filter.empty() || topic_matches(reader.topic_filter.view(), view.topic_name));
-  if (!wanted) {
-    ++reader.next;
-    return true;
-  }
-  MovingMessage moving(message);
-  return hand(reader, moving, number, now);
+  if (wanted) return hand(reader, message, entry, now);
+  ++reader.next;
+  return true;
 }
 
 // False: it takes no more, or there was no memory: it is at its place still.
-bool Streams::hand(StreamReader& reader, MovingMessage& message, uint64_t number, Instant now) noexcept {
-  const StreamAt at{reader.next, number, reader.skipped};
+bool Streams::hand(StreamReader& reader, MovingMessage& message, const StreamEntry& entry, Instant now) noexcept {
+  const StreamAt at{entry.position, entry.number, entry.us, reader.skipped};
   if (!reader.here && reader.shard != fan_out_.shard()) {
     if (!reader.batch) reader.batch.reset(create<StreamBatch>());
     MessageRef shared = reader.batch ? message.share() : MessageRef();
@@ -520,15 +591,16 @@ void Streams::judge_topics(StreamReader& reader) noexcept {
 // it is used up it is not known further.
 uint64_t Streams::next_wanted(StreamReader& reader, uint64_t from, uint64_t end, uint32_t& budget) noexcept {
   StreamIndex& index = reader.stream->index;
-  for (uint64_t at = from, run_end = from; at < end;) {
+  uint64_t run_end = from;
+  for (uint64_t at = index.next(from); at < end; --budget) {
     if (!budget) return at;
-    --budget;
-    if (at == run_end && !(index.topic_bits(at, run_end) & reader.wanted_bits)) {
-      at = std::min(run_end, end);
-      continue;
+    if (at >= run_end && !(index.topic_bits(at, run_end) & reader.wanted_bits)) {
+      at = index.next(run_end);
+    } else if (wants(reader, index.at(at).topic)) {
+      return at;
+    } else {
+      at = index.next(at + 1);
     }
-    if (wants(reader, index.at(at).topic)) return at;
-    ++at;
   }
   return end;
 }
@@ -547,7 +619,7 @@ StreamPage* Streams::page_at(StreamReader& reader, uint64_t position) noexcept {
     positions[count++] = at++;
   }
   if (!count) return nullptr;  // none is wanted as far as was looked
-  return make_page(stream, position, at, {positions, count});
+  return make_page(stream, position, at, {positions, count}, false);
 }
 
 // One that is there, or it is asked for.
@@ -561,20 +633,23 @@ StreamPage* Streams::shared_page_at(Stream& stream, uint64_t position) noexcept 
     }
     return page;
   }
-  uint64_t end = std::min((position / kPageMessagesMax + 1) * kPageMessagesMax, stream.tail_first());
-  const uint64_t bytes_first = stream.index.at(position).bytes_before;
-  for (uint64_t at = position + 1; at < end; ++at) {
-    const StreamEntry& entry = stream.index.at(at);
-    if (entry.bytes_before - bytes_first + entry.size > kFetchBytesMax) end = at;
+  StreamIndex& index = stream.index;
+  uint64_t positions[kPageMessagesMax], bytes = 0, end = stream.tail_first(), at = position;
+  if (index.gapless()) end = std::min(end, (position / kPageMessagesMax + 1) * kPageMessagesMax);
+  uint32_t count = 0;
+  for (; at < end && count < kPageMessagesMax; at = index.next(at + 1)) {
+    bytes += index.at(at).size;
+    if (count && bytes > kFetchBytesMax) break;
+    positions[count++] = at;
   }
-  page = make_page(stream, position, end, {});
+  page = make_page(stream, position, std::min(at, end), {positions, count}, true);
   if (page) by_position_.insert(*page, page_key(stream, position));
   return page;
 }
 
-// positions: those in between that it is to have; empty: all.
-StreamPage* Streams::make_page(Stream& stream, uint64_t first, uint64_t end,
-                               std::span<const uint64_t> positions) noexcept {
+// positions: those in between that it is to have.
+StreamPage* Streams::make_page(Stream& stream, uint64_t first, uint64_t end, std::span<const uint64_t> positions,
+                               bool shared) noexcept {
   constexpr uint64_t kBesideContent = 64;  // in a body
   StreamPage* page = pages_.take();
   if (!page) return nullptr;
@@ -582,11 +657,12 @@ StreamPage* Streams::make_page(Stream& stream, uint64_t first, uint64_t end,
   page->first = first;
   page->end = end;
   page->users = 1;
-  const auto count = static_cast<uint32_t>(positions.empty() ? end - first : positions.size());
+  page->shared = shared;
+  const auto count = static_cast<uint32_t>(positions.size());
   uint64_t numbers[kPageMessagesMax], bytes = 0;
-  bool complete = page->messages.reserve(count) && page->positions.append(positions);
+  bool complete = page->messages.reserve(count) && (end - first == count || page->positions.append(positions));
   for (uint32_t i = 0; complete && i < count; ++i) {
-    const StreamEntry& entry = stream.index.at(positions.empty() ? first + i : positions[i]);
+    const StreamEntry& entry = stream.index.at(positions[i]);
     numbers[i] = entry.number;
     bytes += entry.size + kBesideContent;
     static_cast<void>(page->messages.push_back({}));  // there is room
@@ -601,7 +677,7 @@ StreamPage* Streams::make_page(Stream& stream, uint64_t first, uint64_t end,
 void Streams::release_page(StreamPage*& page) noexcept {
   StreamPage* released = std::exchange(page, nullptr);
   if (!released || --released->users) return;
-  if (released->asked || !released->shared()) return end_page(*released);
+  if (released->asked || !released->shared) return end_page(*released);
   idle_.push_back(*released);
   if (++idle_count_ > kIdlePagesMax) end_page(*idle_.front());
 }
@@ -616,7 +692,7 @@ void Streams::end_page(StreamPage& page) noexcept {
     page.ListLink<IdleTag>::unlink();
     --idle_count_;
   }
-  if (page.shared()) by_position_.remove(page);
+  if (page.shared) by_position_.remove(page);
   pages_.give_back(page);
 }
 
@@ -650,10 +726,7 @@ void Streams::on_fetched(SlabHandle of, Ring<FetchedMessage>& messages, Array<st
 
 void Streams::evict(uint64_t number) noexcept {
   streams_.for_each([number](Stream& stream) {
-    if (stream.tail.empty()) return;
-    const uint64_t kept = stream.index.find_number(number + 1);
-    while (stream.tail_first() < kept) stream.tail.pop_front();
-    if (stream.tail.empty()) stream.tail.reset();
+    if (!stream.tail.empty()) stream.tail.trim_to(stream.index.find_number(number + 1));
   });
 }
 
@@ -669,8 +742,9 @@ uint64_t Streams::lowest_number() noexcept {
 
 void Streams::add_needed(NeededNumbers& needed) noexcept {
   streams_.for_each([&](Stream& stream) {
-    for (uint64_t at = stream.index.first(); at < stream.index.end(); ++at) {
-      const uint64_t number = stream.index.at(at).number;
+    StreamIndex& index = stream.index;
+    for (uint64_t at = stream.first(); at < index.end(); at = index.next(at + 1)) {
+      const uint64_t number = index.at(at).number;
       if (number > needed.up_to || !needed.complete) return;
       needed.add(number);
     }
@@ -691,9 +765,13 @@ Stream* Streams::restore(const StreamIdentity& identity, const StreamOptions& op
   return make(identity, options);
 }
 
-void Streams::restore_place(Stream& stream, uint64_t position, Instant now) noexcept {
+void Streams::restore_place(Stream& stream, uint64_t position) noexcept {
   stream.index.begin_at(position);
   stream.reads = true;
+}
+
+void Streams::finish_restore(Stream& stream, Instant now) noexcept {
+  stream.filter->gate().stream_end() = {stream.index.end(), stream.last_us};
   stream.arm_age(now);
 }
 

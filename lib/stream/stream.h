@@ -7,7 +7,10 @@
 // place on, as far as it has room, and whoever reads says where it stands.
 //
 // All that is recorded of a stream is how it was declared, and the first message that it keeps: a crash may bring back
-// what was trimmed within the last moments, and loses nothing.
+// what was trimmed within the last moments, and loses nothing. Positions stand in the log, with the messages.
+//
+// A stream of last values loses a message as soon as a newer one of its key has come, and whoever had room for it has
+// got it.
 #pragma once
 
 #include <algorithm>
@@ -22,6 +25,7 @@
 #include "stream/stream_address.h"
 #include "stream/stream_index.h"
 #include "stream/stream_options.h"
+#include "stream/stream_tail.h"
 #include "stream/stream_topics.h"
 
 namespace mqttq {
@@ -55,13 +59,13 @@ struct StreamPage : HashLink<StreamPage>, ListLink<struct IdleTag> {
     uint32_t size = 0;  // 0: it is lost
   };
   Array<Body> messages;
-  Array<uint64_t> positions;  // of these, for one reader of a narrower filter; else empty: they are without a gap
+  Array<uint64_t> positions;  // of these; empty: they are without a gap
+  bool shared = true;         // else it is one reader's, of a narrower filter
   IntrusiveList<struct StreamReader, struct StandTag> waiting;
-  bool shared() const noexcept { return positions.empty(); }
   bool covers(uint64_t position) const noexcept { return position >= first && position < end; }
   // Of one that it has.
   const Body& body(uint64_t position) const noexcept {
-    if (shared()) return messages[static_cast<uint32_t>(position - first)];
+    if (positions.empty()) return messages[static_cast<uint32_t>(position - first)];
     return messages[static_cast<uint32_t>(std::lower_bound(positions.begin(), positions.end(), position) -
                                           positions.begin())];
   }
@@ -101,7 +105,14 @@ struct StreamReader : ListLink<struct StandTag> {
 struct StreamFigures {
   uint64_t entered = 0;  // since the broker started
   uint64_t trimmed = 0;
+  uint64_t replaced = 0;   // by newer ones of their keys
   uint64_t delivered = 0;  // to readers
+};
+
+// Where the newest message of a key stands.
+struct StreamValue : HashLink<StreamValue> {
+  TextKey key;
+  uint64_t position = 0;
 };
 
 struct Stream final : QueueHome, HashLink<Stream>, ListLink<struct ChangedTag>, ListLink<struct OverTag>, Timer {
@@ -112,26 +123,40 @@ struct Stream final : QueueHome, HashLink<Stream>, ListLink<struct ChangedTag>, 
   uint64_t id = 0;
   OwnedText name;
   MessageKey key;
+  bool last_value = false;
   StreamOptions options;
   Filter* filter = nullptr;
   bool reads = false;  // what is appended is its own
   StreamIndex index;
-  StreamTopics topics;    // of its entries
-  Ring<MessageRef> tail;  // the newest messages, in memory
+  StreamTopics topics;  // of its entries
+  StreamTail tail;
+  HashTable<StreamValue> values;  // of a stream of last values; some may be trimmed
+  Ring<uint64_t> replaced;        // positions, to be removed at the end of the turn
+  uint64_t turn_first = 0;        // position of the first that came in this turn, if `replaced` has some
+  uint64_t missed = 0;            // messages that there was no memory for, behind the last that came
   Array<StreamReader*> readers;
   IntrusiveList<StreamReader, StandTag> live;  // at the end, and with room
   StreamFigures figures;
 
   std::string_view topic_filter() const noexcept { return filter->text(); }
-  StreamIdentity identity() const noexcept { return {namespace_id, name.view(), topic_filter(), id, key.expression()}; }
+  StreamIdentity identity() const noexcept {
+    return {namespace_id, name.view(), topic_filter(), id, key.expression(), last_value};
+  }
   SlabHandle handle() const noexcept { return Slab<Stream>::handle(*this); }
-  uint64_t tail_first() const noexcept { return index.end() - tail.count(); }
-  // What is recorded: the number of the first message that it keeps, or behind all that it ever had.
-  uint64_t first_number() noexcept { return index.count() ? index.at(index.first()).number : last_number + 1; }
+  // Of the first message that it keeps; index.end(): it has none.
+  uint64_t first() noexcept { return index.next(index.first()); }
+  // All before it are not in memory.
+  uint64_t tail_first() noexcept { return tail.empty() ? index.end() : tail.first(); }
+  // What is recorded: the number of that, or behind all that it ever had.
+  uint64_t first_number() noexcept { return index.count() ? index.at(first()).number : last_number + 1; }
   uint64_t last_number = 0;  // that was appended
   int64_t last_us = 0;
 
   bool take(const NumberedMessage& message, Instant now) noexcept override;
+  StreamValue* value_of(const NumberedMessage& message, bool& memory) noexcept;
+  void note_over() noexcept;
+  void remove_replaced() noexcept;
+  void sweep_values() noexcept;
   void trim_to(uint64_t position) noexcept;
   // The first position that its limits in messages and bytes leave.
   uint64_t first_within() noexcept;
@@ -228,8 +253,10 @@ class Streams {
   // --- before it runs
   // It has nothing until restore_place().
   Stream* restore(const StreamIdentity& identity, const StreamOptions& options) noexcept;
-  // What is appended from now on is its own, from this position on.
-  void restore_place(Stream& stream, uint64_t position, Instant now) noexcept;
+  // What is appended from now on is its own, and lies from this position on.
+  void restore_place(Stream& stream, uint64_t position) noexcept;
+  // All that the log has of it was appended.
+  static void finish_restore(Stream& stream, Instant now) noexcept;
 
  private:
   friend struct Stream;
@@ -242,15 +269,16 @@ class Streams {
   void make_ready(StreamReader& reader) noexcept;
   bool feed(StreamReader& reader, Instant now) noexcept;
   void enforce(Stream& stream, Instant now) noexcept;
-  bool hand(StreamReader& reader, MovingMessage& message, uint64_t number, Instant now) noexcept;
-  template <class Found>
-  bool take_next(StreamReader& reader, const MessageView& view, Found&& message, uint64_t number, Instant now) noexcept;
+  void feed_up_to(StreamReader& reader, uint64_t position, Instant now) noexcept;
+  bool hand(StreamReader& reader, MovingMessage& message, const StreamEntry& entry, Instant now) noexcept;
+  bool take_next(StreamReader& reader, MovingMessage& message, Instant now) noexcept;
   bool flush_batch(StreamReader& reader, Instant now) noexcept;
   enum class Content : uint8_t { InMemory, InPage, Asked, Later };
   Content find_content(StreamReader& reader) noexcept;
   StreamPage* page_at(StreamReader& reader, uint64_t position) noexcept;
   StreamPage* shared_page_at(Stream& stream, uint64_t position) noexcept;
-  StreamPage* make_page(Stream& stream, uint64_t first, uint64_t end, std::span<const uint64_t> positions) noexcept;
+  StreamPage* make_page(Stream& stream, uint64_t first, uint64_t end, std::span<const uint64_t> positions,
+                        bool shared) noexcept;
   static bool wants(StreamReader& reader, uint32_t topic) noexcept;
   static void judge_topics(StreamReader& reader) noexcept;
   static uint64_t next_wanted(StreamReader& reader, uint64_t from, uint64_t end, uint32_t& budget) noexcept;
@@ -269,7 +297,7 @@ class Streams {
   HashTable<Stream> streams_;
   StreamChunkCache chunks_;
   IntrusiveList<Stream, ChangedTag> changed_;
-  IntrusiveList<Stream, OverTag> over_;  // their limits in messages or bytes
+  IntrusiveList<Stream, OverTag> over_;  // their limits in messages or bytes, or with replaced ones
   IntrusiveList<StreamReader, StandTag> ready_;
   IntrusiveList<StreamReader, StandTag> later_;  // what they need cannot be asked for now
   struct Retry : Timer {
@@ -283,6 +311,7 @@ class Streams {
   Slab<Stream> slab_{UINT32_MAX};
   Slab<StreamReader> readers_{UINT32_MAX};
   Slab<StreamPage> pages_{UINT32_MAX};
+  Slab<StreamValue> values_{UINT32_MAX};
 };
 
 template <class Record>

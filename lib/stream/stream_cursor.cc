@@ -171,11 +171,11 @@ void StreamCursor::go_on(uint64_t position) noexcept {
 }
 
 void StreamCursor::wake() noexcept {
-  if (waiting_count) {  // those before the first that the stream keeps
-    const uint64_t first = stream.index.first();
-    for (uint32_t i = 0; i < taken.count() && taken[i].number < first; ++i) {
-      if (!taken[i].done && !taken[i].member) finish(taken[i]);
-    }
+  // Those that the stream does not keep any more.
+  StreamIndex& index = stream.index;
+  const uint64_t kept = index.gapless() ? index.first() : index.end();
+  for (uint32_t i = 0; waiting_count && i < taken.count() && taken[i].number < kept; ++i) {
+    if (!taken[i].done && !taken[i].member && !index.has(taken[i].number)) finish(taken[i]);
   }
   forget_done();
   if (!reader || (!full && !waiting_count) || !choose(nullptr)) return;

@@ -27,15 +27,14 @@ void add_number(codec::Writer& out, std::string_view name, uint64_t value) noexc
 
 }  // namespace
 
-bool write_stream_properties(const StreamAt& at, int64_t logged_us, std::string_view key,
-                             Array<std::byte>& out) noexcept {
+bool write_stream_properties(const StreamAt& at, std::string_view key, Array<std::byte>& out) noexcept {
   constexpr uint32_t kSizeMax = size_max(kStreamOffsetProperty) + size_max(kStreamTimeProperty) +
                                 size_max(kStreamSkippedProperty) + size_max(kStreamKeyProperty);
   out.clear();
   if (!out.reserve(kSizeMax + static_cast<uint32_t>(key.size()))) return false;
   codec::Writer writer(out.begin());
   add_number(writer, kStreamOffsetProperty, at.position);
-  add_number(writer, kStreamTimeProperty, static_cast<uint64_t>(logged_us));
+  add_number(writer, kStreamTimeProperty, static_cast<uint64_t>(at.us));
   if (key.data()) add_text(writer, kStreamKeyProperty, key);
   if (at.skipped) add_number(writer, kStreamSkippedProperty, at.skipped);
   out.set_count(static_cast<uint32_t>(writer.size()));

@@ -16,9 +16,8 @@ inline constexpr std::string_view kStreamTimeProperty = "stream-ts";
 inline constexpr std::string_view kStreamKeyProperty = "stream-key";
 inline constexpr std::string_view kStreamSkippedProperty = "stream-skipped";
 
-// As on the wire of version 5, in place of what `out` held. logged_us: Message::logged_us(). key: at most 65 535 bytes;
-// null: it has none. False without memory.
-bool write_stream_properties(const StreamAt& at, int64_t logged_us, std::string_view key,
-                             Array<std::byte>& out) noexcept;
+// As on the wire of version 5, in place of what `out` held. key: at most 65 535 bytes; null: it has none. False without
+// memory.
+bool write_stream_properties(const StreamAt& at, std::string_view key, Array<std::byte>& out) noexcept;
 
 }  // namespace mqttq

@@ -22,6 +22,7 @@ struct StreamIdentity {
   std::string_view topic_filter;  // may_be_kept()
   uint64_t id = 0;                // tells it from those that had the name before
   std::string_view key;           // of its messages: MessageKey; empty: they have none
+  bool last_value = false;        // of each key it keeps the newest message alone
 };
 
 // Names its journal in the log. seed: of what is kept. Not a queue's of the same name and id.

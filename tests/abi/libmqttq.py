@@ -193,14 +193,16 @@ class Queued(ctypes.Structure):
 
 class StreamConfig(ctypes.Structure):
     _fields_ = [("size", c_size_t), ("topic_filter", Bytes), ("key", Bytes), ("messages_max", c_uint64),
-                ("bytes_max", c_uint64), ("age_max_s", c_uint32), ("no_wait", c_uint32)]
+                ("bytes_max", c_uint64), ("age_max_s", c_uint32), ("no_wait", c_uint32),
+                ("last_value", c_uint32)]
 
 
 class Stream(ctypes.Structure):
     _fields_ = [("size", c_size_t), ("name", Bytes), ("config", StreamConfig), ("messages", c_uint64),
                 ("bytes", c_uint64), ("first_position", c_uint64), ("next_position", c_uint64), ("first_us", c_int64),
                 ("last_us", c_int64), ("last_minute", c_uint64), ("readers", c_uint32),
-                ("readers_connected", c_uint32), ("entered", c_uint64), ("trimmed", c_uint64), ("delivered", c_uint64)]
+                ("readers_connected", c_uint32), ("entered", c_uint64), ("trimmed", c_uint64), ("delivered", c_uint64),
+                ("replaced", c_uint64)]
 
 
 class StreamLag(ctypes.Structure):

@@ -580,9 +580,10 @@ std::string table_name(uint8_t table) {
 
 bool read_record(Bytes body, Outline& message, Bytes& journals) {
   FieldReader in(body);
-  MessageView view;
-  if (!read_journaled(in, 0, journals, view)) return false;
-  message = outline_of(view);
+  JournaledMessage read;
+  if (!read_journaled(in, 0, read)) return false;
+  journals = read.journals;
+  message = outline_of(read.message);
   return true;
 }
 

@@ -2,6 +2,7 @@
 #include "stream/stream.h"
 
 #include <catch2/catch_test_macros.hpp>
+#include <cstdlib>
 #include <map>
 #include <set>
 #include <string>
@@ -95,6 +96,22 @@ struct StreamTest {
     Stream* stream = nullptr;
     REQUIRE(streams.declare({0, "s", filter, ++ids, {}}, options, stream) == Status::Ok);
     return *stream;
+  }
+  // Of last values by topic.
+  Stream& declare_last_values(const StreamOptions& options = {0, 0, 0}) {
+    Stream* stream = nullptr;
+    REQUIRE(streams.declare({0, "s", "t/#", ++ids, "topic", true}, options, stream) == Status::Ok);
+    return *stream;
+  }
+  // Positions of the newest of each topic, in their order, of those that match.
+  std::vector<uint64_t> last_values(std::string_view filter = "t/#") const {
+    std::map<std::string, uint64_t> newest;
+    for (uint64_t position = 0; position < published.size(); ++position) newest[published[position]] = position;
+    std::set<uint64_t> found;
+    for (const auto& [topic, position] : newest) {
+      if (topic_matches(filter, topic)) found.insert(position);
+    }
+    return {found.begin(), found.end()};
   }
   // shard: kHere, or the other one.
   MemberId join(Stream& stream, uint32_t index, const StreamOffset& offset, std::string_view filter = {},
@@ -350,6 +367,116 @@ TEST_CASE("what cannot be read is tried again, and what is not there any more is
   fail(Status::NotFound);
   test.run();
   CHECK(test.courier.lost == 20);  // for both
+}
+
+TEST_CASE("a stream of last values has one message of each key, and a reader that keeps up gets every update",
+          "[stream]") {
+  for (const bool in_memory : {true, false}) {
+    StreamTest test;
+    Stream& stream = test.declare_last_values();
+    Random random(5);
+    Taken& slow = test.courier.readers[2];
+    slow.room = 50;
+    test.join(stream, 1, {StreamOffset::Kind::Earliest});
+    const MemberId reader = test.join(stream, 2, {StreamOffset::Kind::Earliest});
+    for (int i = 0; i < 20'000; ++i) {
+      test.publish("t/" + std::to_string(random.below(random.below(8) ? 20 : 3'000)));
+      if (random.below(400) == 0) test.run();
+      if (!in_memory && random.below(200) == 0) test.streams.evict(test.number - random.below(100));
+    }
+    test.run();
+    if (!in_memory) test.streams.evict(test.number);
+    const std::vector<uint64_t> wanted = test.last_values();
+    CHECK(stream.index.count() == wanted.size());
+    CHECK(stream.figures.replaced == test.published.size() - wanted.size());
+    CHECK(stream.filter->gate().messages() == wanted.size());
+    CHECK(test.courier.readers[1].positions == test.expected(0));
+    test.join(stream, 3, {StreamOffset::Kind::Earliest});
+    test.join(stream, 4, {StreamOffset::Kind::Earliest}, "t/+");
+    test.join(stream, 5, {StreamOffset::Kind::Earliest}, "t/7");
+    test.join(stream, 6, {StreamOffset::Kind::Position, wanted[wanted.size() / 2]});
+    slow.room = UINT32_MAX;
+    test.go_on(reader, 2);
+    test.run();
+    CHECK(test.courier.readers[3].positions == wanted);
+    CHECK(test.courier.readers[4].positions == wanted);
+    CHECK(test.courier.readers[5].positions == test.last_values("t/7"));
+    CHECK(test.courier.readers[6].positions.front() == wanted[wanted.size() / 2]);
+    // Of the slow one what it had, and from there on the newest of each.
+    std::set<uint64_t> left(wanted.begin(), wanted.end());
+    for (size_t i = 0; i < 50; ++i) left.erase(slow.positions[i]);
+    CHECK(std::vector<uint64_t>(slow.positions.begin() + 50, slow.positions.end()) ==
+          std::vector<uint64_t>(left.begin(), left.end()));
+    CHECK(slow.skipped == 0);
+  }
+}
+
+TEST_CASE("limits of a stream of last values are of what it keeps", "[stream]") {
+  StreamTest test;
+  Stream& stream = test.declare_last_values({100, 0, 0});
+  Random random(6);
+  for (int i = 0; i < 30'000; ++i) {
+    test.publish("t/" + std::to_string(random.below(5'000)));
+    if (i % 16 == 0) test.run();
+    REQUIRE(stream.index.count() <= 116);
+  }
+  test.run();
+  std::vector<uint64_t> wanted = test.last_values();
+  wanted.erase(wanted.begin(), wanted.end() - 100);
+  test.join(stream, 1, {StreamOffset::Kind::Earliest});
+  test.run();
+  CHECK(test.courier.readers[1].positions == wanted);
+  CHECK(stream.values.count() <= 2 * 100 + 64 + 16);
+}
+
+TEST_CASE("updates of the same keys take no more memory", "[stream]") {
+  StreamTest test;
+  Stream& stream = test.declare_last_values();
+  const auto update = [&] {
+    for (int i = 0; i < 20'000; ++i) {
+      test.publish("t/" + std::to_string(i % 50));
+      if (i % 10 == 0) test.run();
+    }
+    test.run();
+    test.courier.kept.clear();
+    return heap_bytes();
+  };
+  update();
+  const int64_t before = update();
+  CHECK(std::abs(update() - before) < 20'000);
+  CHECK(stream.index.count() == 50);
+}
+
+TEST_CASE("what comes back from the log has the positions that it had, and what is missing is told", "[stream]") {
+  StreamTest test;
+  Stream* stream = test.streams.restore({0, "s", "t/#", 1, {}}, {0, 0, 0});
+  REQUIRE(stream);
+  test.streams.restore_place(*stream, 100);
+  const auto ignore = [](Cursor&) {};
+  const RouteRef route = test.router.match(0, "t/a");
+  for (const uint64_t position : {100, 101, 105, 110}) {
+    MessageView view;
+    view.topic_name = "t/a";
+    const MessageRef message = Message::create(view);
+    REQUIRE(test.fan_out.append(
+        *route->queues().front(),
+        {++test.number, message, message->content_size(), 1, message->topic_name(), true, position}, test.now, ignore));
+  }
+  Streams::finish_restore(*stream, test.now);
+  CHECK(stream->filter->gate().stream_end().position == 111);
+  test.join(*stream, 1, {StreamOffset::Kind::Earliest});
+  test.join(*stream, 2, {StreamOffset::Kind::Position, 103});
+  test.run();
+  CHECK(test.courier.readers[1].positions == std::vector<uint64_t>{100, 101, 105, 110});
+  CHECK(test.courier.readers[1].skipped == 7);
+  CHECK(test.courier.readers[2].positions == std::vector<uint64_t>{105, 110});
+  CHECK(test.courier.readers[2].skipped == 6);
+  // One that stood at 105 goes on there, whatever it is told that this is called.
+  test.courier.readers[3].place = {101, 3, 0, 0, 0};
+  const MemberId reader = test.streams.join(*stream, kHere, {3, 1}, "client", {});
+  test.go_on(reader, 3);
+  test.run();
+  CHECK(test.courier.readers[3].positions == std::vector<uint64_t>{105, 110});
 }
 
 TEST_CASE("a stream that ends tells its readers, also while they wait for a page", "[stream]") {
