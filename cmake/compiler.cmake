@@ -45,7 +45,7 @@ if(MQTTQ_SANITIZE)
   add_compile_options(-g1)
 endif()
 
-# For tests, and for programs around the library. Most of what these compile is seen once: in a debug build the optimiser
+# For tests, and for programs around the library. Most of what these compile is run once: in a debug build the optimiser
 # takes half of the time, with sanitizers three quarters.
 set(MQTTQ_UNOPTIMISED $<$<CONFIG:Debug>:-O0>)
 

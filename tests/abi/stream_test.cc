@@ -99,7 +99,9 @@ TEST_CASE("a stream is read from an offset on, and what comes is waited for", "[
   fill(host, "s", "t/a", 0, 50);
   Reader reader(host, "s", "earliest");
   CHECK(reader.take(50) == numbered(0, 50));
-  std::thread publisher([&] { fill(host, "s", "t/b", 50, 20); });
+  std::thread publisher([&] {
+    for (int i = 50; i < 70; ++i) host.publish("t/b", std::to_string(i), 1);
+  });
   CHECK(reader.take(20) == numbered(50, 20));
   publisher.join();
   CHECK(mqttq_stream_seek(reader.get(), bytes("@30"), nullptr) == MQTTQ_OK);
@@ -192,10 +194,12 @@ TEST_CASE("a reader that waits hears that its stream has ended", "[stream]") {
   host.start();
   REQUIRE(declare(host, "s", stream_config("t")) == MQTTQ_OK);
   Reader reader(host, "s", "latest");
-  std::thread deleter([&] { CHECK(mqttq_stream_delete(host.get(), nullptr, bytes("s"), nullptr) == MQTTQ_OK); });
+  mqttq_status deleted = MQTTQ_ESTATE;
+  std::thread deleter([&] { deleted = mqttq_stream_delete(host.get(), nullptr, bytes("s"), nullptr); });
   mqttq_stream_messages* none = nullptr;
   CHECK(mqttq_stream_read(reader.get(), 1, kTimeout_ms, &none, nullptr) == MQTTQ_ENOTFOUND);
   deleter.join();
+  CHECK(deleted == MQTTQ_OK);
 }
 
 }  // namespace mqttq::abi
