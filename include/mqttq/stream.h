@@ -40,9 +40,10 @@ MQTTQ_API void mqttq_stream_config_init(mqttq_stream_config *config, size_t size
  *   config  borrowed until return; strings are copied.
  *   error   nullable; filled on failure.
  * It is durable when this returns; with host_loop and with no_wait, when the next message is acknowledged that it took.
- * Returns MQTTQ_OK, MQTTQ_EINVAL (which field and why is in the text), MQTTQ_EEXIST (with another filter, key or last_value),
- *   MQTTQ_EFULL (as many as there may be), MQTTQ_EUNSUPPORTED (a key in JSON, of a library that was built without),
- *   MQTTQ_ENOMEM, MQTTQ_ESYSTEM (it could not be written; it is there all the same, and written as soon as that works),
+ * Returns MQTTQ_OK, MQTTQ_EINVAL (which field and why is in the text), MQTTQ_EEXIST (with another filter, key or
+ *   last_value), MQTTQ_EFULL (as many as there may be), MQTTQ_EUNSUPPORTED (a key in JSON, of a library that was built
+ *   without), MQTTQ_ENOMEM, MQTTQ_ESYSTEM (it could not be written; it is there all the same, and written as soon as
+ *   that works),
  *   MQTTQ_ESTATE (not started, or inside a callback on a shard's thread), MQTTQ_ESHUTDOWN.
  * Thread: any, with host_loop the driving one; not inside a callback (waits for a shard). Since 0.1. */
 MQTTQ_API mqttq_status mqttq_stream_declare(mqttq_broker *broker, mqttq_namespace *ns, mqttq_bytes name,

@@ -602,7 +602,8 @@ bool Restore::take_messages() {
                                      true,
                                      i < positions.size() ? positions[i] : 0,
                                      read.get()};
-      for (uint32_t shard = 0; shard < router_.shard_count(); ++shard) shard_(shard).restore_message(*at->second, numbered);
+      for (uint32_t shard = 0; shard < router_.shard_count(); ++shard)
+        shard_(shard).restore_message(*at->second, numbered);
     }
     ++restored_.messages;
   }

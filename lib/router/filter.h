@@ -16,11 +16,11 @@ class Router;
 // A message with its number.
 struct NumberedMessage {
   uint64_t number = 0;
-  const MessageRef& message;    // empty when it is not in memory
-  uint32_t size = 0;            // of its content
-  int64_t logged_us = 0;        // Message::logged_us()
-  std::string_view topic_name;  // of one with a time
-  bool restored = false;        // it comes back, and the gate has not counted it in
+  const MessageRef& message;      // empty when it is not in memory
+  uint32_t size = 0;              // of its content
+  int64_t logged_us = 0;          // Message::logged_us()
+  std::string_view topic_name;    // of one with a time
+  bool restored = false;          // it comes back, and the gate has not counted it in
   uint64_t position = 0;          // of such a one, in its stream
   const Message* read = nullptr;  // the same where it is not in memory, for who has to look at it; nullable
 };

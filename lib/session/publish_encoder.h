@@ -18,7 +18,11 @@ class PublishEncoder {
 
   PublishEncoder(const MessageView& view, const codec::PublishView& fields, ProtocolVersion version, Instant now,
                  OutgoingAliases::Choice alias = {}, Bytes added = {}) noexcept
-      : view_(view), fields_(fields), added_(added), alias_(alias.alias), topic_(alias.known ? std::string_view() : view.topic_name) {
+      : view_(view),
+        fields_(fields),
+        added_(added),
+        alias_(alias.alias),
+        topic_(alias.known ? std::string_view() : view.topic_name) {
     uint32_t rest = static_cast<uint32_t>(2 + topic_.size() + view.payload.size());
     if (fields.qos != Qos::AtMostOnce) rest += 2;
     if (version == ProtocolVersion::V5) {

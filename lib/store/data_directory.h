@@ -173,7 +173,7 @@ class DataDirectory final : public Log, public MessageSource, private LogReplay 
   std::vector<StoreWrite> writes_;
   StateWrites keys_;  // of a batch without files
   std::vector<LoadedMessage> loaded_;
-  std::vector<uint64_t> loaded_journals_;  // and positions, behind those of each
+  std::vector<uint64_t> loaded_journals_;                    // and positions, behind those of each
   std::unordered_map<std::string, uint32_t> topic_numbers_;  // of those with a time
   std::vector<const std::string*> loaded_topics_;            // in there
   uint32_t loaded_first_ = 0;                                // with its content

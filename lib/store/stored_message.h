@@ -27,7 +27,7 @@ void write_journaled(FieldWriter& out, const LogRecord& record, int64_t unix_off
 // As read_message().
 bool read_journaled(FieldReader& in, int64_t unix_offset_ms, JournaledMessage& out) noexcept;
 // At most so many bytes: beside the content of a message those of its record.
-constexpr uint64_t journaled_size(const LogRecord& record) noexcept {
+inline uint64_t journaled_size(const LogRecord& record) noexcept {
   return record.message->content_size() + (record.journals.size() + record.positions.size()) * sizeof(uint64_t) + 64;
 }
 

@@ -47,7 +47,8 @@ struct StoredStream {
     identity.name = as_text(in.sized());
     identity.topic_filter = as_text(in.sized());
     identity.key = as_text(in.sized());
-    return in.ok() && marked && last_value <= 1 && is_valid_stream_name(identity.name) && is_valid_topic_filter(identity.topic_filter);
+    return in.ok() && marked && last_value <= 1 && is_valid_stream_name(identity.name) &&
+           is_valid_topic_filter(identity.topic_filter);
   }
 };
 

@@ -634,7 +634,7 @@ StreamPage* Streams::shared_page_at(Stream& stream, uint64_t position) noexcept 
     return page;
   }
   StreamIndex& index = stream.index;
-  uint64_t positions[kPageMessagesMax], bytes = 0, end = stream.tail_first(), at = position;
+  uint64_t positions[kPageMessagesMax], bytes = 0, end = stream.tail_first(), at = index.next(position);
   if (index.gapless()) end = std::min(end, (position / kPageMessagesMax + 1) * kPageMessagesMax);
   uint32_t count = 0;
   for (; at < end && count < kPageMessagesMax; at = index.next(at + 1)) {
@@ -642,6 +642,7 @@ StreamPage* Streams::shared_page_at(Stream& stream, uint64_t position) noexcept 
     if (count && bytes > kFetchBytesMax) break;
     positions[count++] = at;
   }
+  if (!count) return nullptr;  // what follows is in memory
   page = make_page(stream, position, std::min(at, end), {positions, count}, true);
   if (page) by_position_.insert(*page, page_key(stream, position));
   return page;

@@ -1,8 +1,8 @@
 // Which messages a stream has: for each, in the order of their positions, its number in the log, when it was numbered,
 // how large it is and which topic it has. Six or seven bytes each: a hundred million take some hundred megabytes.
 //
-// Found by position, number or time in steps of halving. Positions may be missing: of what the log has lost, and of what
-// a newer message has replaced.
+// Found by position, number or time in steps of halving. Positions may be missing: of what the log has lost, and of
+// what a newer message has replaced.
 #pragma once
 
 #include "base/ring.h"

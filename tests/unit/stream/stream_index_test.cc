@@ -105,9 +105,9 @@ void check_against_model(uint64_t seed, uint64_t removals, bool gaps) {
     const uint64_t from = model.first + random.below(model.end - model.first);
     REQUIRE(index.next(from) == model.next(from));
     if (round % 11) continue;
-    const auto behind = std::partition_point(model.begin(), model.entries.end(),
+    const auto behind = std::partition_point(model.begin(), model.entries.cend(),
                                              [from](const StreamEntry& one) { return one.position < from; });
-    const auto left = static_cast<uint64_t>(model.entries.end() - behind);
+    const auto left = static_cast<uint64_t>(model.entries.cend() - behind);
     REQUIRE(index.count_from(from) == left);
     REQUIRE(index.find_count(left) == model.next(from));
   }
