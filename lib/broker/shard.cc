@@ -240,6 +240,7 @@ void Shard::end_turn() noexcept {
   if (core_.take_fetches()) setup_.wake_fetcher();
   for (TcpLink* link = lingering_.front(); link && link->linger_until() <= now_; link = lingering_.front()) link->end();
   idle_until_ = now_ + core_.idle_ns(now_);
+  more_ |= loop_ready_;
   in_turn_ = false;
   setup_.router->epoch().offline(index_);
   MessagePool::set_current(outer_messages_);
@@ -314,6 +315,7 @@ void Shard::add_acceptor(std::unique_ptr<Acceptor> acceptor) noexcept {
 
 void Shard::watch(Acceptor& acceptor) noexcept {
   acceptor.watched_ = true;
+  loop_ready_ = true;  // it registers the socket when it runs
   uv_poll_start(&acceptor.poll_, UV_READABLE, [](uv_poll_t* poll, int, int) {
     auto& ready = *static_cast<Acceptor*>(poll->data);
     ready.shard_->accept_some(ready);

@@ -1,5 +1,7 @@
 #include "session/group_memberships.h"
 
+#include <algorithm>
+
 #include "queue/queue_address.h"
 #include "session/shard_core.h"
 #include "stream/stream_address.h"
@@ -279,6 +281,21 @@ bool GroupMemberships::tell_state(GroupMembership& membership, Instant now) noex
   return !membership.state_changed_;
 }
 
+// Without memory they are told in another order.
+void GroupMemberships::tell_of_room(Instant now) noexcept {
+  found_full_.clear();
+  for (const SlabHandle one : news_) {
+    GroupMembership* membership = slab_.find(one);
+    const bool waits = membership && membership->session && membership->was_full && membership->state_changed_;
+    if (waits && !found_full_.push_back(membership)) return;
+  }
+  if (found_full_.count() < 2) return;
+  std::sort(found_full_.begin(), found_full_.end(), [](const GroupMembership* one, const GroupMembership* other) {
+    return one->served_ < other->served_;
+  });
+  for (GroupMembership* one : found_full_) static_cast<void>(tell_done(*one, now) && tell_state(*one, now));  // or later
+}
+
 bool GroupMemberships::tell(Instant now) noexcept {
   if (std::exchange(look_for_news_, false)) {
     for (uint32_t i = 0; i < slab_.index_end(); ++i) {
@@ -286,6 +303,7 @@ bool GroupMemberships::tell(Instant now) noexcept {
       if (one && !one->listed_ && (!one->session || one->has_news())) list(*one);
     }
   }
+  if (news_.count() > 1) tell_of_room(now);
   for (uint32_t i = 0; i < news_.count(); ++i) {  // which may grow meanwhile
     GroupMembership* membership = slab_.find(news_[i]);
     if (!membership) continue;

@@ -86,6 +86,7 @@ struct GroupMembership : HashLink<GroupMembership> {
   }
 
   MemberId member_ = 0;
+  uint64_t served_ = 0;          // GroupMemberships::serves_, when it was handed a message last
   Array<uint64_t> done_;         // GroupNumbers, not told yet
   uint32_t numbered_count_ = 0;  // open messages that have numbers
   uint32_t done_count_ = 0;      // not told yet
@@ -125,6 +126,8 @@ class GroupMemberships {
     membership.note_returned();
     note_state(membership);
   }
+  // It is being handed a message.
+  void note_served(GroupMembership& membership) noexcept { membership.served_ = ++serves_; }
   // A message that came through it is finished. It may have ended. number: 0 if it has none; marks: GroupNumbers.
   void note_done(SlabHandle membership, uint64_t number, uint64_t marks) noexcept;
   // The same of one that was never open.
@@ -138,7 +141,8 @@ class GroupMemberships {
   // What its queue handed over before it knew what came back has come, and gone back too.
   void on_synced(SlabHandle membership) noexcept;
 
-  // Tells the homes what was noted. False: memory was refused to some of it, which is told at the next call.
+  // Tells the homes what was noted: first who found a session full and was served longest ago that there is room, since
+  // who hears it first may take it all. False: memory was refused to some of it, which is told at the next call.
   bool tell(Instant now) noexcept;
   bool has_news() const noexcept { return !news_.empty() || look_for_news_; }
   uint32_t count() const noexcept { return slab_.count(); }
@@ -152,6 +156,7 @@ class GroupMemberships {
  private:
   GroupMembership* make(Session& session, std::string_view text) noexcept;
   void list(GroupMembership& membership) noexcept;
+  void tell_of_room(Instant now) noexcept;
   bool tell_one(GroupMembership& membership, Instant now) noexcept;
   bool post(GroupMembership& membership, Mail::Kind kind, uint32_t token, Instant now) noexcept;
   bool post(const GroupMembership& membership, Mail&& mail, Instant now) noexcept;
@@ -162,6 +167,8 @@ class GroupMemberships {
   ShardCore& shard_;
   Slab<GroupMembership> slab_{UINT32_MAX};
   Array<SlabHandle> news_;
+  Array<GroupMembership*> found_full_;  // of these, in a call
+  uint64_t serves_ = 0;
   bool look_for_news_ = false;  // there was no memory to list some
 };
 

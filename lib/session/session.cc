@@ -709,6 +709,7 @@ Handed Session::take_shared(GroupMembership& membership, MovingMessage& message,
     membership.was_full = some_group_found_full_ = true;
     return Handed::Full;
   }
+  shard_.memberships().note_served(membership);
   Identifiers identifiers;
   static_cast<void>(identifiers.set({&membership.identifier, membership.identifier ? 1u : 0u}));  // one needs no memory
   const bool retain = view.retain && membership.retain_as_published;
@@ -733,6 +734,7 @@ Handed Session::take_read(GroupMembership& membership, MovingMessage& message, c
     membership.was_full = some_group_found_full_ = true;
     return Handed::Full;
   }
+  shard_.memberships().note_served(membership);
   StreamPlace& place = membership.reading->place;
   place.position = at.position + 1;
   place.number = at.number + 1;

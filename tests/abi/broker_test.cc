@@ -131,6 +131,18 @@ TEST_CASE("a message that is held outlives its ring and its broker", "[abi]") {
   CHECK(text(mqttq_message_payload(kept.get())) == "x");
 }
 
+TEST_CASE("a listener accepts as soon as it is open", "[abi]") {
+  Host host{1};
+  host.start();
+  host.settle();
+  const auto begin = std::chrono::steady_clock::now();
+  for (int i = 0; i < 10; ++i) {  // each may meet a shard that sleeps for a second
+    WireClient client(host.listen());
+    REQUIRE(client.connect({}) == 0);
+  }
+  CHECK(std::chrono::steady_clock::now() - begin < std::chrono::seconds(2));
+}
+
 TEST_CASE("two brokers in one process do not notice each other", "[abi]") {
   Host one{2}, two{2};
   one.start();

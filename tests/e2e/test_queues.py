@@ -579,6 +579,19 @@ def test_windows_of_one(serve, join):
     quiet(*three)
 
 
+@pytest.mark.parametrize("shards", [1])
+@pytest.mark.parametrize("receive_maximum", [1, 5])
+def test_two_queues_share_a_window(serve, join, receive_maximum):
+    """Neither waits until the other has nothing more."""
+    broker = serve(queue("a", "a"), queue("b", "b"))
+    publisher, consumer = join(broker), join(broker, receive_maximum=receive_maximum)
+    for topic in "ab":
+        publisher.publish(topic, *numbered(1000))
+    consumer.subscribe("$queue/a")
+    consumer.subscribe("$queue/b")
+    assert {message.topic for message in consumer.consume(800)} == {"a", "b"}
+
+
 def test_inflight_max(serve, join):
     """The broker's own bound, below what the consumer takes."""
     broker = serve(queue("q", "q/#"), sections={"limits": {"inflight_max": 4}})

@@ -965,7 +965,6 @@ def test_from_the_backlog_to_what_comes(serve, join, stopping, on_disk, qos, rec
             quiet(reader)
 
 
-@pytest.mark.xfail(strict=True, reason="who of several has a place in the window is always the first that was full")
 @pytest.mark.parametrize("shards", [1])
 @pytest.mark.parametrize("receive_maximum", [1, 5])
 def test_two_streams_share_a_window(serve, join, receive_maximum):
