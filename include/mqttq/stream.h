@@ -208,6 +208,27 @@ MQTTQ_API size_t mqttq_stream_messages_count(const mqttq_stream_messages *messag
 MQTTQ_API mqttq_streamed mqttq_stream_messages_get(const mqttq_stream_messages *messages, size_t index);
 MQTTQ_API void mqttq_stream_messages_free(mqttq_stream_messages *messages);
 
+/* The messages of a list as NDJSON, one line of JSON for each: what mqttq_stream_import() takes. docs/STREAMS.md has the
+ * fields.
+ *   out  on success the text, borrowed from the list; untouched on failure.
+ * Returns MQTTQ_OK, MQTTQ_EINVAL, MQTTQ_ENOMEM.
+ * Thread: any, one call of a list at a time. Since 0.1. */
+MQTTQ_API mqttq_status mqttq_stream_messages_ndjson(mqttq_stream_messages *messages, mqttq_bytes *out,
+                                                    mqttq_error *error);
+
+/* Appends the messages of NDJSON to one stream, and to nothing else: nobody who subscribes gets them. They keep their
+ * times, as far as these do not go back from the stream's newest and are not in the future, and get positions of its
+ * own.
+ *   ndjson    whole lines; borrowed until return. Nothing is taken if one of them is no such line.
+ *   imported  nullable; set to how many were taken, on failure too.
+ * What was taken is durable when this returns; with host_loop it is on its way.
+ * Returns MQTTQ_OK, MQTTQ_EINVAL (which line and why is in the text; a topic that the stream does not match is one
+ *   reason), MQTTQ_ENOTFOUND, MQTTQ_EFULL (the store takes no more, or one is larger than all that the stream may
+ *   hold), MQTTQ_EUNSUPPORTED (a library that was built without JSON), MQTTQ_ENOMEM, MQTTQ_ESTATE, MQTTQ_ESHUTDOWN.
+ * Thread: as mqttq_stream_declare(). Since 0.1. */
+MQTTQ_API mqttq_status mqttq_stream_import(mqttq_broker *broker, mqttq_namespace *ns, mqttq_bytes name,
+                                           mqttq_bytes ndjson, uint64_t *imported, mqttq_error *error);
+
 /* --- what clients may do */
 
 typedef struct mqttq_stream_policy {
@@ -217,8 +238,8 @@ typedef struct mqttq_stream_policy {
   uint32_t count_max;            /* streams of all namespaces; 0 = 10 000. SUBACK 0x97 */
   uint32_t disconnect_on_delete; /* 1: readers of a stream that is deleted are sent DISCONNECT 0x98 (3.x: closed); 0:
                                     their subscription ends without a word */
-  const mqttq_stream_config *auto_config; /* nullable; limits of streams that clients declare; topic_filter and key are
-                                             empty; copied */
+  const mqttq_stream_config *auto_config; /* nullable; limits of streams that clients declare; topic_filter, key and
+                                             last_value are empty; copied */
 } mqttq_stream_policy;
 
 /* Everything to its default. size: sizeof *policy.

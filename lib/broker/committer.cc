@@ -147,7 +147,7 @@ bool Committer::take(Mail& mail, uint64_t& bytes) noexcept {
 bool Committer::enter_queues(const Message& message, const Route& route, Open& open) noexcept {
   const uint32_t size = message.content_size();
   const auto queues = route.queues();
-  const bool moved = open.origin.connection_serial == PublishOrigin::kMoved;
+  const bool moved = open.origin.is_moved();
   for (size_t i = 0; i < queues.size(); ++i) {
     QueueGate& gate = queues[i]->gate();
     const QueueGate::Judge* judge = gate.judge();
@@ -175,17 +175,23 @@ bool Committer::enter_queues(const Message& message, const Route& route, Open& o
 
 // One that has its time was published before: whoever has it looks at that. False without memory.
 bool Committer::made_alone(Open& open) noexcept {
-  if (!open.of_stream || !open.message->logged_us()) return true;
+  if (!open.of_stream || !open.message->logged_us() || open.origin.is_imported()) return true;
   MessageRef alone = Message::create(open.message->view());
   if (!alone) return false;
   open.message = std::move(alone);
   return true;
 }
 
-// Its time, which is never before that of another with a lower number, whatever the clock does.
+// Its time, which is never before that of another in the same stream, whatever the clock does.
 void Committer::stamp(const Open& open) noexcept {
   newest_us_ = std::max(newest_us_, unix_offset_ms_ * 1000 + now_.ns / kMicrosecond);
-  open.message->set_logged(newest_us_);
+  int64_t us = newest_us_;
+  if (const int64_t had = open.message->logged_us(); had && open.origin.is_imported()) {
+    us = std::min(had, newest_us_);
+    for_each_stream(open, [&](Filter& filter) { us = std::max(us, filter.gate().stream_end().us); });
+  }
+  for_each_stream(open, [us](Filter& filter) { filter.gate().stream_end().us = us; });
+  open.message->set_logged(us);
 }
 
 // Calls take(Filter&) for those that take its message, in an order that is its own.

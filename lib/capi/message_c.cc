@@ -1,6 +1,7 @@
 #include "capi/guard.h"
 #include "capi/handles.h"
 #include "capi/host_events.h"
+#include "capi/host_message.h"
 #include "codec/packets.h"
 #include "codec/writer.h"
 #include "message/topic.h"
@@ -76,6 +77,23 @@ mqttq_bytes find(const mqttq_message* message, PropertyId id) noexcept {
 
 }  // namespace
 
+const char* mqttq::capi::make_message(const mqttq_message_config& config, MessageView view, MessageRef& out) {
+  if (const char* wrong = judge(config)) return wrong;
+  codec::Writer counting;
+  write_properties(config, counting);
+  std::vector<std::byte> properties(counting.size());
+  codec::Writer writing(properties.data());
+  write_properties(config, writing);
+  view.namespace_id = id_of(config.ns);
+  view.qos = static_cast<Qos>(config.qos);
+  view.retain = config.retain != 0;
+  view.topic_name = text_of(config.topic);
+  view.properties = properties;
+  view.payload = {static_cast<const std::byte*>(config.payload.data), config.payload.size};
+  out = Message::create(view);
+  return nullptr;
+}
+
 extern "C" {
 
 void mqttq_message_config_init(mqttq_message_config* config, size_t size) { init_struct(config, size); }
@@ -85,21 +103,10 @@ mqttq_status mqttq_message_create(const mqttq_message_config* config, mqttq_mess
     mqttq_message_config known;
     if (!config || !out) return fail(error, MQTTQ_EINVAL, "config or out: NULL");
     if (!read_struct(config, known)) return fail(error, MQTTQ_EINVAL, "config: asks for more than this library has");
-    if (const char* wrong = judge(known)) return fail(error, MQTTQ_EINVAL, wrong);
-    codec::Writer counting;
-    write_properties(known, counting);
-    std::vector<std::byte> properties(counting.size());
-    codec::Writer writing(properties.data());
-    write_properties(known, writing);
     MessageView view;
-    view.namespace_id = id_of(known.ns);
-    view.qos = static_cast<Qos>(known.qos);
-    view.retain = known.retain != 0;
-    view.topic_name = text_of(known.topic);
-    view.properties = properties;
-    view.payload = {static_cast<const std::byte*>(known.payload.data), known.payload.size};
     if (known.has_message_expiry) view.expires_at = clock_now() + int64_t{known.message_expiry_s} * kSecond;
-    MessageRef message = Message::create(view);
+    MessageRef message;
+    if (const char* wrong = make_message(known, view, message)) return fail(error, MQTTQ_EINVAL, wrong);
     if (!message) return fail(error, MQTTQ_ENOMEM, "out of memory");
     *out = reinterpret_cast<mqttq_message*>(message.detach());
     return MQTTQ_OK;

@@ -1,5 +1,6 @@
 #include "capi/at_home.h"
 #include "capi/host_consumer.h"
+#include "capi/letters.h"
 #include "capi/host_events.h"
 #include "capi/pages.h"
 #include "queue/queue_address.h"
@@ -171,40 +172,9 @@ bool peek(mqttq_broker& broker, uint32_t home, NamespaceId id, std::string_view 
   return found;
 }
 
-// Messages on their way back, and what became of them.
-class Moves {
- public:
-  ShardCore::LetterWait begin() {
-    const std::lock_guard lock(mutex_);
-    ++open_;
-    return {this, [](void* user, bool taken) noexcept { static_cast<Moves*>(user)->end(taken); }};
-  }
-  // It was not begun after all.
-  void take_back() {
-    const std::lock_guard lock(mutex_);
-    --open_;
-  }
-  void wait() {
-    std::unique_lock lock(mutex_);
-    changed_.wait(lock, [this] { return open_ == 0; });
-  }
-  uint64_t moved = 0, refused = 0;
-
- private:
-  void end(bool taken) {
-    const std::lock_guard lock(mutex_);
-    ++(taken ? moved : refused);
-    --open_;
-    changed_.notify_one();
-  }
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  uint64_t open_ = 0;
-};
-
 // Back where it came from, if that is still there and it still waits in `name`. Throws std::bad_alloc.
 void move_back(mqttq_broker& broker, uint32_t home, NamespaceId id, std::string_view name,
-               const mqttq_queue_messages::One& one, Moves& moves) {
+               const mqttq_queue_messages::One& one, Letters& moves) {
   DeadLetterOrigin origin;
   if (one.inflight || !read_dead_letter(one.message->view(), origin)) return;
   const uint32_t to = home_of(broker, id, origin.queue);
@@ -227,7 +197,7 @@ void move_back(mqttq_broker& broker, uint32_t home, NamespaceId id, std::string_
     begun = queue && core.move_to_queue(*queue, one.number, message, route, wait, now);
   });
   if (broker.host_loop) {
-    moves.moved += begun;
+    moves.taken += begun;
   } else if (!begun) {
     moves.take_back();
   }
@@ -521,10 +491,10 @@ mqttq_status mqttq_queue_move_back(mqttq_broker* broker, mqttq_namespace* ns, mq
       found = core.queues().find(id, text_of(name)) != nullptr;
       last = core.state().seen_number();
     });
-    Moves moves;
-    while (found && next && next <= last && !moves.refused && (!count || moves.moved < count)) {
+    Letters moves;
+    while (found && next && next <= last && !moves.refused && (!count || moves.taken < count)) {
       std::vector<mqttq_queue_messages::One> page;
-      const size_t size = count ? static_cast<size_t>(std::min<uint64_t>(kPage, count - moves.moved)) : kPage;
+      const size_t size = count ? static_cast<size_t>(std::min<uint64_t>(kPage, count - moves.taken)) : kPage;
       found = peek(*broker, home, id, text_of(name), next, size, page, next);
       std::exception_ptr failure;
       try {
@@ -535,12 +505,12 @@ mqttq_status mqttq_queue_move_back(mqttq_broker* broker, mqttq_namespace* ns, mq
         failure = std::current_exception();
       }
       moves.wait();  // they know of it
-      if (moved) *moved = moves.moved;
+      if (moved) *moved = moves.taken;
       if (failure) std::rethrow_exception(failure);
     }
     if (!found) return fail(error, MQTTQ_ENOTFOUND, kUnknown.text);
     // Behind two turns of each shard all homes have read what was posted to them before the answers.
-    for (uint32_t i = 0; !broker->host_loop && moves.moved && i < 2 * broker->broker->shard_count(); ++i) {
+    for (uint32_t i = 0; !broker->host_loop && moves.taken && i < 2 * broker->broker->shard_count(); ++i) {
       broker->on_shard(i / 2, [](ShardCore&, Instant) {});
     }
     DurableWait wait;

@@ -1,7 +1,10 @@
 #include "capi/at_home.h"
 #include "capi/host_events.h"
 #include "capi/host_reader.h"
+#include "capi/letters.h"
 #include "capi/pages.h"
+#include "capi/stream_lines.h"
+#include "message/topic.h"
 #include "queue/queue_address.h"
 #include "stream/stream_address.h"
 
@@ -33,6 +36,8 @@ struct mqttq_stream_reader {
 
 struct mqttq_stream_messages {
   std::vector<HostReader::Item> items;
+  int64_t unix_offset_ms = 0;
+  std::string ndjson;
 };
 
 namespace {
@@ -408,6 +413,7 @@ mqttq_status mqttq_stream_read(mqttq_stream_reader* reader, size_t count, uint32
     mqttq_broker& broker = reader->broker;
     if (const mqttq_status status = broker.may_wait(error); status != MQTTQ_OK) return status;
     auto list = std::make_unique<mqttq_stream_messages>();
+    list->unix_offset_ms = broker.broker->policy().unix_offset_ms;
     bool resumes = false;
     const std::chrono::milliseconds timeout(broker.host_loop ? 0 : timeout_ms);
     if (!reader->inside.take(count ? count : 100, timeout, list->items, resumes)) {
@@ -429,6 +435,70 @@ mqttq_streamed mqttq_stream_messages_get(const mqttq_stream_messages* messages, 
 
 void mqttq_stream_messages_free(mqttq_stream_messages* messages) { delete messages; }
 
+mqttq_status mqttq_stream_messages_ndjson(mqttq_stream_messages* messages, mqttq_bytes* out, mqttq_error* error) {
+  return guard(error, [&]() -> mqttq_status {
+    if (!messages || !out) return fail(error, MQTTQ_EINVAL, "messages or out: NULL");
+    std::string text;
+    for (const HostReader::Item& one : messages->items) {
+      append_line(*one.message, one.at, messages->unix_offset_ms, text);
+    }
+    messages->ndjson = std::move(text);
+    *out = bytes_of(messages->ndjson);
+    return MQTTQ_OK;
+  });
+}
+
+mqttq_status mqttq_stream_import(mqttq_broker* broker, mqttq_namespace* ns, mqttq_bytes name, mqttq_bytes ndjson,
+                                 uint64_t* imported, mqttq_error* error) {
+  return guard(error, [&]() -> mqttq_status {
+    if (imported) *imported = 0;
+    if (!reads_lines()) return fail(error, MQTTQ_EUNSUPPORTED, "this library was built without JSON");
+    if (ndjson.size && !ndjson.data) return fail(error, MQTTQ_EINVAL, "ndjson: NULL with a size");
+    if (const mqttq_status status = judge_call(*broker, name, error); status != MQTTQ_OK) return status;
+    const NamespaceId id = id_of(ns);
+    std::vector<MessageRef> messages;
+    const std::string wrong = read_lines(text_of(ndjson), id, broker->broker->policy().unix_offset_ms, messages);
+    if (!wrong.empty()) return fail(error, MQTTQ_EINVAL, wrong);
+    constexpr size_t kAtOnce = 1000;  // on their way, before others are looked at
+    const uint32_t home = home_of(*broker, id, text_of(name));
+    Letters letters;
+    Outcome outcome;
+    for (size_t next = 0; outcome.status == MQTTQ_OK && (next < messages.size() || next == 0); next += kAtOnce) {
+      const bool ran = broker->on_shard(home, [&](ShardCore& core, Instant now) {
+        Stream* stream = core.streams().find(id, text_of(name));
+        if (!stream) {
+          outcome = kUnknown;
+          return;
+        }
+        const auto matches = [&](const MessageRef& one) {
+          return topic_matches(stream->topic_filter(), one->topic_name());
+        };
+        if (next == 0 && !std::all_of(messages.begin(), messages.end(), matches)) {
+          outcome = {MQTTQ_EINVAL, "topic: the stream takes no message of this one"};
+          return;
+        }
+        for (size_t i = next; i < std::min(next + kAtOnce, messages.size()); ++i) {
+          // With the host's loop nobody waits, who would have to call it: what is begun counts.
+          const ShardCore::LetterWait wait = broker->host_loop ? ShardCore::LetterWait() : letters.begin();
+          const bool begun = core.import_into(*stream, messages[i], wait, now);
+          if (broker->host_loop) {
+            ++(begun ? letters.taken : letters.refused);
+          } else if (!begun) {
+            letters.take_back();
+            ++letters.refused;
+          }
+          if (!begun) break;
+        }
+      });
+      letters.wait();
+      if (imported) *imported = letters.taken;
+      if (!ran) outcome = {MQTTQ_ESHUTDOWN, kStopping};
+      if (ran && letters.refused) outcome = {MQTTQ_EFULL, "the store takes no more, or one is larger than the stream"};
+    }
+    return outcome.status == MQTTQ_OK ? MQTTQ_OK : fail(error, outcome.status, outcome.text);
+  });
+}
+
 // --- what clients may do
 
 void mqttq_stream_policy_init(mqttq_stream_policy* policy, size_t size) { init_struct(policy, size); }
@@ -444,8 +514,8 @@ mqttq_status mqttq_broker_set_stream_policy(mqttq_broker* broker, const mqttq_st
     }
     if (known.auto_create > 1) return fail(error, MQTTQ_EINVAL, "auto_create: neither 0 nor 1");
     if (known.disconnect_on_delete > 1) return fail(error, MQTTQ_EINVAL, "disconnect_on_delete: neither 0 nor 1");
-    if (config.topic_filter.size || config.key.size) {
-      return fail(error, MQTTQ_EINVAL, "auto_config: topic_filter and key are for streams that are declared");
+    if (config.topic_filter.size || config.key.size || config.last_value) {
+      return fail(error, MQTTQ_EINVAL, "auto_config: topic_filter, key and last_value are for streams that are declared");
     }
     if (broker->started) return fail(error, MQTTQ_ESTATE, "the broker was started");
     StreamPolicy& made = broker->broker->policy().streams;

@@ -26,8 +26,12 @@ struct PublishOrigin {
   bool wanted() const noexcept { return packet_id != 0; }
   // A message that goes from one queue to another: a dead letter, or one that is moved, which its queue has to take.
   // Serials of no connection.
-  static constexpr uint32_t kLetter = UINT32_MAX, kMoved = UINT32_MAX - 1;
-  bool of_letter() const noexcept { return connection_serial >= kMoved; }
+  // kImported: one that a stream gets back, which keeps the time that it has.
+  static constexpr uint32_t kLetter = UINT32_MAX, kMoved = UINT32_MAX - 1, kImported = UINT32_MAX - 2;
+  bool of_letter() const noexcept { return connection_serial >= kImported; }
+  // Its queue or stream has to take it, or it is refused.
+  bool is_moved() const noexcept { return connection_serial == kMoved || is_imported(); }
+  bool is_imported() const noexcept { return connection_serial == kImported; }
 };
 
 // One shard's changes of what is kept: StateWrites of a turn, or of some.

@@ -154,6 +154,9 @@ class ShardCore final : private GroupCourier,
   // without it, for whatever reason. False: it does not go, and nobody is told.
   bool move_to_queue(Queue& from, uint64_t number, const MessageRef& copy, const RouteRef& to, const LetterWait& wait,
                      Instant now) noexcept;
+  // Appends to this stream alone, with the time that the message has, if any, as far as that is not before the last
+  // one's or in the future. False: it is not sent, and nobody is told.
+  bool import_into(Stream& stream, const MessageRef& message, const LetterWait& wait, Instant now) noexcept;
   // Adds what this shard retains under a filter. False when memory is refused.
   [[nodiscard]] bool collect_retained(NamespaceId namespace_id, std::string_view topic_filter, Instant now,
                                       Ring<MessageRef>& out) noexcept {

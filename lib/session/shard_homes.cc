@@ -218,6 +218,11 @@ bool ShardCore::move_to_queue(Queue& from, uint64_t number, const MessageRef& co
   return false;
 }
 
+bool ShardCore::import_into(Stream& stream, const MessageRef& message, const LetterWait& wait, Instant now) noexcept {
+  const RouteRef route = router().route_to_queue(*stream.filter, index_);
+  return route && send_letter({{}, 0, wait}, message, PublishOrigin::kImported, route, now);
+}
+
 // to: nothing where its topic says it. False: it is not sent, and nobody is told.
 bool ShardCore::send_letter(const Letter& sent, const MessageRef& message, uint32_t serial, const RouteRef& to,
                             Instant now) noexcept {

@@ -368,6 +368,8 @@ PROTOTYPES = {
     "stream_messages_count": (c_size_t, [_H]),
     "stream_messages_get": (Streamed, [_H, c_size_t]),
     "stream_messages_free": (None, [_H]),
+    "stream_messages_ndjson": (c_int32, [_H, POINTER(Bytes), _E]),
+    "stream_import": (c_int32, [_H, _H, Bytes, Bytes, POINTER(c_uint64), _E]),
     "stream_policy_init": (None, [POINTER(StreamPolicy), c_size_t]),
     "broker_set_stream_policy": (c_int32, [_H, POINTER(StreamPolicy), _E]),
 }

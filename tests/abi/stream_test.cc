@@ -189,6 +189,149 @@ TEST_CASE("streams and cursors outlive their broker, with positions and times", 
   }
 }
 
+namespace {
+
+// All that a stream has, as lines.
+std::string export_all(const Host& host, std::string_view name) {
+  std::string all;
+  Reader reader(host, name, "earliest");
+  for (uint64_t left = figures(host, name).messages; left;) {
+    mqttq_stream_messages* messages = nullptr;
+    REQUIRE(mqttq_stream_read(reader.get(), 0, kTimeout_ms, &messages, nullptr) == MQTTQ_OK);
+    mqttq_bytes lines{};
+    REQUIRE(mqttq_stream_messages_ndjson(messages, &lines, nullptr) == MQTTQ_OK);
+    all += text(lines);
+    REQUIRE(mqttq_stream_messages_count(messages) > 0);
+    left -= mqttq_stream_messages_count(messages);
+    mqttq_stream_messages_free(messages);
+  }
+  return all;
+}
+
+mqttq_status import(const Host& host, std::string_view name, std::string_view lines, uint64_t* imported,
+                    std::string* problem = nullptr) {
+  auto error = make_error();
+  const mqttq_status status = mqttq_stream_import(host.get(), nullptr, bytes(name), bytes(lines), imported, &error);
+  if (problem) *problem = error.text;
+  return status;
+}
+
+}  // namespace
+
+TEST_CASE("a stream that is exported and imported is the same", "[stream]") {
+  Host host(GENERATE(1u, 3u)), other(2);
+  std::string lines;
+  host.start();
+  other.start();
+  for (Host* one : {&host, &other}) REQUIRE(declare(*one, "s", stream_config("t/#")) == MQTTQ_OK);
+  auto config = make(mqttq_message_config_init);
+  const mqttq_user_property properties[] = {
+      {bytes("n"), bytes("1")}, {bytes("n"), bytes("\"2\"\n")}, {bytes(""), bytes("")}};
+  const std::string binary("\0\xff\x80 and more", 12);
+  int count = 0;
+  for (const uint8_t qos : {0, 1, 2}) {
+    for (const std::string_view payload : {std::string_view("pl\\ain \"text\"\t\x1f"), std::string_view(), std::string_view(binary)}) {
+      config.topic = bytes(qos == 1 ? "t/\xc3\xa4" : "t/a");
+      config.payload = bytes(payload);
+      config.qos = qos;
+      config.retain = qos == 2;
+      config.payload_is_text = payload.empty();
+      config.content_type = bytes("text/plain");
+      config.response_topic = bytes(qos ? "answer/here" : "");
+      config.correlation_data = bytes(payload);
+      config.has_message_expiry = qos == 1;
+      config.message_expiry_s = 1000;
+      config.user_properties = properties;
+      config.user_property_count = static_cast<size_t>(count % 4);
+      mqttq_message* message = nullptr;
+      REQUIRE(mqttq_message_create(&config, &message, nullptr) == MQTTQ_OK);
+      REQUIRE(mqttq_publish(host.get(), message, nullptr) == MQTTQ_OK);
+      mqttq_message_release(message);
+      ++count;
+    }
+  }
+  while (figures(host, "s").next_position < static_cast<uint64_t>(count)) host.settle();
+  lines = export_all(host, "s");
+  mqttq_events* events = other.open_events();
+  other.subscribe("#", events);
+  uint64_t imported = 0;
+  REQUIRE(import(other, "s", lines, &imported) == MQTTQ_OK);
+  CHECK(imported == static_cast<uint64_t>(count));
+  CHECK(export_all(other, "s") == lines);
+  CHECK(is_empty(events));  // it is the stream's alone
+  CHECK(figures(other, "s").last_us == figures(host, "s").last_us);
+  REQUIRE(import(other, "s", lines, &imported) == MQTTQ_OK);  // again: behind them
+  CHECK(figures(other, "s").next_position == 2 * imported);
+  Reader reader(other, "s", "earliest");
+  CHECK(reader.take(2 * imported).size() == 2 * imported);  // times do not go back
+  // What is taken live is not before it.
+  other.publish("t/live", "x", 1);
+  while (figures(other, "s").next_position == 2 * imported) other.settle();
+  CHECK(reader.take(1).size() == 1);
+}
+
+TEST_CASE("of what is imported all lines are good, or none is taken", "[stream]") {
+  Host host;
+  host.start();
+  REQUIRE(declare(host, "s", stream_config("t/#")) == MQTTQ_OK);
+  const std::string good = "{\"topic\":\"t/a\",\"payload\":\"x\"}\n";
+  const std::pair<std::string_view, std::string_view> bad[] = {
+      {"nothing", "line 2: no JSON"},
+      {"[]", "line 2: no object"},
+      {"{}", "line 2: topic: not a topic name"},
+      {"{\"topic\":\"t/+\"}", "line 2: topic: not a topic name"},
+      {"{\"topic\":\"t\",\"topic\":\"t\"}", "line 2: topic: twice"},
+      {"{\"topic\":\"t\",\"qos\":3}", "line 2: qos: not what it may be"},
+      {"{\"topic\":\"t\",\"qos\":-1}", "line 2: qos: not what it may be"},
+      {"{\"topic\":\"t\",\"time_us\":9223372036854775808}", "line 2: time_us: not what it may be"},
+      {"{\"topic\":\"t\",\"retain\":1}", "line 2: retain: not what it may be"},
+      {"{\"topic\":\"t\",\"payload_base64\":\"a\"}", "line 2: payload_base64: not what it may be"},
+      {"{\"topic\":\"t\",\"user_properties\":[[\"a\"]]}", "line 2: user_properties: not what it may be"},
+      {"{\"topic\":\"t\",\"color\":1}", "line 2: color: there is no such field"},
+      {"{\"topic\":\"$SYS/x\"}", "line 2: topic: $SYS"},
+      {"{\"topic\":\"other\"}", "topic: the stream takes no message of this one"},
+      {"{\"topic\":\"t\"} {}", "line 2: no JSON"}};
+  for (const auto& [line, said] : bad) {
+    uint64_t imported = 7;
+    std::string problem;
+    CHECK(import(host, "s", good + std::string(line) + "\n" + good, &imported, &problem) == MQTTQ_EINVAL);
+    INFO(problem);
+    CHECK(problem.rfind(said, 0) == 0);
+    CHECK(imported == 0);
+  }
+  CHECK(figures(host, "s").next_position == 0);
+  CHECK(import(host, "none", good, nullptr) == MQTTQ_ENOTFOUND);
+  CHECK(import(host, "s", "", nullptr) == MQTTQ_OK);
+  uint64_t imported = 0;
+  CHECK(import(host, "s", "\n" + good + "\r\n" + good.substr(0, good.size() - 1), &imported) == MQTTQ_OK);
+  CHECK(imported == 2);
+  auto small = stream_config("u");
+  small.bytes_max = 10;
+  REQUIRE(declare(host, "small", small) == MQTTQ_OK);
+  CHECK(import(host, "small", "{\"topic\":\"u\",\"payload\":\"0123456789\"}\n", &imported) == MQTTQ_EFULL);
+  CHECK(imported == 0);
+}
+
+TEST_CASE("a time in the future is now, and many lines are taken in their order", "[stream]") {
+  Host host(GENERATE(1u, 3u));
+  host.start();
+  REQUIRE(declare(host, "s", stream_config("t/#")) == MQTTQ_OK);
+  std::string lines;
+  for (int i = 0; i < 5000; ++i) {
+    lines += "{\"topic\":\"t/a\",\"time_us\":" + std::to_string(i < 4999 ? 1000 + i : INT64_MAX) + ",\"payload\":\"" +
+             std::to_string(i) + "\"}\n";
+  }
+  uint64_t imported = 0;
+  REQUIRE(import(host, "s", lines, &imported) == MQTTQ_OK);
+  CHECK(imported == 5000);
+  Reader reader(host, "s", "2000");  // by its time
+  CHECK(reader.take(4000) == numbered(1000, 4000));
+  const mqttq_stream one = figures(host, "s");
+  CHECK(one.first_us == 1000);
+  CHECK(one.last_us > 1'700'000'000'000'000);
+  CHECK(one.last_us < 10'000'000'000'000'000);
+}
+
 TEST_CASE("a reader that waits hears that its stream has ended", "[stream]") {
   Host host;
   host.start();
