@@ -208,8 +208,8 @@ MQTTQ_API size_t mqttq_stream_messages_count(const mqttq_stream_messages *messag
 MQTTQ_API mqttq_streamed mqttq_stream_messages_get(const mqttq_stream_messages *messages, size_t index);
 MQTTQ_API void mqttq_stream_messages_free(mqttq_stream_messages *messages);
 
-/* The messages of a list as NDJSON, one line of JSON for each: what mqttq_stream_import() takes. docs/STREAMS.md has the
- * fields.
+/* The messages of a list as NDJSON, one line of JSON for each: what mqttq_stream_import() takes. docs/STREAMS.md has
+ * the fields.
  *   out  on success the text, borrowed from the list; untouched on failure.
  * Returns MQTTQ_OK, MQTTQ_EINVAL, MQTTQ_ENOMEM.
  * Thread: any, one call of a list at a time. Since 0.1. */

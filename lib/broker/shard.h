@@ -140,7 +140,7 @@ class Shard final : private TcpOwner, private Network {
   uv_loop_t loop_{};  // for what is not a connection: listening sockets, wake-ups. Its descriptor is one of poller_'s
   uv_async_t wake_{};
   bool loop_ready_ = false;  // it has something to do
-  Instant idle_until_{};  // when there may be something to do without an event
+  Instant idle_until_{};     // when there may be something to do without an event
   char address_[64];
   std::unique_ptr<std::byte[]> read_buffer_;
   Instant now_{};

@@ -14,7 +14,7 @@ class Letters {
   ShardCore::LetterWait begin() {
     const std::lock_guard lock(mutex_);
     ++open_;
-    return {this, [](void* user, bool taken) noexcept { static_cast<Letters*>(user)->end(taken); }};
+    return {this, [](void* user, bool was_taken) noexcept { static_cast<Letters*>(user)->end(was_taken); }};
   }
   // It was not begun after all.
   void take_back() {

@@ -1,7 +1,7 @@
 #include "capi/at_home.h"
 #include "capi/host_consumer.h"
-#include "capi/letters.h"
 #include "capi/host_events.h"
+#include "capi/letters.h"
 #include "capi/pages.h"
 #include "queue/queue_address.h"
 #include "queue/queue_message.h"

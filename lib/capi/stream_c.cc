@@ -515,7 +515,8 @@ mqttq_status mqttq_broker_set_stream_policy(mqttq_broker* broker, const mqttq_st
     if (known.auto_create > 1) return fail(error, MQTTQ_EINVAL, "auto_create: neither 0 nor 1");
     if (known.disconnect_on_delete > 1) return fail(error, MQTTQ_EINVAL, "disconnect_on_delete: neither 0 nor 1");
     if (config.topic_filter.size || config.key.size || config.last_value) {
-      return fail(error, MQTTQ_EINVAL, "auto_config: topic_filter, key and last_value are for streams that are declared");
+      return fail(error, MQTTQ_EINVAL,
+                  "auto_config: topic_filter, key and last_value are for streams that are declared");
     }
     if (broker->started) return fail(error, MQTTQ_ESTATE, "the broker was started");
     StreamPolicy& made = broker->broker->policy().streams;

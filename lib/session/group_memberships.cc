@@ -290,10 +290,10 @@ void GroupMemberships::tell_of_room(Instant now) noexcept {
     if (waits && !found_full_.push_back(membership)) return;
   }
   if (found_full_.count() < 2) return;
-  std::sort(found_full_.begin(), found_full_.end(), [](const GroupMembership* one, const GroupMembership* other) {
-    return one->served_ < other->served_;
-  });
-  for (GroupMembership* one : found_full_) static_cast<void>(tell_done(*one, now) && tell_state(*one, now));  // or later
+  std::sort(found_full_.begin(), found_full_.end(),
+            [](const GroupMembership* one, const GroupMembership* other) { return one->served_ < other->served_; });
+  for (GroupMembership* one : found_full_)
+    static_cast<void>(tell_done(*one, now) && tell_state(*one, now));  // or later
 }
 
 bool GroupMemberships::tell(Instant now) noexcept {

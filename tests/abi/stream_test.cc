@@ -230,7 +230,8 @@ TEST_CASE("a stream that is exported and imported is the same", "[stream]") {
   const std::string binary("\0\xff\x80 and more", 12);
   int count = 0;
   for (const uint8_t qos : {0, 1, 2}) {
-    for (const std::string_view payload : {std::string_view("pl\\ain \"text\"\t\x1f"), std::string_view(), std::string_view(binary)}) {
+    for (const std::string_view payload :
+         {std::string_view("pl\\ain \"text\"\t\x1f"), std::string_view(), std::string_view(binary)}) {
       config.topic = bytes(qos == 1 ? "t/\xc3\xa4" : "t/a");
       config.payload = bytes(payload);
       config.qos = qos;
@@ -315,7 +316,9 @@ TEST_CASE("of what is imported all lines are good, or none is taken", "[stream]"
 TEST_CASE("a time in the future is now, and many lines are taken in their order", "[stream]") {
   Host host(GENERATE(1u, 3u));
   host.start();
-  REQUIRE(declare(host, "s", stream_config("t/#")) == MQTTQ_OK);
+  auto config = stream_config("t/#");
+  config.age_max_s = MQTTQ_STREAM_FOREVER;
+  REQUIRE(declare(host, "s", config) == MQTTQ_OK);
   std::string lines;
   for (int i = 0; i < 5000; ++i) {
     lines += "{\"topic\":\"t/a\",\"time_us\":" + std::to_string(i < 4999 ? 1000 + i : INT64_MAX) + ",\"payload\":\"" +
