@@ -543,15 +543,32 @@ void DataDirectory::note_messages(std::span<const LogRecord> batch) noexcept {
 }
 
 void DataDirectory::fetch_bodies(Ring<FetchedMessage>& messages, Array<std::byte>& bodies) noexcept {
-  constexpr uint32_t kAtOnce = 64;  // others want to read too
+  constexpr uint32_t kAtOnce = 256;  // others want to read too
+  constexpr uint32_t kRunMin = 8, kSizeMin = 4096, kSizeMax = 128 * 1024, kBeside = 64;
+  bool runs = log_ != nullptr;
   for (uint32_t i = 0; i < messages.count();) {
     const std::lock_guard one(read_mutex_);
-    for (const uint32_t end = std::min(i + kAtOnce, messages.count()); i < end; ++i) {
-      FetchedMessage& message = messages[i];
+    const uint32_t end = std::min(i + kAtOnce, messages.count());
+    while (i < end) {
+      FetchedMessage& message = messages[i++];
       message.body_at = bodies.count();
       message.status = log_ ? log_->read(message.number, bodies) : Status::NotFound;
       if (message.status == Status::NotFound) message.status = fetch_from_store(message.number, bodies);
       message.body_size = bodies.count() - message.body_at;
+      if (!runs || message.status != Status::Ok || end - i < kRunMin) continue;
+      // Most are as large as the one before, and lie behind it.
+      uint64_t numbers[kAtOnce];
+      for (uint32_t next = i; next < end; ++next) numbers[next - i] = messages[next].number;
+      const uint64_t size = uint64_t{message.body_size + kBeside} * (end - i);
+      const auto at_once = static_cast<uint32_t>(std::clamp<uint64_t>(size, kSizeMin, kSizeMax));
+      log_->read_run({numbers, end - i}, at_once, bodies, found_);
+      for (const FileLog::Found& found : found_) {
+        FetchedMessage& read = messages[i++];
+        read.status = Status::Ok;
+        read.body_at = found.at;
+        read.body_size = found.size;
+      }
+      runs = found_.count() >= kRunMin / 2;  // else they lie far apart
     }
   }
 }

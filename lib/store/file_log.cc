@@ -606,6 +606,42 @@ Status FileLog::read(uint64_t number, Array<std::byte>& bodies) noexcept {
   return find(number, salt, from, bodies, true);
 }
 
+void FileLog::read_run(std::span<const uint64_t> numbers, uint32_t size, Array<std::byte>& bodies,
+                       Array<Found>& found) noexcept {
+  constexpr uint64_t kNear = 64;
+  constexpr size_t kBetweenMax = 4096;  // bytes that nobody asked for, beyond as many as were
+  const Place next = reading_.next;
+  const uint32_t base = bodies.count();
+  found.clear();
+  if (!next.number || numbers.front() < next.number || numbers.front() - next.number >= kNear) return;
+  if (!bodies.reserve(base + size) || !found.reserve(static_cast<uint32_t>(numbers.size()))) return;
+  size_t got = 0;
+  if (reading_.file->read(next.offset, {bodies.begin() + base, size}, got) != Status::Ok) return;
+  const Bytes bytes(bodies.begin() + base, got);
+  size_t at = 0, end = 0, wanted = 0;
+  uint64_t last = 0;
+  while (found.count() < numbers.size() && numbers[found.count()] <= reading_.last_number) {
+    RecordHead head;
+    if (bytes.size() - at < kRecordHead || !get_head(bytes.data() + at, reading_.salt, head)) break;
+    const uint64_t number = numbers[found.count()];
+    const size_t behind = at + record_size(head.body_size);
+    if (head.number > number || behind > bytes.size()) break;
+    if (head.number < number) {
+      if (behind - wanted > wanted + kBetweenMax) break;
+    } else {
+      const Bytes body = bytes.subspan(at + kRecordHead, head.body_size);
+      if (crc32c(body, reading_.salt) != head.body_sum) break;
+      static_cast<void>(found.push_back({base + static_cast<uint32_t>(at + kRecordHead), head.body_size}));
+      wanted += behind - at;
+      end = behind;
+      last = number;
+    }
+    at = behind;
+  }
+  bodies.set_count(base + static_cast<uint32_t>(end));
+  if (last) reading_.next = {last + 1, next.offset + end};
+}
+
 // As many bytes from `at` on, or fewer at the file's end; borrowed until the next call.
 Status FileLog::look(uint64_t at, size_t size, Bytes& bytes) noexcept {
   constexpr size_t kWindow = 64 * 1024;

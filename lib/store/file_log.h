@@ -86,6 +86,14 @@ class FileLog {
   // The body of a record that is durable, behind what `bodies` holds. Errors: NotFound (dropped, or damaged), Io,
   // Permission, NoMemory. One thread at a time, any, beside the other calls. Numbers that grow are found fastest.
   Status read(uint64_t number, Array<std::byte>& bodies) noexcept;
+  // The same of many that lie close behind the one that was read last, as they are in the file: what is between them
+  // comes along. size: of the part of the file that is read at once. found: where each of the first is in `bodies`, as
+  // many as one such read brings; of the next one read() says more.
+  struct Found {
+    uint32_t at = 0, size = 0;
+  };
+  void read_run(std::span<const uint64_t> numbers, uint32_t size, Array<std::byte>& bodies,
+                Array<Found>& found) noexcept;
   // Gives up the segments that hold nothing from `number` on. After a crash they may be there again. spares: so many of
   // their files at most are kept to become segments once more, since writing over something costs less than writing
   // where nothing was; and no more than were begun since some were given up, or one. Errors: as append().

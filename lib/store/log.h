@@ -78,7 +78,8 @@ class MessageSource {
  public:
   // Errors: NotFound (it is not there any more, or damaged), Io, Permission, NoMemory. One thread at a time, any.
   virtual Status fetch(uint64_t number, MessageRef& message) noexcept = 0;
-  // Many as bytes, behind what `bodies` holds: what write_journaled() wrote. Each says where, or its error.
+  // Many as bytes, behind what `bodies` holds: what write_journaled() wrote. Each says where, or its error. What lies
+  // between them may come along.
   virtual void fetch_bodies(Ring<FetchedMessage>& messages, Array<std::byte>& bodies) noexcept = 0;
 
  protected:

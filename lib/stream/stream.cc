@@ -431,15 +431,16 @@ bool Streams::feed(StreamReader& reader, Instant now) noexcept {
     switch (found) {
       case Content::InMemory: {
         MovingMessage moving(stream.tail.at(reader.next));
-        goes_on = take_next(reader, moving, now);
+        const StreamEntry& entry = index.at(reader.next);
+        goes_on = take_next(reader, moving, entry.number, entry.us, now);
         break;
       }
       case Content::InPage: {
         const StreamPage::Body& body = reader.page->body(reader.next);
         MessageView view;
         if (body.size && courier_.read_body(reader.page->bodies.span().subspan(body.at, body.size), view)) {
-          MovingMessage moving(view, index.at(reader.next).us);
-          goes_on = take_next(reader, moving, now);
+          MovingMessage moving(view, body.us);
+          goes_on = take_next(reader, moving, body.number, body.us, now);
         } else {
           members_.count_lost();
           ++reader.next;
@@ -460,19 +461,19 @@ bool Streams::feed(StreamReader& reader, Instant now) noexcept {
 }
 
 // Hands it to the reader, or passes over it. False: it takes no more.
-bool Streams::take_next(StreamReader& reader, MovingMessage& message, Instant now) noexcept {
-  const StreamEntry& entry = reader.stream->index.at(reader.next);
+bool Streams::take_next(StreamReader& reader, MovingMessage& message, uint64_t number, int64_t us,
+                        Instant now) noexcept {
   const MessageView& view = message.view();
-  const bool wanted = entry.us >= reader.not_before_us && !view.expired(now) &&
+  const bool wanted = us >= reader.not_before_us && !view.expired(now) &&
                       (reader.topic_filter.empty() || topic_matches(reader.topic_filter.view(), view.topic_name));
-  if (wanted) return hand(reader, message, entry, now);
+  if (wanted) return hand(reader, message, number, us, now);
   ++reader.next;
   return true;
 }
 
 // False: it takes no more, or there was no memory: it is at its place still.
-bool Streams::hand(StreamReader& reader, MovingMessage& message, const StreamEntry& entry, Instant now) noexcept {
-  const StreamAt at{entry.position, entry.number, entry.us, reader.skipped};
+bool Streams::hand(StreamReader& reader, MovingMessage& message, uint64_t number, int64_t us, Instant now) noexcept {
+  const StreamAt at{reader.next, number, us, reader.skipped};
   if (!reader.here && reader.shard != fan_out_.shard()) {
     if (!reader.batch) reader.batch.reset(create<StreamBatch>());
     MessageRef shared = reader.batch ? message.share() : MessageRef();
@@ -609,17 +610,19 @@ uint64_t Streams::next_wanted(StreamReader& reader, uint64_t from, uint64_t end,
 StreamPage* Streams::page_at(StreamReader& reader, uint64_t position) noexcept {
   Stream& stream = *reader.stream;
   if (reader.topic_filter.empty()) return shared_page_at(stream, position);
-  uint64_t positions[kPageMessagesMax];
-  uint32_t count = 0, budget = kEntriesPassedMax;
+  entries_.clear();
+  uint32_t budget = kEntriesPassedMax;
   uint64_t at = position, bytes = 0;
   const uint64_t end = stream.tail_first();
-  while (count < kPageMessagesMax && (at = next_wanted(reader, at, end, budget)) < end && budget) {
-    bytes += stream.index.at(at).size;
-    if (count && bytes > kFetchBytesMax) break;
-    positions[count++] = at++;
+  while (entries_.count() < kPageMessagesMax && (at = next_wanted(reader, at, end, budget)) < end && budget) {
+    const StreamEntry& entry = stream.index.at(at);
+    bytes += entry.size;
+    if (!entries_.empty() && bytes > kFetchBytesMax) break;
+    if (!entries_.push_back(entry)) break;
+    ++at;
   }
-  if (!count) return nullptr;  // none is wanted as far as was looked
-  return make_page(stream, position, at, {positions, count}, false);
+  if (entries_.empty()) return nullptr;  // none is wanted as far as was looked
+  return make_page(stream, position, at, entries_.span(), false);
 }
 
 // One that is there, or it is asked for.
@@ -634,24 +637,25 @@ StreamPage* Streams::shared_page_at(Stream& stream, uint64_t position) noexcept 
     return page;
   }
   StreamIndex& index = stream.index;
-  uint64_t positions[kPageMessagesMax], bytes = 0, end = stream.tail_first(), at = index.next(position);
+  uint64_t bytes = 0, end = stream.tail_first(), at = index.next(position);
   if (index.gapless()) end = std::min(end, (position / kPageMessagesMax + 1) * kPageMessagesMax);
-  uint32_t count = 0;
-  for (; at < end && count < kPageMessagesMax; at = index.next(at + 1)) {
-    bytes += index.at(at).size;
-    if (count && bytes > kFetchBytesMax) break;
-    positions[count++] = at;
+  entries_.clear();
+  for (; at < end && entries_.count() < kPageMessagesMax; at = index.next(at + 1)) {
+    const StreamEntry& entry = index.at(at);
+    bytes += entry.size;
+    if (!entries_.empty() && bytes > kFetchBytesMax) break;
+    if (!entries_.push_back(entry)) break;
   }
-  if (!count) return nullptr;  // what follows is in memory
-  page = make_page(stream, position, std::min(at, end), {positions, count}, true);
+  if (entries_.empty()) return nullptr;  // what follows is in memory
+  page = make_page(stream, position, std::min(at, end), entries_.span(), true);
   if (page) by_position_.insert(*page, page_key(stream, position));
   return page;
 }
 
-// positions: those in between that it is to have.
-StreamPage* Streams::make_page(Stream& stream, uint64_t first, uint64_t end, std::span<const uint64_t> positions,
+// entries: those in between that it is to have.
+StreamPage* Streams::make_page(Stream& stream, uint64_t first, uint64_t end, std::span<const StreamEntry> entries,
                                bool shared) noexcept {
-  constexpr uint64_t kBesideContent = 64;  // in a body
+  constexpr uint64_t kBesideContent = 160;  // in the log
   StreamPage* page = pages_.take();
   if (!page) return nullptr;
   page->stream = &stream;
@@ -659,14 +663,15 @@ StreamPage* Streams::make_page(Stream& stream, uint64_t first, uint64_t end, std
   page->end = end;
   page->users = 1;
   page->shared = shared;
-  const auto count = static_cast<uint32_t>(positions.size());
+  const auto count = static_cast<uint32_t>(entries.size());
+  const bool gapless = end - first == count;
   uint64_t numbers[kPageMessagesMax], bytes = 0;
-  bool complete = page->messages.reserve(count) && (end - first == count || page->positions.append(positions));
+  bool complete = page->messages.reserve(count) && (gapless || page->positions.reserve(count));
   for (uint32_t i = 0; complete && i < count; ++i) {
-    const StreamEntry& entry = stream.index.at(positions[i]);
-    numbers[i] = entry.number;
-    bytes += entry.size + kBesideContent;
-    static_cast<void>(page->messages.push_back({}));  // there is room
+    numbers[i] = entries[i].number;
+    bytes += entries[i].size + kBesideContent;
+    static_cast<void>(page->messages.push_back({entries[i].number, entries[i].us}));  // there is room, as below
+    if (!gapless) static_cast<void>(page->positions.push_back(entries[i].position));
   }
   complete = complete && courier_.fetch_for_stream(Slab<StreamPage>::handle(*page), {numbers, count}, bytes);
   if (complete) return page;
@@ -706,7 +711,8 @@ void Streams::on_fetched(SlabHandle of, Ring<FetchedMessage>& messages, Array<st
     const FetchedMessage& one = messages[i];
     const bool lost = one.lost(read_failures_);
     complete = one.status == Status::Ok || lost;
-    page->messages[i] = {one.number, one.body_at, lost ? 0 : one.body_size};
+    page->messages[i].at = one.body_at;
+    page->messages[i].size = lost ? 0 : one.body_size;
   }
   page->bodies = std::move(bodies);
   page->asked = false;

@@ -55,6 +55,7 @@ struct StreamPage : HashLink<StreamPage>, ListLink<struct IdleTag> {
   Array<std::byte> bodies;      // the messages, as they were read
   struct Body {
     uint64_t number = 0;
+    int64_t us = 0;
     uint32_t at = 0;
     uint32_t size = 0;  // 0: it is lost
   };
@@ -270,14 +271,14 @@ class Streams {
   bool feed(StreamReader& reader, Instant now) noexcept;
   void enforce(Stream& stream, Instant now) noexcept;
   void feed_up_to(StreamReader& reader, uint64_t position, Instant now) noexcept;
-  bool hand(StreamReader& reader, MovingMessage& message, const StreamEntry& entry, Instant now) noexcept;
-  bool take_next(StreamReader& reader, MovingMessage& message, Instant now) noexcept;
+  bool hand(StreamReader& reader, MovingMessage& message, uint64_t number, int64_t us, Instant now) noexcept;
+  bool take_next(StreamReader& reader, MovingMessage& message, uint64_t number, int64_t us, Instant now) noexcept;
   bool flush_batch(StreamReader& reader, Instant now) noexcept;
   enum class Content : uint8_t { InMemory, InPage, Asked, Later };
   Content find_content(StreamReader& reader) noexcept;
   StreamPage* page_at(StreamReader& reader, uint64_t position) noexcept;
   StreamPage* shared_page_at(Stream& stream, uint64_t position) noexcept;
-  StreamPage* make_page(Stream& stream, uint64_t first, uint64_t end, std::span<const uint64_t> positions,
+  StreamPage* make_page(Stream& stream, uint64_t first, uint64_t end, std::span<const StreamEntry> entries,
                         bool shared) noexcept;
   static bool wants(StreamReader& reader, uint32_t topic) noexcept;
   static void judge_topics(StreamReader& reader) noexcept;
@@ -307,6 +308,7 @@ class Streams {
   HashTable<StreamPage> by_position_;
   IntrusiveList<StreamPage, IdleTag> idle_;  // that nobody uses; the last used come last
   uint32_t idle_count_ = 0;
+  Array<StreamEntry> entries_;  // of the page that is being made
   uint32_t read_failures_ = 0;  // one after the other
   Slab<Stream> slab_{UINT32_MAX};
   Slab<StreamReader> readers_{UINT32_MAX};

@@ -387,6 +387,80 @@ TEST_CASE("a payload that looks like records is not taken for them", "[store]") 
   CHECK(replayed.damage.size() == 1);
 }
 
+TEST_CASE("a run of records is what they are one by one", "[store]") {
+  SimulatedDisk disk(1);
+  Random random(4);
+  Replayed replayed;
+  const auto log = open(disk, replayed, 64 << 10);
+  std::map<uint64_t, std::string> kept;
+  while (kept.size() < 3'000) {
+    const Entries batch = some_batch(random, log->last_number() + 1 + random.below(3), random.below(40) ? 300 : 9'000);
+    REQUIRE(append(*log, batch) == Status::Ok);
+    for (const Entry& entry : batch) kept[entry.number] = entry.body;
+  }
+  for (const uint64_t step : {1, 2, 3, 50, 400}) {  // of numbers that are asked for
+    INFO(step);
+    Array<std::byte> bodies;
+    Array<FileLog::Found> found;
+    size_t in_runs = 0;
+    std::vector<uint64_t> wanted;
+    for (auto at = kept.begin(); at != kept.end();) {
+      wanted.push_back(at->first);
+      for (uint64_t i = random.below(2 * step) + 1; i && at != kept.end(); --i) ++at;
+    }
+    const auto body_of = [&](uint32_t at, uint32_t size) { return as_text(bodies.span().subspan(at, size)); };
+    for (size_t i = 0; i < wanted.size();) {
+      const uint32_t at = bodies.count();
+      REQUIRE(log->read(wanted[i], bodies) == Status::Ok);
+      REQUIRE(body_of(at, bodies.count() - at) == kept[wanted[i]]);
+      ++i;
+      const std::span<const uint64_t> rest = std::span(wanted).subspan(i, std::min<size_t>(wanted.size() - i, 100));
+      if (rest.empty()) continue;
+      log->read_run(rest, 16 << 10, bodies, found);
+      REQUIRE(found.count() <= rest.size());
+      for (const FileLog::Found& one : found) {
+        REQUIRE(body_of(one.at, one.size) == kept[wanted[i]]);
+        ++i;
+      }
+      in_runs += found.count();
+      if (random.below(3) == 0) bodies.clear();
+    }
+    if (step <= 3) CHECK(in_runs > wanted.size() * 3 / 4);
+    if (step == 400) CHECK(in_runs == 0);
+  }
+  // It ends in front of what is damaged, and of what is not there.
+  Array<std::byte> bodies;
+  Array<FileLog::Found> found;
+  const uint64_t last = kept.rbegin()->first;
+  REQUIRE(log->read(last - 1, bodies) == Status::Ok);
+  const uint64_t beyond[] = {last, last + 1, last + 2};
+  log->read_run(beyond, 16 << 10, bodies, found);
+  CHECK(found.count() == 1);
+}
+
+TEST_CASE("a segment that does not open is read when it does, and nothing of another in its place", "[store]") {
+  SimulatedDisk disk(1);
+  Replayed replayed;
+  const auto log = open(disk, replayed, 4 << 10);
+  for (uint64_t number = 1; number <= 100; ++number) {
+    REQUIRE(append(*log, {{number, 1, fmt::format("{:200}", number)}}) == Status::Ok);
+  }
+  REQUIRE(log->segment_count() > 3);
+  Array<std::byte> bodies;
+  const auto reads = [&](uint64_t number) {
+    bodies.clear();
+    const Status status = log->read(number, bodies);
+    if (status == Status::Ok) REQUIRE(as_text(bodies.span()) == fmt::format("{:200}", number));
+    return status;
+  };
+  REQUIRE(reads(2) == Status::Ok);
+  disk.fail(0, Status::Io, true);
+  CHECK(reads(90) != Status::Ok);
+  CHECK(reads(3) != Status::Ok);  // which lies near the last that was read, in a file that is closed
+  disk.heal();
+  for (const uint64_t number : {3, 4, 90, 91, 5}) CHECK(reads(number) == Status::Ok);
+}
+
 TEST_CASE("a log of a newer format is refused by name, and a damaged header is told", "[store]") {
   SimulatedDisk disk(1);
   {
