@@ -43,6 +43,12 @@ mqtt.durable_queue_type = {queue_type}
 log.console = false
 log.file = false
 """
+RABBITMQ_STREAM_CONFIG = """\
+listeners.tcp = none
+stream.listeners.tcp.1 = 127.0.0.1:{port}
+log.console = false
+log.file = false
+"""
 # Schedulers that spin while they wait would be counted as work.
 RABBITMQ_ERLANG = ("+sbwt none +sbwtdcpu none +sbwtdio none "
                    "-kernel inet_dist_use_interface {127,0,0,1}")
@@ -52,6 +58,10 @@ server_name: bench
 listen: "127.0.0.1:{own_port}"
 jetstream {{ store_dir: "{folder}" }}
 mqtt {{ listen: "127.0.0.1:{port}", max_ack_pending: 65535 }}
+"""
+NATS_STREAM_CONFIG = """\
+listen: "127.0.0.1:{port}"
+jetstream {{ store_dir: "{folder}" }}
 """
 KINDS = {"mosquitto": "mosquitto", "bench_reference": "reference", "rabbitmq-server": "rabbitmq", "nats-server": "nats"}
 
@@ -67,11 +77,13 @@ class Broker:
     the command are passed on, so that two settings of one broker can be compared.
 
     keeps: has messages on disk, in the folder that start() is given; RabbitMQ and NATS always have, the reference
-    never. limits: of an mqttq-server, beside MQTTQ_LIMITS. queue_type: of RabbitMQ, "classic" or "quorum". queues: of
-    an mqttq-server that has message queues, whose clients may declare them, without a limit.
+    never. limits: of an mqttq-server, beside MQTTQ_LIMITS. queue_type: of RabbitMQ, "classic" or "quorum", for MQTT, or
+    "stream" for its own protocol of streams in place of MQTT. queues: of an mqttq-server that has message queues, whose
+    clients may declare them, without a limit. speaks_mqtt: False for a NATS that has its own protocol only.
     """
 
-    def __init__(self, name, command, keeps=False, limits=None, queue_type="classic", queues=False):
+    def __init__(self, name, command, keeps=False, limits=None, queue_type="classic", queues=False,
+                 speaks_mqtt=True):
         self.name = name
         self.command = shlex.split(command)
         self.kind = KINDS.get(os.path.basename(self.command[0]), "mqttq")
@@ -79,6 +91,7 @@ class Broker:
         self.limits = {**MQTTQ_LIMITS, **(limits or {})}
         self.queue_type = queue_type
         self.queues = queues
+        self.speaks_mqtt = speaks_mqtt
         self.build = self._build()
 
     def start(self, cores, folder):
@@ -93,7 +106,8 @@ class Broker:
         if self.kind == "rabbitmq":
             return self._start_rabbitmq(cores, folder, port)
         if self.kind == "nats":
-            config = write(folder, "nats.conf", NATS_CONFIG.format(own_port=free_port(), port=port, folder=data))
+            text = NATS_CONFIG if self.speaks_mqtt else NATS_STREAM_CONFIG
+            config = write(folder, "nats.conf", text.format(own_port=free_port(), port=port, folder=data))
         else:
             persistence = MOSQUITTO_PERSISTENCE.format(folder=data) if self.keeps else "persistence false"
             config = write(folder, "mosquitto.conf", MOSQUITTO_CONFIG.format(
@@ -118,12 +132,14 @@ class Broker:
     def _start_rabbitmq(self, cores, folder, port):
         """All that it has is below `folder`; its name service too is one of its own, on a port of its own."""
         epmd_port = str(free_port())
+        text, plugin = ((RABBITMQ_STREAM_CONFIG, "rabbitmq_stream") if self.queue_type == "stream"
+                        else (RABBITMQ_CONFIG, "rabbitmq_mqtt"))
         environment = dict(
             os.environ, HOME=folder, RABBITMQ_NODENAME="bench@localhost", RABBITMQ_MNESIA_BASE=data_folder(folder),
             RABBITMQ_LOG_BASE=folder, RABBITMQ_PID_FILE=os.path.join(folder, "rabbitmq.pid"),
             RABBITMQ_CONFIG_FILE=write(folder, "rabbitmq.conf",
-                                       RABBITMQ_CONFIG.format(port=port, queue_type=self.queue_type)),
-            RABBITMQ_ENABLED_PLUGINS_FILE=write(folder, "enabled_plugins", "[rabbitmq_mqtt]."),
+                                       text.format(port=port, queue_type=self.queue_type)),
+            RABBITMQ_ENABLED_PLUGINS_FILE=write(folder, "enabled_plugins", f"[{plugin}]."),
             RABBITMQ_CONF_ENV_FILE=os.path.join(folder, "none"), RABBITMQ_DIST_PORT=str(free_port()),
             RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=RABBITMQ_ERLANG, ERL_EPMD_PORT=epmd_port,
             ERL_EPMD_ADDRESS="127.0.0.1")
@@ -139,7 +155,7 @@ class Broker:
             if not found:
                 raise BrokerError(f"{self.name}: {self.command[0]} is not below a folder rabbitmq_server-VERSION; give "
                                   "the script itself, not a wrapper of it")
-            return f"RabbitMQ {found.group(1)}, {self.queue_type} queues"
+            return f"RabbitMQ {found.group(1)}, {self.queue_type}{'s' if self.queue_type == 'stream' else ' queues'}"
         argument = {"mosquitto": "-h", "reference": "--build", "nats": "--version", "mqttq": "--version"}[self.kind]
         try:
             result = subprocess.run([self.command[0], argument], stdin=subprocess.DEVNULL, capture_output=True,

@@ -14,6 +14,8 @@ class Case:
     wanted: tuple = ()
     # False: the minimal reference lacks what the case needs and is left out.
     reference: bool = True
+    # What loads the broker in place of bench_load; it takes the same options and prints such lines.
+    program: str = ""
 
 
 CASES = [

@@ -76,7 +76,8 @@ def short_run(build):
 def refused(build):
     for arguments, text in ((["latency"], "needs --rate"), (["speed"], "no part speed"),
                             (["replay", "--build", "/nowhere"], "is not in /nowhere"),
-                            (["replay", "--repeats", "0"], "--repeats is 1 or more")):
+                            (["replay", "--repeats", "0"], "--repeats is 1 or more"),
+                            (["stream-others", "--messages", "0"], "--messages is 1 or more")):
         result = subprocess.run([sys.executable, durable.__file__, "--build", build, *arguments], capture_output=True,
                                 stdin=subprocess.DEVNULL, text=True, check=False, timeout=60)
         assert result.returncode == 2 and text in result.stderr, (arguments, result)

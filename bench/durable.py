@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """What durability costs: the broker on its disk beside itself in memory and the least that the disk asks for, its
 acknowledgements beside commits of that least, a backlog's replay beside live delivery, other brokers' queues, and
-streams beside all of that.
+streams beside all of that and beside those of other brokers.
 
     bench/durable.py [--folder DIR] [--repeats N] [--seconds S] [PART]...
 
 Parts, all of them without any: throughput, latency, replay, others, of message queues queue, queue-others, queue-depth,
-and stream. See README.md.
+of streams stream, stream-others. See README.md.
 
 Exit codes: 0 all measured · 1 a broker, the load generator or the floor failed · 2 wrong arguments · 3 the machine was
 too busy for at least one figure that is judged. What is not met does not change them.
@@ -29,7 +29,8 @@ from cases import Case
 from run import (Run, add_run_options, attempt, check_run_options, find_program, parse_line, print_rows,
                  raise_file_limit, run_once, short, table_rows, write_json)
 
-PARTS = ("throughput", "latency", "replay", "others", "queue", "queue-others", "queue-depth", "stream")
+PARTS = ("throughput", "latency", "replay", "others", "queue", "queue-others", "queue-depth", "stream",
+         "stream-others")
 LOAD = "--qos 1 --durable --clients 200"
 THROUGHPUT = Case("always", "200 pairs, window 32, QoS 1, 64 bytes, subscribers with kept sessions",
                   f"--scenario pairs {LOAD} --window 32")
@@ -52,6 +53,14 @@ STREAM_OF_10 = Case("stream-10", "the same with 10 readers at once",
                     f"--scenario stream --messages {STREAM_MESSAGES} --payload 200 --clients 10", saturated=False)
 LIVE_0 = Case("live-0", "the same messages live at QoS 0, one publisher flat out and one subscriber",
               "--scenario pairs --qos 0 --payload 200 --clients 1")
+STREAM_LOAD = os.path.join(os.path.dirname(os.path.abspath(__file__)), "stream_load.py")
+OTHERS = (("mosquitto-memory", "mosquitto", {}),
+          ("mosquitto-disk", "mosquitto", {"keeps": True}),
+          ("rabbit-classic", "rabbitmq-server", {"queue_type": "classic"}),
+          ("rabbit-quorum", "rabbitmq-server", {"queue_type": "quorum"}),
+          ("nats", "nats-server", {}))
+STREAM_OTHERS = (("rabbit-stream", "rabbitmq-server", {"queue_type": "stream"}),
+                 ("nats-stream", "nats-server", {"speaks_mqtt": False}))
 QUEUE_DEPTHS = (1_000, 10_000, 100_000, 1_000_000, 10_000_000)
 SHAPE_SEGMENT_BYTES = 1 << 30  # a file of the log that a whole run fits into
 FLOOR_TIMEOUT_S = 120
@@ -348,6 +357,40 @@ def stream(bench, disk):
                 lambda found: found <= STREAM_OF_10_MAX)
 
 
+def stream_others(bench, disk, rivals):
+    """Replay of a stream of ours against the streams of others, each by its own protocol."""
+    options = bench.options
+    load = f"--messages {options.messages} --payload 200"
+    ours = Case("stream-ours", f"{options.messages} messages of 200 bytes into a stream, window 1000, and one reader "
+                "at QoS 0 from its beginning", f"--scenario stream {load}", saturated=False)
+    theirs = [Case(name, text, f"--protocol {protocol} {load} {further}", saturated=False, program=STREAM_LOAD)
+              for name, text, protocol, further in (
+                  ("rabbit-stream", "the same messages, window 10 000, as its own client has it", "rabbitmq", ""),
+                  ("rabbit-stream-1000", "the same with a window of 1000, as ours", "rabbitmq", "--window 1000"),
+                  ("nats-stream", "the same messages, and an ordered consumer, which acknowledges none", "nats", ""))]
+    found = [(ours, disk)] + [(case, broker) for case in theirs for broker in rivals
+                              if case.name.startswith(broker.name)]
+    print("\nstream-others", flush=True)
+    for case, _broker in found:
+        print(f"{case.name}: {case.help}", flush=True)
+    runs = {case.name: [] for case, _broker in found}
+    for repeat in range(options.repeats):
+        shift = repeat % len(found)
+        for case, broker in found[shift:] + found[:shift]:
+            run = bench.measure(run_once, case, broker, repeat)
+            if run:
+                runs[case.name].append(run)
+    rates = {name: values_of(made, "stream-replay", "msgs_per_cpu_s") for name, made in runs.items()}
+    for name, made in runs.items():
+        bench.figure(f"{name}, msg per broker CPU-second", rates[name])
+        bench.figure("  share of its core", values_of(made, "stream-replay", "broker_cpu_share"))
+        if name.startswith("rabbit"):
+            bench.figure("  messages to a chunk", values_of(made, "stream-replay", "chunk_msgs"))
+    for case, _broker in found[1:]:
+        bench.judge(f"ours / {case.name}", combine(lambda one, other: one / other, rates[ours.name], rates[case.name]),
+                    "more than 1", lambda ratio: ratio > 1)
+
+
 def queue_depth(bench, disk, brokers):
     """A queue that is filled to some depth and drained; beside it mosquitto's kept session in memory, at a million."""
     options = bench.options
@@ -381,18 +424,20 @@ def brokers_of(options):
     """Ours in memory and on disk, and those others that are installed."""
     server = shlex.quote(options.server)
     found = [Broker("mqttq-memory", server, queues=True), Broker("mqttq-disk", server, keeps=True, queues=True)]
+    return found + installed(OTHERS, {"others", "queue-others"}.intersection(options.parts))
+
+
+def installed(others, is_asked_for):
+    """Those of (name, program, settings of the Broker) whose program is there; what is missing is told if asked for."""
+    found = []
     path = os.environ.get("PATH", "") + ":/usr/sbin:/usr/lib/rabbitmq/bin"
-    for name, program, settings in (("mosquitto-memory", "mosquitto", {}),
-                                    ("mosquitto-disk", "mosquitto", {"keeps": True}),
-                                    ("rabbit-classic", "rabbitmq-server", {"queue_type": "classic"}),
-                                    ("rabbit-quorum", "rabbitmq-server", {"queue_type": "quorum"}),
-                                    ("nats", "nats-server", {})):
+    for name, program, settings in others:
         # Debian's rabbitmq-server in PATH is a wrapper that becomes another user; the script is what it calls.
         where = "/usr/lib/rabbitmq/bin" if program == "rabbitmq-server" else path
         command = shutil.which(program, path=where)
         if command:
             found.append(Broker(name, shlex.quote(command), **settings))
-        elif {"others", "queue-others"}.intersection(options.parts):
+        elif is_asked_for:
             print(f"{name} is left out: no {program} was found", file=sys.stderr)
     return found
 
@@ -409,10 +454,14 @@ def parse_arguments():
                         help="of the floor's file: zeros beforehand, like the room that the broker uses again, or "
                         "reserved like that of its first files (%(default)s)")
     parser.add_argument("--no-sums", action="store_true", help="a floor that computes no CRC-32C")
+    parser.add_argument("--messages", type=int, default=STREAM_MESSAGES,
+                        help="in a stream, of stream-others only (%(default)s)")
     parser.add_argument("--rate", type=int, help="for latency, instead of a tenth of the throughput")
     add_run_options(parser)
     options = parser.parse_args()
     check_run_options(parser, options)
+    if options.messages < 1:
+        parser.error("--messages is 1 or more")
     unknown = [part for part in options.parts if part not in PARTS]
     if unknown:
         parser.error(f"no part {', '.join(unknown)}; there are {', '.join(PARTS)}")
@@ -431,9 +480,10 @@ def measure(options):
     bench = Bench(options)
     brokers = brokers_of(options)
     memory, disk = brokers[:2]
+    rivals = installed(STREAM_OTHERS, True) if "stream-others" in options.parts else []
     floor = Floor(options.floor)
     print(f"machine: {machine.description()}; load average at start: {machine.load_average()}")
-    for broker in brokers:
+    for broker in brokers + rivals:
         print(f"{broker.name}: {broker.build}")
     print(f"median (min..max) of {options.repeats} repeats of {options.seconds:g} s; MQTT {options.version}; data in "
           f"{options.folder}; the floor's room is {options.room}, {'without' if options.no_sums else 'with'} sums")
@@ -455,7 +505,9 @@ def measure(options):
         queue_depth(bench, disk, brokers)
     if "stream" in options.parts:
         stream(bench, disk)
-    return bench, brokers
+    if "stream-others" in options.parts:
+        stream_others(bench, disk, rivals)
+    return bench, brokers + rivals
 
 
 def main():

@@ -56,10 +56,11 @@ def run_once(options, case, broker, repeat, before_stop=None):
     run.load_average = machine.load_average()
     before = machine.Sample()
     running = None
+    program = case.program or options.load
     with tempfile.TemporaryDirectory(prefix="bench-", dir=options.scratch) as folder:
         try:
             running = broker.start(options.broker_cores, folder)
-            command = [options.load, "--port", str(running.port), "--pid", ",".join(map(str, running.pids)),
+            command = [program, "--port", str(running.port), "--pid", ",".join(map(str, running.pids)),
                        "--broker", broker.name, "--build", broker.build,
                        "--store", "disk" if broker.keeps else "none", "--version", options.version,
                        "--seed", str(options.seed + repeat),
@@ -75,11 +76,11 @@ def run_once(options, case, broker, repeat, before_stop=None):
                 if before_stop:
                     before_stop(folder)
             elif not run.unsupported:
-                run.error = result.stderr.strip() or f"bench_load ended with code {result.returncode}"
+                run.error = result.stderr.strip() or f"{os.path.basename(program)} ended with code {result.returncode}"
         except BrokerError as error:
             run.error = str(error)
         except subprocess.TimeoutExpired:
-            run.error = f"bench_load took more than {LOAD_TIMEOUT_S} s"
+            run.error = f"{os.path.basename(program)} took more than {LOAD_TIMEOUT_S} s"
         finally:
             if running:
                 running.stop()
