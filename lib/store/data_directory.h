@@ -188,8 +188,8 @@ class DataDirectory final : public Log, public MessageSource, private LogReplay 
   uint64_t evictable_ = 0;
   Array<std::byte> fetched_;  // the worker's
   Array<FileLog::Found> found_;
-  std::mutex store_mutex_;    // one commits at a time
-  std::mutex read_mutex_;     // one reads from the log at a time
+  std::mutex store_mutex_;  // one commits at a time
+  std::mutex read_mutex_;   // one reads from the log at a time
   // Messages that the log no longer has, or is about to drop: the store has them, in `Log`. By their numbers; those
   // from moving_.front() on are being moved.
   std::vector<uint64_t> moved_;
