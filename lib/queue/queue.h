@@ -289,8 +289,6 @@ class QueueCourier {
   // To be recorded: how it was declared; that there is none any more.
   virtual void record_queue(const Queue& queue) noexcept = 0;
   virtual void forget_queue(const Queue& queue) noexcept = 0;
-  // A consumer's queue is deleted.
-  virtual void tell_deleted(uint32_t shard, SlabHandle membership, Instant now) noexcept = 0;
 
  protected:
   ~QueueCourier() = default;

@@ -134,7 +134,7 @@ void Queues::remove(Queue& queue, Instant now) noexcept {
     if (member.here) {
       member.here->on_queue_deleted(now);
     } else {
-      courier_.tell_deleted(member.shard, member.membership, now);
+      member_courier_.tell_deleted(member.shard, member.membership, now);
     }
   }
 }

@@ -111,6 +111,8 @@ class MemberCourier {
   // number: by which its home knows it, 0 if it has none. skipped: StreamAt.
   virtual Handed hand_to_member(uint32_t shard, SlabHandle membership, SlabHandle home, MovingMessage& message,
                                 uint64_t number, Instant now, uint64_t skipped) noexcept = 0;
+  // Of a queue, a stream or a cursor: it is gone, and the member none any more.
+  virtual void tell_deleted(uint32_t shard, SlabHandle membership, Instant now) noexcept = 0;
   // A message that was kept cannot be read any more.
   virtual void count_lost() noexcept = 0;
   // What is to be recorded of some home is another.

@@ -393,9 +393,6 @@ class ShardCore final : private GroupCourier,
   void handle_cursor_mail(Mail& mail) noexcept;
   void record_cursor(StreamCursor& cursor) noexcept override;
   void forget_cursor(const StreamCursor& cursor) noexcept override;
-  void tell_cursor_deleted(uint32_t shard, SlabHandle membership, Instant now) noexcept override {
-    tell_deleted(shard, membership, now);
-  }
   StateKey cursor_key(const StreamCursor& cursor) const noexcept;
   Handed hand_to_reader(SlabHandle membership, MovingMessage& message, const StreamAt& at,
                         Instant now) noexcept override;
@@ -406,9 +403,6 @@ class ShardCore final : private GroupCourier,
   int64_t unix_us(Instant now) const noexcept override { return policy().unix_us(now); }
   void record_stream(const Stream& stream) noexcept override;
   void forget_stream(const Stream& stream) noexcept override;
-  void tell_stream_deleted(uint32_t shard, SlabHandle membership, Instant now) noexcept override {
-    tell_deleted(shard, membership, now);
-  }
   void record_streams(bool all) noexcept;
   void record_place(Stream& stream) noexcept;
   void note_groups_changed() noexcept override { arm_progress(); }

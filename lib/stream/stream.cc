@@ -246,7 +246,7 @@ void Streams::remove(Stream& stream, Instant now) noexcept {
     if (one.here) {
       one.here->on_stream_deleted(now);
     } else {
-      courier_.tell_stream_deleted(one.shard, one.membership, now);
+      members_.tell_deleted(one.shard, one.membership, now);
     }
   }
 }

@@ -181,7 +181,6 @@ class StreamCourier {
   virtual int64_t unix_us(Instant now) const noexcept = 0;
   virtual void record_stream(const Stream& stream) noexcept = 0;
   virtual void forget_stream(const Stream& stream) noexcept = 0;
-  virtual void tell_stream_deleted(uint32_t shard, SlabHandle membership, Instant now) noexcept = 0;
 
  protected:
   ~StreamCourier() = default;

@@ -202,9 +202,9 @@ void StreamCursor::on_stream_deleted(Instant now) noexcept {
   };
   Array<Told> told;
   for (const CursorMember* member : members) static_cast<void>(told.push_back({member->shard, member->membership}));
-  CursorCourier& courier = home.courier_;
+  MemberCourier& courier = home.member_courier_;
   home.end(*this);
-  for (const Told& one : told) courier.tell_cursor_deleted(one.shard, one.membership, now);
+  for (const Told& one : told) courier.tell_deleted(one.shard, one.membership, now);
 }
 
 // --- which there are

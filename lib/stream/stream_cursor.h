@@ -88,8 +88,6 @@ class CursorCourier {
  public:
   virtual void record_cursor(StreamCursor& cursor) noexcept = 0;
   virtual void forget_cursor(const StreamCursor& cursor) noexcept = 0;
-  // A member's stream or cursor is gone.
-  virtual void tell_cursor_deleted(uint32_t shard, SlabHandle membership, Instant now) noexcept = 0;
 
  protected:
   ~CursorCourier() = default;

@@ -37,6 +37,7 @@ class TestCourier final : public GroupCourier {
     recalled.insert(std::to_string(shard) + "/" + std::to_string(membership.index));
   }
   void count_dropped(const MessageView& message) noexcept override { dropped.emplace_back(as_text(message.payload)); }
+  void tell_deleted(uint32_t, SlabHandle, Instant) noexcept override {}
   void count_lost() noexcept override { ++lost; }
   bool fetch_for_group(SlabHandle, std::span<const uint64_t> numbers) noexcept override {
     fetched.assign(numbers.begin(), numbers.end());

@@ -65,7 +65,7 @@ class TestCourier final : public MemberCourier, public StreamCourier {
   int64_t unix_us(Instant now) const noexcept override { return now.ns / kMicrosecond; }
   void record_stream(const Stream&) noexcept override { ++recorded; }
   void forget_stream(const Stream&) noexcept override { ++forgotten; }
-  void tell_stream_deleted(uint32_t, SlabHandle membership, Instant) noexcept override {
+  void tell_deleted(uint32_t, SlabHandle membership, Instant) noexcept override {
     deleted.insert(membership.index);
   }
 
