@@ -94,7 +94,7 @@ void Stream::remove_replaced() noexcept {
     topics.leave(entry.topic);
     tail.remove(position);
     filter->gate().leave(1, entry.size);
-    ++figures.replaced;
+    figures.replaced += home.running_;
     if (was_first) changed();
   }
 }
