@@ -281,7 +281,8 @@ bool GroupMemberships::tell_state(GroupMembership& membership, Instant now) noex
   return !membership.state_changed_;
 }
 
-// Without memory they are told in another order.
+// Before who has merely acknowledged something, and would take the room for the next. Without memory they are told in
+// another order.
 void GroupMemberships::tell_of_room(Instant now) noexcept {
   found_full_.clear();
   for (const SlabHandle one : news_) {
@@ -289,7 +290,6 @@ void GroupMemberships::tell_of_room(Instant now) noexcept {
     const bool waits = membership && membership->session && membership->was_full && membership->state_changed_;
     if (waits && !found_full_.push_back(membership)) return;
   }
-  if (found_full_.count() < 2) return;
   std::sort(found_full_.begin(), found_full_.end(),
             [](const GroupMembership* one, const GroupMembership* other) { return one->served_ < other->served_; });
   for (GroupMembership* one : found_full_)
