@@ -65,9 +65,7 @@ class TestCourier final : public MemberCourier, public StreamCourier {
   int64_t unix_us(Instant now) const noexcept override { return now.ns / kMicrosecond; }
   void record_stream(const Stream&) noexcept override { ++recorded; }
   void forget_stream(const Stream&) noexcept override { ++forgotten; }
-  void tell_deleted(uint32_t, SlabHandle membership, Instant) noexcept override {
-    deleted.insert(membership.index);
-  }
+  void tell_deleted(uint32_t, SlabHandle membership, Instant) noexcept override { deleted.insert(membership.index); }
 
   std::map<uint32_t, Taken> readers;
   std::map<uint64_t, MessageRef> kept;  // by number
