@@ -343,7 +343,8 @@ void Streams::set_state(MemberId id, MemberState state, const StreamPlace& place
   uint64_t position = place.position;
   if (place.number && position >= index.first()) {
     const uint64_t by_number = index.find_number(place.number);
-    if (by_number != index.next(position)) position = by_number;  // of another life of the stream
+    // Of another life of the stream, or behind messages that the log has lost at its end.
+    if (position > index.end() || by_number != index.next(position)) position = by_number;
   }
   if (reader->next != position) {
     reader->next = position;

@@ -470,12 +470,18 @@ TEST_CASE("what comes back from the log has the positions that it had, and what 
   CHECK(test.courier.readers[1].skipped == 7);
   CHECK(test.courier.readers[2].positions == std::vector<uint64_t>{105, 110});
   CHECK(test.courier.readers[2].skipped == 6);
+  // One that had more than the log has now gets what comes, at whatever position.
+  test.courier.readers[4].place = {200, 5, 0, 0, 0};
+  test.go_on(test.streams.join(*stream, kHere, {4, 1}, "client", {}), 4);
+  test.publish("t/a");
+  test.run();
+  CHECK(test.courier.readers[4].positions == std::vector<uint64_t>{111});
   // One that stood at 105 goes on there, whatever it is told that this is called.
   test.courier.readers[3].place = {101, 3, 0, 0, 0};
   const MemberId reader = test.streams.join(*stream, kHere, {3, 1}, "client", {});
   test.go_on(reader, 3);
   test.run();
-  CHECK(test.courier.readers[3].positions == std::vector<uint64_t>{105, 110});
+  CHECK(test.courier.readers[3].positions == std::vector<uint64_t>{105, 110, 111});
 }
 
 TEST_CASE("a stream that ends tells its readers, also while they wait for a page", "[stream]") {
