@@ -173,7 +173,8 @@ MQTTQ_API mqttq_status mqttq_stream_seek(mqttq_stream_reader *reader, mqttq_byte
 
 /* Done with all messages up to this position: the reader's cursor stands behind it, and never goes back so.
  * It is durable when this returns; with host_loop a moment later.
- * Returns MQTTQ_OK, MQTTQ_EINVAL (the reader has no cursor), MQTTQ_ENOTFOUND (the stream or the cursor was deleted),
+ * Returns MQTTQ_OK, MQTTQ_EINVAL (the reader has no cursor, or the stream has no such position yet),
+ *   MQTTQ_ENOTFOUND (the stream or the cursor was deleted),
  *   MQTTQ_ESYSTEM, MQTTQ_ESTATE, MQTTQ_ESHUTDOWN.
  * Thread: as mqttq_stream_seek(). Since 0.1. */
 MQTTQ_API mqttq_status mqttq_stream_commit(mqttq_stream_reader *reader, uint64_t position, mqttq_error *error);

@@ -26,6 +26,7 @@ Status HostReader::open(ShardCore& core, NamespaceId namespace_id, std::string_v
 Status HostReader::commit(uint64_t position) {
   StreamCursor* cursor = reader_ ? core_->cursors().find(*stream_, cursor_) : nullptr;
   if (!cursor) return Status::NotFound;
+  if (position > stream_->index.end()) return Status::Invalid;
   core_->cursors().commit(*cursor, position);
   return Status::Ok;
 }

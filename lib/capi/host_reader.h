@@ -24,7 +24,7 @@ class HostReader final : public StreamTaker {
   void close() noexcept;
   // False: the stream has ended.
   bool seek(const StreamOffset& offset, Instant now);
-  // All before this position is done with. Errors: NotFound.
+  // All before this position is done with. Errors: NotFound; Invalid (it lies behind the end).
   Status commit(uint64_t position);
   bool has_cursor() const noexcept { return !cursor_.empty(); }  // any thread
   // There is room again.

@@ -1,3 +1,5 @@
+#include <fmt/format.h>
+
 #include "capi/at_home.h"
 #include "capi/host_events.h"
 #include "capi/host_reader.h"
@@ -386,6 +388,7 @@ mqttq_status mqttq_stream_commit(mqttq_stream_reader* reader, uint64_t position,
       if (status == Status::Ok && !broker.host_loop) wait.begin(core);
     });
     if (status == Status::Shutdown) return fail(error, MQTTQ_ESHUTDOWN, kStopping);
+    if (status == Status::Invalid) return fail(error, MQTTQ_EINVAL, "position: the stream has none so high");
     if (status != Status::Ok) return fail(error, MQTTQ_ENOTFOUND, "there is no such stream or cursor any more");
     return wait.end() ? MQTTQ_OK : fail(error, MQTTQ_ESYSTEM, "it could not be written yet; it is true all the same");
   });
@@ -456,13 +459,14 @@ mqttq_status mqttq_stream_import(mqttq_broker* broker, mqttq_namespace* ns, mqtt
     if (ndjson.size && !ndjson.data) return fail(error, MQTTQ_EINVAL, "ndjson: NULL with a size");
     if (const mqttq_status status = judge_call(*broker, name, error); status != MQTTQ_OK) return status;
     const NamespaceId id = id_of(ns);
-    std::vector<MessageRef> messages;
+    std::vector<ReadLine> messages;
     const std::string wrong = read_lines(text_of(ndjson), id, broker->broker->policy().unix_offset_ms, messages);
     if (!wrong.empty()) return fail(error, MQTTQ_EINVAL, wrong);
     constexpr size_t kAtOnce = 1000;  // on their way, before others are looked at
     const uint32_t home = home_of(*broker, id, text_of(name));
     Letters letters;
     Outcome outcome;
+    std::string problem;
     for (size_t next = 0; outcome.status == MQTTQ_OK && (next < messages.size() || next == 0); next += kAtOnce) {
       const bool ran = broker->on_shard(home, [&](ShardCore& core, Instant now) {
         Stream* stream = core.streams().find(id, text_of(name));
@@ -470,17 +474,18 @@ mqttq_status mqttq_stream_import(mqttq_broker* broker, mqttq_namespace* ns, mqtt
           outcome = kUnknown;
           return;
         }
-        const auto matches = [&](const MessageRef& one) {
-          return topic_matches(stream->topic_filter(), one->topic_name());
-        };
-        if (next == 0 && !std::all_of(messages.begin(), messages.end(), matches)) {
-          outcome = {MQTTQ_EINVAL, "topic: the stream takes no message of this one"};
+        const auto foreign = std::find_if(messages.begin(), messages.end(), [&](const ReadLine& one) {
+          return !topic_matches(stream->topic_filter(), one.message->topic_name());
+        });
+        if (next == 0 && foreign != messages.end()) {
+          problem = fmt::format("line {}: topic: the stream takes no message of this one", foreign->line);
+          outcome.status = MQTTQ_EINVAL;
           return;
         }
         for (size_t i = next; i < std::min(next + kAtOnce, messages.size()); ++i) {
           // With the host's loop nobody waits, who would have to call it: what is begun counts.
           const ShardCore::LetterWait wait = broker->host_loop ? ShardCore::LetterWait() : letters.begin();
-          const bool begun = core.import_into(*stream, messages[i], wait, now);
+          const bool begun = core.import_into(*stream, messages[i].message, wait, now);
           if (broker->host_loop) {
             ++(begun ? letters.taken : letters.refused);
           } else if (!begun) {
@@ -495,7 +500,8 @@ mqttq_status mqttq_stream_import(mqttq_broker* broker, mqttq_namespace* ns, mqtt
       if (!ran) outcome = {MQTTQ_ESHUTDOWN, kStopping};
       if (ran && letters.refused) outcome = {MQTTQ_EFULL, "the store takes no more, or one is larger than the stream"};
     }
-    return outcome.status == MQTTQ_OK ? MQTTQ_OK : fail(error, outcome.status, outcome.text);
+    if (outcome.status == MQTTQ_OK) return MQTTQ_OK;
+    return fail(error, outcome.status, problem.empty() ? outcome.text : std::string_view(problem));
   });
 }
 

@@ -142,12 +142,13 @@ struct Field {
   bool (*read)(const Json& json, Line& line);
 };
 constexpr Field kFields[] = {
-    {"position",
-     [](const Json& json, Line&) {
-       uint64_t position = 0;  // it gets another one
-       return read_number(json, UINT64_MAX, position);
+    {"position", [](const Json&, Line&) { return true; }},  // it gets another one
+    {"time_us",
+     [](const Json& json, Line& line) {
+       const bool good = read_number(json, INT64_MAX, line.time_us);
+       line.time_us = std::max<uint64_t>(line.time_us, 1);  // 0 would be none
+       return good;
      }},
-    {"time_us", [](const Json& json, Line& line) { return read_number(json, INT64_MAX, line.time_us); }},
     {"topic", [](const Json& json, Line& line) { return read_text(json, line.config.topic); }},
     {"qos",
      [](const Json& json, Line& line) {
@@ -184,7 +185,13 @@ std::string read_line(const Json& json, NamespaceId namespace_id, int64_t unix_o
                                      [&, name = key](const Field& one) { return one.name == name; });
     if (field == std::end(kFields)) return fmt::format("{}: there is no such field", key);
     const uint32_t bit = 1u << (field - kFields);
-    if (seen & bit) return fmt::format("{}: twice", key);
+    // "payload" and "payload_base64" are one.
+    const std::string_view name = field->name.substr(0, field->name.find("_base64"));
+    for (const Field& other : kFields) {
+      if (other.name.substr(0, other.name.find("_base64")) == name && seen >> (&other - kFields) & 1) {
+        return fmt::format("{}: twice", name);
+      }
+    }
     seen |= bit;
     if (!field->read(value, line)) return fmt::format("{}: not what it may be", key);
   }
@@ -206,7 +213,7 @@ std::string read_line(const Json& json, NamespaceId namespace_id, int64_t unix_o
 bool reads_lines() noexcept { return true; }
 
 std::string read_lines(std::string_view text, NamespaceId namespace_id, int64_t unix_offset_ms,
-                       std::vector<MessageRef>& out) {
+                       std::vector<ReadLine>& out) {
   simdjson::dom::parser parser;
   for (uint64_t number = 1; !text.empty(); ++number) {
     const size_t end = std::min(text.find('\n'), text.size());
@@ -220,14 +227,14 @@ std::string read_lines(std::string_view text, NamespaceId namespace_id, int64_t 
     MessageRef message;
     const std::string wrong = read_line(json, namespace_id, unix_offset_ms, message);
     if (!wrong.empty()) return fmt::format("line {}: {}", number, wrong);
-    out.push_back(std::move(message));
+    out.push_back({std::move(message), number});
   }
   return {};
 }
 #else
 bool reads_lines() noexcept { return false; }
 
-std::string read_lines(std::string_view, NamespaceId, int64_t, std::vector<MessageRef>&) { return {}; }
+std::string read_lines(std::string_view, NamespaceId, int64_t, std::vector<ReadLine>&) { return {}; }
 #endif
 
 }  // namespace mqttq::capi

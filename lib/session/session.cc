@@ -653,6 +653,7 @@ void Session::set_membership(GroupMembership& membership, const Subscription& op
   membership.accepted = true;
   shard_.memberships().note_state(membership);  // of its QoS
   record_membership(membership);
+  if (membership.has_place()) record_progress();  // in front of the place that was recorded
 }
 
 // What was sent through it is finished by the session all the same [MQTT-3.10.4-3]; of a queue it is another's too.
@@ -743,7 +744,11 @@ Handed Session::take_read(GroupMembership& membership, MovingMessage& message, c
   const bool retain = view.retain && membership.retain_as_published;
   const Sent sent = send(message, qos, retain, std::move(identifiers), now, &membership, at.number, &at);
   if (stored_) shard_.mark_progress(*this);
-  if (written) record_place(membership);
+  if (written && sent_unrecorded_) {
+    record_progress();  // what lies in front of the place is found by it no more
+  } else if (written) {
+    record_place(membership);
+  }
   if (sent == Sent::Dropped || qos == Qos::AtMostOnce) return Handed::Finished;
   membership.note_taken();
   return Handed::Open;

@@ -122,7 +122,10 @@ void Session::record_inflight(uint16_t packet_id, InflightEntry& entry) noexcept
 void Session::record_sent(uint16_t packet_id, InflightEntry& entry) noexcept {
   shard_.mark_progress(*this);
   const bool found_again = entry.number || entry.membership.generation;
-  if (entry.qos == Qos::AtLeastOnce && found_again) return;
+  if (entry.qos == Qos::AtLeastOnce && found_again) {
+    sent_unrecorded_ = true;
+    return;
+  }
   record_inflight(packet_id, entry);
   record_at_once_ = true;
   connection_->gate();
@@ -130,6 +133,7 @@ void Session::record_sent(uint16_t packet_id, InflightEntry& entry) noexcept {
 
 void Session::record_progress() noexcept {
   if (!stored_) return;
+  sent_unrecorded_ = false;
   if (out_) {
     out_->inflight.for_each([this](uint16_t packet_id, InflightEntry& entry) {
       if (!entry.kept && !entry.of_queue) record_inflight(packet_id, entry);

@@ -87,7 +87,7 @@ void ShardCore::record_place(Stream& stream) noexcept {
   if (!state_.on()) return;
   scratch_state_.clear();
   FieldWriter out(scratch_state_);
-  StoredStreamPlace{stream.first_number(), stream.index.first(), stream.last_us}.write(out);
+  StoredStreamPlace{stream.first_number(), stream.first(), stream.last_us}.write(out);
   if (!out.ok()) return note_unrecorded();
   const StateKey key = state_key(stream_key(state_.key(stream.namespace_id, stream.name.view())));
   state_.writes().put_large(StateTable::Groups, key.bytes(), scratch_state_.span());

@@ -47,7 +47,7 @@ bool Stream::take(const NumberedMessage& message, Instant now) noexcept {
   if (!reads) return true;
   if (message.restored) filter->gate().add(message.size);
   const uint64_t position = message.restored ? std::max(message.position, index.end()) : index.end() + missed;
-  const int64_t us = std::max(message.logged_us, last_us);
+  const int64_t us = std::max(message.logged_us, message.restored ? index.last_us() : last_us);
   const bool in_memory = static_cast<bool>(message.message);
   bool memory = true;
   StreamValue* value = value_of(message, memory);
@@ -65,7 +65,7 @@ bool Stream::take(const NumberedMessage& message, Instant now) noexcept {
     tail.clear();  // it begins behind what is not in memory
   }
   last_number = message.number;
-  last_us = us;
+  last_us = std::max(last_us, us);
   figures.entered += home.running_;
   if (value) {
     const uint64_t before = std::exchange(value->position, position);
@@ -112,6 +112,10 @@ void Stream::sweep_values() noexcept {
 
 void Stream::trim_to(uint64_t position) noexcept {
   if (position <= index.first()) return;
+  for (StreamReader* reader : readers) {
+    const uint64_t next = std::max(reader->next, index.first());
+    if (last_value && next < position) reader->skipped += index.count_from(next) - index.count_from(position);
+  }
   const uint64_t count = index.count(), bytes = index.bytes();
   index.trim_to(position, [this](const StreamEntry& entry) { topics.leave(entry.topic); });
   tail.trim_to(position);
@@ -380,13 +384,15 @@ void Streams::run(Instant now) noexcept {
 
 // Whoever has room for a message gets it before it is gone: of what was replaced, whoever has had all before it.
 void Streams::enforce(Stream& stream, Instant now) noexcept {
-  const uint64_t first = stream.first_within();
-  for (StreamReader* reader : stream.readers) {
-    const bool keeps_up = !stream.replaced.empty() && reader->next >= stream.turn_first;
-    feed_up_to(*reader, keeps_up ? stream.index.end() : first, now);
+  if (!stream.replaced.empty()) {
+    for (StreamReader* reader : stream.readers) {
+      if (reader->next >= stream.turn_first) feed_up_to(*reader, stream.index.end(), now);
+    }
+    stream.remove_replaced();
   }
+  const uint64_t first = stream.first_within();
+  for (StreamReader* reader : stream.readers) feed_up_to(*reader, first, now);
   stream.trim_to(first);
-  stream.remove_replaced();
 }
 
 // As far as it takes what is in memory.
@@ -408,7 +414,7 @@ bool Streams::feed(StreamReader& reader, Instant now) noexcept {
   for (uint32_t count = 0; reader.takes(); ++count) {
     if (count == kSlice) return flush_batch(reader, now);
     if (reader.next < index.first()) {
-      reader.skipped += index.first() - reader.next;
+      if (!stream.last_value) reader.skipped += index.first() - reader.next;  // else it was counted
       reader.next = index.first();
     }
     if (!index.gapless() && reader.next < index.end()) {

@@ -49,6 +49,8 @@ class StreamIndex {
   bool gapless() const noexcept { return count_ == end_ - first_; }
   // Of all entries' contents.
   uint64_t bytes() const noexcept { return bytes_; }
+  // Of the last that was appended; 0: none was.
+  int64_t last_us() const noexcept { return last_.us; }
 
   // Positions are counted from here on. While it has never had an entry.
   void begin_at(uint64_t position) noexcept { first_ = end_ = position; }

@@ -290,7 +290,8 @@ TEST_CASE("of what is imported all lines are good, or none is taken", "[stream]"
       {"{\"topic\":\"t\",\"user_properties\":[[\"a\"]]}", "line 2: user_properties: not what it may be"},
       {"{\"topic\":\"t\",\"color\":1}", "line 2: color: there is no such field"},
       {"{\"topic\":\"$SYS/x\"}", "line 2: topic: $SYS"},
-      {"{\"topic\":\"other\"}", "topic: the stream takes no message of this one"},
+      {"{\"topic\":\"other\"}", "line 2: topic: the stream takes no message of this one"},
+      {"{\"topic\":\"t\",\"payload\":\"x\",\"payload_base64\":\"eA==\"}", "line 2: payload: twice"},
       {"{\"topic\":\"t\"} {}", "line 2: no JSON"}};
   for (const auto& [line, said] : bad) {
     uint64_t imported = 7;

@@ -715,6 +715,61 @@ def test_a_damaged_message(broker, other_shards):
 
 
 @KILLED
+def test_a_kept_session_of_mixed_qos(broker, other_shards):
+    """At QoS 2 the place is written at once: what was sent at QoS 1 in front of it is not forgotten for that."""
+    broker.serve(stream("s", "s/#"))
+    for attempt in range(5):
+        name = f"kept{attempt}"
+        reader = read(broker.kept(name), "$stream/s", "latest", qos=2)
+        publisher = broker.join()
+        for number in range(60):
+            publisher.publish("s/a", b"%d" % number, qos=1 + number % 2)
+        reader.take(20)
+        broker.restart(other_shards if attempt % 2 else None)
+        reader = broker.kept(name)
+        broker.publish("s/a", b"end")
+        found = set()
+        while b"end" not in found:
+            packet = reader.read()
+            if packet.type == wire.PUBREL:
+                reader.send(wire.acknowledge(wire.PUBCOMP, packet.packet_id))
+                continue
+            message = Published.of(packet, reader.version)
+            found.add(message.payload)
+            reader.send(wire.acknowledge(wire.PUBREC if message.qos == 2 else wire.PUBACK, message.packet_id))
+        assert set(numbered(60)) <= found, sorted(set(numbered(60)) - found, key=int)
+
+
+@KILLED
+def test_to_subscribe_again_before_what_came_is_acknowledged(broker, other_shards):
+    """It comes again after a crash, though the place behind it was written with the subscription."""
+    broker.serve(stream("s", "s/#"))
+    reader = read(broker.kept(), "$stream/s", "earliest")
+    broker.remember()
+    broker.publish("s/a", *numbered(20))
+    assert payloads(reader.take(20)) == numbered(20)
+    read(reader, "$stream/s", "earliest", options=RETAIN_AS_PUBLISHED)
+    broker.restart(other_shards)
+    assert payloads(broker.kept().consume(20)) == numbered(20)
+
+
+@EVERY_END
+def test_times_stay_when_something_was_dropped(broker, other_shards):
+    """Each message has the time that it had, whatever the newest one has."""
+    broker.serve(stream("s", "s/#", messages_max=5), stream("v", "s/#", key="topic", last_value=True))
+    publisher = broker.join()
+    for number in range(12):
+        publisher.publish(f"s/{number % 4}", b"%d" % number)
+        pass_time(time.monotonic() + 0.01, publisher)
+    before = [list(map(time_us, broker.reader(f"$stream/{name}").consume(count))) for name, count in (("s", 5), ("v", 4))]
+    assert all(len(set(times)) == len(times) for times in before)
+    broker.remember()
+    broker.restart(other_shards)
+    after = [list(map(time_us, broker.reader(f"$stream/{name}").consume(count))) for name, count in (("s", 5), ("v", 4))]
+    assert after == before
+
+
+@KILLED
 def test_what_is_salvaged(broker, other_shards):
     """Is the stream with its positions, and its readers with their places."""
     broker.serve(stream("s", "s/#", messages_max=30), limits=LITTLE_MEMORY)

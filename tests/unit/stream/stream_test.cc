@@ -428,6 +428,40 @@ TEST_CASE("limits of a stream of last values are of what it keeps", "[stream]") 
   CHECK(stream.values.count() <= 2 * 100 + 64 + 16);
 }
 
+TEST_CASE("updates of one key cost no other its place", "[stream]") {
+  StreamTest test;
+  Stream& stream = test.declare_last_values({3, 0, 0});
+  for (const char* topic : {"t/a", "t/b", "t/c"}) test.publish(topic);
+  test.run();
+  for (int i = 0; i < 50; ++i) test.publish("t/c");
+  test.run();
+  CHECK(stream.index.count() == 3);
+  CHECK(stream.figures.trimmed == 0);
+  test.join(stream, 1, {StreamOffset::Kind::Earliest});
+  test.run();
+  CHECK(test.courier.readers[1].positions == test.last_values());
+}
+
+TEST_CASE("what a reader of last values has missed are those that the limits dropped", "[stream]") {
+  StreamTest test;
+  Stream& stream = test.declare_last_values({5, 0, 0});
+  Taken& slow = test.courier.readers[1];
+  slow.room = 1;
+  const MemberId reader = test.join(stream, 1, {StreamOffset::Kind::Earliest});
+  for (int i = 0; i < 40; ++i) {
+    test.publish("t/" + std::to_string(i % 4));
+    test.run();
+  }
+  for (const char* topic : {"t/x", "t/y", "t/z"}) test.publish(topic);
+  test.run();
+  CHECK(stream.figures.trimmed == 2);  // of seven keys
+  slow.room = UINT32_MAX;
+  test.go_on(reader, 1);
+  test.run();
+  CHECK(slow.skipped == 2);
+  CHECK(slow.positions.size() == 1 + 5);
+}
+
 TEST_CASE("updates of the same keys take no more memory", "[stream]") {
   StreamTest test;
   Stream& stream = test.declare_last_values();
@@ -451,6 +485,7 @@ TEST_CASE("what comes back from the log has the positions that it had, and what 
   Stream* stream = test.streams.restore({0, "s", "t/#", 1, {}}, {0, 0, 0});
   REQUIRE(stream);
   test.streams.restore_place(*stream, 100);
+  stream->last_us = 5'000'000;  // of one that was dropped
   const auto ignore = [](Cursor&) {};
   const RouteRef route = test.router.match(0, "t/a");
   for (const uint64_t position : {100, 101, 105, 110}) {
@@ -459,10 +494,13 @@ TEST_CASE("what comes back from the log has the positions that it had, and what 
     const MessageRef message = Message::create(view);
     REQUIRE(test.fan_out.append(
         *route->queues().front(),
-        {++test.number, message, message->content_size(), 1, message->topic_name(), true, position}, test.now, ignore));
+        {++test.number, message, message->content_size(), static_cast<int64_t>(position), message->topic_name(),
+                   true, position}, test.now, ignore));
   }
   Streams::finish_restore(*stream, test.now);
   CHECK(stream->filter->gate().stream_end().position == 111);
+  CHECK(stream->index.at(105).us == 105);
+  CHECK(stream->last_us == 5'000'000);
   test.join(*stream, 1, {StreamOffset::Kind::Earliest});
   test.join(*stream, 2, {StreamOffset::Kind::Position, 103});
   test.run();
