@@ -342,7 +342,8 @@ void Streams::set_state(MemberId id, MemberState state, const StreamPlace& place
   reader->epoch = place.epoch;
   reader->open = place.open;
   reader->not_before_us = place.not_before_us;
-  reader->skipped = 0;
+  // Of last values it was counted when it went, and is told yet; else it is counted again from the place.
+  if (!reader->stream->last_value || place.position > reader->next) reader->skipped = 0;
   StreamIndex& index = reader->stream->index;
   uint64_t position = place.position;
   if (place.number && position >= index.first()) {
