@@ -401,9 +401,9 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   uint16_t last_packet_id_ = 0;
   bool some_group_found_full_ : 1 = false;  // and is to hear when there is room
   bool stored_ : 1 = false;
-  bool record_at_once_ : 1 = false;  // its progress: a QoS 2 message goes out with it
+  bool record_at_once_ : 1 = false;   // its progress: a QoS 2 message goes out with it
   bool sent_unrecorded_ : 1 = false;  // some message in flight was not recorded, as it would be found again
-  bool fetching_ : 1 = false;        // an answer of the fetcher is to come
+  bool fetching_ : 1 = false;         // an answer of the fetcher is to come
 
  public:
   bool pump_marked : 1 = false;      // stands in the shard's list of sessions to pump

@@ -492,10 +492,10 @@ TEST_CASE("what comes back from the log has the positions that it had, and what 
     MessageView view;
     view.topic_name = "t/a";
     const MessageRef message = Message::create(view);
-    REQUIRE(test.fan_out.append(
-        *route->queues().front(),
-        {++test.number, message, message->content_size(), static_cast<int64_t>(position), message->topic_name(),
-                   true, position}, test.now, ignore));
+    REQUIRE(test.fan_out.append(*route->queues().front(),
+                                {++test.number, message, message->content_size(), static_cast<int64_t>(position),
+                                 message->topic_name(), true, position},
+                                test.now, ignore));
   }
   Streams::finish_restore(*stream, test.now);
   CHECK(stream->filter->gate().stream_end().position == 111);
