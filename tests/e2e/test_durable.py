@@ -22,7 +22,7 @@ from harness.wire import FULL, FULL_RECEIVED, Published, Socket, encode_property
 pytestmark = pytest.mark.ours_only("the data directory is mqttq-server's")
 
 ENDS = ["stopped", "killed"]
-NO_LOCAL, RETAIN_AS_PUBLISHED = 0x04, 0x08
+NO_LOCAL, RETAIN_AS_PUBLISHED, NOTHING_RETAINED = 0x04, 0x08, 0x20
 DUP, RETAIN = 8, 1
 NEVER = 0xFFFFFFFF
 
@@ -687,8 +687,10 @@ def test_qos_1_in_flight(broker, version):
     """
     client = broker.connect("s", version=version)
     options = {"subscription_identifier": 9} if version == 5 else {}
-    subscribe(client, ("a/#", 1 | (RETAIN_AS_PUBLISHED if version == 5 else 0)), version=version, **options)
-    broker.publish("a/b", *numbered(5), retain=True, user_property=[("k", "v")])
+    # The lookup of what is retained may find the first of these, too: it is not asked for.
+    flags = RETAIN_AS_PUBLISHED | NOTHING_RETAINED if version == 5 else 0
+    subscribe(client, ("a/#", 1 | flags), version=version, **options)
+    broker.publish("a/b", *numbered(5), retain=version == 5, user_property=[("k", "v")])
     first = [client.expect_publish(version) for _ in range(5)]
     for index in (0, 2):
         client.send(wire.acknowledge(wire.PUBACK, first[index].packet_id))
