@@ -11,15 +11,23 @@ namespace mqttq::capi {
 // Thread: any but a shard's; what is begun is ended on a shard's.
 class Letters {
  public:
+  // waits: not with the host's loop, which who waits would have to call: there what is begun counts as taken.
+  explicit Letters(bool waits) noexcept : waits_(waits) {}
+
+  // note_begun() follows.
   ShardCore::LetterWait begin() {
+    if (!waits_) return {};
     const std::lock_guard lock(mutex_);
     ++open_;
     return {this, [](void* user, bool was_taken) noexcept { static_cast<Letters*>(user)->end(was_taken); }};
   }
-  // It was not begun after all.
-  void take_back() {
+  void note_begun(bool begun) {
     const std::lock_guard lock(mutex_);
-    --open_;
+    if (!waits_) {
+      taken += begun;
+    } else if (!begun) {
+      --open_;
+    }
   }
   void wait() {
     std::unique_lock lock(mutex_);
@@ -35,6 +43,7 @@ class Letters {
     --open_;
     changed_.notify_one();
   }
+  const bool waits_;
   std::mutex mutex_;
   std::condition_variable changed_;
   uint64_t open_ = 0;

@@ -189,18 +189,13 @@ void move_back(mqttq_broker& broker, uint32_t home, NamespaceId id, std::string_
   const MessageRef message = route ? revived(one.message->view(), origin) : MessageRef();
   if (!memory || (route && !message)) throw std::bad_alloc();
   if (!route) return;
-  // With the host's loop nobody waits, who would have to call it: what is begun counts.
-  const ShardCore::LetterWait wait = broker.host_loop ? ShardCore::LetterWait() : moves.begin();
+  const ShardCore::LetterWait wait = moves.begin();
   bool begun = false;
   broker.on_shard(home, [&](ShardCore& core, Instant now) {
     Queue* queue = core.queues().find(id, name);
     begun = queue && core.move_to_queue(*queue, one.number, message, route, wait, now);
   });
-  if (broker.host_loop) {
-    moves.taken += begun;
-  } else if (!begun) {
-    moves.take_back();
-  }
+  moves.note_begun(begun);
 }
 
 mqttq_queues::One describe(Queue& queue, int64_t now_ms) {
@@ -491,7 +486,7 @@ mqttq_status mqttq_queue_move_back(mqttq_broker* broker, mqttq_namespace* ns, mq
       found = core.queues().find(id, text_of(name)) != nullptr;
       last = core.state().seen_number();
     });
-    Letters moves;
+    Letters moves(!broker->host_loop);
     while (found && next && next <= last && !moves.refused && (!count || moves.taken < count)) {
       std::vector<mqttq_queue_messages::One> page;
       const size_t size = count ? static_cast<size_t>(std::min<uint64_t>(kPage, count - moves.taken)) : kPage;

@@ -464,7 +464,7 @@ mqttq_status mqttq_stream_import(mqttq_broker* broker, mqttq_namespace* ns, mqtt
     if (!wrong.empty()) return fail(error, MQTTQ_EINVAL, wrong);
     constexpr size_t kAtOnce = 1000;  // on their way, before others are looked at
     const uint32_t home = home_of(*broker, id, text_of(name));
-    Letters letters;
+    Letters letters(!broker->host_loop);
     Outcome outcome;
     std::string problem;
     for (size_t next = 0; outcome.status == MQTTQ_OK && (next < messages.size() || next == 0); next += kAtOnce) {
@@ -474,24 +474,20 @@ mqttq_status mqttq_stream_import(mqttq_broker* broker, mqttq_namespace* ns, mqtt
           outcome = kUnknown;
           return;
         }
-        const auto foreign = std::find_if(messages.begin(), messages.end(), [&](const ReadLine& one) {
+        const auto is_foreign = [&](const ReadLine& one) {
           return !topic_matches(stream->topic_filter(), one.message->topic_name());
-        });
-        if (next == 0 && foreign != messages.end()) {
+        };
+        const auto foreign =  // all are looked at before the first is taken
+            next == 0 ? std::find_if(messages.begin(), messages.end(), is_foreign) : messages.end();
+        if (foreign != messages.end()) {
           problem = fmt::format("line {}: topic: the stream takes no message of this one", foreign->line);
           outcome.status = MQTTQ_EINVAL;
           return;
         }
         for (size_t i = next; i < std::min(next + kAtOnce, messages.size()); ++i) {
-          // With the host's loop nobody waits, who would have to call it: what is begun counts.
-          const ShardCore::LetterWait wait = broker->host_loop ? ShardCore::LetterWait() : letters.begin();
-          const bool begun = core.import_into(*stream, messages[i].message, wait, now);
-          if (broker->host_loop) {
-            ++(begun ? letters.taken : letters.refused);
-          } else if (!begun) {
-            letters.take_back();
-            ++letters.refused;
-          }
+          const bool begun = core.import_into(*stream, messages[i].message, letters.begin(), now);
+          letters.note_begun(begun);
+          letters.refused += !begun;
           if (!begun) break;
         }
       });

@@ -112,9 +112,9 @@ void Stream::sweep_values() noexcept {
 
 void Stream::trim_to(uint64_t position) noexcept {
   if (position <= index.first()) return;
-  for (StreamReader* reader : readers) {
-    const uint64_t next = std::max(reader->next, index.first());
-    if (last_value && next < position) reader->skipped += index.count_from(next) - index.count_from(position);
+  for (uint32_t i = 0; last_value && i < readers.count(); ++i) {
+    const uint64_t next = std::max(readers[i]->next, index.first());
+    if (next < position) readers[i]->skipped += index.count_from(next) - index.count_from(position);
   }
   const uint64_t count = index.count(), bytes = index.bytes();
   index.trim_to(position, [this](const StreamEntry& entry) { topics.leave(entry.topic); });

@@ -7,22 +7,13 @@
 #include <fstream>
 
 #include "directories.h"
-#include "store/lmdb_store.h"
+#include "lmdb_files.h"
 
 namespace mqttq {
 
 namespace {
 
 Directories directories;
-
-std::unique_ptr<LmdbStore> open(const std::string& directory) {
-  Status status = Status::Ok;
-  std::string problem;
-  auto store = LmdbStore::open({directory, 64 << 20}, status, problem);
-  INFO(problem);
-  REQUIRE(store);
-  return store;
-}
 
 std::string problem_of(const LmdbStore::Options& options, Status expected) {
   Status status = Status::Ok;
@@ -36,12 +27,12 @@ std::string problem_of(const LmdbStore::Options& options, Status expected) {
 
 TEST_CASE("a data directory that another broker has open is refused by name", "[store]") {
   const std::string directory = directories.make();
-  auto store = open(directory);
+  auto store = open_store({directory, 64 << 20});
   const std::string problem = problem_of({directory, 64 << 20}, Status::Busy);
   CHECK(problem == "the data directory " + directory + " is in use by another broker (process " +
                        std::to_string(::getpid()) + ")");
   store.reset();
-  open(directory);
+  open_store({directory, 64 << 20});
 }
 
 TEST_CASE("a data directory that cannot be used says why", "[store]") {
@@ -58,7 +49,7 @@ TEST_CASE("a data directory that cannot be used says why", "[store]") {
 
 TEST_CASE("what a data directory holds is its owner's alone", "[store]") {
   const std::string directory = directories.make();
-  const auto store = open(directory);
+  const auto store = open_store({directory, 64 << 20});
   struct stat of;
   REQUIRE(::stat(directory.c_str(), &of) == 0);
   CHECK((of.st_mode & 0777) == 0700);

@@ -8,21 +8,12 @@
 #include <filesystem>
 #include <functional>
 
-#include "store/lmdb_store.h"
+#include "lmdb_files.h"
 #include "temporary_directory.h"
 
 namespace mqttq {
 
 namespace {
-
-std::unique_ptr<LmdbStore> open_store(const std::string& directory) {
-  Status status = Status::Ok;
-  std::string problem;
-  auto store = LmdbStore::open({directory, 64 << 20}, status, problem);
-  INFO(problem);
-  REQUIRE(store);
-  return store;
-}
 
 void put(LmdbStore& store, std::string_view key, std::string_view value) {
   const StoreWrite write{StoreWrite::Kind::Put, 3, as_bytes(key), as_bytes(value)};
@@ -100,7 +91,7 @@ std::string look(const std::string& directory) {
 
 TEST_CASE("a snapshot stays as it was while the broker goes on", "[store]") {
   const TemporaryDirectory directory;
-  const auto store = open_store(directory.path);
+  const auto store = open_store({directory.path, 64 << 20});
   CHECK(owner_of(directory.path) == ::getpid());
   put(*store, "a", "1");
   Reader reader(directory.path, [](LmdbSnapshot& snapshot, Reader& self) {
@@ -120,7 +111,7 @@ TEST_CASE("a snapshot stays as it was while the broker goes on", "[store]") {
 
 TEST_CASE("a reader that is killed does not keep old pages for ever", "[store]") {
   const TemporaryDirectory directory;
-  const auto store = open_store(directory.path);
+  const auto store = open_store({directory.path, 64 << 20});
   put(*store, "a", "1");
   Reader reader(directory.path, [](LmdbSnapshot& snapshot, Reader& self) {
     static_cast<void>(all(snapshot));
@@ -139,7 +130,7 @@ TEST_CASE("a reader that is killed does not keep old pages for ever", "[store]")
 
 TEST_CASE("a store that no broker has open is read without touching a file", "[store]") {
   const TemporaryDirectory directory;
-  put(*open_store(directory.path), "a", "1");
+  put(*open_store({directory.path, 64 << 20}), "a", "1");
   CHECK_FALSE(owner_of(directory.path));
   const std::string before = look(directory.path);
   CHECK(Reader(directory.path, [](LmdbSnapshot& snapshot, Reader&) {
@@ -151,7 +142,7 @@ TEST_CASE("a store that no broker has open is read without touching a file", "[s
 // Without the lock file a broker that starts meanwhile does not know of the reader.
 TEST_CASE("a snapshot without its lock file says when it was overwritten", "[store]") {
   const TemporaryDirectory directory;
-  put(*open_store(directory.path), "a", "1");
+  put(*open_store({directory.path, 64 << 20}), "a", "1");
   Reader reader(directory.path, [](LmdbSnapshot& snapshot, Reader& self) {
     self.pause();
     if (!snapshot.whole()) return 1;
@@ -159,7 +150,7 @@ TEST_CASE("a snapshot without its lock file says when it was overwritten", "[sto
     return snapshot.whole() ? 2 : 0;
   });
   reader.wait_pause();
-  const auto store = open_store(directory.path);
+  const auto store = open_store({directory.path, 64 << 20});
   reader.go_on();
   reader.wait_pause();
   for (int i = 0; i < 3; ++i) put(*store, "a", "2");

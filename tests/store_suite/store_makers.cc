@@ -5,7 +5,7 @@
 
 #include "directories.h"
 #include "hosted_store.h"
-#include "store/lmdb_store.h"
+#include "lmdb_files.h"
 #include "store/memory_store.h"
 #include "store_module.h"
 #include "store_suite.h"
@@ -53,12 +53,7 @@ std::vector<StoreMaker> store_makers() {
     })};
   }
   const auto lmdb = [](const std::string& directory, uint64_t bytes_max) {
-    Status status = Status::Ok;
-    std::string problem;
-    auto store = LmdbStore::open({directory, bytes_max ? bytes_max : 64 << 20}, status, problem);
-    INFO(problem);
-    REQUIRE(store);
-    return store;
+    return open_store({directory, bytes_max ? bytes_max : 64 << 20});
   };
   return {memory_maker("memory", as_it_is), directory_maker("LMDB", lmdb),
           memory_maker("memory, by a host that answers at once", by_a_host(Answers::AtOnce)),
