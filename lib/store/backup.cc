@@ -72,7 +72,7 @@ class OpenLog {
  public:
   explicit OpenLog(Disk& disk) noexcept : disk_(disk) {}
 
-  // Opens those that are there and not open yet. Those that go meanwhile are left out.
+  // Opens those that are there and not open yet. Those that go meanwhile are left out, and so are those before them.
   Status open();
   // Opens those that have come since. False: some may have come and gone, and it is to begin anew.
   Status open_newer(bool& complete);
@@ -101,7 +101,10 @@ Status OpenLog::open(std::span<const uint64_t> ids) {
   for (const uint64_t id : ids) {
     std::unique_ptr<File> file;
     const Status status = disk_.open(FileLog::segment_name(id), false, file);
-    if (status == Status::NotFound) continue;
+    if (status == Status::NotFound) {  // older ones have gone before it
+      segments_.clear();
+      continue;
+    }
     if (status != Status::Ok) return status;
     segments_.push_back({id, std::move(file)});
   }

@@ -4,6 +4,7 @@
 #include <catch2/catch_test_macros.hpp>
 #include <functional>
 #include <tuple>
+#include <utility>
 
 #include "simulated_disk.h"
 #include "store/backup_file.h"
@@ -299,6 +300,40 @@ TEST_CASE("files of the log that go while a backup is made are in it", "[store][
   CHECK(directory.disk.file_count() == 1);
   CHECK(backup.file_count() > 5);
   CHECK(restore_and_start(backup) == expected);
+}
+
+TEST_CASE("files of the log that go while a backup opens them leave no gap in it", "[store][backup]") {
+  Directory directory;
+  directory.fill(100);
+  // A directory where something is done once, before one of its files is opened.
+  struct Watched final : Disk {
+    Status open(const std::string& name, bool make, std::unique_ptr<File>& file) noexcept override {
+      if (name == at) std::exchange(meanwhile, [] {})();
+      return disk->open(name, make, file);
+    }
+    Status remove(const std::string& name) noexcept override { return disk->remove(name); }
+    Status rename(const std::string& from, const std::string& to) noexcept override { return disk->rename(from, to); }
+    Status rename_unread(const std::string& from, const std::string& to) noexcept override {
+      return disk->rename_unread(from, to);
+    }
+    Status list(std::vector<std::string>& names) noexcept override { return disk->list(names); }
+    Status sync() noexcept override { return disk->sync(); }
+    SimulatedDisk* disk = nullptr;
+    std::string at;
+    std::function<void()> meanwhile;
+  } watched;
+  watched.disk = &directory.disk;
+  watched.at = FileLog::segment_name(4);
+  watched.meanwhile = [&] { directory.follow(directory.number + 1); };  // all but the last go, of which three are open
+  REQUIRE(FileLog::segments_among(directory.disk.names()).size() > 6);
+  Source source(directory.store);
+  SimulatedDisk backup(2);
+  std::string problem;
+  REQUIRE(make_backup(watched, source, backup, {99, 1'700'000'000'000, nullptr}, problem) == Status::Ok);
+  CHECK(FileLog::segments_among(backup.names()) == FileLog::segments_among(directory.disk.names()));
+  const Found found = restore_and_start(backup);
+  CHECK(found.damage.empty());
+  CHECK(found == start_again(directory));
 }
 
 TEST_CASE("a namespace that comes while a backup is made is in it, as its messages are", "[store][backup]") {
