@@ -6,6 +6,7 @@
 #include <cstdlib>
 
 #include "client.h"
+#include "seed_count.h"
 
 namespace mqttq::sim {
 
@@ -431,9 +432,7 @@ void World::fail(const std::string& what) const {
 
 std::vector<uint64_t> seeds(uint32_t usual) {
   if (const char* one = std::getenv("MQTTQ_SIM_SEED")) return {std::strtoull(one, nullptr, 10)};
-  uint64_t wanted = 1000;
-  if (const char* text = std::getenv("MQTTQ_SIM_SEEDS")) wanted = std::strtoull(text, nullptr, 10);
-  std::vector<uint64_t> chosen(std::max<uint64_t>(1, usual * wanted / 1000));
+  std::vector<uint64_t> chosen(seed_count(usual));
   for (size_t i = 0; i < chosen.size(); ++i) chosen[i] = i + 1;
   return chosen;
 }

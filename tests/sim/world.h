@@ -239,8 +239,7 @@ class World final {
   std::vector<Choice> choices_;
 };
 
-// The seeds of a test that takes `usual` of them: 1 to as many. MQTTQ_SIM_SEED=n replays one seed alone;
-// MQTTQ_SIM_SEEDS=n takes n of them where it is 1000 otherwise, and in proportion elsewhere.
+// The seeds of a test that takes `usual` of them: 1 to seed_count(usual). MQTTQ_SIM_SEED=n replays one seed alone.
 std::vector<uint64_t> seeds(uint32_t usual);
 
 }  // namespace mqttq::sim

@@ -6,11 +6,11 @@
 #include <algorithm>
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/generators/catch_generators_range.hpp>
-#include <cstdlib>
 #include <filesystem>
 #include <map>
 
 #include "base/crc32c.h"
+#include "seed_count.h"
 #include "simulated_disk.h"
 #include "store/system_disk.h"
 
@@ -277,9 +277,7 @@ void live(uint64_t seed, int generations) {
 }  // namespace
 
 TEST_CASE("nothing acknowledged is lost, and nothing refused comes back behind it", "[store]") {
-  const char* seeds = std::getenv("MQTTQ_SIM_SEEDS");
-  const uint64_t count = seeds ? std::strtoull(seeds, nullptr, 10) : 300;
-  for (uint64_t seed = 1; seed <= count; ++seed) {
+  for (uint64_t seed = 1; seed <= seed_count(300); ++seed) {
     INFO("seed " << seed);
     live(seed, 12);
   }
