@@ -96,9 +96,10 @@ def test_an_expired_message_is_not_delivered(connected, topic):
     publisher, observer = connected("paho"), connected("paho")
     observer.subscribe(Subscription(f"{topic}/clock", 1))
     kept = {"clean_start": False, "properties": {"session_expiry_interval": 300}}
-    client = connected("js", **kept)
+    client = connected("js", will=Will(f"{topic}/clock", b"gone", 1), **kept)
     client.subscribe(Subscription(topic, 1))
     client.drop()
+    observer.take_one()  # the broker knows: what comes now waits
     publisher.publish(topic, "short", 1, properties={"message_expiry_interval": 1})
     publisher.publish(topic, "long", 1, properties={"message_expiry_interval": 1000})
     publisher.publish(f"{topic}/r", "short", 1, retain=True, properties={"message_expiry_interval": 1})
