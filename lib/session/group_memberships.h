@@ -52,6 +52,7 @@ struct GroupMembership : HashLink<GroupMembership> {
     OwnedText cursor;       // through which it reads; empty: it has a place of its own
     bool shared = false;    // with others
     uint64_t recorded = 0;  // the number of the place that was recorded last
+    uint64_t untold = 0;    // messages that were skipped, as what was to tell it was not sent
   };
   Reading* reading = nullptr;  // owned; null: of none
   // Neither a shared group's.

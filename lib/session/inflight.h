@@ -61,6 +61,7 @@ struct InflightEntry {
   SlabHandle membership;  // of the shared group, queue or stream that it came from; names nothing for any other
   uint64_t number = 0;    // of the log, by which it is kept; 0: it is not
   uint64_t position = 0;  // of a stream's message
+  uint32_t skipped = 0;   // of its stream, in front of it; no more are told
   uint32_t order = 0;     // counts up with each message sent: a resumed session resends in this order (MQTT5 4.4)
   State state = State::AwaitPuback;
   Qos qos = Qos::AtLeastOnce;

@@ -379,7 +379,10 @@ Session::Sent Session::send(MovingMessage& message, Qos qos, bool retain, Identi
   if (through) entry->membership = GroupMemberships::handle(*through);
   entry->of_queue = of_queue;
   entry->of_stream = at != nullptr;
-  if (at) entry->position = at->position;
+  if (at) {
+    entry->position = at->position;
+    entry->skipped = static_cast<uint32_t>(std::min<uint64_t>(at->skipped, UINT32_MAX));
+  }
   entry->order = out_->next_order++;
   entry->state = qos == Qos::AtLeastOnce ? InflightEntry::State::AwaitPuback : InflightEntry::State::AwaitPubrec;
   entry->qos = qos;
@@ -416,7 +419,7 @@ void Session::pump(Instant now) noexcept {
     record_progress();
   }
   if (had_flows && out_->empty()) trim();  // most clients subscribe once, and are quiet then
-  if (some_group_found_full_ && may_take_shared(Qos::AtLeastOnce)) tell_groups_of_room();
+  if (some_group_found_full_ && may_take_shared(Qos::AtLeastOnce, true)) tell_groups_of_room();
 }
 
 // Each of these is false when there is no more room.
@@ -468,7 +471,7 @@ void Session::send_again(uint16_t packet_id, InflightEntry& entry, Instant now) 
   fields.subscription_identifiers = entry.identifiers.span();
   Bytes added;
   if (entry.of_stream) {
-    const StreamAt at{entry.position, entry.number, entry.message->logged_us(), 0};
+    const StreamAt at{entry.position, entry.number, entry.message->logged_us(), entry.skipped};
     added = shard_.stream_properties(*connection_, at, message.view(), shard_.memberships().find(entry.membership));
   }
   if (connection_->send_publish(message, fields, now, added) || connection_->closing()) return;
@@ -689,10 +692,13 @@ void Session::note_group_state() noexcept {
   memberships_.for_each([this](GroupMembership& one) { shard_.memberships().note_state(one); });
 }
 
-bool Session::may_take_shared(Qos qos) const noexcept {
+// in_order: at any QoS it comes behind what is still to be sent again.
+bool Session::may_take_shared(Qos qos, bool in_order) const noexcept {
   if (connection_->outbox_full()) return false;
   if (!out_) return true;
-  if (qos == Qos::AtMostOnce) return out_->waiting_qos0_count == 0 && out_->flow_count == 0;
+  if (qos == Qos::AtMostOnce) {
+    return out_->waiting_qos0_count == 0 && out_->flow_count == 0 && (!in_order || out_->unsent_count == 0);
+  }
   return out_->waiting.empty() && out_->unsent_count == 0 && !window_full();
 }
 
@@ -706,7 +712,7 @@ Handed Session::take_shared(GroupMembership& membership, MovingMessage& message,
   const bool written = stored_ && number && qos != Qos::AtLeastOnce && !membership.gives_back();
   const bool unwritable = written && shard_.state().failing();
   if (unwritable) shard_.mark_progress(*this);
-  if (unwritable || !may_take_shared(qos) || (number && !membership.make_room())) {
+  if (unwritable || !may_take_shared(qos, membership.reading) || (number && !membership.make_room())) {
     membership.was_full = some_group_found_full_ = true;
     return Handed::Full;
   }
@@ -731,7 +737,7 @@ Handed Session::take_read(GroupMembership& membership, MovingMessage& message, c
   const bool written = stored_ && qos == Qos::ExactlyOnce;  // before it goes out: it never comes twice
   const bool unwritable = written && shard_.state().failing();
   if (unwritable) shard_.mark_progress(*this);
-  if (unwritable || !may_take_shared(qos)) {
+  if (unwritable || !may_take_shared(qos, true)) {
     membership.was_full = some_group_found_full_ = true;
     return Handed::Full;
   }
@@ -739,10 +745,13 @@ Handed Session::take_read(GroupMembership& membership, MovingMessage& message, c
   StreamPlace& place = membership.reading->place;
   place.position = at.position + 1;
   place.number = at.number + 1;
+  StreamAt told = at;
+  told.skipped += std::exchange(membership.reading->untold, 0);
   Identifiers identifiers;
   static_cast<void>(identifiers.set({&membership.identifier, membership.identifier ? 1u : 0u}));  // one needs no memory
   const bool retain = view.retain && membership.retain_as_published;
-  const Sent sent = send(message, qos, retain, std::move(identifiers), now, &membership, at.number, &at);
+  const Sent sent = send(message, qos, retain, std::move(identifiers), now, &membership, told.number, &told);
+  if (sent == Sent::Dropped) membership.reading->untold = told.skipped;
   if (stored_) shard_.mark_progress(*this);
   if (written && sent_unrecorded_) {
     record_progress();  // what lies in front of the place is found by it no more

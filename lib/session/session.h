@@ -344,7 +344,7 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
   bool window_full() const noexcept { return inflight_count() - unsent_count() >= window(); }
   void mark_sent(InflightEntry& entry) noexcept;
   bool has_room() const noexcept;
-  bool may_take_shared(Qos qos) const noexcept;
+  bool may_take_shared(Qos qos, bool in_order) const noexcept;
   void tell_groups_of_room() noexcept;
   void note_group_state() noexcept;
   // Gives back what came through `membership`, or through any when it is null.

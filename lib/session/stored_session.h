@@ -155,7 +155,7 @@ struct StoredDelayed {
 
 // A message on its way to a client: by its number in the log, or, where it has none, with all that it holds.
 struct StoredInflight {
-  static constexpr uint8_t kQos = 3, kRetain = 4, kOfGroup = 8, kOfStream = 16;
+  static constexpr uint8_t kQos = 3, kRetain = 4, kOfGroup = 8, kOfStream = 16, kSkipped = 32;
 
   // group: the hash of the text that it came through, a shared filter's or a stream's; 0: it came by itself.
   static void write(FieldWriter& out, const InflightEntry& entry, uint64_t group, int64_t unix_offset_ms) noexcept {
@@ -163,11 +163,13 @@ struct StoredInflight {
     out.number(entry.order);
     out.number(static_cast<uint8_t>(entry.state));
     out.number(static_cast<uint8_t>(static_cast<uint8_t>(entry.qos) | (entry.retain ? kRetain : 0) |
-                                    (group ? kOfGroup : 0) | (entry.of_stream ? kOfStream : 0)));
+                                    (group ? kOfGroup : 0) | (entry.of_stream ? kOfStream : 0) |
+                                    (entry.skipped ? kSkipped : 0)));
     out.number(static_cast<uint32_t>(entry.identifiers.span().size()));
     for (const uint32_t identifier : entry.identifiers.span()) out.number(identifier);
     if (group) out.number(group);
     if (entry.of_stream) out.number(entry.position);
+    if (entry.skipped) out.number(entry.skipped);
     if (entry.number == 0 && entry.message) write_message(out, entry.message->view(), unix_offset_ms);
   }
   // False: it is no such value, or there is no memory.
@@ -186,6 +188,7 @@ struct StoredInflight {
     group = flags & kOfGroup ? in.number<uint64_t>() : 0;
     entry.of_stream = flags & kOfStream;
     entry.position = entry.of_stream ? in.number<uint64_t>() : 0;
+    entry.skipped = flags & kSkipped ? in.number<uint32_t>() : 0;
     return in.ok() && state <= 2 && memory && entry.identifiers.set(identifiers.span());
   }
 };

@@ -214,11 +214,15 @@ void Client::settle_will(WillFate fate) {
 
 // What this client calls a topic or a filter.
 std::string Client::name_of(const std::string& topic) const {
-  return uses_old_names && !is_queue(topic) ? old_name_of(topic) : topic;
+  return uses_old_names && !is_queue(topic) && !is_stream(topic) ? old_name_of(topic) : topic;
 }
 
 bool Client::is_queue(const std::string& topic_filter) const {
   return !consumes.empty() && topic_filter == queue_address;
+}
+
+bool Client::is_stream(const std::string& topic_filter) const {
+  return !stream.empty() && topic_filter == stream_address;
 }
 
 std::string Client::name_of(const Published& message) const {
@@ -257,6 +261,10 @@ void Client::begin_subscribe(const std::vector<Entry>& entries, uint32_t identif
   requests_[packet_id] = PacketType::Suback;
   for (const Entry& entry : entries) {
     if (is_queue(entry.topic_filter)) world_.queues().subscribing(*this, entry.qos);
+    if (is_stream(entry.topic_filter)) {
+      world_.streams().subscribing(*this, entry.qos);
+      begins_stream_ = packet_id;
+    }
   }
   send(subscribe, version_);
 }
@@ -399,7 +407,8 @@ void Client::lose_connection() {
   }
   if (state_ == State::Connected) world_.model().disconnected(client_id_);
   if (!consumes.empty() && !world_.queues().empty()) world_.queues().gone(*this);
-  leaves_queue_ = 0;
+  if (!stream.empty()) world_.streams().gone(*this);
+  leaves_queue_ = begins_stream_ = 0;
   state_ = State::Idle;
   link_ = nullptr;
   in_.clear();
@@ -542,6 +551,7 @@ void Client::handle_connack(Bytes packet) {
   }
   durable_ = setup_.session_expiry_s != 0;
   if (!present) forget_session();
+  if (!present && !stream.empty()) world_.streams().session_began(*this);
   session_ = &world_.model().connected(client_id_, version_, present, !unsure_, setup_.packet_size_max);
   if (will_) world_.model().message(will_).publisher_session = session_->number;
   send_quota_ = std::min<size_t>(receive_maximum_out_, world_.setup().limits.receive_maximum);
@@ -601,6 +611,8 @@ void Client::handle_publish(Bytes packet) {
   if (repeat) return;
   if (world_.queues().consumes(*this, publish->topic_name)) {
     world_.queues().received(*this, *publish);
+  } else if (world_.streams().reads(*this, publish->topic_name)) {
+    world_.streams().received(*this, *publish);
   } else {
     world_.model().received(*session_, *publish);
   }
@@ -674,6 +686,10 @@ void Client::handle_suback(Bytes packet) {
   if (suback->packet_id == leaves_queue_) {
     leaves_queue_ = 0;
     world_.queues().unsubscribed(*this);
+  }
+  if (suback->packet_id == begins_stream_ && !is_error(static_cast<ReasonCode>(suback->reason_codes[0]))) {
+    begins_stream_ = 0;
+    world_.streams().subscribed(*this);
   }
   world_.model().answered(*session_, suback->packet_id, suback->reason_codes);
 }

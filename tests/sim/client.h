@@ -106,6 +106,8 @@ class Client {
   // The queue that it consumes, and how it names it; empty: none. See QueueModel.
   std::string consumes, queue_address;
   uint32_t rejects_in_1000 = 0;  // messages of it, in version 5
+  // The stream that it reads, and how it names it; empty: none. See StreamModel.
+  std::string stream, stream_address;
   // Names topics by what they were called once, where the broker rewrites those names: see rewrite_old_names().
   bool uses_old_names = false;
 
@@ -141,6 +143,7 @@ class Client {
   std::string name_of(const std::string& topic) const;
   std::string name_of(const Published& message) const;
   bool is_queue(const std::string& topic_filter) const;
+  bool is_stream(const std::string& topic_filter) const;
   bool may_be_rejected(uint16_t packet_id) const;
   enum class State : uint8_t { Idle, Connecting, Connected };
   struct Outgoing {
@@ -213,7 +216,8 @@ class Client {
   std::deque<Outgoing> outgoing_;
   std::map<uint16_t, std::string> incoming_;  // QoS 2 messages before their PUBREL: identifier and payload
   std::map<uint16_t, codec::PacketType> requests_;
-  uint16_t leaves_queue_ = 0;  // the last UNSUBSCRIBE that names its queue
+  uint16_t leaves_queue_ = 0;   // the last UNSUBSCRIBE that names its queue
+  uint16_t begins_stream_ = 0;  // the last SUBSCRIBE that names its stream
   uint16_t last_packet_id_ = 0;
   bool unsure_ = false;                   // a CONNECT had no answer: whether the broker's session is ours is not known
   bool perhaps_another_session_ = false;  // what was not known when the connection was accepted

@@ -23,7 +23,7 @@ constexpr uint32_t kExpiry_s = 100'000;
 class Run {
  public:
   Run(uint64_t seed, const WorldSetup& setup)
-      : choices_(seed * 31 + 7), kept_(seed), world_(seed, with_files(setup, seed), &kept_) {
+      : choices_(seed * 31 + 7), kept_(seed, seed % 4 != 0), world_(seed, patient(setup), &kept_) {
     const uint32_t count = 2 + below(3);
     for (uint32_t i = 0; i < count; ++i) {
       clients_.push_back(
@@ -78,8 +78,7 @@ class Run {
  private:
   uint32_t below(uint32_t bound) noexcept { return static_cast<uint32_t>(choices_.below(bound)); }
   bool chance(uint32_t in_1000) noexcept { return below(1000) < in_1000; }
-  WorldSetup with_files(WorldSetup setup, uint64_t seed) {
-    kept_.files = seed % 4 != 0;
+  static WorldSetup patient(WorldSetup setup) {
     setup.limits.receipt_timeout_s = 1'000'000;
     setup.limits.receive_maximum = 20;
     setup.policy.sys_interval_s = 0;

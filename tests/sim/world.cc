@@ -72,7 +72,8 @@ World::World(uint64_t seed, const WorldSetup& setup, Kept* kept)
       traced_(std::getenv("MQTTQ_SIM_TRACE") != nullptr),
       kept_(kept),
       model_(*this),
-      queue_model_(*this) {
+      queue_model_(*this),
+      stream_model_(*this) {
   words_.world = this;
   log_.random = &random_;
   log_.slow = setup_.slow_log;
@@ -148,6 +149,7 @@ void World::crash(bool power_cut) {
   access_.open.clear();
   ++crashes_;
   queue_model_.crashed();
+  stream_model_.crashed();
   if (power_cut) kept_->disk.cut_power();
   start_broker();
 }
@@ -181,6 +183,7 @@ void World::require_empty() {
   require(session_count() == 0, "sessions are left at the end");
   for (const auto& core : broker_->cores) require(core->groups().count() == 0, "shared groups are left at the end");
   for (const auto& core : broker_->cores) require(core->queues().count() == 0, "queues are left at the end");
+  for (const auto& core : broker_->cores) require(core->streams().count() == 0, "streams are left at the end");
   for (const auto& core : broker_->cores) require(core->delayed().count() == 0, "delayed messages are left at the end");
   broker_->router.for_each_filter(
       [this](const Filter& filter) { fail("a filter is left: " + std::string(filter.text())); });
@@ -243,6 +246,24 @@ uint64_t World::purge_queue(std::string_view name) {
 void World::delete_queue(std::string_view name) {
   Queue& deleted = queue(name);
   at_home(name, [&](ShardCore& home) { home.queues().remove(deleted, now_); });
+}
+
+// --- streams
+
+Stream& World::stream(std::string_view name) {
+  ShardCore& home = *broker_->cores[broker_->cores[0]->group_home_of(kGlobalNamespace, name)];
+  Stream* found = home.streams().find(kGlobalNamespace, name);
+  require(found != nullptr, "there is no stream " + std::string(name));
+  return *found;
+}
+
+void World::declare_stream(std::string_view name, std::string_view topic_filter, const StreamOptions& options) {
+  Status status{};
+  at_home(name, [&](ShardCore& home) {
+    Stream* declared = nullptr;
+    status = home.declare_stream({kGlobalNamespace, name, topic_filter}, options, declared);
+  });
+  require(status == Status::Ok, "a stream cannot be declared");
 }
 
 Client& World::client(std::string_view client_id, ProtocolVersion version) {

@@ -18,6 +18,7 @@
 #include "queue_model.h"
 #include "session/shard_core.h"
 #include "store/memory_store.h"
+#include "stream_model.h"
 #include "unit/store/simulated_disk.h"
 
 namespace mqttq::sim {
@@ -86,10 +87,10 @@ struct WorldSetup {
 
 // What outlives a broker: files that forget what was not synced, and a store.
 struct Kept {
-  explicit Kept(uint64_t seed) : disk(seed) {}
+  explicit Kept(uint64_t seed, bool in_files = true) : disk(seed), files(in_files) {}
   SimulatedDisk disk;
   MemoryStore store;
-  bool files = true;  // the log is in files; else in the store
+  bool files;  // the log is in files; else in the store
 };
 
 class World final {
@@ -106,6 +107,7 @@ class World final {
   Instant now() const noexcept { return now_; }
   Model& model() noexcept { return model_; }
   QueueModel& queues() noexcept { return queue_model_; }
+  StreamModel& streams() noexcept { return stream_model_; }
   SimLog& log() noexcept { return log_; }
   const WorldSetup& setup() const noexcept { return setup_; }
   uint32_t shard_count() const noexcept { return setup_.shard_count; }
@@ -144,6 +146,8 @@ class World final {
   bool try_to_change_queue(std::string_view name, const QueueOptions& options, std::string_view dead_letter_topic = {});
   uint64_t purge_queue(std::string_view name);
   void delete_queue(std::string_view name);
+  Stream& stream(std::string_view name);
+  void declare_stream(std::string_view name, std::string_view topic_filter, const StreamOptions& options);
 
   // One event. False when nothing can happen without the clock or a client's own will.
   bool step();
@@ -235,6 +239,7 @@ class World final {
   uint32_t crashes_ = 0;
   Model model_;
   QueueModel queue_model_;
+  StreamModel stream_model_;
   std::vector<std::unique_ptr<Client>> clients_;
   std::vector<Choice> choices_;
 };

@@ -1,0 +1,180 @@
+// Streams in many worlds: readers that come and go, and a broker that dies.
+#include <catch2/catch_test_macros.hpp>
+
+#include "client.h"
+#include "world.h"
+
+using namespace mqttq;
+using namespace mqttq::sim;
+
+namespace {
+
+constexpr const char* kTopics[] = {"a", "a/b", "a/c"};
+
+// Publishers, and readers whose sessions outlive their connections.
+class Run {
+ public:
+  Run(uint64_t seed, const WorldSetup& setup, bool dies, uint64_t messages_max)
+      : choices_(seed * 37 + 11),
+        dies_(dies),
+        kept_(seed, seed % 4 != 0),
+        world_(seed, setup, dies ? &kept_ : nullptr) {
+    StreamOptions options;
+    options.messages_max = messages_max;
+    options.age_max_s = 0;
+    world_.streams().declare("s", "a/#", options);
+    world_.settle();
+    for (const int i : {0, 1}) writers_.push_back(&world_.client("w" + std::to_string(i)));
+    for (const int i : {0, 1, 2}) {
+      // The first is told all there is, and reads all that was acknowledged.
+      const bool may_be_old = i && !messages_max;
+      readers_.push_back({&world_.client("r" + std::to_string(i),
+                                         may_be_old && chance(300) ? ProtocolVersion::V311 : ProtocolVersion::V5),
+                          static_cast<Qos>(i ? below(3) : 1 + below(2))});
+      readers_.back().client->stream = "s";
+      readers_.back().client->stream_address = "$s/earliest/$stream/s";
+    }
+  }
+
+  void run(uint32_t actions) {
+    for (uint32_t done = 0; done < actions;) {
+      if (chance(850) && world_.step()) continue;
+      ++done;
+      if (dies_ && chance(25)) {
+        world_.crash(kept_.files && chance(700));
+      } else if (chance(20)) {
+        world_.advance_ms(chance(500) ? 200 : 2000);
+      } else if (chance(600)) {
+        write(*writers_[below(2)]);
+      } else {
+        read(readers_[below(3)]);
+      }
+    }
+    finish();
+  }
+
+  World& world() noexcept { return world_; }
+
+ private:
+  struct Reader {
+    Client* client;
+    Qos qos;
+  };
+  uint32_t below(uint32_t bound) noexcept { return static_cast<uint32_t>(choices_.below(bound)); }
+  bool chance(uint32_t in_1000) noexcept { return below(1000) < in_1000; }
+
+  void connect(Client& client) {
+    if (!client.may_connect()) return;
+    ConnectSetup setup;
+    setup.clean_start = false;
+    setup.session_expiry_s = 100'000;
+    if (chance(300)) setup.receive_maximum = static_cast<uint16_t>(1 + below(4));
+    client.begin_connect(setup);
+  }
+
+  void write(Client& client) {
+    if (client.idle()) return connect(client);
+    if (!client.is_connected()) return;
+    const Qos qos = static_cast<Qos>(below(3));
+    if (chance(20)) {
+      client.break_link(true);
+    } else if (qos == Qos::AtMostOnce || client.may_publish()) {
+      const uint32_t padding = chance(700) ? below(20) : below(900);
+      client.begin_publish({kTopics[below(std::size(kTopics))],
+                            "m" + std::to_string(++payloads_) + ":" + std::string(padding, 'x'), qos});
+    }
+  }
+
+  void begin(const Reader& reader) {
+    if (!reader.client->has_requests()) reader.client->begin_subscribe({{reader.client->stream_address, reader.qos}});
+  }
+
+  void read(const Reader& reader) {
+    Client& client = *reader.client;
+    if (client.idle()) return connect(client);
+    if (chance(60)) {
+      client.break_link(true);
+    } else if (!client.is_connected()) {
+      return;
+    } else if (chance(40)) {
+      client.begin_disconnect();
+    } else if (!world_.streams().is_subscribed(client) || chance(20)) {
+      begin(reader);
+    } else if (chance(100)) {
+      client.acknowledges = !client.acknowledges;
+    } else if (chance(100)) {
+      client.reads = !client.reads;
+    }
+  }
+
+  // Everybody comes back and reads to the end.
+  void finish() {
+    if (dies_ && chance(300)) world_.crash(kept_.files);
+    for (const Reader& reader : readers_) reader.client->reads = reader.client->acknowledges = true;
+    world_.advance_ms(200).settle().advance_ms(world_.setup().limits.connect_timeout_ms + 1000).settle();
+    for (int round = 0; round < 4; ++round) {
+      for (Client* client : writers_) {
+        if (client->idle()) connect(*client);
+      }
+      for (const Reader& reader : readers_) {
+        if (reader.client->idle()) connect(*reader.client);
+      }
+      world_.settle();
+      for (const Reader& reader : readers_) {
+        if (reader.client->is_connected() && !world_.streams().is_subscribed(*reader.client)) begin(reader);
+      }
+      world_.settle().advance_ms(200).settle();
+    }
+    for (Client* client : writers_) {
+      world_.require(client->is_connected() && client->open_publishes() == 0, client->client_id() + " is not done");
+    }
+    for (const Reader& reader : readers_) {
+      world_.require(reader.client->is_connected() && world_.streams().is_subscribed(*reader.client),
+                     reader.client->client_id() + " does not read at the end");
+    }
+    world_.streams().judge();
+  }
+
+  Random choices_;
+  const bool dies_;
+  Kept kept_;
+  World world_;
+  std::vector<Client*> writers_;
+  std::vector<Reader> readers_;
+  uint32_t payloads_ = 0;
+};
+
+void in_runs(uint32_t count, bool dies, bool bounded) {
+  uint64_t received = 0, skipped = 0;
+  const std::vector<uint64_t> chosen = seeds(count);
+  for (const uint64_t seed : chosen) {
+    INFO("MQTTQ_SIM_SEED=" << seed);
+    WorldSetup setup;
+    setup.limits.receipt_timeout_s = 1'000'000;
+    setup.limits.receive_maximum = 20;
+    setup.policy.sys_interval_s = 0;
+    Run run(seed, setup, dies, bounded ? 2 + seed % 7 : 0);
+    run.run(60 + static_cast<uint32_t>(seed % 400));
+    received += run.world().streams().received_count();
+    skipped += run.world().streams().skipped_count();
+  }
+  CHECK(received > chosen.size());
+  if (!bounded) CHECK(skipped == 0);
+  if (bounded && chosen.size() > 10) CHECK(skipped > 0);
+}
+
+}  // namespace
+
+TEST_CASE("readers that come and go get each message of a stream in order", "[sim]") { in_runs(300, false, false); }
+
+TEST_CASE("readers that are slower than a stream forgets are told what they skipped", "[sim]") {
+  in_runs(300, false, true);
+}
+
+TEST_CASE("a broker that dies at any moment has its readers go on where they stopped", "[sim]") {
+  in_runs(300, true, false);
+}
+
+TEST_CASE("a broker that dies while a stream forgets tells its readers what they skipped", "[sim]") {
+  in_runs(300, true, true);
+}
