@@ -15,7 +15,12 @@ constexpr uint32_t kHeldMax = 256;  // messages that wait for their keys
 
 // --- one cursor
 
-uint64_t StreamCursor::committed() noexcept { return taken.empty() ? place.position : taken.front().number; }
+uint64_t StreamCursor::committed() noexcept {
+  for (uint32_t i = 0; i < taken.count(); ++i) {
+    if (!taken[i].done) return taken[i].number;
+  }
+  return taken.empty() ? place.position : std::max(place.position, taken.back().number + 1);
+}
 
 void StreamCursor::changed() noexcept {
   if (ListLink<ChangedCursorTag>::linked()) return;
@@ -62,6 +67,7 @@ void StreamCursor::let_go(CursorTaken& one) noexcept {
 
 void StreamCursor::take_back(CursorTaken& one) noexcept {
   one.member = 0;
+  if (one.number < place.position) one.pass = pass;  // it was read, and is again in another one
   ++waiting_count;
   if (one.key) --one.key->inflight_count;
 }
@@ -79,8 +85,9 @@ void StreamCursor::finish(CursorTaken& one) noexcept {
   changed();
 }
 
+// What lies behind the place is read again, and passed over by it.
 void StreamCursor::forget_done() noexcept {
-  while (!taken.empty() && taken.front().done) taken.pop_front();
+  while (!taken.empty() && taken.front().done && taken.front().number < place.position) taken.pop_front();
   if (taken.empty()) taken.reset();
 }
 
@@ -100,6 +107,7 @@ Handed StreamCursor::take(MovingMessage& message, const StreamAt& at, Instant no
   const auto pass_over = [&] {
     place.position = at.position + 1;
     place.number = at.number + 1;
+    forget_done();
     return Handed::Finished;
   };
   finish_unread(at.position);
@@ -152,7 +160,6 @@ Handed StreamCursor::take(MovingMessage& message, const StreamAt& at, Instant no
     }
   } else {
     finish(*known);
-    forget_done();
   }
   return pass_over();
 }
@@ -249,8 +256,8 @@ Status StreamCursors::open(Stream& stream, std::string_view name, bool shared, c
   if (cursor->shared != shared) cursor->changed();
   cursor->shared = shared;
   if (made || seeks) {
-    for (uint32_t i = 0; i < cursor->taken.count(); ++i) cursor->finish(cursor->taken[i]);
-    cursor->forget_done();
+    for (; !cursor->taken.empty(); cursor->taken.pop_front()) cursor->finish(cursor->taken.front());
+    cursor->taken.reset();
     cursor->place = Streams::resolve(stream, offset, now);
     cursor->go_on(cursor->place.position);
     cursor->changed();
@@ -270,7 +277,6 @@ void StreamCursors::commit(StreamCursor& cursor, uint64_t position) noexcept {
   for (uint32_t i = 0; i < cursor.taken.count() && cursor.taken[i].number < position; ++i) {
     cursor.finish(cursor.taken[i]);
   }
-  cursor.forget_done();
   if (cursor.place.position < position) {
     cursor.place.position = position;
     cursor.place.number = 0;

@@ -40,7 +40,7 @@ struct CursorTaken {
   uint64_t number = 0;  // its position
   MemberId member = 0;  // who has it; 0: nobody, or it is done
   bool done = false;
-  uint32_t pass = 0;  // in which it was held back
+  uint32_t pass = 0;  // in which it was held back, or came back
   CursorKey* key = nullptr;
 };
 

@@ -5,6 +5,7 @@
 
 #include "link.h"
 #include "message/topic.h"
+#include "stream/stream_message.h"
 #include "world.h"
 
 namespace mqttq::sim {
@@ -24,6 +25,15 @@ std::vector<std::byte> user_properties(uint32_t number) {
     writer.prefixed(text);
   }
   bytes.resize(writer.size());
+  return bytes;
+}
+
+std::vector<std::byte> user_property(std::string_view name, std::string_view value) {
+  std::vector<std::byte> bytes(5 + name.size() + value.size());
+  codec::Writer writer(bytes.data());
+  writer.u8(static_cast<uint8_t>(PropertyId::UserProperty));
+  writer.prefixed(name);
+  writer.prefixed(value);
   return bytes;
 }
 
@@ -258,6 +268,8 @@ void Client::begin_subscribe(const std::vector<Entry>& entries, uint32_t identif
   subscribe.packet_id = packet_id;
   subscribe.subscription_identifier = identifier;
   subscribe.entries = bytes;
+  const std::vector<std::byte> group = user_property(kStreamGroupProperty, stream_group);
+  if (!stream_group.empty()) subscribe.properties = group;
   requests_[packet_id] = PacketType::Suback;
   for (const Entry& entry : entries) {
     if (is_queue(entry.topic_filter)) world_.queues().subscribing(*this, entry.qos);
@@ -491,6 +503,9 @@ void Client::send_due(std::deque<Due>& queue) {
   if (due.type == PacketType::Puback || due.type == PacketType::Pubcomp) open_.erase(due.packet_id);
   if (due.type == PacketType::Puback && !consumes.empty()) {
     world_.queues().acknowledging(*this, due.packet_id, !is_error(due.reason));
+  }
+  if (due.type == PacketType::Puback && !stream_group.empty()) {
+    world_.streams().acknowledging(*this, due.packet_id);
   }
   codec::AckView ack;
   ack.type = due.type;

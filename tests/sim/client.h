@@ -108,6 +108,7 @@ class Client {
   uint32_t rejects_in_1000 = 0;  // messages of it, in version 5
   // The stream that it reads, and how it names it; empty: none. See StreamModel.
   std::string stream, stream_address;
+  std::string stream_group;  // through which it reads, with others; in version 5
   // Names topics by what they were called once, where the broker rewrites those names: see rewrite_old_names().
   bool uses_old_names = false;
 
@@ -138,6 +139,7 @@ class Client {
   // Does its last session outlive a connection, as far as it knows?
   bool durable() const noexcept { return durable_; }
   SimLink* link() noexcept { return link_; }
+  const SimLink* link() const noexcept { return link_; }
 
  private:
   std::string name_of(const std::string& topic) const;

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "client.h"
+#include "link.h"
 #include "message/topic.h"
 #include "stream/stream_message.h"
 #include "world.h"
@@ -22,7 +23,7 @@ void StreamModel::fail(const OneStream& stream, const Client& client, uint64_t p
 
 void StreamModel::declare(const std::string& name, const std::string& topic_filter, const StreamOptions& options) {
   streams_[name] = {name, topic_filter, options, {}};
-  world_.declare_stream(name, topic_filter, options);
+  world_.declare_stream(name, topic_filter, options, "topic");
 }
 
 bool StreamModel::reads(const Client& client, std::string_view topic_name) const {
@@ -39,7 +40,21 @@ void StreamModel::subscribing(const Client& client, Qos qos) {
 }
 
 void StreamModel::crashed() {
-  for (auto& [client, reader] : readers_) reader.crashed = reader.lost = true;
+  for (auto& [client, reader] : readers_) {
+    reader.crashed = true;
+    gone(*client);
+  }
+}
+
+void StreamModel::gone(const Client& client) {
+  readers_[&client].lost = true;
+  const auto stream = streams_.find(client.stream);
+  if (client.stream_group.empty() || stream == streams_.end()) return;
+  Group& group = stream->second.group;
+  group.held.erase(&client);
+  for (auto& [position, fate] : group.fates) {
+    if (fate.settler == &client) fate.settler = nullptr;  // nobody knows whether it was read
+  }
 }
 
 // --- what comes
@@ -58,7 +73,7 @@ StreamModel::Said StreamModel::read_properties(const codec::PublishView& publish
       said.us = static_cast<int64_t>(number(property));
     } else if (name == kStreamSkippedProperty) {
       said.skipped = number(property);
-    } else {
+    } else if (name != kStreamKeyProperty) {
       said.others.insert(said.others.end(), reader.raw().begin(), reader.raw().end());
     }
   }
@@ -116,6 +131,7 @@ void StreamModel::received(const Client& client, const codec::PublishView& publi
   }
   const uint64_t position = said.position;
   learn(stream, position, *message, said);
+  if (!client.stream_group.empty()) return received_in_group(stream, client, *message, position, publish);
   skipped_ += said.skipped;
   world_.trace([&] {
     return client.client_id() + " reads at " + std::to_string(position) + ", next " + std::to_string(reader.next) +
@@ -150,6 +166,44 @@ void StreamModel::received(const Client& client, const codec::PublishView& publi
     fail(stream, client, position, "was told that it skipped what it did not");
   }
   reader.next = position + 1;
+}
+
+// --- groups
+
+void StreamModel::received_in_group(OneStream& stream, const Client& client, const Published& message,
+                                    uint64_t position, const codec::PublishView& publish) {
+  Group& group = stream.group;
+  const auto solid = [](const Client& one) {
+    return one.is_connected() && one.link() && !one.link()->closed_by_broker();
+  };
+  for (const auto& [other, open] : group.held) {
+    if (publish.qos == Qos::AtMostOnce || other == &client || !solid(*other) || !solid(client)) continue;
+    for (const auto& [packet_id, held] : open) {
+      const uint32_t id = stream.places[held].message;
+      if (world_.model().message(id).topic_name == message.topic_name) {
+        fail(stream, client, position, "got it while " + other->client_id() + " had " + std::to_string(held));
+      }
+    }
+  }
+  const auto [at, fresh] = group.fates.emplace(position, Fate{});
+  if (at->second.settler && solid(*at->second.settler)) {
+    fail(stream, client, position, "got it after " + at->second.settler->client_id() + " had acknowledged it");
+  }
+  at->second.settler = nullptr;
+  if (publish.qos == Qos::AtMostOnce) return;
+  uint64_t& newest = group.newest[message.topic_name];
+  if (fresh && position < newest) fail(stream, client, position, "got it behind a later one of its key");
+  newest = std::max(newest, position + 1);
+  group.held[&client][publish.packet_id] = position;
+}
+
+void StreamModel::acknowledging(const Client& client, uint16_t packet_id) {
+  Group& group = streams_.at(client.stream).group;
+  auto& held = group.held[&client];
+  const auto at = held.find(packet_id);
+  if (at == held.end()) return;
+  group.fates[at->second].settler = &client;
+  held.erase(at);
 }
 
 // --- the end
@@ -205,7 +259,12 @@ void StreamModel::judge() {
     if (stream.places.size() > end) world_.fail("stream " + name + " ends before what was read of it");
     for (auto& [client, reader] : readers_) {
       if (client->stream != name) continue;
-      if (client->version() == ProtocolVersion::V5) {
+      if (!client->stream_group.empty()) {
+        for (uint64_t at = 0; at < stream.places.size(); ++at) {
+          if (may_be_lost(stream, reader, at) || stream.group.fates.contains(at)) continue;
+          fail(stream, *client, at, "and the others of its group have never got something");
+        }
+      } else if (client->version() == ProtocolVersion::V5) {
         judge_gaps(stream, *client, reader);
       } else {
         judge_untold(stream, *client, reader);

@@ -1,8 +1,9 @@
 // What must be true of streams in every run, told by those who publish and read.
 //
-// A reader of this model is a client that reads one stream from its beginning, and is subscribed to nothing else whose
-// topics that stream matches. As the other models this one is careful where a client cannot know: what was on its way
-// at QoS 0 when its connection broke is gone, and what it had not acknowledged may come again.
+// A reader of this model is a client that reads one stream from its beginning, alone or in a group that divides it by
+// topics, and is subscribed to nothing else whose topics that stream matches. As the other models this one is careful
+// where a client cannot know: what was on its way at QoS 0 when its connection broke is gone, and what it had not
+// acknowledged may come again.
 #pragma once
 
 #include <map>
@@ -22,7 +23,7 @@ class StreamModel {
  public:
   explicit StreamModel(World& world) : world_(world) {}
 
-  // It is declared at its home.
+  // It is declared at its home. Its key is the topic.
   void declare(const std::string& name, const std::string& topic_filter, const StreamOptions& options);
   bool empty() const noexcept { return streams_.empty(); }
   // The stream that `client` reads has what comes on this topic?
@@ -33,8 +34,10 @@ class StreamModel {
   void subscribing(const Client& client, Qos qos);
   void subscribed(const Client& client) { readers_[&client].subscribed = true; }
   void received(const Client& client, const codec::PublishView& publish);
+  // One in a group sends a PUBACK.
+  void acknowledging(const Client& client, uint16_t packet_id);
   // Its connection is over.
-  void gone(const Client& client) { readers_[&client].lost = true; }
+  void gone(const Client& client);
   bool is_subscribed(const Client& client) { return readers_[&client].subscribed; }
 
   void crashed();
@@ -49,10 +52,20 @@ class StreamModel {
     uint32_t message = 0;  // its id; 0: nobody has read it
     int64_t us = 0;        // 0: not known
   };
+  // What became of one message in a group.
+  struct Fate {
+    const Client* settler = nullptr;  // sent its PUBACK, on the connection that stands
+  };
+  struct Group {
+    std::map<uint64_t, Fate> fates;                              // by position: of what came to somebody
+    std::map<const Client*, std::map<uint16_t, uint64_t>> held;  // by Packet Identifier
+    std::map<std::string, uint64_t> newest;                      // by topic: behind the last that came above QoS 0
+  };
   struct OneStream {
     std::string name, topic_filter;
     StreamOptions options;
     std::vector<Place> places;  // by position
+    Group group = {};
   };
   struct Gap {
     uint64_t from, to;
@@ -82,6 +95,8 @@ class StreamModel {
   void learn(OneStream& stream, uint64_t position, const Published& message, const Said& said);
   bool may_be_lost(const OneStream& stream, const Reader& reader, uint64_t position) const;
   void judge_untold(const OneStream& stream, const Client& client, const Reader& reader) const;
+  void received_in_group(OneStream& stream, const Client& client, const Published& message, uint64_t position,
+                         const codec::PublishView& publish);
   void judge_gaps(const OneStream& stream, const Client& client, const Reader& reader) const;
   void judge_content(const OneStream& stream, const Client& client, const Published& message,
                      const codec::PublishView& publish, const Said& said) const;

@@ -11,28 +11,35 @@ namespace {
 
 constexpr const char* kTopics[] = {"a", "a/b", "a/c"};
 
+struct Kind {
+  bool dies = false;     // the broker, now and then
+  bool bounded = false;  // the stream
+  bool grouped = false;  // all readers but the first
+};
+
 // Publishers, and readers whose sessions outlive their connections.
 class Run {
  public:
-  Run(uint64_t seed, const WorldSetup& setup, bool dies, uint64_t messages_max)
+  Run(uint64_t seed, const WorldSetup& setup, const Kind& kind)
       : choices_(seed * 37 + 11),
-        dies_(dies),
+        kind_(kind),
         kept_(seed, seed % 4 != 0),
-        world_(seed, setup, dies ? &kept_ : nullptr) {
+        world_(seed, setup, kind.dies ? &kept_ : nullptr) {
     StreamOptions options;
-    options.messages_max = messages_max;
+    if (kind.bounded) options.messages_max = 2 + seed % 7;
     options.age_max_s = 0;
     world_.streams().declare("s", "a/#", options);
     world_.settle();
     for (const int i : {0, 1}) writers_.push_back(&world_.client("w" + std::to_string(i)));
-    for (const int i : {0, 1, 2}) {
-      // The first is told all there is, and reads all that was acknowledged.
-      const bool may_be_old = i && !messages_max;
-      readers_.push_back({&world_.client("r" + std::to_string(i),
-                                         may_be_old && chance(300) ? ProtocolVersion::V311 : ProtocolVersion::V5),
-                          static_cast<Qos>(i ? below(3) : 1 + below(2))});
-      readers_.back().client->stream = "s";
-      readers_.back().client->stream_address = "$s/earliest/$stream/s";
+    // The first is told all there is, and reads all that was acknowledged.
+    add_reader("r0", ProtocolVersion::V5, static_cast<Qos>(1 + below(2)));
+    for (const char* name : {"r1", "r2", "r3"}) {
+      if (kind.grouped) {
+        add_reader(name, ProtocolVersion::V5, Qos::AtLeastOnce).stream_group = "g";
+      } else {
+        const bool old = !kind.bounded && chance(300);
+        add_reader(name, old ? ProtocolVersion::V311 : ProtocolVersion::V5, static_cast<Qos>(below(3)));
+      }
     }
   }
 
@@ -40,14 +47,14 @@ class Run {
     for (uint32_t done = 0; done < actions;) {
       if (chance(850) && world_.step()) continue;
       ++done;
-      if (dies_ && chance(25)) {
+      if (kind_.dies && chance(25)) {
         world_.crash(kept_.files && chance(700));
       } else if (chance(20)) {
         world_.advance_ms(chance(500) ? 200 : 2000);
       } else if (chance(600)) {
         write(*writers_[below(2)]);
       } else {
-        read(readers_[below(3)]);
+        read(readers_[below(static_cast<uint32_t>(readers_.size()))]);
       }
     }
     finish();
@@ -60,6 +67,13 @@ class Run {
     Client* client;
     Qos qos;
   };
+  Client& add_reader(const char* name, ProtocolVersion version, Qos qos) {
+    Client& client = world_.client(name, version);
+    client.stream = "s";
+    client.stream_address = "$s/earliest/$stream/s";
+    readers_.push_back({&client, qos});
+    return client;
+  }
   uint32_t below(uint32_t bound) noexcept { return static_cast<uint32_t>(choices_.below(bound)); }
   bool chance(uint32_t in_1000) noexcept { return below(1000) < in_1000; }
 
@@ -109,7 +123,7 @@ class Run {
 
   // Everybody comes back and reads to the end.
   void finish() {
-    if (dies_ && chance(300)) world_.crash(kept_.files);
+    if (kind_.dies && chance(300)) world_.crash(kept_.files);
     for (const Reader& reader : readers_) reader.client->reads = reader.client->acknowledges = true;
     world_.advance_ms(200).settle().advance_ms(world_.setup().limits.connect_timeout_ms + 1000).settle();
     for (int round = 0; round < 4; ++round) {
@@ -136,7 +150,7 @@ class Run {
   }
 
   Random choices_;
-  const bool dies_;
+  const Kind kind_;
   Kept kept_;
   World world_;
   std::vector<Client*> writers_;
@@ -144,7 +158,7 @@ class Run {
   uint32_t payloads_ = 0;
 };
 
-void in_runs(uint32_t count, bool dies, bool bounded) {
+void in_runs(uint32_t count, const Kind& kind) {
   uint64_t received = 0, skipped = 0;
   const std::vector<uint64_t> chosen = seeds(count);
   for (const uint64_t seed : chosen) {
@@ -153,28 +167,36 @@ void in_runs(uint32_t count, bool dies, bool bounded) {
     setup.limits.receipt_timeout_s = 1'000'000;
     setup.limits.receive_maximum = 20;
     setup.policy.sys_interval_s = 0;
-    Run run(seed, setup, dies, bounded ? 2 + seed % 7 : 0);
+    Run run(seed, setup, kind);
     run.run(60 + static_cast<uint32_t>(seed % 400));
     received += run.world().streams().received_count();
     skipped += run.world().streams().skipped_count();
   }
   CHECK(received > chosen.size());
-  if (!bounded) CHECK(skipped == 0);
-  if (bounded && chosen.size() > 10) CHECK(skipped > 0);
+  if (!kind.bounded) CHECK(skipped == 0);
+  if (kind.bounded && chosen.size() > 10) CHECK(skipped > 0);
 }
 
 }  // namespace
 
-TEST_CASE("readers that come and go get each message of a stream in order", "[sim]") { in_runs(300, false, false); }
+TEST_CASE("readers that come and go get each message of a stream in order", "[sim]") { in_runs(300, {}); }
 
 TEST_CASE("readers that are slower than a stream forgets are told what they skipped", "[sim]") {
-  in_runs(300, false, true);
+  in_runs(300, {.bounded = true});
 }
 
 TEST_CASE("a broker that dies at any moment has its readers go on where they stopped", "[sim]") {
-  in_runs(300, true, false);
+  in_runs(300, {.dies = true});
 }
 
 TEST_CASE("a broker that dies while a stream forgets tells its readers what they skipped", "[sim]") {
-  in_runs(300, true, true);
+  in_runs(300, {.dies = true, .bounded = true});
+}
+
+TEST_CASE("a group that comes and goes has each message, and each key in order", "[sim]") {
+  in_runs(300, {.grouped = true});
+}
+
+TEST_CASE("a broker that dies at any moment keeps a group's place, and each key in order", "[sim]") {
+  in_runs(300, {.dies = true, .grouped = true});
 }

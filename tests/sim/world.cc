@@ -257,11 +257,12 @@ Stream& World::stream(std::string_view name) {
   return *found;
 }
 
-void World::declare_stream(std::string_view name, std::string_view topic_filter, const StreamOptions& options) {
+void World::declare_stream(std::string_view name, std::string_view topic_filter, const StreamOptions& options,
+                           std::string_view key) {
   Status status{};
   at_home(name, [&](ShardCore& home) {
     Stream* declared = nullptr;
-    status = home.declare_stream({kGlobalNamespace, name, topic_filter}, options, declared);
+    status = home.declare_stream({kGlobalNamespace, name, topic_filter, 0, key}, options, declared);
   });
   require(status == Status::Ok, "a stream cannot be declared");
 }

@@ -147,7 +147,8 @@ class World final {
   uint64_t purge_queue(std::string_view name);
   void delete_queue(std::string_view name);
   Stream& stream(std::string_view name);
-  void declare_stream(std::string_view name, std::string_view topic_filter, const StreamOptions& options);
+  void declare_stream(std::string_view name, std::string_view topic_filter, const StreamOptions& options,
+                      std::string_view key);
 
   // One event. False when nothing can happen without the clock or a client's own will.
   bool step();
