@@ -336,6 +336,8 @@ class Queues {
   // why: of what he has and has not given back.
   void leave(MemberId member, Instant now, QueueReturn why = QueueReturn::Lost) noexcept;
   void set_state(MemberId member, MemberState state, Instant now) noexcept;
+  // It takes nothing until it says that it is there.
+  void note_away(MemberId member, Instant now) noexcept;
   void done(MemberId member, std::span<const uint64_t> numbers, Instant now) noexcept;
   // It was handed over and never sent.
   void give_back(MemberId member, uint64_t number, Handed why, Instant now) noexcept;

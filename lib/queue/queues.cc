@@ -232,6 +232,13 @@ void Queues::set_state(MemberId id, MemberState state, Instant now) noexcept {
   member->queue->flush(now);
 }
 
+void Queues::note_away(MemberId id, Instant now) noexcept {
+  QueueMember* member = find_member(id);
+  if (!member) return;
+  member->queue->note_declined(*member, Handed::Away);
+  member->queue->flush(now);
+}
+
 void Queues::done(MemberId id, std::span<const uint64_t> numbers, Instant now) noexcept {
   QueueMember* member = find_member(id);
   if (!member) return;

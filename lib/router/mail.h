@@ -93,7 +93,8 @@ struct Mail {
     GroupDone,    // number, token: so many messages are finished; payload GroupNumbers: those that have numbers
     GroupReturn,  // session (member), number (of the log), message, token (Handed), origin.session (group): it is not
                   // for this member, who may have left
-    GroupSync,    // session (membership): to be answered behind all that was handed to it
+    GroupSync,    // session (membership), number: to be answered behind all that was handed to it, and takes nothing
+                  // until it says that it is there
     // And from there, to a membership:
     GroupJoined,    // session (membership), number: the MemberId, or 0, token (Detail): why not; payload, of a queue
                     // or stream: GroupJoin with its topic filter and what else it answers

@@ -233,6 +233,7 @@ bool GroupMemberships::tell_returned(GroupMembership& membership, Instant now) n
   Mail mail;
   mail.kind = Mail::Kind::GroupSync;
   mail.session = handle(membership);
+  mail.number = membership.member_;
   if (!post(membership, std::move(mail), now)) return false;
   membership.returning_ = GroupMembership::Returning::Asked;
   return true;

@@ -747,6 +747,8 @@ bool ShardCore::handle_mail(Mail& mail, Instant now) noexcept {
     case Mail::Kind::GroupDone:
     case Mail::Kind::GroupReturn: handle_member_mail(mail, now); return true;
     case Mail::Kind::GroupSync: {
+      if (Queues::is_member(mail.number)) queues_.note_away(mail.number, now);
+      if (StreamCursors::is_member(mail.number)) cursors_.note_away(mail.number);
       Mail answer;
       answer.kind = Mail::Kind::GroupSynced;
       answer.session = mail.session;

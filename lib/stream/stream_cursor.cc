@@ -65,9 +65,13 @@ void StreamCursor::let_go(CursorTaken& one) noexcept {
   home.keys_.give_back(*key);
 }
 
+// What was read in this pass is read again in another one, and before later ones of its key.
 void StreamCursor::take_back(CursorTaken& one) noexcept {
   one.member = 0;
-  if (one.number < place.position) one.pass = pass;  // it was read, and is again in another one
+  if (one.number < place.position) {
+    one.pass = pass;
+    if (one.key) one.key->held_pass = pass;
+  }
   ++waiting_count;
   if (one.key) --one.key->inflight_count;
 }
@@ -339,6 +343,10 @@ void StreamCursors::set_state(MemberId id, MemberState state) noexcept {
   member->state = state;
   member->full = false;
   member->cursor->wake();
+}
+
+void StreamCursors::note_away(MemberId id) noexcept {
+  if (CursorMember* member = find_member(id)) member->state.connected = false;
 }
 
 void StreamCursors::done(MemberId id, std::span<const uint64_t> numbers) noexcept {

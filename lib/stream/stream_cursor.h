@@ -118,6 +118,8 @@ class StreamCursors {
   MemberId join(StreamCursor& cursor, uint32_t shard, SlabHandle membership) noexcept;
   void leave(MemberId member) noexcept;
   void set_state(MemberId member, MemberState state) noexcept;
+  // It takes nothing until it says that it is there.
+  void note_away(MemberId member) noexcept;
   void done(MemberId member, std::span<const uint64_t> numbers) noexcept;
   void give_back(MemberId member, uint64_t number, Handed why) noexcept;
 

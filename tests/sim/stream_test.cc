@@ -15,6 +15,7 @@ struct Kind {
   bool dies = false;     // the broker, now and then
   bool bounded = false;  // the stream
   bool grouped = false;  // all readers but the first
+  bool disk_fails = false;
 };
 
 // Publishers, and readers whose sessions outlive their connections.
@@ -44,12 +45,17 @@ class Run {
   }
 
   void run(uint32_t actions) {
+    world_.model().may_refuse = world_.model().may_reorder = kind_.disk_fails;
+    for (const auto& client : world_.clients()) client->may_be_refused = kind_.disk_fails;
     for (uint32_t done = 0; done < actions;) {
       if (chance(850) && world_.step()) continue;
       ++done;
       if (kind_.dies && chance(25)) {
         world_.crash(kept_.files && chance(700));
+      } else if (kind_.disk_fails && chance(40)) {
+        kept_.disk.fail(below(20), chance(500) ? Status::Io : Status::Full, chance(300));
       } else if (chance(20)) {
+        if (chance(600)) kept_.disk.heal();
         world_.advance_ms(chance(500) ? 200 : 2000);
       } else if (chance(600)) {
         write(*writers_[below(2)]);
@@ -123,6 +129,7 @@ class Run {
 
   // Everybody comes back and reads to the end.
   void finish() {
+    kept_.disk.heal();
     if (kind_.dies && chance(300)) world_.crash(kept_.files);
     for (const Reader& reader : readers_) reader.client->reads = reader.client->acknowledges = true;
     world_.advance_ms(200).settle().advance_ms(world_.setup().limits.connect_timeout_ms + 1000).settle();
@@ -199,4 +206,12 @@ TEST_CASE("a group that comes and goes has each message, and each key in order",
 
 TEST_CASE("a broker that dies at any moment keeps a group's place, and each key in order", "[sim]") {
   in_runs(300, {.dies = true, .grouped = true});
+}
+
+TEST_CASE("a disk that fails now and then costs no reader an acknowledged message", "[sim]") {
+  in_runs(300, {.dies = true, .disk_fails = true});
+}
+
+TEST_CASE("a disk that fails now and then costs no group an acknowledged message", "[sim]") {
+  in_runs(300, {.dies = true, .grouped = true, .disk_fails = true});
 }
