@@ -51,8 +51,10 @@ struct Will {
 // A QoS 2 publish whose PUBREL has not come (MQTT5 4.3.3, method B: the identifier is what is stored).
 struct Receipt {
   Instant since{};
-  uint32_t connection_serial = 0;  // the last on which it came: in its Receive Maximum it counts
-  bool answered = false;           // PUBREC was sent: everybody who takes the message has answered
+  uint32_t connection_serial =
+      0;                  // the last on which it came: in its Receive Maximum it counts; 0: none of this broker
+  bool answered = false;  // PUBREC was sent: everybody who takes the message has answered
+  bool restored() const noexcept { return connection_serial == 0; }
 };
 
 // A publish of this session that waits for its takers, or for one before it: acknowledgements leave in the order in

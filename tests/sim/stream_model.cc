@@ -292,8 +292,9 @@ void StreamModel::judge() {
     if (stream.options.messages_max) continue;
     for (const Published& message : world_.model().messages()) {
       if (!message.acknowledged || message.refused || !topic_matches(stream.topic_filter, message.topic_name)) continue;
-      // A batch that failed may be back after a crash, and an identifier of it that was refused is taken for known.
-      if (world_.model().may_refuse && message.qos == Qos::ExactlyOnce) continue;
+      // A batch that failed may be back after a crash, and an identifier of it that was refused is known: what is sent
+      // again with it is taken for that.
+      if (world_.model().may_refuse && message.qos == Qos::ExactlyOnce && message.sent_count > 1) continue;
       if (!times.contains(message.id)) world_.fail("stream " + name + " has lost " + to_string(message));
     }
   }
