@@ -1040,6 +1040,31 @@ def test_qos_2_from_the_client(broker):
     assert payloads(broker.retained("#", 4)) == [b"two"] * 4
 
 
+def test_a_first_sending_is_no_repeat_of_an_earlier_life(broker):
+    """Without DUP it is another message, whatever an earlier broker had of that identifier; with DUP it is the same.
+
+    [MQTT-3.3.1-1] [MQTT-4.3.3-10]
+    """
+    taker = broker.connect("taker")
+    subscribe(taker, ("twice/#", 2))
+    taker.close()
+    clients = {flags: broker.connect(f"c{flags}") for flags in (0, DUP)}
+    for flags, client in clients.items():
+        client.send(wire.publish(f"twice/{flags}", b"one", 2, 7))
+        client.expect(wire.PUBREC)
+    broker.restart()
+    for flags in clients:
+        client = broker.connect(f"c{flags}", present=True)
+        for again in (flags, DUP):  # on this connection it is known
+            client.send(wire.publish(f"twice/{flags}", b"two", 2, 7, 5, again))
+            client.expect(wire.PUBREC)
+        client.send(wire.acknowledge(wire.PUBREL, 7))
+        client.expect(wire.PUBCOMP)
+    received = broker.last(broker.connect("taker", present=True), "twice/last")
+    assert payloads([one for one in received if one.topic == "twice/0"]) == [b"one", b"two"]
+    assert payloads([one for one in received if one.topic == f"twice/{DUP}"]) == [b"one"]
+
+
 @EVERY_SHARDS
 def test_qos_2_is_published_exactly_once_over_restarts(broker):
     """A publisher that is interrupted in the middle, and repeats what it must, is heard once, in its order.
