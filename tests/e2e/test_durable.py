@@ -1073,7 +1073,8 @@ def test_qos_2_is_published_exactly_once_over_restarts(broker):
     [MQTT-4.3.3-1] [MQTT-4.3.3-2] [MQTT-4.3.3-5] [MQTT-4.6.0-1] [MQTT-4.6.0-3]
     """
     count = 1000
-    subscribe(broker.connect("taker"), ("a/#", 2))
+    # What is retained would be owed to it still where the broker ends before it was looked for on all shards.
+    subscribe(broker.connect("taker"), ("a/#", 2 | NOTHING_RETAINED))
     broker.sockets[-1].close()
     unsent = list(range(1, count + 1))
     published: list[int] = []  # what was sent and waits for PUBREC, and
