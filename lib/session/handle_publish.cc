@@ -153,7 +153,7 @@ bool Connection::repeated(const codec::PublishView& publish) noexcept {
   // What is sent for the first time is no repeat of what a broker before this one had [MQTT-3.3.1-1]: that may have
   // been refused as the disk failed, and its receipt be there all the same.
   if (receipt->restored() && !publish.dup) {
-    session_->remove_receipt(publish.packet_id);
+    session_->replace_receipt(publish.packet_id);
     return false;
   }
   receipt->connection_serial = serial_;

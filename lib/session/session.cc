@@ -750,7 +750,7 @@ Handed Session::take_read(GroupMembership& membership, MovingMessage& message, c
   Identifiers identifiers;
   static_cast<void>(identifiers.set({&membership.identifier, membership.identifier ? 1u : 0u}));  // one needs no memory
   const bool retain = view.retain && membership.retain_as_published;
-  const Sent sent = send(message, qos, retain, std::move(identifiers), now, &membership, told.number, &told);
+  const Sent sent = send(message, qos, retain, std::move(identifiers), now, &membership, at.number, &told);
   if (sent == Sent::Dropped) membership.reading->untold = told.skipped;
   if (stored_) shard_.mark_progress(*this);
   if (written && sent_unrecorded_) {

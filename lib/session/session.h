@@ -51,9 +51,8 @@ struct Will {
 // A QoS 2 publish whose PUBREL has not come (MQTT5 4.3.3, method B: the identifier is what is stored).
 struct Receipt {
   Instant since{};
-  uint32_t connection_serial =
-      0;                  // the last on which it came: in its Receive Maximum it counts; 0: none of this broker
-  bool answered = false;  // PUBREC was sent: everybody who takes the message has answered
+  uint32_t connection_serial = 0;  // the last on which it came: in its Receive Maximum it counts; 0: before this start
+  bool answered = false;           // PUBREC was sent: everybody who takes the message has answered
   bool restored() const noexcept { return connection_serial == 0; }
 };
 
@@ -203,6 +202,8 @@ class Session final : public Sink, public HashLink<Session>, public Timer {
     return make_incoming() && in_->receipts.insert(packet_id, Receipt(receipt));
   }
   bool remove_receipt(uint16_t packet_id) noexcept;
+  // Another takes its place, in the record too: that would come before one which takes it out.
+  void replace_receipt(uint16_t packet_id) noexcept { in_->receipts.remove(packet_id); }
   uint32_t receipt_count() const noexcept { return in_ ? in_->receipts.count() : 0; }
   uint32_t open_publish_count() const noexcept { return in_ ? in_->open.count() : 0; }
   bool has_open_publishes() const noexcept { return open_publish_count() != 0; }

@@ -1058,6 +1058,11 @@ def test_a_first_sending_is_no_repeat_of_an_earlier_life(broker):
         for again in (flags, DUP):  # on this connection it is known
             client.send(wire.publish(f"twice/{flags}", b"two", 2, 7, 5, again))
             client.expect(wire.PUBREC)
+    broker.restart()  # and it is what the next one knows
+    for flags in clients:
+        client = broker.connect(f"c{flags}", present=True)
+        client.send(wire.publish(f"twice/{flags}", b"two", 2, 7, 5, DUP))
+        client.expect(wire.PUBREC)
         client.send(wire.acknowledge(wire.PUBREL, 7))
         client.expect(wire.PUBCOMP)
     received = broker.last(broker.connect("taker", present=True), "twice/last")
