@@ -14,26 +14,22 @@ using codec::PacketType;
 
 namespace {
 
-// Two of one name and one of another, which must stay in this order [MQTT-3.3.2-18].
-std::vector<std::byte> user_properties(uint32_t number) {
-  const std::string text = std::to_string(number);
-  std::vector<std::byte> bytes(64 + 3 * text.size());
-  codec::Writer writer(bytes.data());
-  for (const char* name : {"b", "a", "b"}) {
-    writer.u8(static_cast<uint8_t>(PropertyId::UserProperty));
-    writer.prefixed(std::string_view(name));
-    writer.prefixed(text);
-  }
-  bytes.resize(writer.size());
-  return bytes;
-}
-
 std::vector<std::byte> user_property(std::string_view name, std::string_view value) {
   std::vector<std::byte> bytes(5 + name.size() + value.size());
   codec::Writer writer(bytes.data());
   writer.u8(static_cast<uint8_t>(PropertyId::UserProperty));
   writer.prefixed(name);
   writer.prefixed(value);
+  return bytes;
+}
+
+// Two of one name and one of another, which must stay in this order [MQTT-3.3.2-18].
+std::vector<std::byte> user_properties(uint32_t number) {
+  std::vector<std::byte> bytes;
+  for (const char* name : {"b", "a", "b"}) {
+    const std::vector<std::byte> one = user_property(name, std::to_string(number));
+    bytes.insert(bytes.end(), one.begin(), one.end());
+  }
   return bytes;
 }
 
@@ -432,6 +428,8 @@ void Client::lose_connection() {
   requests_.clear();
   will_ = 0;
 }
+
+bool Client::is_heard() const noexcept { return is_connected() && link_ && !link_->closed_by_broker(); }
 
 bool Client::may_connect() const noexcept { return !unanswered_ || unanswered_->closed_by_broker(); }
 

@@ -139,7 +139,8 @@ class Client {
   // Does its last session outlive a connection, as far as it knows?
   bool durable() const noexcept { return durable_; }
   SimLink* link() noexcept { return link_; }
-  const SimLink* link() const noexcept { return link_; }
+  // Neither end has ended its connection.
+  bool is_heard() const noexcept;
 
  private:
   std::string name_of(const std::string& topic) const;

@@ -34,9 +34,7 @@ bool QueueModel::consumes(const Client& client, std::string_view topic_name) con
 QueueModel::OneQueue& QueueModel::queue_of(const Client& client) { return queues_[client.consumes]; }
 
 // What it was given is its own, as far as it can know.
-bool QueueModel::solid(Client& client) {
-  return client.is_connected() && client.link() && !client.link()->closed_by_broker() && !consumers_[&client].leaving;
-}
+bool QueueModel::solid(Client& client) { return client.is_heard() && !consumers_[&client].leaving; }
 
 // --- consumers
 

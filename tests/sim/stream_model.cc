@@ -2,9 +2,9 @@
 #include "stream_model.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "client.h"
-#include "link.h"
 #include "message/topic.h"
 #include "stream/stream_message.h"
 #include "world.h"
@@ -52,8 +52,8 @@ void StreamModel::gone(const Client& client) {
   if (client.stream_group.empty() || stream == streams_.end()) return;
   Group& group = stream->second.group;
   group.held.erase(&client);
-  for (auto& [position, fate] : group.fates) {
-    if (fate.settler == &client) fate.settler = nullptr;  // nobody knows whether it was read
+  for (auto& [position, settler] : group.settlers) {
+    if (settler == &client) settler = nullptr;  // nobody knows whether it was read
   }
 }
 
@@ -173,12 +173,9 @@ void StreamModel::received(const Client& client, const codec::PublishView& publi
 void StreamModel::received_in_group(OneStream& stream, const Client& client, const Published& message,
                                     uint64_t position, const codec::PublishView& publish) {
   Group& group = stream.group;
-  // What it reads is of now, and what it acknowledged has been read or will be.
-  const auto solid = [](const Client& one) {
-    return one.is_connected() && one.link() && !one.link()->closed_by_broker();
-  };
+  const bool is_of_now = client.is_heard();
   for (const auto& [other, open] : group.held) {
-    if (publish.qos == Qos::AtMostOnce || other == &client || !solid(*other) || !solid(client)) continue;
+    if (publish.qos == Qos::AtMostOnce || other == &client || !other->is_heard() || !is_of_now) continue;
     for (const auto& [packet_id, held] : open) {
       const uint32_t id = stream.places[held].message;
       if (world_.model().message(id).topic_name == message.topic_name) {
@@ -186,11 +183,11 @@ void StreamModel::received_in_group(OneStream& stream, const Client& client, con
       }
     }
   }
-  const auto [at, fresh] = group.fates.emplace(position, Fate{});
-  if (at->second.settler && solid(*at->second.settler) && solid(client)) {
-    fail(stream, client, position, "got it after " + at->second.settler->client_id() + " had acknowledged it");
+  const auto [at, fresh] = group.settlers.emplace(position, nullptr);
+  const Client* settler = std::exchange(at->second, nullptr);
+  if (settler && settler->is_heard() && is_of_now) {
+    fail(stream, client, position, "got it after " + settler->client_id() + " had acknowledged it");
   }
-  at->second.settler = nullptr;
   if (publish.qos == Qos::AtMostOnce) return;
   uint64_t& newest = group.newest[message.topic_name];
   if (fresh && position < newest) fail(stream, client, position, "got it behind a later one of its key");
@@ -203,7 +200,7 @@ void StreamModel::acknowledging(const Client& client, uint16_t packet_id) {
   auto& held = group.held[&client];
   const auto at = held.find(packet_id);
   if (at == held.end()) return;
-  group.fates[at->second].settler = &client;
+  group.settlers[at->second] = &client;
   held.erase(at);
 }
 
@@ -262,7 +259,7 @@ void StreamModel::judge() {
       if (client->stream != name) continue;
       if (!client->stream_group.empty()) {
         for (uint64_t at = 0; at < stream.places.size(); ++at) {
-          if (may_be_lost(stream, reader, at) || stream.group.fates.contains(at)) continue;
+          if (may_be_lost(stream, reader, at) || stream.group.settlers.contains(at)) continue;
           fail(stream, *client, at, "and the others of its group have never got something");
         }
       } else if (client->version() == ProtocolVersion::V5) {

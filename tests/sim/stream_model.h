@@ -25,7 +25,6 @@ class StreamModel {
 
   // It is declared at its home. Its key is the topic.
   void declare(const std::string& name, const std::string& topic_filter, const StreamOptions& options);
-  bool empty() const noexcept { return streams_.empty(); }
   // The stream that `client` reads has what comes on this topic?
   bool reads(const Client& client, std::string_view topic_name) const;
 
@@ -52,12 +51,9 @@ class StreamModel {
     uint32_t message = 0;  // its id; 0: nobody has read it
     int64_t us = 0;        // 0: not known
   };
-  // What became of one message in a group.
-  struct Fate {
-    const Client* settler = nullptr;  // sent its PUBACK, on the connection that stands
-  };
   struct Group {
-    std::map<uint64_t, Fate> fates;                              // by position: of what came to somebody
+    // By position, of what came to somebody: who sent its PUBACK on the connection that stands, or null.
+    std::map<uint64_t, const Client*> settlers;
     std::map<const Client*, std::map<uint16_t, uint64_t>> held;  // by Packet Identifier
     std::map<std::string, uint64_t> newest;                      // by topic: behind the last that came above QoS 0
   };
